@@ -1,0 +1,93 @@
+# Needs Python 3.11 or later with venv, and the package index. Everything else comes from requirements-dev.txt.
+#
+#   make help            what there is
+#   make test PYTHON=... with a Python of your choice
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+PYTHON  ?=
+VENV    := .venv
+BIN     := $(VENV)/bin
+STAGE   := .wheel
+PYTHONS := $(if $(PYTHON),$(PYTHON),python3.13 python3.12 python3.11 python3)
+PIP     := -m pip --disable-pip-version-check --no-input
+SOURCES := core transports tests benchmarks
+EXTRAS  := cli,h11,httpx,httpx2,trio
+
+# The parts of the suite that `make test` leaves to other targets.
+LATER   := --ignore=tests/real --ignore=tests/wheel
+
+.PHONY: help test demo lint real wheel bench pins clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1 \t\2/p' Makefile
+
+test: $(VENV)/.ready ## run the tests; core must be covered whole, branches included
+	$(BIN)/python -m pytest -n auto --cov $(LATER)
+
+demo: $(VENV)/.ready ## keep a token alive over real HTTP for twenty seconds of fair and foul weather
+	@$(BIN)/evertoken demo
+
+lint: $(VENV)/.ready ## ruff, mypy strict and basedpyright strict
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/basedpyright
+
+real: $(VENV)/.ready ## run the tests against servers that others wrote
+	$(BIN)/python -m pytest tests/real
+
+bench: $(VENV)/.ready ## what the Authorization value costs while the token lives
+	$(BIN)/python benchmarks/hot_path.py
+
+# The wheel goes into an environment of its own, and the tests run beside it in a folder that has no source tree.
+# First with nothing but what the wheel itself asks for, then with the extras and the tools of the tests.
+wheel: $(VENV)/.ready ## build the wheel and test it without the source tree
+	rm -rf $(STAGE)
+	$(BIN)/python -m build --no-isolation --outdir $(STAGE)/dist .
+	$(BIN)/python -m venv $(STAGE)/venv
+	sed -n 's/^\([a-z0-9][^ ]*==[^\]*\).*/\1/p' requirements-dev.txt > $(STAGE)/constraints.txt
+	mkdir $(STAGE)/alone
+	cp -R tests pyproject.toml README.md $(STAGE)/alone
+	$(STAGE)/venv/bin/python $(PIP) install -q -c $(STAGE)/constraints.txt $(STAGE)/dist/evertoken-*.whl
+	cd $(STAGE)/alone && ../venv/bin/python tests/wheel/smoke.py
+	wheel=$$(echo $(STAGE)/dist/evertoken-*.whl) && $(STAGE)/venv/bin/python $(PIP) install -q \
+	    -c $(STAGE)/constraints.txt "$$wheel[$(EXTRAS)]" hypothesis pytest pytest-asyncio pytest-trio pytest-xdist
+	cd $(STAGE)/alone && ../venv/bin/python -m pytest -n auto tests/core
+
+pins: $(VENV)/.ready ## write requirements-dev.txt anew with the latest releases
+	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --generate-hashes --upgrade --quiet \
+	    --no-config --no-emit-index-url --no-emit-find-links --custom-compile-command 'make pins' -o requirements-dev.txt
+
+clean: ## remove what make and the tools made
+	rm -rf $(VENV) $(STAGE) dist build htmlcov .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# ---------------------------------------------------------------------------------------------------------------------
+
+$(VENV)/.made:
+	@found=; \
+	for python in $(PYTHONS); do \
+	    if "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then found=$$python; break; fi; \
+	done; \
+	if [ -z "$$found" ]; then \
+	    echo 'missing: Python 3.11 or later (looked for: $(PYTHONS); name another with PYTHON=...)' >&2; exit 1; \
+	fi; \
+	if ! "$$found" -c 'import venv, ensurepip' 2>/dev/null; then \
+	    echo "missing: the venv module of $$found (Debian has it in the package python3-venv)" >&2; exit 1; \
+	fi; \
+	rm -rf $(VENV); "$$found" -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.pins: $(VENV)/.made requirements-dev.txt
+	@echo 'installing requirements-dev.txt into $(VENV) (once; a minute or so)'
+	@$(BIN)/python $(PIP) install --require-hashes -r requirements-dev.txt > $(VENV)/install.log 2>&1 || { \
+	    echo 'missing: a package index that has what requirements-dev.txt names (pip says why in $(VENV)/install.log)' >&2; \
+	    exit 1; }
+	@touch $@
+
+$(VENV)/.ready: $(VENV)/.pins pyproject.toml
+	@$(BIN)/python $(PIP) install --no-build-isolation --no-deps -e . > $(VENV)/install.log 2>&1 || { \
+	    echo 'evertoken itself does not install (pip says why in $(VENV)/install.log)' >&2; exit 1; }
+	@touch $@
