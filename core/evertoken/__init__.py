@@ -1,0 +1,89 @@
+"""evertoken: one valid bearer token for as long as a program lives, and a token endpoint that is never overused.
+
+This package is the pure core. It reads no clock, draws no randomness, and touches no socket, file, lock or log: time
+and answers go in, requests and waits come out. ``evertoken_transports`` runs it over threads, tasks and HTTP.
+"""
+
+from __future__ import annotations
+
+from evertoken import mangopay, outcomes
+from evertoken._actions import Rejection, SendReason, SendRequest, Wait, WaitReason
+from evertoken._challenge import Challenge, read_challenge
+from evertoken._errors import (
+    CredentialsRefused,
+    EndpointLocked,
+    LifetimeTooShort,
+    LocalProtocolError,
+    RateLimited,
+    TokenUnavailable,
+)
+from evertoken._explain import Explanation
+from evertoken._grant import (
+    AuthenticationParts,
+    BasicAuthentication,
+    ClientAuthentication,
+    ClientCredentials,
+    PostAuthentication,
+    Profile,
+    TokenEndpoint,
+)
+from evertoken._inputs import SharedRecord
+from evertoken._machine import TokenMachine
+from evertoken._messages import HttpResponse, TokenRequest
+from evertoken._patience import GiveUp, Ready, next_move
+from evertoken._policy import Policy
+from evertoken._problems import Problem, ProblemKind
+from evertoken._states import AccessToken, BlockKind, Freshness, RequestState, State, TokenState
+from evertoken.outcomes import Abandoned, Failed, Granted, Ignored, Locked, Malformed, Outcome, Refused, Stale, Unclear
+
+__all__ = (
+    "Abandoned",
+    "AccessToken",
+    "AuthenticationParts",
+    "BasicAuthentication",
+    "BlockKind",
+    "Challenge",
+    "ClientAuthentication",
+    "ClientCredentials",
+    "CredentialsRefused",
+    "EndpointLocked",
+    "Explanation",
+    "Failed",
+    "Freshness",
+    "GiveUp",
+    "Granted",
+    "HttpResponse",
+    "Ignored",
+    "LifetimeTooShort",
+    "LocalProtocolError",
+    "Locked",
+    "Malformed",
+    "Outcome",
+    "Policy",
+    "PostAuthentication",
+    "Problem",
+    "ProblemKind",
+    "Profile",
+    "RateLimited",
+    "Ready",
+    "Refused",
+    "Rejection",
+    "RequestState",
+    "SendReason",
+    "SendRequest",
+    "SharedRecord",
+    "Stale",
+    "State",
+    "TokenEndpoint",
+    "TokenMachine",
+    "TokenRequest",
+    "TokenState",
+    "TokenUnavailable",
+    "Unclear",
+    "Wait",
+    "WaitReason",
+    "mangopay",
+    "next_move",
+    "outcomes",
+    "read_challenge",
+)

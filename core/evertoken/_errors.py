@@ -1,0 +1,82 @@
+"""What callers catch, and what embedders see when they misuse the machine."""
+
+from __future__ import annotations
+
+import math
+
+from evertoken._problems import Problem, ProblemKind
+
+__all__ = (
+    "CredentialsRefused",
+    "EndpointLocked",
+    "LifetimeTooShort",
+    "LocalProtocolError",
+    "RateLimited",
+    "TokenUnavailable",
+    "unavailable",
+)
+
+
+class LocalProtocolError(RuntimeError):
+    """The embedding code did something that the machine's grammar does not allow, such as a claim against ``poll``.
+
+    It is a bug in the code that drives the machine, never the doing of a server. The machine's state is unchanged.
+    """
+
+
+class TokenUnavailable(Exception):
+    """There is no usable token, and waiting longer would not help within the time that the caller has.
+
+    Attributes:
+        problem: why, as a :class:`~evertoken.Problem`; safe to log.
+        retry_after: seconds until another token request is allowed; 0.0 when one is allowed now.
+
+    Every caller gets an instance of its own. Picklable. Holds no secret.
+    """
+
+    problem: Problem
+    retry_after: float
+
+    def __init__(self, problem: Problem, retry_after: float = 0.0) -> None:
+        super().__init__(problem, retry_after)
+        self.problem = problem
+        self.retry_after = retry_after
+
+    def __str__(self) -> str:
+        return f"{self.problem} {_when(self.retry_after)}"
+
+
+class EndpointLocked(TokenUnavailable):
+    """The token endpoint has locked the account or this address out. Do not retry before ``retry_after``."""
+
+
+class CredentialsRefused(TokenUnavailable):
+    """The token endpoint refused the credentials, or the request as such. New credentials lift this."""
+
+
+class RateLimited(TokenUnavailable):
+    """The token endpoint's rate limit is reached, for longer than the caller can wait."""
+
+
+class LifetimeTooShort(TokenUnavailable):
+    """``min_ttl`` asks for more remaining life than this endpoint's tokens have to give."""
+
+
+_CLASSES: dict[ProblemKind, type[TokenUnavailable]] = {
+    ProblemKind.LOCKED: EndpointLocked,
+    ProblemKind.CREDENTIALS_REFUSED: CredentialsRefused,
+    ProblemKind.REQUEST_REFUSED: CredentialsRefused,
+    ProblemKind.RATE_LIMITED: RateLimited,
+    ProblemKind.LIFETIME_TOO_SHORT: LifetimeTooShort,
+}
+
+
+def unavailable(problem: Problem, retry_after: float = 0.0) -> TokenUnavailable:
+    """A new error of the class that fits ``problem``; ``retry_after`` is in seconds."""
+    return _CLASSES.get(problem.kind, TokenUnavailable)(problem, retry_after)
+
+
+def _when(retry_after: float) -> str:
+    if retry_after <= 0.0:
+        return "A token request is allowed now."
+    return f"No token request is made for another {math.ceil(retry_after * 10) / 10:g} s."

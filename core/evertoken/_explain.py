@@ -1,0 +1,116 @@
+"""Everything a person may want to know about a machine, in one printable value without a secret in it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from evertoken import _schedule
+from evertoken._actions import SendRequest, Wait
+from evertoken._decide import decide, freshness, request_state
+from evertoken._grant import ClientCredentials
+from evertoken._policy import Policy
+from evertoken._problems import Problem
+from evertoken._states import BlockKind, Freshness, RequestState, State, TokenState
+
+__all__ = ("Explanation",)
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """The answer to "why is there no token?" and "what happens next?". Redacted: log it, print it, send it to support.
+
+    Moments are points in time on the machine's clock, like ``now``; ``str()`` turns them into seconds from now.
+    ``blocks`` are the closed doors with the moment each opens. ``budget_left`` counts the token requests that could be
+    made at once; ``budget_refill_at`` is None when the bucket is full.
+    """
+
+    now: float
+    client_id: str
+    token_endpoint: str
+    state: TokenState
+    freshness: Freshness
+    request_state: RequestState
+    next: SendRequest | Wait
+    refresh_at: float | None
+    fresh_until: float | None
+    expires_at: float | None
+    attempt_deadline: float | None
+    failures: int
+    blocks: tuple[tuple[BlockKind, float], ...]
+    budget_left: int
+    budget_burst: int
+    budget_refill_at: float | None
+    rejections: int
+    next_rejection_at: float | None
+    credentials_generation: int
+    problem: Problem | None
+
+    def __str__(self) -> str:
+        return "\n".join((self._headline(), *self._details()))
+
+    def _headline(self) -> str:
+        what = "a token request may be made"
+        if isinstance(self.next, Wait):
+            what = f"no token request for {self._ahead(self.next.until)} ({self.next.reason.value})"
+        elif isinstance(self.next, SendRequest):
+            what += f" ({self.next.reason.value})"
+        return f"{self.state.value.upper()}: token {self.freshness.value}, request {self.request_state.value}; {what}"
+
+    def _details(self) -> list[str]:
+        lines = [f"  client {self.client_id} at {self.token_endpoint}, credentials no. {self.credentials_generation + 1}"]
+        if self.refresh_at is not None and self.fresh_until is not None:
+            lines.append(f"  token: due {self._when(self.refresh_at)}, handed out until {self._when(self.fresh_until)}")
+        if self.attempt_deadline is not None:
+            lines.append(f"  request in flight, given up {self._when(self.attempt_deadline)}")
+        lines += [f"  {kind.value} until {self._when(until)}" for kind, until in self.blocks]
+        refill = "full" if self.budget_refill_at is None else f"next refill {self._when(self.budget_refill_at)}"
+        lines.append(f"  budget: {self.budget_left} of {self.budget_burst} left, {refill}")
+        if self.failures:
+            lines.append(f"  {self.failures} failures in a row")
+        if self.next_rejection_at is not None:
+            lines.append(f"  rejections: {self.rejections} in a row, next believed {self._when(self.next_rejection_at)}")
+        if self.problem is not None:
+            lines.append(f"  problem: {self.problem}")
+        return lines
+
+    def _ahead(self, moment: float) -> str:
+        return f"{max(0.0, moment - self.now):.1f} s"
+
+    def _when(self, moment: float) -> str:
+        distance = moment - self.now
+        return f"in {distance:.1f} s" if distance >= 0 else f"{-distance:.1f} s ago"
+
+
+def explain(grant: ClientCredentials, config: Policy, state: State, now: float, problem: Problem | None) -> Explanation:
+    """The explanation of a settled ``state`` at ``now``."""
+    fresh, request = freshness(state, now), request_state(config, state, now)
+    budget = _schedule.refill(config, state.budget, now)
+    token, attempt, rejections = state.token, state.attempt, state.rejections
+    return Explanation(
+        now=now,
+        client_id=grant.client_id,
+        token_endpoint=grant.endpoint.url,
+        state=folded(fresh, request),
+        freshness=fresh,
+        request_state=request,
+        next=decide(config, state, now),
+        refresh_at=token.refresh_at if token else None,
+        fresh_until=token.fresh_until if token else None,
+        expires_at=token.expires_at if token else None,
+        attempt_deadline=attempt.deadline if attempt else None,
+        failures=state.backoff.failures,
+        blocks=tuple((block.kind, block.until) for block in state.blocks),
+        budget_left=budget.level,
+        budget_burst=config.budget_burst,
+        budget_refill_at=None if math.isinf(budget.refill_at) else budget.refill_at,
+        rejections=rejections.count,
+        next_rejection_at=rejections.allowed_at if now < rejections.allowed_at else None,
+        credentials_generation=state.keys.generation,
+        problem=problem,
+    )
+
+
+def folded(fresh: Freshness, request: RequestState) -> TokenState:
+    """The one word that people read: BLOCKED wins over the freshness."""
+    return TokenState.BLOCKED if request is RequestState.BLOCKED else TokenState[fresh.name]

@@ -1,0 +1,159 @@
+"""What an answer, a store's record or an API's rejection means, given the state: verdicts without consequences."""
+
+from __future__ import annotations
+
+import hashlib
+
+from evertoken import _schedule
+from evertoken._actions import Rejection, SendRequest
+from evertoken._challenge import Challenge
+from evertoken._decide import decide, due_at, settle
+from evertoken._inputs import AnswerReceived, SharedReceived, SharedRecord, TokenRejected
+from evertoken._policy import Policy
+from evertoken._problems import Problem, ProblemKind
+from evertoken._states import AccessToken, Attempt, State
+from evertoken.outcomes import Abandoned, Failed, Granted, Ignored, Malformed, Outcome, Refused, Stale
+
+__all__ = ("digest", "judge", "judge_rejection", "judge_shared", "shared_token", "token_of", "which")
+
+DEAD_ON_ARRIVAL = Problem(
+    ProblemKind.DEAD_ON_ARRIVAL,
+    "The token had expired by the time it arrived",
+    "The endpoint is slow, or its tokens live shorter than an answer takes.",
+)
+REISSUED = Problem(
+    ProblemKind.REISSUED,
+    "The token endpoint issued again the very token that the API had just rejected",
+    "It is taken once Policy.rejection_interval has passed; until then the provider should look into it.",
+)
+
+
+def digest(value: str) -> str:
+    """A name for a token that does not give the token away."""
+    return hashlib.sha256(value.encode("ascii", "replace")).hexdigest()
+
+
+def which(state: State, request_id: int) -> Attempt | None:
+    """The attempt with that id, if it is in flight or the latest lost one: no other is remembered."""
+    for attempt in (state.attempt, state.lost):
+        if attempt is not None and attempt.id == request_id:
+            return attempt
+    return None
+
+
+def judge(config: Policy, state: State, received: AnswerReceived) -> Outcome:
+    """What the answer amounts to. May differ from the answer: a token can be dead, old, or known to be bad."""
+    state = settle(config, state, received.now)
+    attempt, answer = which(state, received.id), received.answer
+    if attempt is None:
+        return Ignored()
+    if isinstance(answer, Granted):
+        return _judge_grant(config, state, attempt, answer)
+    if isinstance(answer, Refused) and attempt.generation != state.keys.generation:
+        return Stale()
+    if attempt is state.lost and _is_overtaken(state, attempt, answer):
+        return Ignored()
+    return answer
+
+
+def _is_overtaken(state: State, lost: Attempt, answer: Outcome) -> bool:
+    """A late failure was counted as a loss already; late news of a closed door is old once something newer was granted."""
+    return isinstance(answer, Failed | Malformed | Abandoned) or state.granted_at > lost.started
+
+
+def _judge_grant(config: Policy, state: State, attempt: Attempt, granted: Granted) -> Outcome:
+    late = attempt is state.lost
+    token = token_of(config, state, attempt, granted)
+    if _is_shunned(state, token.value, state.now):
+        return Ignored() if late else Failed(REISSUED)
+    if state.now >= token.fresh_until:
+        return Ignored() if late else Failed(DEAD_ON_ARRIVAL)
+    if state.token is not None and (state.token.started, late) > (attempt.started, False):
+        return Ignored()
+    return granted
+
+
+def _is_shunned(state: State, value: str, now: float) -> bool:
+    """Whether the API rejected this token so lately that the endpoint's word does not make it good."""
+    name = digest(value) if state.rejections.dropped else ""
+    return any(entry.digest == name and now < entry.vouched_at for entry in state.rejections.dropped)
+
+
+def token_of(config: Policy, state: State, attempt: Attempt, granted: Granted) -> AccessToken:
+    """The token that ``granted`` brings at ``state.now``.
+
+    Some providers repeat a token until it expires. Each repetition would make the next refresh due sooner, so it is
+    spaced like a failure.
+    """
+    life = config.default_lifetime if granted.expires_in is None else granted.expires_in
+    token = _schedule.make_token(
+        config,
+        granted.access_token,
+        granted.scope,
+        life,
+        started=attempt.started,
+        received=state.now,
+        draw=attempt.draw,
+    )
+    if state.token is None or state.token.value != token.value:
+        return token
+    pause = _schedule.back_off(config, state.backoff.repeats + 1, attempt.draw)
+    return token.due_no_earlier_than(state.now + pause)
+
+
+def judge_shared(config: Policy, state: State, received: SharedReceived) -> Outcome:
+    """Granted if the record is usable now, else Ignored: then the claim stands and the exchange is next."""
+    state = settle(config, state, received.now)
+    attempt, record = which(state, received.id), received.record
+    if attempt is None or record.started > state.now:
+        return Ignored()
+    if state.token is not None and record.started <= state.token.started:
+        return Ignored()
+    token = shared_token(config, attempt, record)
+    known_bad = any(entry.digest == digest(token.value) for entry in state.rejections.dropped)
+    if known_bad or state.now >= due_at(token, attempt.min_ttl):
+        return Ignored()
+    return Granted(record.access_token, record.expires_in, record.scope)
+
+
+def shared_token(config: Policy, attempt: Attempt, record: SharedRecord) -> AccessToken:
+    """The record's token by its own issue times: the halfway rule is for exchanges, and this one cost none."""
+    return _schedule.make_token(
+        config,
+        record.access_token,
+        record.scope,
+        record.expires_in,
+        started=record.started,
+        received=record.started,
+        draw=attempt.draw,
+    )
+
+
+def judge_rejection(config: Policy, state: State, rejected: TokenRejected) -> Rejection:
+    """Whether an API's word about a token is believed now; see ``Rejection`` for the three verdicts."""
+    state = settle(config, state, rejected.now)
+    token = state.token
+    if token is None or state.now >= token.fresh_until or token.authorization != rejected.authorization:
+        return Rejection.SUPERSEDED
+    believed = is_free(state, rejected) or _is_credible(config, state, token, rejected.challenge)
+    return Rejection.DROPPED if believed and _can_be_replaced(config, state) else Rejection.KEPT
+
+
+def is_free(state: State, rejected: TokenRejected) -> bool:
+    """A token that is due for renewal anyway is dropped on good evidence without charging the interval."""
+    due = state.token is not None and state.now >= state.token.refresh_at
+    return due and rejected.challenge is Challenge.TOKEN
+
+
+def _is_credible(config: Policy, state: State, token: AccessToken, challenge: Challenge) -> bool:
+    if state.now < state.rejections.allowed_at:
+        return False
+    if challenge is Challenge.UNKNOWN:
+        return state.now >= _schedule.unknown_evidence_at(config, token)
+    return challenge is Challenge.TOKEN
+
+
+def _can_be_replaced(config: Policy, state: State) -> bool:
+    """Whether another token is on its way, or could be asked for at once if there were none."""
+    tokenless = state._replace(token=None)
+    return state.attempt is not None or isinstance(decide(config, tokenless, state.now), SendRequest)

@@ -1,0 +1,360 @@
+"""TokenMachine: the shell that embedders hold. It keeps one State, checks the grammar, and builds the requests.
+
+It has no clock, no lock and no thread: every method that reads time takes ``now``, and calls must not overlap. The
+adapters in ``evertoken_transports`` put a lock around it and do the waiting; a simulator needs neither.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import cast
+
+from evertoken import _schedule
+from evertoken._actions import Rejection, SendRequest, Wait
+from evertoken._challenge import Challenge
+from evertoken._decide import Published, decide, freshness, publish, request_state, settle
+from evertoken._errors import LocalProtocolError
+from evertoken._explain import Explanation, explain, folded
+from evertoken._grant import ClientCredentials
+from evertoken._inputs import (
+    AnswerReceived,
+    BlockLifted,
+    CredentialsReplaced,
+    DoorClosed,
+    ExchangeStarted,
+    Input,
+    RequestClaimed,
+    SharedReceived,
+    SharedRecord,
+    TokenRejected,
+)
+from evertoken._judge import judge, judge_rejection, judge_shared, which
+from evertoken._messages import HttpResponse, TokenRequest, build_request
+from evertoken._policy import Policy
+from evertoken._problems import Problem, ProblemKind
+from evertoken._states import AccessToken, Attempt, BlockKind, Freshness, RequestState, State, TokenState, first_state
+from evertoken._step import step
+from evertoken._wire import read_answer, scrub
+from evertoken.outcomes import Abandoned, Failed, Outcome
+
+__all__ = ("TokenMachine",)
+
+_BUDGET_SPENT = Problem(
+    ProblemKind.BUDGET,
+    "As many token requests have been made as the policy allows for now",
+    "Find out what uses up the tokens; Policy.budget_burst and Policy.budget_interval set the limit.",
+)
+_REPORTABLE = (BlockKind.LOCKED, BlockKind.REFUSED, BlockKind.RATE_LIMITED)
+_HARD = (BlockKind.LOCKED, BlockKind.REFUSED, BlockKind.UNCLEAR)
+
+
+class TokenMachine:
+    """Keeps one valid bearer token for one client, and says when its token endpoint may be asked.
+
+    Args:
+        grant: who asks, where, and how.
+        policy: every tunable.
+        draw: returns a number in [0, 1); the only source of randomness. It is called once in each claim and once in
+            each ``door_closed``. ``random.random`` in a program, a seeded generator in a simulation.
+
+    ``now`` is seconds, int or float, from any clock that never runs backwards, with any origin. Inputs may arrive a
+    little out of order: the machine keeps the largest ``now`` of any input and treats an earlier one as equal to it.
+
+    Every method that takes ``now`` raises ValueError if it is not a finite number below 2**40 in magnitude. Queries
+    change nothing, whatever the number of calls; their answers may change after any input, and as time passes.
+    """
+
+    __slots__ = ("_draw", "_grant", "_policy", "_state", "published")
+
+    published: Published
+    """``(quiet_until, header)``: while ``now < quiet_until``, ``header`` is the Authorization value and there is nothing
+    else to do. Replaced whole after each input, so that a reader needs no lock. It speaks for ``min_ttl`` 0; past
+    ``quiet_until`` ask :meth:`authorization` and :meth:`poll`."""
+
+    def __init__(
+        self, grant: ClientCredentials, *, policy: Policy | None = None, draw: Callable[[], float]
+    ) -> None:
+        if not isinstance(grant, ClientCredentials):
+            raise TypeError(f"grant must be a ClientCredentials, not {type(grant).__name__}")
+        self._grant = grant
+        self._policy = Policy() if policy is None else policy
+        self._draw = draw
+        self._become(first_state(self._policy))
+
+    def __repr__(self) -> str:
+        endpoint = self._grant.endpoint.url
+        return f"<TokenMachine for {self._grant.client_id} at {endpoint}>"
+
+    @property
+    def grant(self) -> ClientCredentials:
+        """What is asked of whom. Changes with :meth:`replace_credentials`."""
+        return self._grant
+
+    @property
+    def policy(self) -> Policy:
+        """The tunables. Never changes."""
+        return self._policy
+
+    @property
+    def state_value(self) -> State:
+        """The whole state as one frozen, hashable value, for simulators and explorers. It holds the token."""
+        return self._state
+
+    # Queries
+    # -------
+
+    def authorization(self, now: float, min_ttl: float = 0.0) -> str | None:
+        """The value for an ``Authorization`` header, or None if there is no token with ``min_ttl`` seconds left.
+
+        "Left" is counted to the moment from which the token is no longer handed out. A live token is handed out
+        whatever the endpoint's state. RFC 6750 section 2.1.
+        """
+        token = self._live(now, min_ttl)
+        return None if token is None else token.authorization
+
+    def token(self, now: float) -> AccessToken | None:
+        """The token that is handed out at ``now`` with all its moments, or None."""
+        return self._live(now, 0.0)
+
+    def freshness(self, now: float) -> Freshness:
+        """How good the token in hand is."""
+        _check_now(now)
+        return freshness(self._state, now)
+
+    def request_state(self, now: float) -> RequestState:
+        """Whether the token endpoint may be asked, is being asked, or must be left alone."""
+        _check_now(now)
+        return request_state(self._policy, self._state, now)
+
+    def state(self, now: float) -> TokenState:
+        """The one word that people read: the freshness, or BLOCKED while the endpoint has closed the door."""
+        return folded(self.freshness(now), self.request_state(now))
+
+    def poll(self, now: float, min_ttl: float = 0.0) -> SendRequest | Wait:
+        """What to do next: a permission to start a request, or a wait whose ``until`` always lies ahead.
+
+        ``min_ttl`` is in seconds, and counts up to half of a token's usable life; above that it is treated as 0.
+        Level-triggered: asking twice changes nothing, and no answer is lost by not acting on it.
+        """
+        _check_now(now)
+        _check_seconds("min_ttl", min_ttl)
+        return decide(self._policy, self._state, now, min_ttl)
+
+    def problem(self, now: float) -> Problem | None:
+        """Why there is no token, or why the last attempt failed; None when nothing is wrong.
+
+        While doors are closed, that of the gravest: a lock, a refusal or an unclear answer before a rate limit.
+        """
+        _check_now(now)
+        state = settle(self._policy, self._state, now)
+        if state.blocks:
+            hard = [block for block in state.blocks if block.kind in _HARD]
+            return max(hard or state.blocks, key=lambda block: block.until).problem
+        if state.problem is None and state.now < state.budget_at:
+            return _BUDGET_SPENT
+        return state.problem
+
+    def explain(self, now: float) -> Explanation:
+        """All of it: state, deadlines, budget left, the last problem. Redacted and printable."""
+        problem = self.problem(now)
+        state = settle(self._policy, self._state, now)
+        return explain(self._grant, self._policy, state, state.now, problem)
+
+    # Inputs: one attempt
+    # -------------------
+
+    def start_request(self, now: float, min_ttl: float = 0.0) -> TokenRequest:
+        """Claim the one slot and get the request to send. Its clock starts and the budget is charged now.
+
+        Report what came of it with exactly one of :meth:`receive_response`, :meth:`send_failed` and
+        :meth:`request_abandoned`; unreported, it is lost at its deadline.
+
+        Raises:
+            LocalProtocolError: :meth:`poll` with the same arguments does not say SendRequest. Nothing has changed.
+        """
+        return self._claim(now, min_ttl, shared=False)
+
+    def share_request(self, now: float, min_ttl: float = 0.0) -> TokenRequest:
+        """Claim the slot to ask a shared store first: nothing is charged, and the attempt's clock stands still.
+
+        Then one of :meth:`receive_shared`, :meth:`door_closed`, :meth:`exchange_started`, :meth:`request_abandoned`. A
+        claim is void, without back-off, after twice ``Policy.request_timeout``. Raises as :meth:`start_request`.
+        """
+        return self._claim(now, min_ttl, shared=True)
+
+    def exchange_started(self, now: float, request: TokenRequest) -> TokenRequest:
+        """Turn the claim of :meth:`share_request` into an exchange: its clock starts and the budget is charged.
+
+        Returns the request to send, with its real deadline and the credentials of this moment.
+
+        Raises:
+            LocalProtocolError: the claim is void or was consumed; or the door has closed meanwhile, and the claim has
+                been released.
+        """
+        _check_now(now)
+        attempt = settle(self._policy, self._state, now).attempt
+        if attempt is None or attempt.id != request.id or not attempt.claimed:
+            raise LocalProtocolError("exchange_started: this request holds no claim that has yet to start")
+        state = self._stepped(ExchangeStarted(now, request.id))
+        if state.attempt is None:
+            self._become(state)
+            raise LocalProtocolError("exchange_started: no request may be sent now; the claim has been released")
+        sent = build_request(self._grant, request.id, state.attempt.deadline)
+        self._become(state)
+        return sent
+
+    def receive_response(self, now: float, request: TokenRequest, response: HttpResponse) -> Outcome:
+        """The endpoint answered. Any bytes give exactly one outcome, and never an exception.
+
+        Late, duplicate and foreign answers are recognised by the request's id; most of them are ``Ignored``.
+
+        Raises:
+            LocalProtocolError: the request is a claim whose exchange was never started.
+        """
+        token = self._state.token
+        secrets = (*request.secrets, *self._grant.secrets(), *((token.value,) if token else ()))
+        answer = read_answer(self._grant, response, max_body=self._policy.max_body, secrets=secrets)
+        return self._receive(now, request, answer)
+
+    def send_failed(self, now: float, request: TokenRequest, reason: str) -> Outcome:
+        """The request did not get there, or its answer did not get back; ``reason`` is for people.
+
+        Raises as :meth:`receive_response`.
+        """
+        secrets = (*request.secrets, *self._grant.secrets())
+        problem = Problem(
+            ProblemKind.TRANSPORT,
+            f"The token request to {self._grant.endpoint.url} got no answer: {scrub(str(reason), secrets)}",
+            "Look at DNS, network, proxy and TLS between this host and the token endpoint.",
+        )
+        return self._receive(now, request, Failed(problem))
+
+    def request_abandoned(self, now: float, request: TokenRequest) -> Outcome:
+        """Whoever carried the request gave up; nobody knows whether the server acted.
+
+        The first since the last outcome costs nothing but its budget, further ones count as failed. Giving back a claim
+        that never became an exchange is free.
+        """
+        _check_now(now)
+        return self._answer(AnswerReceived(now, request.id, Abandoned()))
+
+    def receive_shared(self, now: float, request: TokenRequest, record: SharedRecord) -> Outcome:
+        """A shared store held this record. ``Granted`` if it was taken, else ``Ignored``: the claim stands."""
+        _check_now(now)
+        happened = SharedReceived(now, request.id, record)
+        outcome = judge_shared(self._policy, self._state, happened)
+        self._become(self._stepped(happened))
+        return outcome
+
+    # Inputs: news from elsewhere
+    # ---------------------------
+
+    def token_rejected(self, now: float, authorization: str, challenge: Challenge) -> Rejection:
+        """An API refused a call that carried ``authorization``; ``challenge`` is what ``read_challenge`` made of it.
+
+        Only TOKEN and UNKNOWN speak of the token; anything else is ``KEPT`` and changes nothing. After DROPPED and
+        SUPERSEDED the call may be repeated once, with whatever token there is then.
+        """
+        _check_now(now)
+        if challenge not in (Challenge.TOKEN, Challenge.UNKNOWN):
+            return Rejection.KEPT
+        happened = TokenRejected(now, authorization, challenge)
+        verdict = judge_rejection(self._policy, self._state, happened)
+        self._become(self._stepped(happened))
+        return verdict
+
+    def door_closed(self, now: float, kind: BlockKind, seconds: float | None = None) -> None:
+        """An API says that the account is LOCKED; or a store says LOCKED, REFUSED or RATE_LIMITED.
+
+        ``seconds`` is how much longer, where that is known; it is capped and spread like any stated wait. A claim that
+        has sent nothing yet is freed.
+
+        Raises:
+            LocalProtocolError: ``kind`` is UNCLEAR, which is true of one host only and never shared.
+        """
+        _check_now(now)
+        if kind not in _REPORTABLE:
+            raise LocalProtocolError(f"door_closed: kind must be LOCKED, REFUSED or RATE_LIMITED, not {kind}")
+        if seconds is not None:
+            _check_seconds("seconds", seconds)
+        self._become(self._stepped(DoorClosed(now, kind, seconds, self._drawn())))
+
+    def replace_credentials(self, now: float, credentials: ClientCredentials) -> None:
+        """Use another secret from now on. The live token is kept; the same secret again changes nothing.
+
+        A block by refusal is lifted always, one by a lock once between grants, others never.
+
+        Raises:
+            LocalProtocolError: ``credentials`` are another client's, or for another endpoint, scope or audience: that
+                is another machine.
+        """
+        _check_now(now)
+        if not self._grant.same_client(credentials):
+            raise LocalProtocolError(
+                "replace_credentials: endpoint, client id and parameters must stay; make another machine for another client"
+            )
+        if credentials != self._grant:
+            state = self._stepped(CredentialsReplaced(now))
+            self._grant = credentials
+            self._become(state)
+
+    def lift_block(self, now: float) -> None:
+        """The operator's word, after mending the cause: all closed doors count as open. Back-off and budget stay."""
+        _check_now(now)
+        self._become(self._stepped(BlockLifted(now)))
+
+    # Behind the grammar
+    # ------------------
+
+    def _live(self, now: float, min_ttl: float) -> AccessToken | None:
+        _check_now(now)
+        _check_seconds("min_ttl", min_ttl)
+        token = self._state.token
+        if token is None or max(now, self._state.now) >= token.fresh_until - min_ttl:
+            return None
+        return token
+
+    def _claim(self, now: float, min_ttl: float, *, shared: bool) -> TokenRequest:
+        action = self.poll(now, min_ttl)
+        if isinstance(action, Wait):
+            raise LocalProtocolError(f"no token request may be started now: wait ({action.reason.value})")
+        state = self._stepped(RequestClaimed(now, self._drawn(), min_ttl, shared))
+        attempt = cast("Attempt", state.attempt)
+        request = build_request(self._grant, attempt.id, attempt.deadline)
+        self._become(state)
+        return request
+
+    def _receive(self, now: float, request: TokenRequest, answer: Outcome) -> Outcome:
+        _check_now(now)
+        attempt = which(settle(self._policy, self._state, now), request.id)
+        if attempt is not None and attempt.claimed:
+            raise LocalProtocolError("this request is a claim: call exchange_started before sending it")
+        return self._answer(AnswerReceived(now, request.id, answer))
+
+    def _answer(self, received: AnswerReceived) -> Outcome:
+        outcome = judge(self._policy, self._state, received)
+        self._become(self._stepped(received))
+        return outcome
+
+    def _drawn(self) -> float:
+        number = self._draw()
+        if not 0.0 <= number < 1.0:
+            raise LocalProtocolError("draw() must return a number in [0, 1)")
+        return number
+
+    def _stepped(self, happened: Input) -> State:
+        return step(self._policy, self._state, happened)
+
+    def _become(self, state: State) -> None:
+        self._state = state
+        self.published = publish(self._policy, state)
+
+
+def _check_now(now: float) -> None:
+    if not _schedule.is_moment(now):
+        raise ValueError("now must be a finite number of seconds, less than 2**40 in magnitude")
+
+
+def _check_seconds(name: str, seconds: float) -> None:
+    if not isinstance(seconds, int | float) or not 0.0 <= seconds < 2**40:
+        raise ValueError(f"{name} must be a finite number of seconds that is not negative")

@@ -1,0 +1,91 @@
+"""What one caller should do now: use the token, carry a request, wait, or give up. The same for every runtime.
+
+The order is the point. A usable token settles everything. A door that stays closed until a person acts fails at once,
+however patient the caller. A wait that outlasts the caller's deadline fails at once too, since waiting is hopeless. And
+an attempt in flight never fails anybody before its time: it may succeed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from evertoken._actions import SendRequest, Wait, WaitReason
+from evertoken._errors import TokenUnavailable, unavailable
+from evertoken._machine import TokenMachine
+from evertoken._problems import Problem, ProblemKind
+
+__all__ = ("GiveUp", "Ready", "next_move")
+
+_HOPELESS = (
+    ProblemKind.LOCKED,
+    ProblemKind.CREDENTIALS_REFUSED,
+    ProblemKind.REQUEST_REFUSED,
+    ProblemKind.UNCLEAR,
+)
+_NOTHING_YET = Problem(
+    ProblemKind.LOST,
+    "No token arrived within the time that the caller gave",
+    "Give the call more time than Policy.request_timeout, or ask for the token ahead of need (warm_up).",
+)
+_TOO_SHORT = Problem(
+    ProblemKind.LIFETIME_TOO_SHORT,
+    "The caller needs a token with more remaining life than this endpoint's tokens have to give",
+    "Ask for a smaller min_ttl: up to half of a token's usable life can be promised.",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """There is a token: send the call with this Authorization value."""
+
+    authorization: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    """Nothing that this caller can wait for will help. ``error`` is a new instance, for this caller alone."""
+
+    error: TokenUnavailable
+
+
+def next_move(
+    machine: TokenMachine, now: float, *, since: float, deadline: float, min_ttl: float = 0.0
+) -> Ready | GiveUp | SendRequest | Wait:
+    """What a caller should do who came at ``since``, needs ``min_ttl`` seconds of life and can wait until ``deadline``.
+
+    Ask again after every input, and when ``Wait.until`` or ``deadline`` has passed. Changes nothing. Raises as the
+    machine's queries do.
+    """
+    header = machine.authorization(now, min_ttl)
+    if header is not None:
+        return Ready(header)
+    if _is_too_short(machine, now, since, min_ttl):
+        return GiveUp(unavailable(_TOO_SHORT))
+    action = machine.poll(now, min_ttl)
+    if isinstance(action, SendRequest):
+        return action if now < deadline else _give_up(machine, now, now)
+    return _weighed(machine, now, action, deadline)
+
+
+def _is_too_short(machine: TokenMachine, now: float, since: float, min_ttl: float) -> bool:
+    """Whether the token in hand is as good as they get, and still not good enough."""
+    token = machine.token(now)
+    if token is None:
+        return False
+    return min_ttl > token.longest_min_ttl or token.started >= since
+
+
+def _weighed(machine: TokenMachine, now: float, wait: Wait, deadline: float) -> GiveUp | Wait:
+    problem = machine.problem(now)
+    if wait.reason is WaitReason.RESPONSE:
+        return Wait(min(wait.until, deadline), wait.reason) if now < deadline else _give_up(machine, now, wait.until)
+    if problem is not None and wait.reason is WaitReason.UNBLOCK and problem.kind in _HOPELESS:
+        return _give_up(machine, now, wait.until)
+    if wait.until > deadline or now >= deadline:
+        return _give_up(machine, now, wait.until)
+    return wait
+
+
+def _give_up(machine: TokenMachine, now: float, until: float) -> GiveUp:
+    problem = machine.problem(now) or _NOTHING_YET
+    return GiveUp(unavailable(problem, max(0.0, until - now)))

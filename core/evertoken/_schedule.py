@@ -1,0 +1,100 @@
+"""The numbers: a token's moments, back-off, waits, the budget. Pure arithmetic on a policy; nothing here holds state.
+
+Durations are rounded down to whole ticks before they are added to a moment (see ``whole_ticks``).
+"""
+
+from __future__ import annotations
+
+import math
+
+from evertoken._policy import TICK, Policy, whole_ticks
+from evertoken._states import MOST_DOUBLINGS, NEVER, AccessToken, BlockKind, Budget
+
+__all__ = ("back_off", "charge", "make_token", "own_wait", "refill", "retuned", "stated_wait", "unknown_evidence_at")
+
+
+def make_token(
+    policy: Policy, value: str, scope: str | None, expires_in: float, *, started: float, received: float, draw: float
+) -> AccessToken:
+    """The token with its moments. Margins never eat more than their share of a short life.
+
+    The refresh is never due before half of the time that is left at receipt: an answer that was slow to come does not
+    make the next one due at once.
+    """
+    life = whole_ticks(min(expires_in, policy.max_lifetime))
+    leeway = min(policy.leeway, policy.leeway_share * life)
+    before = min(policy.refresh_before, policy.refresh_before_share * life) + draw * policy.refresh_jitter_share * life
+    fresh_until = started + whole_ticks(life - leeway)
+    halfway = received + whole_ticks((fresh_until - received) / 2)
+    refresh_at = min(fresh_until, max(started + whole_ticks(life - before), halfway))
+    return AccessToken(value, f"Bearer {value}", started, refresh_at, fresh_until, started + life, scope)
+
+
+def back_off(policy: Policy, failures: int, draw: float, malformed: int = 0) -> float:
+    """Seconds to wait after ``failures`` in a row, of which the last ``malformed`` were 200s without a token."""
+    longest = min(policy.retry_cap, policy.retry_base * 2.0 ** (failures - 1))
+    if malformed:
+        longest = max(longest, min(policy.malformed_cap, policy.retry_base * 2.0 ** (malformed - 1)))
+    return max(TICK, whole_ticks(longest * (0.5 + 0.5 * draw)))
+
+
+def stated_wait(policy: Policy, seconds: float, cap: float, draw: float) -> float:
+    """A wait that somebody stated: capped, then spread, since everyone else was told the same moment."""
+    capped = min(seconds, cap)
+    return whole_ticks(capped + draw * min(policy.wait_spread, policy.wait_spread_share * capped))
+
+
+def own_wait(policy: Policy, kind: BlockKind, doublings: int) -> float:
+    """How long a closed door of this kind keeps us away when nobody says."""
+    base, cap = waits(policy)[kind]
+    return whole_ticks(min(cap, base * 2.0**doublings))
+
+
+def waits(policy: Policy) -> dict[BlockKind, tuple[float, float]]:
+    """The wait and its cap, by kind of block."""
+    return {
+        BlockKind.LOCKED: (policy.locked_wait, policy.locked_wait_cap),
+        BlockKind.REFUSED: (policy.refused_wait, policy.refused_wait_cap),
+        BlockKind.UNCLEAR: (policy.unclear_wait, policy.unclear_wait_cap),
+        BlockKind.RATE_LIMITED: (policy.rate_limited_wait, policy.rate_limited_wait_cap),
+    }
+
+
+def refill(policy: Policy, budget: Budget, now: float) -> Budget:
+    """The bucket as it stands at ``now``. Its clock runs only while it is not full."""
+    if now < budget.refill_at:
+        return budget
+    gained = 1 + int((now - budget.refill_at) // budget.interval)
+    level = budget.level + gained
+    if level >= policy.budget_burst:
+        return budget._replace(level=policy.budget_burst, refill_at=NEVER)
+    return budget._replace(level=level, refill_at=budget.refill_at + gained * budget.interval)
+
+
+def charge(policy: Policy, budget: Budget, now: float) -> Budget:
+    """The bucket after one exchange started at ``now``; the caller has checked that there is one left."""
+    budget = refill(policy, budget, now)
+    refill_at = now + budget.interval if budget.refill_at == NEVER else budget.refill_at
+    return budget._replace(level=budget.level - 1, refill_at=refill_at)
+
+
+def retuned(policy: Policy, budget: Budget, now: float, lifetime: float) -> Budget:
+    """The bucket with the interval that tokens of ``lifetime`` need. The next refill keeps its moment."""
+    budget = refill(policy, budget, now)
+    needed = min(policy.budget_interval, lifetime / 2)
+    return budget._replace(interval=whole_ticks(max(policy.budget_interval_floor, needed)))
+
+
+def unknown_evidence_at(policy: Policy, token: AccessToken) -> float:
+    """From when on a 401 that names no cause counts against ``token``: a fresh one is not known everywhere yet."""
+    return token.started + whole_ticks(min(policy.rejection_interval, token.lifetime / 4))
+
+
+def rejection_pause(policy: Policy, count: int) -> float:
+    """How long no further rejection is believed once ``count`` in a row have been before this one."""
+    return whole_ticks(min(policy.rejection_interval_cap, policy.rejection_interval * 2.0 ** min(count, MOST_DOUBLINGS)))
+
+
+def is_moment(now: object) -> bool:
+    """Whether ``now`` can be a point in time: a finite number that floats hold to the tick."""
+    return isinstance(now, int | float) and math.isfinite(now) and abs(now) < 2**40

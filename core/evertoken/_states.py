@@ -1,0 +1,387 @@
+"""The states of a token, and of the request for the next one: theory, enums, the one frozen State, the tables.
+
+Theory of operation
+===================
+
+A program wants one thing: an ``Authorization`` value that works. A token endpoint wants one thing too: to be asked
+rarely. Between the two stands a state machine with a clock for an input, and it is small once it is split in two.
+
+**Freshness** is about the token in hand, and only time and grants move it::
+
+    NONE          no token was ever granted, or the API rejected it and it was dropped
+    VALID         before refresh_at: hand it out, ask for nothing
+    REFRESH_DUE   before fresh_until: still handed out, while the next one is asked for beside it
+    EXPIRED       from fresh_until on: never handed out, because a call in flight might not be good on arrival
+
+**The request** is about the endpoint, and only attempts and time move it::
+
+    IDLE          a request may start if somebody wants one
+    IN_FLIGHT     one attempt is under way; there is never a second
+    BACKING_OFF   the last attempts failed, or the budget is spent: nothing starts before a stated moment
+    BLOCKED       the endpoint has closed the door (locked, refused, unclear, rate limited) until a stated moment
+
+They are two enums because they are independent: a live token behind a closed door is a real and common state, and a
+design with one enum loses the token. People read one word, so ``state(now)`` folds the two into the five of the brief;
+BLOCKED wins. A live token is handed out in BLOCKED too: the door is closed, the key in hand works.
+
+What time alone causes is never stored. A token falls due, expires, an attempt is lost, a wait is over because the
+number that is asked about has passed a stored deadline. So there is no tick to forget, and asking twice changes
+nothing. Every deadline is computed once, from the moment of an input, and compared in one way: ``now < deadline``.
+
+A token's life counts from the moment its request was *started*, not from the answer: the server cannot have started
+the clock earlier, so what we take for expiry is never too late::
+
+    started .......... refresh_at .... fresh_until .. expires_at
+       |------ VALID -----|- REFRESH_DUE -|---- EXPIRED ---->
+              received ^     refresh_at is at least halfway between receipt and fresh_until
+
+An attempt has a deadline. Past it the attempt is *lost*, whether or not anybody reports it: a driver that dies leaves
+nothing behind. The latest lost attempt is remembered, since its answer may still come: a late token is taken if it is
+newer than ours, a late refusal is believed unless something later has been granted. Each attempt is consumed by its
+first outcome. What carries an unknown id is ignored.
+
+A cancelled request is not a failed one. The first that is *abandoned* costs nothing but its budget; a driver that
+abandons one after another is failing, and backs off like one.
+
+Each kind of closed door has a moment of its own, and the latest of them counts. A grant opens the doors that were
+closed by what happened before that grant was asked for. Refusals, locks and unclear answers double their wait each
+time in a row.
+
+The budget is a bucket: a level, and the moment of the next refill. It is charged when an exchange starts and is never
+refunded, so no sequence of cancellations, rejections and clock faults can ask more often than it refills.
+
+When an API rejects a token, that word is believed only about the token in hand, only so often, and only if another
+token can be had at once. Otherwise one odd 401 would leave everyone without a token in front of a closed door.
+
+The tables at the end of this file say the same in a form that the tests walk cell by cell.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import NamedTuple, NoReturn, SupportsIndex
+
+from evertoken._policy import Policy
+from evertoken._problems import Problem
+
+__all__ = (
+    "FRESHNESS_TABLE",
+    "REQUEST_TABLE",
+    "AccessToken",
+    "BlockKind",
+    "Event",
+    "Freshness",
+    "RequestState",
+    "State",
+    "TokenState",
+    "after",
+)
+
+NEVER = math.inf
+LONG_AGO = -math.inf
+MOST_DOUBLINGS = 40
+"""Counters of doublings stop here: 2**40 times the shortest wait is past every cap that a policy can hold."""
+
+
+@enum.unique
+class Freshness(enum.Enum):
+    """How good the token in hand is: VALID ``< refresh_at <=`` REFRESH_DUE ``< fresh_until <=`` EXPIRED."""
+
+    NONE = "none"
+    VALID = "valid"
+    REFRESH_DUE = "refresh due"
+    EXPIRED = "expired"
+
+
+@enum.unique
+class RequestState(enum.Enum):
+    """Whether the token endpoint may be asked, is being asked, or must be left alone."""
+
+    IDLE = "idle"
+    IN_FLIGHT = "in flight"
+    BACKING_OFF = "backing off"
+    BLOCKED = "blocked"
+
+
+@enum.unique
+class TokenState(enum.Enum):
+    """The view that people read: the freshness, or BLOCKED while the endpoint has closed the door."""
+
+    NONE = "none"
+    VALID = "valid"
+    REFRESH_DUE = "refresh due"
+    EXPIRED = "expired"
+    BLOCKED = "blocked"
+
+
+@enum.unique
+class BlockKind(enum.Enum):
+    """The four ways in which a token endpoint closes the door. Each keeps a moment of its own."""
+
+    LOCKED = "locked"
+    REFUSED = "refused"
+    UNCLEAR = "unclear"
+    RATE_LIMITED = "rate limited"
+
+
+@dataclass(frozen=True, slots=True)
+class AccessToken:
+    """One access token and its moments, never changed and only ever replaced whole.
+
+    ``value`` and ``authorization`` (the complete header value, ``Bearer ...``) are hidden in the repr. The four moments
+    are points in time on the machine's clock: ``started`` when the request for it started, ``refresh_at`` when the next
+    one is due, ``fresh_until`` when it stops being handed out, ``expires_at`` when the server stops accepting it.
+    ``scope`` is what the server says it granted (RFC 6749 section 5.1).
+    """
+
+    value: str = field(repr=False)
+    authorization: str = field(repr=False)
+    started: float
+    refresh_at: float
+    fresh_until: float
+    expires_at: float
+    scope: str | None = None
+
+    @property
+    def lifetime(self) -> float:
+        """Seconds from the start of its request to its expiry."""
+        return self.expires_at - self.started
+
+    @property
+    def longest_min_ttl(self) -> float:
+        """The most remaining life, in seconds, that a caller may ask of such a token: half of its usable life."""
+        return (self.fresh_until - self.started) / 2
+
+    def due_no_earlier_than(self, moment: float) -> AccessToken:
+        """The same token, its next refresh not due before ``moment`` (or before it stops being handed out)."""
+        return replace(self, refresh_at=min(self.fresh_until, max(self.refresh_at, moment)))
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
+        raise TypeError("AccessToken cannot be pickled: the pickle would hold the token in clear")
+
+    def __copy__(self) -> AccessToken:
+        return self
+
+    def __deepcopy__(self, memo: object) -> AccessToken:
+        return self
+
+
+class Attempt(NamedTuple):
+    """A claim on the one slot: ``claimed`` while a store is still being asked, else an exchange under way.
+
+    ``draw`` in [0, 1) is all the randomness that this attempt's consequences use, its loss included.
+    """
+
+    id: int
+    started: float
+    deadline: float
+    draw: float
+    generation: int
+    min_ttl: float
+    claimed: bool
+
+
+class BackOff(NamedTuple):
+    """Trouble in a row, by kind; when the next try may start; and the start of the attempt that taught us so."""
+
+    failures: int = 0
+    malformed: int = 0
+    abandoned: int = 0
+    repeats: int = 0
+    retry_at: float = LONG_AGO
+    since: float = LONG_AGO
+
+
+class Block(NamedTuple):
+    """A closed door. ``since`` is the start of the attempt that found it closed, or the moment of the report."""
+
+    kind: BlockKind
+    until: float
+    since: float
+    reported: bool
+    problem: Problem
+
+
+class Doublings(NamedTuple):
+    """How often each wait has been doubled. Grants reset them; lifting a block and new credentials do not."""
+
+    locked: int = 0
+    refused: int = 0
+    unclear: int = 0
+
+
+class Budget(NamedTuple):
+    """The bucket: whole requests left, the moment of the next refill (never, when full), and its present interval."""
+
+    level: int
+    refill_at: float
+    interval: float
+
+
+class Dropped(NamedTuple):
+    """A token that the API rejected: refused from the endpoint before ``vouched_at``, remembered until ``forget_at``."""
+
+    digest: str
+    vouched_at: float
+    forget_at: float
+
+
+class Rejections(NamedTuple):
+    """How often the API's word was taken, when it may be taken again, and what was dropped for it.
+
+    ``touched`` says that the token in hand has been rejected, whether or not that was believed.
+    """
+
+    count: int = 0
+    allowed_at: float = LONG_AGO
+    touched: bool = False
+    dropped: tuple[Dropped, ...] = ()
+
+
+class Keys(NamedTuple):
+    """The generation of the credentials; the one that was last granted with; whether replacing has lifted a lock."""
+
+    generation: int = 0
+    vouched: int = -1
+    unlocked: bool = False
+
+
+class State(NamedTuple):
+    """All that the machine knows, as one value: compare it, hash it, keep it, put it back.
+
+    ``now`` is the largest time of any input. ``granted_at`` is the start of the newest attempt that was granted, and
+    outlives the token itself.
+    """
+
+    now: float
+    token: AccessToken | None
+    attempt: Attempt | None
+    lost: Attempt | None
+    next_id: int
+    backoff: BackOff
+    blocks: tuple[Block, ...]
+    doublings: Doublings
+    budget: Budget
+    rejections: Rejections
+    keys: Keys
+    granted_at: float
+    problem: Problem | None
+
+    @property
+    def unblock_at(self) -> float:
+        """When the last of the closed doors opens; long ago if none is closed."""
+        return max((block.until for block in self.blocks), default=LONG_AGO)
+
+    @property
+    def budget_at(self) -> float:
+        """When the budget allows the next exchange; long ago if it allows one now."""
+        return LONG_AGO if self.budget.level > 0 else self.budget.refill_at
+
+
+def first_state(policy: Policy) -> State:
+    """The state before anything has happened: no token, nothing asked, a full bucket."""
+    return State(
+        now=LONG_AGO,
+        token=None,
+        attempt=None,
+        lost=None,
+        next_id=1,
+        backoff=BackOff(),
+        blocks=(),
+        doublings=Doublings(),
+        budget=Budget(policy.budget_burst, NEVER, policy.budget_interval),
+        rejections=Rejections(),
+        keys=Keys(),
+        granted_at=LONG_AGO,
+        problem=None,
+    )
+
+
+# The tables
+# ==========
+#
+# What happens is one of these events. Most are inputs; FALL_DUE, EXPIRE, LOSE and WAIT_OVER are what time alone causes.
+
+
+@enum.unique
+class Event(enum.Enum):
+    """The alphabet of the tables: each is an input with its meaning, or the passing of a deadline."""
+
+    START = "start_request"
+    GRANT = "granted"
+    FAIL = "failed"
+    MALFORMED = "malformed"
+    REFUSE = "refused"
+    UNCLEAR = "unclear"
+    LOCK = "locked"
+    RATE_LIMIT = "rate limited"
+    ABANDON = "abandoned"
+    LOSE = "deadline passed"
+    WAIT_OVER = "wait over"
+    CLOSE_DOOR = "door_closed"
+    REJECT = "token_rejected"
+    REPLACE = "replace_credentials"
+    LIFT = "lift_block"
+    FALL_DUE = "refresh_at passed"
+    EXPIRE = "fresh_until passed"
+
+
+_NONE, _VALID, _DUE, _EXPIRED = Freshness
+_IDLE, _IN_FLIGHT, _BACKING_OFF, _BLOCKED = RequestState
+
+FRESHNESS_TABLE: Mapping[Event, Mapping[Freshness, Freshness]] = MappingProxyType(
+    {
+        Event.GRANT: {_NONE: _VALID, _VALID: _VALID, _DUE: _VALID, _EXPIRED: _VALID},
+        Event.FALL_DUE: {_VALID: _DUE},
+        Event.EXPIRE: {_VALID: _EXPIRED, _DUE: _EXPIRED},
+        Event.REJECT: {_VALID: _NONE, _DUE: _NONE},
+    }
+)
+"""What each event makes of the token in hand. Pairs that are not listed change nothing."""
+
+REQUEST_TABLE: Mapping[Event, Mapping[RequestState, RequestState]] = MappingProxyType(
+    {
+        Event.START: {_IDLE: _IN_FLIGHT},
+        Event.GRANT: {_IN_FLIGHT: _IDLE},
+        Event.FAIL: {_IN_FLIGHT: _BACKING_OFF},
+        Event.MALFORMED: {_IN_FLIGHT: _BACKING_OFF},
+        Event.REFUSE: {_IN_FLIGHT: _BLOCKED},
+        Event.UNCLEAR: {_IN_FLIGHT: _BLOCKED},
+        Event.LOCK: {_IN_FLIGHT: _BLOCKED},
+        Event.RATE_LIMIT: {_IN_FLIGHT: _BLOCKED},
+        Event.ABANDON: {_IN_FLIGHT: _IDLE},
+        Event.LOSE: {_IN_FLIGHT: _BACKING_OFF},
+        Event.WAIT_OVER: {_BACKING_OFF: _IDLE, _BLOCKED: _IDLE},
+        Event.CLOSE_DOOR: {_IDLE: _BLOCKED, _BACKING_OFF: _BLOCKED, _BLOCKED: _BLOCKED},
+        Event.REPLACE: {_BLOCKED: _IDLE},
+        Event.LIFT: {_BLOCKED: _IDLE},
+    }
+)
+"""What each event makes of the request. Pairs that are not listed change nothing.
+
+REPLACE opens a door closed by a refusal always, by a lock once between grants, and no other."""
+
+Joint = tuple[Freshness, RequestState]
+
+
+def after(joint: Joint, event: Event) -> Joint | None:
+    """Where ``event`` leads from a joint state; None where the grammar forbids it (a LocalProtocolError).
+
+    The two tables are independent but for three rules that need both: a request starts only if the token is not VALID;
+    an answer counts only for the attempt in flight; a rejection is believed only if another token can be had at once.
+    """
+    freshness, request = joint
+    if event is Event.START and (freshness is _VALID or request is not _IDLE):
+        return None
+    if event is Event.GRANT and request is not _IN_FLIGHT:
+        return joint
+    if event is Event.REJECT and request not in (_IDLE, _IN_FLIGHT):
+        return joint
+    return (
+        FRESHNESS_TABLE.get(event, {}).get(freshness, freshness),
+        REQUEST_TABLE.get(event, {}).get(request, request),
+    )

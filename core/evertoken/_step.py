@@ -1,0 +1,360 @@
+"""``step(config, state, input) -> state``: everything that changes state, in one file and without side effects.
+
+Network input never raises: it becomes state. The two inputs that may be refused as local misuse (a claim that ``decide``
+does not allow, an exchange whose claim is gone) are checked by the machine before it steps.
+"""
+
+from __future__ import annotations
+
+from evertoken import _schedule
+from evertoken._actions import Rejection, SendRequest
+from evertoken._decide import back_off_from, decide, settle
+from evertoken._inputs import (
+    AnswerReceived,
+    BlockLifted,
+    CredentialsReplaced,
+    DoorClosed,
+    ExchangeStarted,
+    Input,
+    RequestClaimed,
+    SharedReceived,
+    TokenRejected,
+)
+from evertoken._judge import digest, is_free, judge, judge_rejection, judge_shared, shared_token, token_of, which
+from evertoken._policy import Policy
+from evertoken._problems import Problem, ProblemKind
+from evertoken._states import (
+    MOST_DOUBLINGS,
+    AccessToken,
+    Attempt,
+    BackOff,
+    Block,
+    BlockKind,
+    Doublings,
+    Dropped,
+    State,
+)
+from evertoken.outcomes import (
+    Abandoned,
+    Failed,
+    Granted,
+    Ignored,
+    Locked,
+    Malformed,
+    Outcome,
+    RateLimited,
+    Refused,
+    Unclear,
+)
+
+__all__ = ("step",)
+
+ABANDONED = Problem(
+    ProblemKind.ABANDONED,
+    "The token request was given up before its answer came, more than once in a row",
+    "Give the callers more time than the token endpoint takes.",
+)
+REJECTED = Problem(
+    ProblemKind.REJECTED,
+    "The API rejected the token that was in hand",
+    "It may have been revoked; another one is asked for.",
+)
+REPORTED = {
+    BlockKind.LOCKED: Problem(
+        ProblemKind.LOCKED,
+        "An API call or a shared store reported that the account or this address is locked out",
+        "Find out what sent bad or too many token requests before lifting the block.",
+    ),
+    BlockKind.REFUSED: Problem(
+        ProblemKind.CREDENTIALS_REFUSED,
+        "A shared store reports that the token endpoint refused these credentials",
+        "Set the right credentials: another process has tried these already.",
+    ),
+    BlockKind.RATE_LIMITED: Problem(
+        ProblemKind.RATE_LIMITED, "A shared store reports that the token endpoint's rate limit is reached"
+    ),
+}
+
+
+def step(config: Policy, state: State, happened: Input) -> State:
+    """The state after ``happened``. Total: every input has a meaning in every state."""
+    settled = settle(config, state, happened.now)
+    match happened:
+        case RequestClaimed():
+            return _claim(config, settled, happened)
+        case ExchangeStarted():
+            return _start_exchange(config, settled, happened)
+        case AnswerReceived():
+            return _receive(config, settled, happened)
+        case SharedReceived():
+            return _receive_shared(config, settled, happened)
+        case TokenRejected():
+            return _reject(config, settled, happened)
+        case DoorClosed():
+            return _close_door(config, settled, happened)
+        case CredentialsReplaced():
+            return _replace_credentials(settled)
+        case BlockLifted():
+            return settled._replace(blocks=())
+
+
+# Claims and exchanges
+# --------------------
+
+
+def _claim(config: Policy, state: State, claimed: RequestClaimed) -> State:
+    """One slot, one attempt. A shared claim lives twice as long: a store is asked before anything is sent."""
+    seconds = config.request_timeout * (2 if claimed.shared else 1)
+    attempt = Attempt(
+        id=state.next_id,
+        started=state.now,
+        deadline=state.now + _schedule.whole_ticks(seconds),
+        draw=claimed.draw,
+        generation=state.keys.generation,
+        min_ttl=claimed.min_ttl,
+        claimed=claimed.shared,
+    )
+    budget = state.budget if claimed.shared else _schedule.charge(config, state.budget, state.now)
+    return state._replace(attempt=attempt, next_id=state.next_id + 1, budget=budget)
+
+
+def _start_exchange(config: Policy, state: State, started: ExchangeStarted) -> State:
+    """The claim becomes an exchange if all but freshness still allows one; else it is released."""
+    claim = state.attempt
+    if claim is None or claim.id != started.id or not claim.claimed:
+        return state
+    free = state._replace(attempt=None)
+    if not isinstance(decide(config, free._replace(token=None), state.now), SendRequest):
+        return free
+    attempt = claim._replace(
+        started=state.now,
+        deadline=state.now + _schedule.whole_ticks(config.request_timeout),
+        generation=state.keys.generation,
+        claimed=False,
+    )
+    return state._replace(attempt=attempt, budget=_schedule.charge(config, state.budget, state.now))
+
+
+# What came of an attempt
+# -----------------------
+
+
+def _receive(config: Policy, state: State, received: AnswerReceived) -> State:
+    attempt = which(state, received.id)
+    if attempt is None:
+        return state
+    outcome = judge(config, state, received)
+    if attempt is state.lost:
+        return _apply_late(config, state._replace(lost=None), attempt, outcome, received.answer)
+    if attempt.claimed:  # Nothing was sent, so nothing can have come of it: the claim is given back.
+        return state._replace(attempt=None)
+    return _apply(config, state._replace(attempt=None), attempt, outcome)
+
+
+def _apply_late(config: Policy, state: State, lost: Attempt, outcome: Outcome, answer: Outcome) -> State:
+    """Late good news, and late news of a closed door, count. Of a late failure only a stated wait is kept."""
+    if not isinstance(outcome, Ignored):
+        return _apply(config, state, lost, outcome)
+    if isinstance(answer, Failed) and answer.retry_after is not None:
+        return _hold_off(config, state, lost, answer.retry_after)
+    return state
+
+
+def _apply(config: Policy, state: State, attempt: Attempt, outcome: Outcome) -> State:
+    match outcome:
+        case Granted():
+            return _grant(config, state, attempt, token_of(config, state, attempt, outcome))
+        case Abandoned():
+            return _abandon(config, state, attempt)
+        case Failed():
+            state = back_off_from(config, state, attempt, state.now, outcome.problem)
+            return state if outcome.retry_after is None else _hold_off(config, state, attempt, outcome.retry_after)
+        case Malformed():
+            return back_off_from(config, state, attempt, state.now, outcome.problem, malformed=True)
+        case Refused() | Unclear() | Locked() | RateLimited():
+            return _block(config, state, attempt, outcome)
+        case _:  # Stale, or a token that something newer has overtaken: the slot is free, nothing else.
+            return state._replace(backoff=state.backoff._replace(abandoned=0))
+
+
+def _hold_off(config: Policy, state: State, attempt: Attempt, seconds: float) -> State:
+    wait = _schedule.stated_wait(config, seconds, config.rate_limited_wait_cap, attempt.draw)
+    retry_at = max(state.backoff.retry_at, state.now + wait)
+    since = max(state.backoff.since, attempt.started)
+    return state._replace(backoff=state.backoff._replace(retry_at=retry_at, since=since))
+
+
+def _abandon(config: Policy, state: State, attempt: Attempt) -> State:
+    """A cancelled request is not a failed one, but giving up again and again is."""
+    given_up = state.backoff.abandoned + 1
+    if given_up > 1:
+        state = back_off_from(config, state, attempt, state.now, ABANDONED)
+    return state._replace(backoff=state.backoff._replace(abandoned=min(given_up, MOST_DOUBLINGS)))
+
+
+def _grant(config: Policy, state: State, attempt: Attempt, token: AccessToken) -> State:
+    """The token is ours: what went wrong before it was asked for is over."""
+    repeated = state.token is not None and state.token.value == token.value
+    repeats = min(state.backoff.repeats + 1, MOST_DOUBLINGS) if repeated else 0
+    generation = state.keys.generation
+    vouched = generation if attempt.generation == generation else state.keys.vouched
+    state = _take(state, token, attempt.started)
+    return state._replace(
+        backoff=state.backoff._replace(repeats=repeats, abandoned=0),
+        budget=_schedule.retuned(config, state.budget, state.now, token.lifetime),
+        keys=state.keys._replace(vouched=vouched, unlocked=False),
+    )
+
+
+def _take(state: State, token: AccessToken, started: float) -> State:
+    """``token`` becomes the one in hand; troubles that it has outlived are forgotten."""
+    name = digest(token.value) if state.rejections.dropped else ""
+    dropped = tuple(entry for entry in state.rejections.dropped if entry.digest != name)
+    blocks = tuple(block for block in state.blocks if not _opens(block, started))
+    outlived = state.backoff.since <= started
+    return state._replace(
+        token=token,
+        backoff=BackOff(repeats=state.backoff.repeats) if outlived else state.backoff,
+        blocks=blocks,
+        doublings=state.doublings if blocks else Doublings(),
+        rejections=state.rejections._replace(touched=False, dropped=dropped),
+        granted_at=max(state.granted_at, started),
+        problem=None if outlived else state.problem,
+    )
+
+
+def _opens(block: Block, started: float) -> bool:
+    """Whether a grant asked for at ``started`` shows that this door is open again."""
+    return block.since < started or (block.since == started and not block.reported)
+
+
+def _receive_shared(config: Policy, state: State, received: SharedReceived) -> State:
+    """Another process's token, taken by its own issue times. It is no proof that our own credentials work."""
+    attempt = which(state, received.id)
+    if attempt is None or not isinstance(judge_shared(config, state, received), Granted):
+        return state
+    token = shared_token(config, attempt, received.record)
+    state = state._replace(
+        attempt=None if attempt is state.attempt else state.attempt,
+        lost=None if attempt is state.lost else state.lost,
+    )
+    state = _take(state, token, token.started)
+    return state._replace(
+        backoff=state.backoff._replace(repeats=0, abandoned=0),
+        budget=_schedule.retuned(config, state.budget, state.now, token.lifetime),
+    )
+
+
+# Closed doors
+# ------------
+
+
+def _block(config: Policy, state: State, attempt: Attempt, outcome: Refused | Unclear | Locked | RateLimited) -> State:
+    match outcome:
+        case RateLimited():
+            state, wait = _rate_limit(config, state, attempt, outcome)
+            kind = BlockKind.RATE_LIMITED
+        case Refused():
+            kind = BlockKind.REFUSED
+            if _is_doubted(state, attempt, outcome):
+                wait = _schedule.whole_ticks(config.doubted_refusal_wait)
+                state = state._replace(keys=state.keys._replace(vouched=-1))
+            else:
+                state, wait = _doubled(config, state, kind)
+        case Locked() | Unclear():
+            kind = BlockKind.LOCKED if isinstance(outcome, Locked) else BlockKind.UNCLEAR
+            state, wait = _doubled(config, state, kind)
+            wait = max(wait, _stated(config, outcome.retry_after, kind, attempt.draw))
+    block = Block(kind, state.now + wait, attempt.started, reported=False, problem=outcome.problem)
+    state = state._replace(backoff=state.backoff._replace(abandoned=0))
+    return _with_block(state, block)
+
+
+def _rate_limit(config: Policy, state: State, attempt: Attempt, limited: RateLimited) -> tuple[State, float]:
+    """A 429 counts as one more failure, and its wait is never shorter than the back-off that this asks for."""
+    failures = min(state.backoff.failures + 1, MOST_DOUBLINGS)
+    state = state._replace(backoff=state.backoff._replace(failures=failures, malformed=0))
+    if limited.retry_after is None:
+        wait = _schedule.own_wait(config, BlockKind.RATE_LIMITED, 0)
+    else:
+        wait = _stated(config, limited.retry_after, BlockKind.RATE_LIMITED, attempt.draw)
+    return state, max(wait, _schedule.back_off(config, failures, attempt.draw))
+
+
+def _is_doubted(state: State, attempt: Attempt, refused: Refused) -> bool:
+    """The first refusal of credentials that this machine was granted with before: a deploy at the other end, perhaps."""
+    return refused.of == "credentials" and state.keys.vouched == attempt.generation
+
+
+def _stated(config: Policy, seconds: float | None, kind: BlockKind, draw: float) -> float:
+    cap = _schedule.waits(config)[kind][1]
+    return 0.0 if seconds is None else _schedule.stated_wait(config, seconds, cap, draw)
+
+
+def _doubled(config: Policy, state: State, kind: BlockKind) -> tuple[State, float]:
+    """Our own wait for this kind, doubled each time in a row; news of a door that is closed already doubles nothing."""
+    name = kind.name.lower()
+    count = getattr(state.doublings, name)
+    if any(block.kind is kind for block in state.blocks):
+        return state, _schedule.own_wait(config, kind, max(count - 1, 0))
+    doublings = state.doublings._replace(**{name: min(count + 1, MOST_DOUBLINGS)})
+    return state._replace(doublings=doublings), _schedule.own_wait(config, kind, count)
+
+
+def _with_block(state: State, news: Block) -> State:
+    """News of the same kind keeps the later moment. Kinds stay in the order of their enum: no set decides anything."""
+    old = next((block for block in state.blocks if block.kind is news.kind), None)
+    if old is not None:
+        latest = max(old, news, key=lambda block: (block.since, block.reported))
+        news = latest._replace(until=max(old.until, news.until))
+    kept = {block.kind: block for block in state.blocks} | {news.kind: news}
+    return state._replace(blocks=tuple(kept[kind] for kind in BlockKind if kind in kept), problem=news.problem)
+
+
+def _close_door(config: Policy, state: State, closed: DoorClosed) -> State:
+    """A report from elsewhere. A claim that has not sent anything yet is freed; an exchange under way goes on."""
+    if state.attempt is not None and state.attempt.claimed:
+        state = state._replace(attempt=None)
+    if closed.seconds is not None:
+        wait = _stated(config, closed.seconds, closed.kind, closed.draw)
+    elif closed.kind is BlockKind.RATE_LIMITED:
+        wait = _schedule.own_wait(config, closed.kind, 0)
+    else:
+        state, wait = _doubled(config, state, closed.kind)
+    return _with_block(state, Block(closed.kind, state.now + wait, state.now, True, REPORTED[closed.kind]))
+
+
+def _replace_credentials(state: State) -> State:
+    """New credentials open a door closed by a refusal, and once between grants one closed by a lock.
+
+    Once, because a lock is about the account or the address: swapping secrets in a loop must not knock on it.
+    """
+    lifted = {BlockKind.REFUSED} | (set() if state.keys.unlocked else {BlockKind.LOCKED})
+    blocks = tuple(block for block in state.blocks if block.kind not in lifted)
+    spent = any(block.kind is BlockKind.LOCKED for block in state.blocks)
+    keys = state.keys._replace(generation=state.keys.generation + 1, unlocked=state.keys.unlocked or spent)
+    return state._replace(blocks=blocks, keys=keys)
+
+
+# Rejected tokens
+# ---------------
+
+
+def _reject(config: Policy, state: State, rejected: TokenRejected) -> State:
+    verdict = judge_rejection(config, state, rejected)
+    if verdict is Rejection.SUPERSEDED or state.token is None:
+        return state
+    if verdict is Rejection.KEPT:
+        return state._replace(rejections=state.rejections._replace(touched=True))
+    return _drop(config, state, state.token, free=is_free(state, rejected))
+
+
+def _drop(config: Policy, state: State, token: AccessToken, *, free: bool) -> State:
+    vouched_at = state.now + _schedule.whole_ticks(config.rejection_interval)
+    entry = Dropped(digest(token.value), vouched_at, max(vouched_at, token.expires_at))
+    rejections = state.rejections._replace(touched=False, dropped=(*state.rejections.dropped, entry))
+    if not free:
+        pause = _schedule.rejection_pause(config, rejections.count)
+        count = min(rejections.count + 1, MOST_DOUBLINGS)
+        rejections = rejections._replace(count=count, allowed_at=state.now + pause)
+    return state._replace(token=None, rejections=rejections, problem=REJECTED)
