@@ -1,0 +1,128 @@
+"""Response bodies: bytes to a JSON object or to the reason why not, and the two families of error bodies. Total.
+
+The result depends on nothing but the bytes: not on the interpreter's limits for digits, nor (short of a stack that is
+nearly full) on how deep the caller stands.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import cast
+
+__all__ = ("MOST_DIGITS", "JsonObject", "error_code", "error_text", "read_object", "tokens_in")
+
+JsonObject = dict[str, object]
+
+MOST_DIGITS = 640
+"""Of a whole number: the least that ``sys.set_int_max_str_digits`` can be set to. With more, int() may raise."""
+
+_MOST_CONTAINERS = 200
+"""Objects and arrays in one body. Each level of nesting costs stack, and a token answer has one."""
+
+_GZIP = b"\x1f\x8b"
+_SECRET_NAMES = ("token", "secret", "password")
+
+
+class _UnusableError(ValueError):
+    """JSON by the grammar of some parser, but not to be relied on; the text says why."""
+
+
+def read_object(body: bytes) -> JsonObject | str:
+    """The JSON object (RFC 8259) in ``body``, or what the body is instead: words to put behind "the body is".
+
+    Stricter than :func:`json.loads`: UTF-8 without a byte order mark, no NaN or Infinity, no name twice in one object,
+    no numbers of more than 640 digits, no more than 200 objects and arrays.
+    """
+    if not body.strip():
+        return "empty"
+    if body.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"<"):
+        return "an HTML page, probably from a proxy or load balancer"
+    if body.startswith(_GZIP):
+        return "compressed, which the request did not allow"
+    try:
+        return _decode(body.decode())
+    except UnicodeDecodeError:
+        return "not UTF-8 text"
+
+
+def error_code(content: JsonObject) -> str | None:
+    """``error`` (RFC 6749 section 5.2), else ``Type`` (Mangopay, Error codes)."""
+    return _first_text(content, "error", "Type")
+
+
+def error_text(content: JsonObject) -> str:
+    """What an error body says beside its code: OAuth's and Mangopay's words, and what their support will ask for.
+
+    The names are those of RFC 6749 section 5.2, of Mangopay (``Message``, ``Id``, ``Date``, ``errors`` or ``Errors``)
+    and of problem details (RFC 9457), which Mangopay has on some routes. Unsafe to show before it is scrubbed.
+    """
+    message = _first_text(content, "error_description", "Message", "message", "detail", "title")
+    identity = content.get("Id") or content.get("traceId")
+    marks = (("Id", identity), ("Date", content.get("Date")))
+    named = (f"{name} {value}" for name, value in marks if isinstance(value, str | int | float) and value)
+    return "; ".join((*([message] if message else ()), *named, *_field_errors(content)))
+
+
+def tokens_in(content: JsonObject) -> tuple[str, ...]:
+    """Every text and whole number under a name that ends in "token", "secret" or "password", however deep."""
+    return tuple(str(value) for secret, value in _leaves(content) if secret and type(value) in (str, int))
+
+
+def _decode(text: str) -> JsonObject | str:
+    if text.count("{") + text.count("[") > _MOST_CONTAINERS:
+        return "too full of brackets to be a token answer"
+    try:
+        content: object = _DECODER.decode(text)
+    except _UnusableError as reason:
+        return str(reason)
+    except (ValueError, RecursionError):
+        return "not JSON"
+    return cast("JsonObject", content) if isinstance(content, dict) else "JSON, but not an object"
+
+
+def _unique(pairs: list[tuple[str, object]]) -> JsonObject:
+    names = dict(pairs)
+    if len(names) != len(pairs):
+        raise _UnusableError("JSON with the same name twice")
+    return names
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > MOST_DIGITS:
+        raise _UnusableError("JSON with a number of absurd length")
+    return int(digits)
+
+
+def _no_constant(name: str) -> object:
+    raise _UnusableError(f"JSON with {name} in it, which JSON does not have")
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_constant, parse_int=_integer)
+
+
+def _first_text(content: JsonObject, *names: str) -> str | None:
+    values = (content.get(name) for name in names)
+    return next((value for value in values if isinstance(value, str) and value), None)
+
+
+def _field_errors(content: JsonObject) -> Iterator[str]:
+    errors = content.get("errors") or content.get("Errors")
+    if isinstance(errors, dict):
+        for name, value in cast("JsonObject", errors).items():
+            if isinstance(value, str):
+                yield f"{name}: {value}"
+
+
+def _leaves(content: object) -> Iterator[tuple[bool, object]]:
+    # A list of what is still to be visited, since recursion would depend on the caller's stack.
+    todo: list[tuple[bool, object]] = [(False, content)]
+    while todo:
+        secret, value = todo.pop()
+        if isinstance(value, dict):
+            members = cast("JsonObject", value).items()
+            todo.extend((secret or name.lower().endswith(_SECRET_NAMES), member) for name, member in members)
+        elif isinstance(value, list):
+            todo.extend((secret, member) for member in cast("list[object]", value))
+        else:
+            yield secret, value

@@ -1,0 +1,78 @@
+"""Header fields read by hand: lines by name, and HTTP dates. Any text gives a value or None, never an exception."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+__all__ = ("field_lines", "http_date")
+
+_TIME = r"(?P<hour>\d\d):(?P<minute>\d\d):(?P<second>\d\d)"
+_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+_MONTH = f"(?P<month>{'|'.join(_MONTHS)})"
+_DAY = "(?:mon|tue|wed|thu|fri|sat|sun)"
+_LONG_DAY = "(?:monday|tuesday|wednesday|thursday|friday|saturday|sunday)"
+
+# RFC 9110 section 5.6.7: IMF-fixdate, then the two obsolete forms that a recipient must accept too.
+_FORMS = tuple(
+    re.compile(form, re.ASCII | re.IGNORECASE)
+    for form in (
+        rf"{_DAY}, (?P<day>\d\d) {_MONTH} (?P<year>\d{{4}}) {_TIME} GMT",
+        rf"{_LONG_DAY}, (?P<day>\d\d)-{_MONTH}-(?P<year>\d\d) {_TIME} GMT",
+        rf"{_DAY} {_MONTH} (?P<day>[ \d]\d) {_TIME} (?P<year>\d{{4}})",
+    )
+)
+
+_MONTH_LENGTHS = (31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
+_SECONDS_PER_DAY = 86_400
+_SECONDS_PER_YEAR = 31_556_952
+_START_OF_2020 = 1_577_836_800
+
+
+def field_lines(headers: Iterable[tuple[str, str]], name: str) -> list[str]:
+    """The values of all header lines called ``name`` (in lower case), in order, without the white space around them."""
+    return [value.strip() for key, value in headers if key.lower() == name]
+
+
+def http_date(text: str, near: int = _START_OF_2020) -> int | None:
+    """``text`` as seconds since 1970, or None if it has none of the three forms of RFC 9110 section 5.6.7.
+
+    ``near``, in seconds since 1970, is the moment that a year of two digits is at most 50 years away from. The name of
+    the day is not compared with the date: it adds nothing that could be acted on.
+    """
+    for form in _FORMS:
+        match = form.fullmatch(text)
+        if match:
+            return _moment(match, near)
+    return None
+
+
+def _moment(match: re.Match[str], near: int) -> int | None:
+    year, day = int(match["year"]), int(match["day"])
+    if len(match["year"]) == 2:
+        year = _full_year(year, 1970 + near // _SECONDS_PER_YEAR)
+    month = _MONTHS.index(match["month"].lower()) + 1
+    hour, minute, second = int(match["hour"]), int(match["minute"]), int(match["second"])
+    # A second 60 is a leap second.
+    if not 1 <= day <= _days_in(year, month) or hour > 23 or minute > 59 or second > 60:
+        return None
+    return _days_since_1970(year, month, day) * _SECONDS_PER_DAY + hour * 3_600 + minute * 60 + second
+
+
+def _full_year(two_digits: int, near: int) -> int:
+    year = near - near % 100 + two_digits
+    if year > near + 50:
+        return year - 100
+    return year + 100 if year < near - 50 else year
+
+
+def _days_in(year: int, month: int) -> int:
+    leap = year % 4 == 0 and (year % 100 != 0 or year % 400 == 0)
+    return 29 if leap and month == 2 else _MONTH_LENGTHS[month - 1]
+
+
+def _days_since_1970(year: int, month: int, day: int) -> int:
+    # Years that begin in March have their leap day at the end, so that month lengths follow one formula.
+    if month <= 2:
+        year, month = year - 1, month + 12
+    return 365 * year + year // 4 - year // 100 + year // 400 + (153 * (month - 3) + 2) // 5 + day - 719_469
