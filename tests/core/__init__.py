@@ -1,0 +1,1 @@
+"""Tests of the pure core: no clock but the one that the test hands in."""

@@ -1,0 +1,1 @@
+"""Tests of the transports, over fake exchanges and fake clocks."""

@@ -1,0 +1,127 @@
+"""Marked secrets and tokens, and the search for their marks.
+
+A test that needs a credential or a token takes it from here. ``tests/canary_plugin.py`` then fails the test if a mark
+turns up in a log record, in captured output, in an exception that the test expected, in an event, or in the repr of an
+object that outlives the test. What a test holds in its own hands it gives to :func:`assert_clean`.
+"""
+
+from __future__ import annotations
+
+import base64
+import pickle
+import traceback
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+from evertoken import ClientCredentials, mangopay
+
+__all__ = ("SECRET_MARK", "TOKEN_MARK", "Leak", "assert_clean", "find_marks", "grant", "leaks_of", "secret", "token")
+
+SECRET_MARK = "cAnArYsEcReT"
+TOKEN_MARK = "cAnArYtOkEn"
+
+
+class Leak(AssertionError):
+    """A mark stands where no secret and no token may."""
+
+
+def secret(n: int = 0) -> str:
+    """A client secret with the mark in it; another ``n`` is another secret."""
+    return f"{SECRET_MARK}{n}"
+
+
+def token(n: int = 0) -> str:
+    """An access token with the mark in it; another ``n`` is another token."""
+    return f"{TOKEN_MARK}{n}"
+
+
+def grant(
+    *, client_id: str = "canary", api_key: str | None = None, mtls: bool = False, base_url: str | None = None
+) -> ClientCredentials:
+    """A grant of Mangopay's sandbox whose API key is marked."""
+    return mangopay.sandbox(client_id, secret() if api_key is None else api_key, mtls=mtls, base_url=base_url)
+
+
+def find_marks(text: str | bytes) -> list[str]:
+    """What ``text`` gives away: "a secret", "a token". Marks are found in any case, and inside Base64."""
+    searched = text.decode("latin-1") if isinstance(text, bytes) else text
+    folded = searched.casefold()
+    return [
+        name
+        for name, mark in (("a secret", SECRET_MARK), ("a token", TOKEN_MARK))
+        if mark.casefold() in folded or any(spelling in searched for spelling in _BASE64[mark])
+    ]
+
+
+def leaks_of(thing: object) -> list[str]:
+    """Every way in which ``thing`` gives a mark away, in words that do not repeat it.
+
+    Tried are repr, str, format and pickle, and for an exception its traceback and the local variables of the frames
+    that are evertoken's own. A str or bytes is searched as it stands.
+    """
+    return [
+        f"{' and '.join(marks)} in the {channel} of a {type(thing).__qualname__}"
+        for channel, text in _renderings(thing)
+        if (marks := find_marks(text))
+    ]
+
+
+def assert_clean(*things: object) -> None:
+    """Raise :class:`Leak` if one of ``things`` gives a mark away in a way that :func:`leaks_of` tries."""
+    leaks = [leak for thing in things for leak in leaks_of(thing)]
+    if leaks:
+        raise Leak("; ".join(leaks))
+
+
+def _renderings(thing: object) -> Iterator[tuple[str, str | bytes]]:
+    if isinstance(thing, (str, bytes)):
+        yield "text", thing
+        return
+    yield "repr", repr(thing)
+    yield "str", str(thing)
+    yield "format", f"{thing}"
+    for protocol in (0, pickle.HIGHEST_PROTOCOL):
+        yield "pickle", _pickled(thing, protocol)
+    if isinstance(thing, BaseException):
+        yield "traceback", "".join(traceback.format_exception(thing))
+        yield from _own_locals(traceback.TracebackException.from_exception(thing, capture_locals=True))
+
+
+def _pickled(thing: object, protocol: int) -> bytes:
+    try:
+        return pickle.dumps(thing, protocol)
+    except Exception:  # noqa: BLE001 - what refuses to be pickled cannot leak that way, whatever it raises
+        return b""
+
+
+def _own_locals(shown: traceback.TracebackException) -> Iterator[tuple[str, str]]:
+    """The local variables of evertoken's frames, as error trackers show them, along the chain that Python prints."""
+    for frame in shown.stack:
+        if any(Path(frame.filename).is_relative_to(folder) for folder in _OWN):
+            yield f"local variables of {frame.name} in the traceback", repr(frame.locals)
+    context = None if shown.__suppress_context__ else shown.__context__
+    for link in (shown.__cause__, context):
+        if link is not None:
+            yield from _own_locals(link)
+
+
+def _folders(package: str) -> Iterator[Path]:
+    spec = find_spec(package)
+    assert spec is not None
+    assert spec.submodule_search_locations is not None
+    yield from map(Path, spec.submodule_search_locations)
+
+
+def _in_base64(mark: str) -> tuple[str, ...]:
+    """What ``mark`` looks like inside Base64, at each of the three places in a group where it can start."""
+    spellings: list[str] = []
+    for lead in range(3):
+        encoded = base64.b64encode(b"\0" * lead + mark.encode()).decode().rstrip("=")
+        # The characters at both ends also depend on the neighbours.
+        spellings.append(encoded[lead + 1 if lead else 0 : -1])
+    return tuple(spellings)
+
+
+_OWN = (*_folders("evertoken"), *_folders("evertoken_transports"))
+_BASE64 = {mark: _in_base64(mark) for mark in (SECRET_MARK, TOKEN_MARK)}

@@ -1,0 +1,90 @@
+"""What is public is listed, is there, and is explained."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+from collections.abc import Iterator
+
+import pytest
+
+from tests.hygiene.source_tree import CORE, TRANSPORTS, Module, modules
+
+MODULES = modules(CORE, TRANSPORTS)
+EVERY_MODULE = pytest.mark.parametrize("module", MODULES, ids=lambda module: module.name)
+
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+Definition = Function | ast.ClassDef
+
+# Decorators whose function takes its docstring from another one.
+DOCUMENTED_ELSEWHERE = {"overload", "override", "setter"}
+
+
+def listed_names(module: Module) -> tuple[str, ...]:
+    names: object = importlib.import_module(module.name).__all__
+    assert isinstance(names, tuple), "__all__ is not a tuple"
+    return names
+
+
+def definitions(body: list[ast.stmt]) -> Iterator[Definition]:
+    for node in body:
+        if isinstance(node, Definition) and not node.name.startswith("_"):
+            yield node
+
+
+def assigned_names(module: Module) -> Iterator[str]:
+    for node in module.tree.body:
+        targets: list[ast.expr] = []
+        if isinstance(node, ast.Assign):
+            targets = node.targets
+        elif isinstance(node, ast.AnnAssign):
+            targets = [node.target]
+        yield from (name.id for target in targets for name in ast.walk(target) if isinstance(name, ast.Name))
+
+
+def decorators(node: Definition) -> set[str]:
+    names = (ast.unparse(decorator).partition("(")[0] for decorator in node.decorator_list)
+    return {name.rpartition(".")[2] for name in names}
+
+
+def undocumented(body: list[ast.stmt], prefix: str = "") -> Iterator[str]:
+    for node in definitions(body):
+        if decorators(node) & DOCUMENTED_ELSEWHERE:
+            continue
+        if not ast.get_docstring(node):
+            yield prefix + node.name
+        if isinstance(node, ast.ClassDef):
+            yield from undocumented(node.body, f"{node.name}.")
+
+
+# Ruff holds their order (RUF022).
+@EVERY_MODULE
+def test_every_module_lists_its_public_names_once_each(module: Module) -> None:
+    names = listed_names(module)
+    assert len(names) == len(set(names))
+
+
+@EVERY_MODULE
+def test_every_listed_name_is_there(module: Module) -> None:
+    namespace = importlib.import_module(module.name)
+    assert not [name for name in listed_names(module) if not hasattr(namespace, name)]
+
+
+# A private module lists what others may re-export; its other names serve its own package.
+@pytest.mark.parametrize("module", [module for module in MODULES if module.is_public], ids=lambda module: module.name)
+def test_a_public_module_lists_everything_that_it_defines(module: Module) -> None:
+    defined = {*assigned_names(module), *(node.name for node in definitions(module.tree.body))}
+    assert {name for name in defined if not name.startswith("_")} <= set(listed_names(module))
+
+
+@EVERY_MODULE
+def test_every_module_and_every_public_name_in_it_has_a_docstring(module: Module) -> None:
+    assert ast.get_docstring(module.tree), "the module has none"
+    assert not list(undocumented(module.tree.body))
+
+
+def test_the_package_lists_only_names_that_are_explained_where_they_come_from() -> None:
+    package = importlib.import_module("evertoken")
+    things = [getattr(package, name) for name in package.__all__]
+    nameless = [thing for thing in things if callable(thing) and not (thing.__doc__ or "").strip()]
+    assert not nameless
