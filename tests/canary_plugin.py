@@ -5,7 +5,7 @@ The watch begins before a test's fixtures and ends after them. It looks at
 - every log record of any logger, at any level, with its arguments, extras and exception;
 - captured standard output and standard error, also what a test reads through ``capsys`` or ``capfd``;
 - every exception that ``pytest.raises`` catches;
-- every event that a Coordinator reports;
+- every event: each is logged, with itself as the argument of the log record;
 - the repr and str of evertoken's objects that are alive when the test's own code is over.
 
 ``tests/conftest.py`` puts these hooks and fixtures to work.
@@ -16,7 +16,7 @@ from __future__ import annotations
 import gc
 import logging
 from collections import Counter
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from types import TracebackType
 
@@ -59,22 +59,24 @@ class Canary:
         """Note the marks in a log record: its message, its arguments and extras, its exception."""
         place = f"a log record of {record.name} at {record.levelname}"
         self.check_text(place, repr({**vars(record), "message": record.getMessage()}))
-        if record.exc_info and record.exc_info[1] is not None:
-            self.check(record.exc_info[1])
+        for thing in (*_arguments(record), record.exc_info and record.exc_info[1]):
+            if _is_ours(thing) or isinstance(thing, BaseException):
+                self.check(thing)
 
     def check_sections(self, report: pytest.TestReport) -> None:
         """Note the marks in what pytest captured since the last report of this test."""
         new, self._sections = report.sections[self._sections :], len(report.sections)
         for name, text in new:
-            self.check_text(name, text)
+            if not name.startswith("Captured log"):  # the records themselves are looked at
+                self.check_text(name, text)
 
     def check_survivors(self) -> None:
         """Note the marks in the repr and str of evertoken's own objects, as far as they are still alive."""
         seen: Counter[type] = Counter()
         for thing in gc.get_objects():
-            kind = type(thing)
-            if not str(kind.__module__).startswith("evertoken"):
+            if not _is_ours(thing):
                 continue
+            kind = type(thing)
             seen[kind] += 1
             if seen[kind] <= _SURVIVORS:
                 self.check_text(f"the repr or str of a living {kind.__qualname__}", _shown(thing))
@@ -93,6 +95,14 @@ class _Listener(logging.Handler):
     @override
     def emit(self, record: logging.LogRecord) -> None:
         self._canary.check_record(record)
+
+
+def _arguments(record: logging.LogRecord) -> Iterable[object]:
+    return record.args.values() if isinstance(record.args, Mapping) else record.args or ()
+
+
+def _is_ours(thing: object) -> bool:
+    return str(type(thing).__module__).startswith("evertoken")
 
 
 def _shown(thing: object) -> str:

@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -46,6 +47,20 @@ def careless():
 @pytest.fixture
 def careless_str():
     yield CarelessStr()
+
+class Secretive:
+    __module__ = "evertoken_transports.made_up"
+    def __reduce__(self):
+        return str, (marked.secret(),)
+
+@pytest.fixture
+def secretive_event():
+    return Secretive()
+
+@pytest.fixture
+def careless_event():
+    # Not alive as far as the search for survivors goes: its type is not ours.
+    return type("Event", (), {"__repr__": lambda self: marked.token()})()
 
 @pytest.fixture
 def chatty_setup():
@@ -115,8 +130,15 @@ def test_leak_local_variable_of_ours():
     with pytest.raises(ValueError):
         names["check"](marked.secret())
 
-def test_leak_event(canary):
-    canary.check(Careless())
+def test_leak_event(careless_event):
+    from evertoken_transports import _events
+    _events.log(careless_event)
+
+def test_leak_in_the_pickle_of_an_event(secretive_event):
+    log.debug("%s", secretive_event)
+
+def test_leak_shown_to_the_canary(canary):
+    canary.check(marked.token())
 
 def test_leak_repr(careless):
     pass
@@ -143,40 +165,45 @@ def test_clean_though_the_one_before_leaked():
     log.info("nothing")
 '''
 
-CHANNELS = re.findall(r"^def (test_\w+)", LEAKING_SUITE, flags=re.MULTILINE)
+SUITE = re.findall(r"^def (test_\w+)", LEAKING_SUITE, flags=re.MULTILINE)
 
 
 @pytest.fixture(scope="module")
-def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """How each test of the leaking suite ended, and the whole output under the empty name."""
+def complaints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What pytest has against each test of the leaking suite: nothing, or the text of its failures and errors."""
     folder = tmp_path_factory.mktemp("leaking")
     (folder / "test_leaking.py").write_text(LEAKING_SUITE)
-    command = [sys.executable, "-m", "pytest", "-p", "tests.canary_plugin", "-p", "no:cacheprovider", "-rfEpw"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTEST_ADDOPTS": ""}
+    plugins = ["-p", "tests.canary_plugin", "-p", "no:cacheprovider", "-p", "no:asyncio"]
     run = subprocess.run(
-        [*command, "-c", os.devnull, "--rootdir", str(folder), "--show-capture=no", str(folder)],
-        env=environment,
+        [sys.executable, "-m", "pytest", *plugins, "-c", os.devnull, "--junitxml=report.xml", str(folder)],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTEST_ADDOPTS": ""},
+        cwd=folder,
         capture_output=True,
-        text=True,
         timeout=100,
         check=False,
     )
-    ends = re.findall(r"^(PASSED|FAILED|ERROR) \S*::(\w+)", run.stdout, flags=re.MULTILINE)
-    assert ends, run.stdout + run.stderr
-    # A test that passed and leaked while its fixtures closed is counted twice: the error is what matters.
-    return {"": run.stdout} | {name: end for end, name in sorted(ends, key=lambda pair: pair[0] != "PASSED")}
+    assert run.returncode == pytest.ExitCode.TESTS_FAILED
+    found: dict[str, str] = {}
+    for case in ET.parse(folder / "report.xml").iter("testcase"):
+        texts = [complaint.text or "" for complaint in case]
+        found[case.attrib["name"]] = found.get(case.attrib["name"], "") + "".join(texts)
+    return found
 
 
-@pytest.mark.parametrize("channel", CHANNELS)
-def test_a_leak_fails_its_test_and_no_other(channel: str, outcomes: dict[str, str]) -> None:
-    expected = {"PASSED"} if channel.startswith("test_clean") else {"FAILED", "ERROR"}
-    assert outcomes[channel] in expected
+@pytest.mark.parametrize("channel", [name for name in SUITE if name.startswith("test_leak")])
+def test_a_leak_fails_its_test(channel: str, complaints: dict[str, str]) -> None:
+    assert complaints[channel].startswith("The canary got out:\n")
 
 
-def test_the_report_of_a_leak_says_where_it_was(outcomes: dict[str, str]) -> None:
-    assert "a token in a log record of evertoken.made_up at WARNING" in outcomes[""]
-    assert "a secret in Captured stdout call" in outcomes[""]
-    assert "a token in the repr or str of a living Careless" in outcomes[""]
+@pytest.mark.parametrize("clean", [name for name in SUITE if name.startswith("test_clean")])
+def test_a_clean_test_passes(clean: str, complaints: dict[str, str]) -> None:
+    assert complaints[clean] == ""
+
+
+def test_the_report_of_a_leak_says_where_it_was(complaints: dict[str, str]) -> None:
+    assert complaints["test_leak_log_message"].endswith("a token in a log record of evertoken.made_up at WARNING")
+    assert complaints["test_leak_stdout"].endswith("a secret in Captured stdout call")
+    assert complaints["test_leak_repr"].endswith("a token in the repr or str of a living Careless")
 
 
 @pytest.mark.parametrize("client_id", ["a", "ab", "abc"])
