@@ -30,10 +30,10 @@ demo: $(VENV)/.ready ## keep a token alive over real HTTP for twenty seconds of 
 	@$(BIN)/evertoken demo
 
 lint: $(VENV)/.ready ## ruff, mypy strict and basedpyright strict
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/mypy
-	$(BIN)/basedpyright
+	$(BIN)/basedpyright --pythonpath $(BIN)/python
 
 real: $(VENV)/.ready ## run the tests against servers that others wrote
 	$(BIN)/python -m pytest tests/real
