@@ -1,0 +1,395 @@
+"""The authorization server: a pure model of Mangopay's token endpoint and of the API that its tokens open.
+
+It has no clock and no entropy of its own. ``now`` is an input, seconds on any clock that does not run backwards, int or
+float; tokens follow from a seed. The same requests at the same moments give the same answers, bytes and log.
+
+What it holds to be true is apart from what it answers: a token whose answer was lost on the way is valid all the same,
+and so is a token that a faulty API rejects. Checks ask for the truth (``is_valid``, ``tokens``), clients see answers
+only, and the log of arrivals is the evidence for both.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Sequence
+from urllib.parse import parse_qsl, quote, unquote
+
+from evertoken import mangopay
+from evertoken._grant import ClientCredentials
+from evertoken._messages import HttpResponse
+from evertoken._secrecy import Unpicklable
+from evertoken.testing._answers import (
+    JSON,
+    TOKEN_FINE,
+    WHOLE,
+    Delivery,
+    Draft,
+    Lines,
+    ServerAnswer,
+    ServerRequest,
+    api_fault,
+    delivered,
+    forbidden,
+    granted,
+    http_date,
+    locked,
+    not_a_post,
+    not_found,
+    oauth_error,
+    over_the_limit,
+    sca,
+    token_fault,
+    token_invalid,
+)
+from evertoken.testing._arrivals import API, BASIC, BEARER, TOKEN, VALID, Arrival, Route, TokenRecord, TokenTruth
+from evertoken.testing._faults import ApiFault, TokenFault
+from evertoken.testing._logbook import Logbook, Reply, Visit, header
+from evertoken.testing._meters import OveruseMeter, RateMeter, WorkMeter
+from evertoken.testing._register import ApiKeys, TokenRegister
+from evertoken.testing._script import ApiBehaviour, Script, Segment, TokenBehaviour
+
+__all__ = ("AuthorizationServer",)
+
+_REFERENCE = 1_700_000_000
+"""The Unix time of ``start`` in answers that cannot do without one, where the server was not told."""
+
+_FAIR = Script()
+_SAFE_METHODS = ("GET", "HEAD", "OPTIONS", "TRACE")
+_CHUNKED: Lines = (("Transfer-Encoding", "chunked"),)
+_API_VERSIONS = ("v2.01", "v3.0")
+
+
+class AuthorizationServer(Unpicklable):
+    """The model. Copying it (``copy.copy``, ``copy.deepcopy``) forks it: both go on from here, each by itself.
+
+    Args:
+        client_id: whose account it is.
+        api_key: the first API key of that account. Kept out of every repr.
+        script: what it does when.
+        seed: what the tokens follow from, with their number.
+        token_prefix: how every token, and every other secret that it sends, begins, so that a leak can be found.
+        start: the moment, on the clock of ``now``, from which the times of the script count.
+        epoch: the Unix time at ``now`` 0, for Date and X-RateLimit-Reset; None for answers without these headers, but
+            for the few that make no sense without a Date: those carry a made-up one.
+        keep_arrivals: how many of the newest arrivals the log keeps at least; None for all.
+
+    It is not to be used from several threads at once. It refuses to be pickled, since it holds keys and tokens.
+
+    Raises:
+        ValueError: an argument cannot be used; the text names it and shows no secret.
+    """
+
+    def __init__(
+        self,
+        client_id: str,
+        api_key: str,
+        *,
+        script: Script = _FAIR,
+        seed: int = 0,
+        token_prefix: str = "tok",
+        start: float = 0,
+        epoch: float | None = None,
+        keep_arrivals: int | None = None,
+    ) -> None:
+        if keep_arrivals is not None and keep_arrivals < 1:
+            raise ValueError(f"keep_arrivals must be at least 1, or None for all, not {keep_arrivals}")
+        self._keys = ApiKeys(client_id, (api_key,))
+        self._register = TokenRegister(seed, token_prefix)
+        self._log = Logbook(math.inf if keep_arrivals is None else keep_arrivals)
+        self._work = WorkMeter()
+        self._overuse = OveruseMeter(script.overuse)
+        self._start = start
+        self._epoch = epoch
+        self._date = (-1, "")
+        self._api_path = f"/v2.01/{quote(client_id, safe='')}/"
+        self._secrets: tuple[str, ...] = (api_key, self._register.mark)
+        self._token_queue = list(script.first_token_requests)
+        self._api_queue = list(script.first_api_calls)
+        self.replace_script(script)
+
+    # What happens to it.
+
+    def handle(self, now: float, request: ServerRequest) -> ServerAnswer:
+        """The answer to ``request``, which arrives whole at ``now``. No request makes it raise."""
+        path = request.path.partition("?")[0]
+        authorization = header(request.headers, "authorization")
+        within = self._rates.count(now) or not self._script.enforce_rate_limits
+        route = self._route(path)
+        kind = self._keys.kind(authorization)
+        visit = Visit(now, route, request.method, path, request.headers, request.body, authorization, kind, within)
+        if route is TOKEN:
+            reply = self._token_request(visit)
+        elif route is API:
+            reply = self._api_call(visit)
+        else:
+            reply = Reply(not_found(self._wall(now)))
+        self._log.write(visit, reply, self._secrets)
+        return self._answer(now, reply)
+
+    def next_token_requests(self, *behaviours: TokenBehaviour) -> None:
+        """The next token requests to arrive are treated like this, one each, whatever the phase."""
+        self._token_queue.extend(behaviours)
+
+    def next_api_calls(self, *behaviours: ApiBehaviour) -> None:
+        """The next API calls to arrive are treated like this, one each, whatever the phase."""
+        self._api_queue.extend(behaviours)
+
+    def replace_script(self, script: Script) -> None:
+        """From now on ``script`` says what happens; its times count from ``start`` like those of the first one.
+
+        Tokens, log, lock and the one-shots that are left stay. One-shots of the new script are not taken over, and its
+        revocations are for tokens issued from now on.
+        """
+        self._script = script
+        self._segment = Segment(math.inf, math.inf, script.token, script.api)
+        self._overuse = self._overuse.copy(script.overuse)
+        self._rates = RateMeter(script.rate_limits, self._start)
+
+    def set_api_key(self, api_key: str) -> None:
+        """Rotate: ``api_key`` is the only one from now on. Tokens issued before stay valid."""
+        self._use_keys((api_key,))
+
+    def add_api_key(self, api_key: str) -> None:
+        """From now on ``api_key`` is accepted too."""
+        self._use_keys((*self._keys.keys, api_key))
+
+    def revoke_api_key(self, api_key: str) -> None:
+        """From now on ``api_key`` is refused. Tokens issued before stay valid.
+
+        Raises:
+            ValueError: it is the last one.
+        """
+        self._use_keys(tuple(key for key in self._keys.keys if key != api_key))
+
+    def revoke(self, now: float, token: str | int) -> bool:
+        """Revoke one token, given by its text or its number; False if it is not valid at ``now`` anyway."""
+        return self._register.revoke(now, self._register.number(token) if isinstance(token, str) else token)
+
+    def revoke_all(self, now: float) -> int:
+        """Revoke every token that is valid at ``now``, and say how many."""
+        return sum(self._register.revoke(now, record.number) for record in tuple(self._register.records))
+
+    # What it knows. Changed by the methods above only.
+
+    @property
+    def arrivals(self) -> Sequence[Arrival]:
+        """The log, oldest first. A live view: take a copy to keep it, and do not change it."""
+        return self._log.arrivals
+
+    @property
+    def tokens(self) -> Sequence[TokenRecord]:
+        """Every token ever issued; number ``n`` stands at ``n - 1``. A live view: do not change it."""
+        return self._register.records
+
+    @property
+    def script(self) -> Script:
+        """What it does when."""
+        return self._script
+
+    @property
+    def start(self) -> float:
+        """The moment from which the times of the script count."""
+        return self._start
+
+    @property
+    def lock_count(self) -> int:
+        """How often the overuse rule has locked the account."""
+        return self._overuse.locks
+
+    @property
+    def locked_until(self) -> float:
+        """The moment at which the latest such lock ends or has ended; ``-math.inf`` if there was none."""
+        return self._overuse.locked_until
+
+    def is_valid(self, now: float, token: str) -> bool:
+        """Whether ``token`` is good at ``now``: issued, not expired, not revoked."""
+        return self.truth(now, token) is VALID
+
+    def truth(self, now: float, token: str) -> TokenTruth:
+        """What ``token`` is at ``now``."""
+        return self._register.truth(now, self._register.number(token))
+
+    def token_number(self, token: str) -> int | None:
+        """The number of ``token``; None if it was never issued."""
+        return self._register.number(token)
+
+    def applied(self, method: str, path: str, body: bytes = b"") -> int:
+        """How often a call with this method (other than a safe one), path (without query) and body was carried out."""
+        return self._work.done(method, path, body)
+
+    def grant(self, base_url: str) -> ClientCredentials:
+        """The grant of a client of this account, with its newest API key, that reaches the server at ``base_url``."""
+        return mangopay.sandbox(self._keys.client_id, self._keys.keys[-1], base_url=base_url)
+
+    def __repr__(self) -> str:
+        return f"<AuthorizationServer: {self._log.seq} arrivals, {len(self.tokens)} tokens issued>"
+
+    def __copy__(self) -> AuthorizationServer:
+        twin = object.__new__(type(self))
+        vars(twin).update(vars(self))
+        twin._register = self._register.copy()
+        twin._log = self._log.copy()
+        twin._work = self._work.copy()
+        twin._rates = self._rates.copy()
+        twin._overuse = self._overuse.copy(self._script.overuse)
+        twin._token_queue = self._token_queue.copy()
+        twin._api_queue = self._api_queue.copy()
+        return twin
+
+    def __deepcopy__(self, memo: object) -> AuthorizationServer:
+        # Everything that the copies still share is immutable.
+        return copy.copy(self)
+
+    # The token endpoint.
+
+    def _token_request(self, visit: Visit) -> Reply:
+        behaviour = self._token_queue.pop(0) if self._token_queue else self._at(visit.now).token
+        is_locked = self._overuse.request(visit.now)
+        draft, detail = token_fault(behaviour, self._wall(visit.now)), ""
+        if draft is None:
+            draft, detail = self._refusal(visit, is_locked=is_locked)
+        elif behaviour.fault is TokenFault.INVALID_CLIENT:
+            self._overuse.refusal(visit.now)
+        if draft is None:
+            return self._issue(visit.now, behaviour)
+        return Reply(draft, behaviour.latency_before + behaviour.latency_after, behaviour, detail=detail)
+
+    def _refusal(self, visit: Visit, *, is_locked: bool) -> tuple[Draft | None, str]:
+        if is_locked:
+            return locked(), "locked"
+        if not visit.within:
+            return over_the_limit(self._wall(visit.now)), "over the rate limit"
+        if visit.method != "POST":
+            return not_a_post(self._wall(visit.now)), "not a POST"
+        if visit.kind is not BASIC:
+            if self._overuse.refusal(visit.now):
+                return locked(), "locked"
+            return oauth_error(401, "invalid_client"), "wrong credentials"
+        return _grant_refusal(visit.body)
+
+    def _issue(self, now: float, behaviour: TokenBehaviour) -> Reply:
+        fault, pause = behaviour.fault, behaviour.latency_after
+        issued_at = now + behaviour.latency_before
+        lifetime = behaviour.lifetime or self._script.lifetime
+        expires_in: int | None = lifetime
+        if fault is not TOKEN_FINE:
+            if fault is TokenFault.SAME_TOKEN and (newest := self._register.newest(issued_at)) is not None:
+                return self._repeat(issued_at, behaviour, newest)
+            if fault is TokenFault.DEAD_ON_ARRIVAL:
+                lifetime, expires_in, pause = 1, 1, max(1.0, pause)
+            elif fault is TokenFault.NO_EXPIRES_IN:
+                expires_in = None
+        number, text = self._register.issue(issued_at, lifetime, self._revocation_after(issued_at))
+        draft = delivered(granted(text, expires_in), fault)
+        return Reply(draft, behaviour.latency_before + pause, behaviour, number)
+
+    def _repeat(self, issued_at: float, behaviour: TokenBehaviour, token: TokenRecord) -> Reply:
+        draft = granted(self._register.text(token.number), int(token.expires_at - issued_at))
+        delay = behaviour.latency_before + behaviour.latency_after
+        return Reply(draft, delay, behaviour, token.number, detail="the same token again")
+
+    def _revocation_after(self, issued_at: float) -> float | None:
+        if not self._script.revocations:
+            return None
+        revoked_at = self._script.revocation_after(issued_at - self._start)
+        return None if revoked_at is None else self._start + revoked_at
+
+    # The API.
+
+    def _api_call(self, visit: Visit) -> Reply:
+        behaviour = self._api_queue.pop(0) if self._api_queue else self._at(visit.now).api
+        number, truth = None, None
+        if visit.authorization is not None and visit.kind is BEARER:
+            number = self._register.number(visit.authorization.partition(" ")[2].strip())
+            truth = self._register.truth(visit.now, number)
+        draft, detail = api_fault(behaviour, self._wall(visit.now)), ""
+        if draft is None:
+            draft, detail = self._denial(visit, truth, behaviour.fault)
+        applied = draft is None
+        if draft is None:
+            draft = self._carry_out(visit, number, behaviour.fault)
+        return Reply(draft, behaviour.latency, behaviour, number, truth, detail, applied)
+
+    def _denial(self, visit: Visit, truth: TokenTruth | None, fault: ApiFault) -> tuple[Draft | None, str]:
+        wall = self._wall(visit.now)
+        if not visit.within:
+            return over_the_limit(wall), "over the rate limit"
+        if unquote(visit.path.split("/")[2]) != self._keys.client_id:
+            return token_invalid(wall), "another client id in the path"
+        if truth is not VALID:
+            return token_invalid(wall), "no valid token"
+        if fault is ApiFault.SCA:
+            return sca(self._register.secret(f"sca/{self._log.seq}")), "strong customer authentication"
+        if fault is ApiFault.FORBIDDEN:
+            return forbidden(wall), "forbidden"
+        return None, ""
+
+    def _carry_out(self, visit: Visit, number: int | None, fault: ApiFault) -> Draft:
+        if visit.method not in _SAFE_METHODS:
+            self._work.count(visit.method, visit.path, visit.body)
+        body = f'{{"Call":{self._log.seq},"TokenNumber":{number}}}'
+        return delivered(Draft(200, JSON, body.encode()), fault)
+
+    # What both have in common.
+
+    def _route(self, path: str) -> Route:
+        if path == "/v2.01/oauth/token":
+            return TOKEN
+        if path.startswith(self._api_path):
+            return API
+        parts = path.rstrip("/").split("/")
+        if [part.lower() for part in parts] == ["", "v2.01", "oauth", "token"]:
+            return TOKEN
+        is_api = len(parts) >= 3 and parts[1].lower() in _API_VERSIONS and parts[2] != "oauth"
+        return API if is_api else Route.OTHER
+
+    def _at(self, now: float) -> Segment:
+        elapsed = now - self._start
+        if not self._segment.since <= elapsed < self._segment.until:
+            self._segment = self._script.segment(elapsed)
+        return self._segment
+
+    def _use_keys(self, keys: tuple[str, ...]) -> None:
+        # Keys that are gone are still secrets.
+        self._secrets = tuple(dict.fromkeys((*self._secrets, *keys)))
+        self._keys = ApiKeys(self._keys.client_id, keys)
+
+    def _wall(self, now: float) -> float:
+        return now - self._start + _REFERENCE if self._epoch is None else self._epoch + now
+
+    def _answer(self, now: float, reply: Reply) -> ServerAnswer:
+        draft = reply.draft
+        if draft.status is None:
+            return ServerAnswer(reply.delay, None, draft.delivery)
+        endless = draft.delivery is not WHOLE and draft.delivery is Delivery.ENDLESS
+        frame = _CHUNKED if endless else (("Content-Length", str(len(draft.body))),)
+        response = HttpResponse(draft.status, (*draft.headers, *frame, *self._common(now, draft)), draft.body)
+        if reply.behaviour is None or draft.delivery is WHOLE:
+            return ServerAnswer(reply.delay, response)
+        pace, cut_after = reply.behaviour.bytes_per_second, reply.behaviour.cut_after
+        return ServerAnswer(reply.delay, response, draft.delivery, pace, cut_after)
+
+    def _common(self, now: float, draft: Draft) -> Lines:
+        dated = draft.dated or self._epoch is not None
+        wall = self._wall(self._start) if dated else None
+        lines = self._rates.headers(wall, exhausted=draft.exhausted) if draft.own else ()
+        return (*lines, ("Date", self._http_date(now))) if dated else lines
+
+    def _http_date(self, now: float) -> str:
+        second = int(self._wall(now))
+        if second != self._date[0]:
+            self._date = (second, http_date(second))
+        return self._date[1]
+
+
+def _grant_refusal(body: bytes) -> tuple[Draft | None, str]:
+    if body == b"grant_type=client_credentials":
+        return None, ""
+    fields = dict(parse_qsl(body.decode("latin-1"), keep_blank_values=True))
+    grant_type = fields.get("grant_type")
+    if grant_type == "client_credentials":
+        return None, ""
+    if grant_type is None:
+        return oauth_error(400, "invalid_request", "grant_type is missing"), "no grant_type"
+    return oauth_error(400, "unsupported_grant_type"), "another grant_type"
