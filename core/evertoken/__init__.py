@@ -33,7 +33,8 @@ from evertoken._messages import HttpResponse, TokenRequest
 from evertoken._patience import GiveUp, Ready, next_move
 from evertoken._policy import Policy
 from evertoken._problems import Problem, ProblemKind
-from evertoken._states import AccessToken, BlockKind, Freshness, RequestState, State, TokenState
+from evertoken._records import AccessToken, BlockKind
+from evertoken._states import Freshness, RequestState, State, TokenState
 from evertoken.outcomes import Abandoned, Failed, Granted, Ignored, Locked, Malformed, Outcome, Refused, Stale, Unclear
 
 __all__ = (

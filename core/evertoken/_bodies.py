@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterator
 from typing import cast
 
-__all__ = ("MOST_DIGITS", "JsonObject", "error_code", "error_text", "read_object", "tokens_in")
+__all__ = ("JsonObject", "error_code", "error_text", "read_object", "tokens_in")
 
 JsonObject = dict[str, object]
 

@@ -9,7 +9,8 @@ from evertoken import _schedule
 from evertoken._actions import SendReason, SendRequest, Wait, WaitReason
 from evertoken._policy import Policy
 from evertoken._problems import Problem, ProblemKind
-from evertoken._states import LONG_AGO, MOST_DOUBLINGS, AccessToken, Attempt, Freshness, Rejections, RequestState, State
+from evertoken._records import LONG_AGO, MOST_DOUBLINGS, AccessToken, Attempt, Rejections
+from evertoken._states import Freshness, RequestState, State
 
 __all__ = ("Published", "back_off_from", "decide", "due_at", "freshness", "publish", "request_state", "settle")
 
@@ -123,7 +124,7 @@ def _with_loss(config: Policy, state: State, now: float) -> State:
 def back_off_from(
     config: Policy, state: State, attempt: Attempt, moment: float, problem: Problem, *, malformed: bool = False
 ) -> State:
-    """``state`` after ``attempt`` came to nothing: one more failure, and no request before a back-off from ``moment``."""
+    """``state`` after ``attempt`` came to nothing: one more failure, and a back-off that counts from ``moment``."""
     backoff = state.backoff
     failures = min(backoff.failures + 1, MOST_DOUBLINGS)
     in_a_row = min(backoff.malformed + 1, MOST_DOUBLINGS) if malformed else 0
@@ -143,6 +144,6 @@ def _settled_rejections(state: State, now: float) -> Rejections:
     if rejections.dropped:
         remembered = tuple(entry for entry in rejections.dropped if now < entry.forget_at)
         rejections = rejections._replace(dropped=remembered)
-    if rejections.count and token is not None and now >= token.refresh_at and not rejections.touched:
-        return rejections._replace(count=0)
+    if rejections.honoured and token is not None and now >= token.refresh_at and not rejections.touched:
+        return rejections._replace(honoured=0)
     return rejections

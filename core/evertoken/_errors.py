@@ -29,7 +29,7 @@ class TokenUnavailable(Exception):
 
     Attributes:
         problem: why, as a :class:`~evertoken.Problem`; safe to log.
-        retry_after: seconds until another token request is allowed; 0.0 when one is allowed now.
+        retry_after: seconds until another token request can start; 0.0 when one can, or when one is under way.
 
     Every caller gets an instance of its own. Picklable. Holds no secret.
     """
@@ -78,5 +78,5 @@ def unavailable(problem: Problem, retry_after: float = 0.0) -> TokenUnavailable:
 
 def _when(retry_after: float) -> str:
     if retry_after <= 0.0:
-        return "A token request is allowed now."
+        return "It may be asked for again at any time."
     return f"No token request is made for another {math.ceil(retry_after * 10) / 10:g} s."

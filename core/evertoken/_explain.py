@@ -11,7 +11,8 @@ from evertoken._decide import decide, freshness, request_state
 from evertoken._grant import ClientCredentials
 from evertoken._policy import Policy
 from evertoken._problems import Problem
-from evertoken._states import BlockKind, Freshness, RequestState, State, TokenState
+from evertoken._records import BlockKind
+from evertoken._states import Freshness, RequestState, State, TokenState
 
 __all__ = ("Explanation",)
 
@@ -50,15 +51,16 @@ class Explanation:
         return "\n".join((self._headline(), *self._details()))
 
     def _headline(self) -> str:
-        what = "a token request may be made"
+        reason = self.next.reason.value
+        what = f"a token request may be made ({reason})"
         if isinstance(self.next, Wait):
-            what = f"no token request for {self._ahead(self.next.until)} ({self.next.reason.value})"
-        elif isinstance(self.next, SendRequest):
-            what += f" ({self.next.reason.value})"
+            what = f"no token request for {self.next.until - self.now:.1f} s ({reason})"
         return f"{self.state.value.upper()}: token {self.freshness.value}, request {self.request_state.value}; {what}"
 
     def _details(self) -> list[str]:
-        lines = [f"  client {self.client_id} at {self.token_endpoint}, credentials no. {self.credentials_generation + 1}"]
+        lines = [
+            f"  client {self.client_id} at {self.token_endpoint}, credentials no. {self.credentials_generation + 1}"
+        ]
         if self.refresh_at is not None and self.fresh_until is not None:
             lines.append(f"  token: due {self._when(self.refresh_at)}, handed out until {self._when(self.fresh_until)}")
         if self.attempt_deadline is not None:
@@ -69,13 +71,12 @@ class Explanation:
         if self.failures:
             lines.append(f"  {self.failures} failures in a row")
         if self.next_rejection_at is not None:
-            lines.append(f"  rejections: {self.rejections} in a row, next believed {self._when(self.next_rejection_at)}")
+            lines.append(
+                f"  rejections: {self.rejections} in a row, next believed {self._when(self.next_rejection_at)}"
+            )
         if self.problem is not None:
             lines.append(f"  problem: {self.problem}")
         return lines
-
-    def _ahead(self, moment: float) -> str:
-        return f"{max(0.0, moment - self.now):.1f} s"
 
     def _when(self, moment: float) -> str:
         distance = moment - self.now
@@ -104,7 +105,7 @@ def explain(grant: ClientCredentials, config: Policy, state: State, now: float, 
         budget_left=budget.level,
         budget_burst=config.budget_burst,
         budget_refill_at=None if math.isinf(budget.refill_at) else budget.refill_at,
-        rejections=rejections.count,
+        rejections=rejections.honoured,
         next_rejection_at=rejections.allowed_at if now < rejections.allowed_at else None,
         credentials_generation=state.keys.generation,
         problem=problem,

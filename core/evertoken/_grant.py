@@ -7,10 +7,13 @@ and never shows a secret, because the alternative is a request that the server r
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
-from typing import Literal, NamedTuple, NoReturn, Protocol, SupportsIndex
-from urllib.parse import quote, urlencode, urlsplit
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal, Protocol, TypedDict, Unpack
+from urllib.parse import quote, urlencode
+
+from evertoken._arguments import check_url, fault_of_text, fault_of_url
+from evertoken._secrecy import Unpicklable
 
 __all__ = (
     "AuthenticationParts",
@@ -30,7 +33,8 @@ _RESERVED = frozenset(
 )
 
 
-class AuthenticationParts(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class AuthenticationParts(Unpicklable):
     """What a client authentication adds to one token request: header lines and form fields."""
 
     headers: Pairs = ()
@@ -69,10 +73,7 @@ class BasicAuthentication:
 
     def authenticate(self, grant: ClientCredentials) -> AuthenticationParts:
         """One ``Authorization: Basic`` line."""
-        _need_secret(grant)
         if self.encoding == "raw":
-            if ":" in grant.client_id:
-                raise ValueError('client_id must not contain a colon under Basic "raw" (RFC 7617 section 2)')
             pair = f"{grant.client_id}:{grant.client_secret}"
         else:
             pair = f"{quote(grant.client_id, safe='')}:{quote(grant.client_secret, safe='')}"
@@ -86,13 +87,12 @@ class PostAuthentication:
 
     def authenticate(self, grant: ClientCredentials) -> AuthenticationParts:
         """Two form fields."""
-        _need_secret(grant)
         return AuthenticationParts(form=(("client_id", grant.client_id), ("client_secret", grant.client_secret)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
-    """What is peculiar to one vendor: which refusals mean a lock-out, and what to tell the person who reads an error."""
+    """What is peculiar to one vendor: which refusals mean a lock-out, and what to tell the reader of an error."""
 
     name: str = "OAuth 2.0"
     locked_codes: tuple[str, ...] = ()
@@ -112,15 +112,15 @@ class TokenEndpoint:
     """
 
     url: str
-    authentication: ClientAuthentication = BasicAuthentication()  # noqa: RUF009 (frozen: sharing it is safe)
-    profile: Profile = Profile()  # noqa: RUF009
+    authentication: ClientAuthentication = BasicAuthentication()
+    profile: Profile = Profile()
 
     def __post_init__(self) -> None:
         check_url("TokenEndpoint.url", self.url)
 
 
 @dataclass(frozen=True, slots=True, init=False)
-class ClientCredentials:
+class ClientCredentials(Unpicklable):
     """The client credentials grant (RFC 6749 section 4.4): one client at one token endpoint.
 
     Args:
@@ -158,7 +158,7 @@ class ClientCredentials:
         scope: str | None = None,
         audience: str | None = None,
         resource: str | Iterable[str] = (),
-        parameters: Iterable[tuple[str, str]] = (),
+        parameters: Mapping[str, str] | Iterable[tuple[str, str]] = (),
         api_base: str | None = None,
     ) -> None:
         values = {
@@ -168,16 +168,35 @@ class ClientCredentials:
             "scope": scope,
             "audience": audience,
             "resource": (resource,) if isinstance(resource, str) else tuple(resource),
-            "parameters": tuple((name, value) for name, value in parameters),
+            "parameters": _pairs(parameters),
             "api_base": api_base,
         }
         for name, value in values.items():
             object.__setattr__(self, name, value)
-        _check_grant(self)
+        fault = _fault_of(self)
+        del client_secret, parameters, values, value
+        if fault is not None:
+            raise ValueError(fault)
 
     def with_secret(self, client_secret: str) -> ClientCredentials:
         """The same grant with another secret, for ``replace_credentials``."""
-        return replace(self, client_secret=client_secret)
+        made = grant_or_fault(
+            self.endpoint,
+            self.client_id,
+            client_secret,
+            scope=self.scope,
+            audience=self.audience,
+            resource=self.resource,
+            parameters=self.parameters,
+            api_base=self.api_base,
+        )
+        del client_secret
+        return or_raise(made)
+
+    def same_proof(self, other: ClientCredentials) -> bool:
+        """Whether ``other`` would prove who it is by the same secret in the same manner."""
+        mine, others = self.endpoint.authentication, other.endpoint.authentication
+        return self.client_secret == other.client_secret and mine == others
 
     def same_client(self, other: ClientCredentials) -> bool:
         """Whether ``other`` differs in nothing but the secret and the manner of authentication."""
@@ -200,95 +219,85 @@ class ClientCredentials:
         spellings = {self.client_secret, quote(self.client_secret, safe=""), urlencode({"": self.client_secret})[1:]}
         return tuple(sorted(spellings, key=lambda text: (-len(text), text)))
 
-    def __copy__(self) -> ClientCredentials:
-        return self
 
-    def __deepcopy__(self, memo: object) -> ClientCredentials:
-        return self
+class Extras(TypedDict, total=False):
+    """The arguments of :class:`ClientCredentials` beyond the first three."""
 
-    def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
-        raise TypeError("ClientCredentials cannot be pickled: the pickle would hold the client secret in clear")
-
-
-def check_url(name: str, url: str) -> None:
-    """Raise ValueError, naming ``name``, unless ``url`` is safe to send a secret to."""
-    if not isinstance(url, str) or not url or url != url.strip() or any(ord(c) <= 0x20 or ord(c) == 0x7F for c in url):
-        raise ValueError(f"{name} must be a URL without white space or control characters")
-    parts = _split(name, url)
-    if "@" in parts.netloc:
-        raise ValueError(f"{name} must not carry user info: credentials belong in ClientCredentials")
-    if parts.fragment or "#" in url:
-        raise ValueError(f"{name} must not have a fragment (RFC 6749 section 3.2)")
-    if not parts.hostname:
-        raise ValueError(f"{name} must name a host")
-    if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(parts.hostname)):
-        raise ValueError(f"{name} must be https (plain http is allowed to this machine only), not {parts.scheme}")
+    scope: str | None
+    audience: str | None
+    resource: tuple[str, ...]
+    parameters: Pairs
+    api_base: str | None
 
 
-def is_loopback(host: str) -> bool:
-    """Whether ``host`` names this very machine: ``localhost``, 127.0.0.0/8 or ::1."""
-    octets = host.split(".")
-    is_v4 = len(octets) == 4 and all(octet.isascii() and octet.isdigit() and int(octet) < 256 for octet in octets)
-    return host in ("localhost", "::1") or (is_v4 and int(octets[0]) == 127)
-
-
-class _Parts(NamedTuple):
-    scheme: str
-    netloc: str
-    hostname: str | None
-    fragment: str
-
-
-def _split(name: str, url: str) -> _Parts:
+def grant_or_fault(
+    endpoint: TokenEndpoint,
+    client_id: str,
+    client_secret: str,
+    *,
+    secret_name: str = "client_secret",
+    **rest: Unpack[Extras],
+) -> ClientCredentials | str:
+    """A grant, or what is wrong with the arguments: for callers whose own frames must not be in the traceback."""
+    if client_secret != "":
+        fault = fault_of_text(secret_name, client_secret)
+        if fault is not None:
+            return fault
     try:
-        parts = urlsplit(url)
-        _ = parts.port
-    except ValueError:
-        raise ValueError(f"{name} is not a URL: its host or port cannot be read") from None
-    return _Parts(parts.scheme, parts.netloc, parts.hostname, parts.fragment)
+        return ClientCredentials(endpoint, client_id, client_secret, **rest)
+    except ValueError as error:
+        return str(error)
+
+
+def or_raise(made: ClientCredentials | str) -> ClientCredentials:
+    """``made``, unless it is a fault: then that, as a ValueError."""
+    if isinstance(made, str):
+        raise ValueError(made)
+    return made
+
+
+def _pairs(parameters: Mapping[str, str] | Iterable[tuple[str, str]]) -> Pairs:
+    return tuple(parameters.items()) if isinstance(parameters, Mapping) else tuple(parameters)
 
 
 def _identity(grant: ClientCredentials) -> tuple[object, ...]:
     return (grant.endpoint.url, grant.client_id, grant.scope, grant.audience, grant.resource, grant.parameters)
 
 
-def _need_secret(grant: ClientCredentials) -> None:
-    if not grant.client_secret:
-        raise ValueError("client_secret must not be empty: this client authentication sends it")
-
-
-def _check_grant(grant: ClientCredentials) -> None:
+def _fault_of(grant: ClientCredentials) -> str | None:
     if not isinstance(grant.endpoint, TokenEndpoint):
-        raise ValueError(f"endpoint must be a TokenEndpoint, not {type(grant.endpoint).__name__}")
-    _check_text("client_id", grant.client_id)
-    if not isinstance(grant.client_secret, str) or grant.client_secret:
-        _check_text("client_secret", grant.client_secret)
-    for name in ("scope", "audience"):
-        if getattr(grant, name) is not None:
-            _check_text(name, getattr(grant, name))
-    for uri in grant.resource:
-        _check_text("resource", uri)
-    for name, value in grant.parameters:
-        _check_parameter(name, value)
-    if isinstance(grant.endpoint.authentication, BasicAuthentication | PostAuthentication):
-        grant.endpoint.authentication.authenticate(grant)
-    if grant.api_base is not None:
-        check_url("api_base", grant.api_base)
+        return f"endpoint must be a TokenEndpoint, not {type(grant.endpoint).__name__}"
+    faults = [fault_of_text("client_id", grant.client_id), _fault_of_secret(grant)]
+    faults += [fault_of_text("scope", text) for text in (grant.scope,) if text is not None]
+    faults += [fault_of_text("audience", text) for text in (grant.audience,) if text is not None]
+    faults += [fault_of_text("resource", uri) for uri in grant.resource]
+    faults += [_fault_of_parameter(pair) for pair in grant.parameters]
+    faults += [fault_of_url("api_base", url) for url in (grant.api_base,) if url is not None]
+    return next((fault for fault in faults if fault is not None), None)
 
 
-def _check_parameter(name: str, value: str) -> None:
-    _check_text("parameters", name)
+def _fault_of_secret(grant: ClientCredentials) -> str | None:
+    """The two built-in ways send the secret, so there they need one, and Basic cannot send just any client id."""
+    authentication = grant.endpoint.authentication
+    if grant.client_secret != "":
+        fault = fault_of_text("client_secret", grant.client_secret)
+    elif isinstance(authentication, BasicAuthentication | PostAuthentication):
+        fault = "client_secret must not be empty: this client authentication sends it"
+    else:
+        fault = None
+    raw = isinstance(authentication, BasicAuthentication) and authentication.encoding == "raw"
+    if fault is None and raw and ":" in str(grant.client_id):
+        fault = 'client_id must not contain a colon under Basic "raw" (RFC 7617 section 2)'
+    return fault
+
+
+def _fault_of_parameter(pair: object) -> str | None:
+    if not isinstance(pair, tuple) or len(pair) != 2:
+        return "parameters must be a mapping of names to values, or pairs of them"
+    name, value = pair
+    fault = fault_of_text("parameters", name)
+    if fault is not None:
+        return fault
     if name in _RESERVED:
-        raise ValueError(f"parameters must not contain {name!r}: it has an argument of its own")
-    _check_text(f"parameters[{name!r}]", value)
-
-
-def _check_text(name: str, value: object) -> None:
-    if not isinstance(value, str):
-        raise ValueError(f"{name} must be text, not {type(value).__name__}")
-    if not value:
-        raise ValueError(f"{name} must not be empty")
-    if value != value.strip():
-        raise ValueError(f"{name} begins or ends with white space: it was probably copied with it")
-    if any(ord(c) < 0x20 or 0x7F <= ord(c) < 0xA0 or 0xD800 <= ord(c) < 0xE000 for c in value):
-        raise ValueError(f"{name} contains a control character or half of a surrogate pair")
+        return f"parameters must not contain {name!r}: it has an argument of its own"
+    return fault_of_text(f"parameters[{name!r}]", value)

@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from evertoken._challenge import Challenge
-from evertoken._states import BlockKind
+from evertoken._records import BlockKind
+from evertoken._secrecy import Unpicklable
 from evertoken.outcomes import Outcome
 
 __all__ = (
@@ -27,10 +28,11 @@ __all__ = (
 
 
 @dataclass(frozen=True, slots=True)
-class SharedRecord:
+class SharedRecord(Unpicklable):
     """A token that another process was granted, with its moments on this machine's clock.
 
-    ``started`` is when that process started its request; ``expires_in`` is in seconds from there.
+    ``started`` is when that process started its request; ``expires_in`` is in seconds from there. Whatever a store
+    holds may be put in here: a record that is not a token that could be used now is ignored.
     """
 
     access_token: str = field(repr=False)
@@ -58,7 +60,7 @@ class ExchangeStarted:
 
 
 @dataclass(frozen=True, slots=True)
-class AnswerReceived:
+class AnswerReceived(Unpicklable):
     """What attempt ``id`` brought, as the parser read it; failed sends and abandoned requests included."""
 
     now: float
@@ -67,7 +69,7 @@ class AnswerReceived:
 
 
 @dataclass(frozen=True, slots=True)
-class SharedReceived:
+class SharedReceived(Unpicklable):
     """A store held a record when attempt ``id`` looked."""
 
     now: float
@@ -76,7 +78,7 @@ class SharedReceived:
 
 
 @dataclass(frozen=True, slots=True)
-class TokenRejected:
+class TokenRejected(Unpicklable):
     """An API refused a call that carried ``authorization``, with this much evidence that the token was the cause."""
 
     now: float

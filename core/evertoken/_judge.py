@@ -11,7 +11,9 @@ from evertoken._decide import decide, due_at, settle
 from evertoken._inputs import AnswerReceived, SharedReceived, SharedRecord, TokenRejected
 from evertoken._policy import Policy
 from evertoken._problems import Problem, ProblemKind
-from evertoken._states import AccessToken, Attempt, State
+from evertoken._records import AccessToken, Attempt
+from evertoken._states import State
+from evertoken._wire import is_visible_ascii
 from evertoken.outcomes import Abandoned, Failed, Granted, Ignored, Malformed, Outcome, Refused, Stale
 
 __all__ = ("digest", "judge", "judge_rejection", "judge_shared", "shared_token", "token_of", "which")
@@ -57,7 +59,7 @@ def judge(config: Policy, state: State, received: AnswerReceived) -> Outcome:
 
 
 def _is_overtaken(state: State, lost: Attempt, answer: Outcome) -> bool:
-    """A late failure was counted as a loss already; late news of a closed door is old once something newer was granted."""
+    """A late failure was counted as a loss already; late news of a closed door is stale after a newer grant."""
     return isinstance(answer, Failed | Malformed | Abandoned) or state.granted_at > lost.started
 
 
@@ -105,7 +107,7 @@ def judge_shared(config: Policy, state: State, received: SharedReceived) -> Outc
     """Granted if the record is usable now, else Ignored: then the claim stands and the exchange is next."""
     state = settle(config, state, received.now)
     attempt, record = which(state, received.id), received.record
-    if attempt is None or record.started > state.now:
+    if attempt is None or not attempt.claimed or not _is_sound(record, state.now):
         return Ignored()
     if state.token is not None and record.started <= state.token.started:
         return Ignored()
@@ -114,6 +116,14 @@ def judge_shared(config: Policy, state: State, received: SharedReceived) -> Outc
     if known_bad or state.now >= due_at(token, attempt.min_ttl):
         return Ignored()
     return Granted(record.access_token, record.expires_in, record.scope)
+
+
+def _is_sound(record: SharedRecord, now: float) -> bool:
+    """A store is no more trusted than a network: a record has to make sense before it is looked at."""
+    life, moments = record.expires_in, (record.started, record.expires_in)
+    if not all(_schedule.is_moment(moment) for moment in moments) or not is_visible_ascii(record.access_token):
+        return False
+    return record.started <= now and life > 0
 
 
 def shared_token(config: Policy, attempt: Attempt, record: SharedRecord) -> AccessToken:

@@ -12,7 +12,7 @@ from typing import cast
 from evertoken import _schedule
 from evertoken._actions import Rejection, SendRequest, Wait
 from evertoken._challenge import Challenge
-from evertoken._decide import Published, decide, freshness, publish, request_state, settle
+from evertoken._decide import Published, decide, due_at, freshness, publish, request_state, settle
 from evertoken._errors import LocalProtocolError
 from evertoken._explain import Explanation, explain, folded
 from evertoken._grant import ClientCredentials
@@ -32,7 +32,8 @@ from evertoken._judge import judge, judge_rejection, judge_shared, which
 from evertoken._messages import HttpResponse, TokenRequest, build_request
 from evertoken._policy import Policy
 from evertoken._problems import Problem, ProblemKind
-from evertoken._states import AccessToken, Attempt, BlockKind, Freshness, RequestState, State, TokenState, first_state
+from evertoken._records import AccessToken, Attempt, BlockKind
+from evertoken._states import Freshness, RequestState, State, TokenState, first_state
 from evertoken._step import step
 from evertoken._wire import read_answer, scrub
 from evertoken.outcomes import Abandoned, Failed, Outcome
@@ -67,13 +68,11 @@ class TokenMachine:
     __slots__ = ("_draw", "_grant", "_policy", "_state", "published")
 
     published: Published
-    """``(quiet_until, header)``: while ``now < quiet_until``, ``header`` is the Authorization value and there is nothing
-    else to do. Replaced whole after each input, so that a reader needs no lock. It speaks for ``min_ttl`` 0; past
+    """``(quiet_until, header)``: while ``now < quiet_until``, ``header`` is the Authorization value and nothing else is
+    to be done. Replaced whole after each input, so that a reader needs no lock. It speaks for ``min_ttl`` 0; past
     ``quiet_until`` ask :meth:`authorization` and :meth:`poll`."""
 
-    def __init__(
-        self, grant: ClientCredentials, *, policy: Policy | None = None, draw: Callable[[], float]
-    ) -> None:
+    def __init__(self, grant: ClientCredentials, *, policy: Policy | None = None, draw: Callable[[], float]) -> None:
         if not isinstance(grant, ClientCredentials):
             raise TypeError(f"grant must be a ClientCredentials, not {type(grant).__name__}")
         self._grant = grant
@@ -150,7 +149,7 @@ class TokenMachine:
         if state.blocks:
             hard = [block for block in state.blocks if block.kind in _HARD]
             return max(hard or state.blocks, key=lambda block: block.until).problem
-        if state.problem is None and state.now < state.budget_at:
+        if state.problem is None and state.now < state.budget_at and due_at(state.token) <= state.now:
             return _BUDGET_SPENT
         return state.problem
 
@@ -211,20 +210,19 @@ class TokenMachine:
         Raises:
             LocalProtocolError: the request is a claim whose exchange was never started.
         """
-        token = self._state.token
-        secrets = (*request.secrets, *self._grant.secrets(), *((token.value,) if token else ()))
-        answer = read_answer(self._grant, response, max_body=self._policy.max_body, secrets=secrets)
-        return self._receive(now, request, answer)
+        _check_now(now)
+        return self._receive(now, request, self._read(request, response))
 
     def send_failed(self, now: float, request: TokenRequest, reason: str) -> Outcome:
         """The request did not get there, or its answer did not get back; ``reason`` is for people.
 
         Raises as :meth:`receive_response`.
         """
-        secrets = (*request.secrets, *self._grant.secrets())
+        _check_now(now)
+        said = scrub(str(reason), self._secrets(request)) or "no reason was given"
         problem = Problem(
             ProblemKind.TRANSPORT,
-            f"The token request to {self._grant.endpoint.url} got no answer: {scrub(str(reason), secrets)}",
+            f"The token request to {self._grant.endpoint.url} got no answer: {said}",
             "Look at DNS, network, proxy and TLS between this host and the token endpoint.",
         )
         return self._receive(now, request, Failed(problem))
@@ -255,10 +253,11 @@ class TokenMachine:
         Only TOKEN and UNKNOWN speak of the token; anything else is ``KEPT`` and changes nothing. After DROPPED and
         SUPERSEDED the call may be repeated once, with whatever token there is then.
         """
+        happened = TokenRejected(now, authorization, challenge)
+        del authorization  # Error trackers show local variables; this one is the token.
         _check_now(now)
         if challenge not in (Challenge.TOKEN, Challenge.UNKNOWN):
             return Rejection.KEPT
-        happened = TokenRejected(now, authorization, challenge)
         verdict = judge_rejection(self._policy, self._state, happened)
         self._become(self._stepped(happened))
         return verdict
@@ -291,9 +290,9 @@ class TokenMachine:
         _check_now(now)
         if not self._grant.same_client(credentials):
             raise LocalProtocolError(
-                "replace_credentials: endpoint, client id and parameters must stay; make another machine for another client"
+                "replace_credentials: endpoint, client id and parameters must stay; another client is another machine"
             )
-        if credentials != self._grant:
+        if not self._grant.same_proof(credentials):
             state = self._stepped(CredentialsReplaced(now))
             self._grant = credentials
             self._become(state)
@@ -324,8 +323,16 @@ class TokenMachine:
         self._become(state)
         return request
 
+    def _read(self, request: TokenRequest, response: HttpResponse) -> Outcome:
+        secrets = self._secrets(request)
+        return read_answer(self._grant, response, max_body=self._policy.max_body, secrets=secrets)
+
+    def _secrets(self, request: TokenRequest) -> tuple[str, ...]:
+        """What may never be shown: what this request carried, what the next one will, and the token in hand."""
+        token = self._state.token
+        return (*request.secrets, *self._grant.secrets(), *(() if token is None else (token.value,)))
+
     def _receive(self, now: float, request: TokenRequest, answer: Outcome) -> Outcome:
-        _check_now(now)
         attempt = which(settle(self._policy, self._state, now), request.id)
         if attempt is not None and attempt.claimed:
             raise LocalProtocolError("this request is a claim: call exchange_started before sending it")
@@ -356,5 +363,5 @@ def _check_now(now: float) -> None:
 
 
 def _check_seconds(name: str, seconds: float) -> None:
-    if not isinstance(seconds, int | float) or not 0.0 <= seconds < 2**40:
+    if not _schedule.is_moment(seconds) or seconds < 0:
         raise ValueError(f"{name} must be a finite number of seconds that is not negative")

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NoReturn, SupportsIndex
 from urllib.parse import urlencode
 
 from evertoken._grant import ClientCredentials, Pairs
+from evertoken._secrecy import Unpicklable
 
 __all__ = ("HttpResponse", "TokenRequest")
 
 
 @dataclass(frozen=True, slots=True)
-class TokenRequest:
+class TokenRequest(Unpicklable):
     """One token request (RFC 6749 section 4.4.2), ready to be sent once, and the handle by which its outcome is told.
 
     ``deadline`` is a point in time on the machine's clock: past it the attempt counts as lost. Send ``headers`` and
@@ -29,12 +29,9 @@ class TokenRequest:
     deadline: float
     secrets: tuple[str, ...] = field(repr=False, default=(), compare=False)
 
-    def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
-        raise TypeError("TokenRequest cannot be pickled: the pickle would hold the client secret in clear")
-
 
 @dataclass(frozen=True, slots=True)
-class HttpResponse:
+class HttpResponse(Unpicklable):
     """An HTTP response as it came: header names in any case, repeated lines kept, the body undecoded.
 
     Its repr shows the status and the size, and neither headers nor body: an answer of the token endpoint holds a token.

@@ -13,6 +13,8 @@ from evertoken._actions import SendRequest, Wait, WaitReason
 from evertoken._errors import TokenUnavailable, unavailable
 from evertoken._machine import TokenMachine
 from evertoken._problems import Problem, ProblemKind
+from evertoken._secrecy import Unpicklable
+from evertoken._states import RequestState
 
 __all__ = ("GiveUp", "Ready", "next_move")
 
@@ -35,7 +37,7 @@ _TOO_SHORT = Problem(
 
 
 @dataclass(frozen=True, slots=True)
-class Ready:
+class Ready(Unpicklable):
     """There is a token: send the call with this Authorization value."""
 
     authorization: str = field(repr=False)
@@ -76,16 +78,24 @@ def _is_too_short(machine: TokenMachine, now: float, since: float, min_ttl: floa
 
 
 def _weighed(machine: TokenMachine, now: float, wait: Wait, deadline: float) -> GiveUp | Wait:
-    problem = machine.problem(now)
     if wait.reason is WaitReason.RESPONSE:
-        return Wait(min(wait.until, deadline), wait.reason) if now < deadline else _give_up(machine, now, wait.until)
-    if problem is not None and wait.reason is WaitReason.UNBLOCK and problem.kind in _HOPELESS:
-        return _give_up(machine, now, wait.until)
-    if wait.until > deadline or now >= deadline:
+        return Wait(min(wait.until, deadline), wait.reason) if now < deadline else _give_up(machine, now, now)
+    if _is_shut(machine, now) or wait.until > deadline or now >= deadline:
         return _give_up(machine, now, wait.until)
     return wait
 
 
+def _is_shut(machine: TokenMachine, now: float) -> bool:
+    """Whether a door is closed that only time and people open: no caller is patient enough for that."""
+    problem = machine.problem(now)
+    blocked = machine.request_state(now) is RequestState.BLOCKED
+    return blocked and problem is not None and problem.kind in _HOPELESS
+
+
 def _give_up(machine: TokenMachine, now: float, until: float) -> GiveUp:
+    """The error's class speaks of the present: an old refusal whose block is over is a mere problem."""
     problem = machine.problem(now) or _NOTHING_YET
-    return GiveUp(unavailable(problem, max(0.0, until - now)))
+    retry_after = max(0.0, until - now)
+    if machine.request_state(now) is RequestState.BLOCKED:
+        return GiveUp(unavailable(problem, retry_after))
+    return GiveUp(TokenUnavailable(problem, retry_after))

@@ -59,7 +59,7 @@ class Policy:
     request_timeout: float = 10.0
     """One token request, from connecting to the last byte of the answer. Past it the attempt is lost."""
     retry_base: float = 1.0
-    """Back-off after the n-th failure in a row: ``min(retry_cap, retry_base * 2**(n-1))``, halved to whole at random."""
+    """Back-off after the n-th failure in a row: ``min(retry_cap, retry_base * 2**(n-1))``, half to all of it."""
     retry_cap: float = 120.0
     """The longest such back-off. With the default budget it averages slower than the budget refills."""
     malformed_cap: float = 3_600.0
@@ -110,7 +110,7 @@ class Policy:
 def _check_field(name: str, value: object) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError(f"Policy.{name} must be a number, not {type(value).__name__}")
-    if not math.isfinite(value):
+    if not -math.inf < value < math.inf:
         raise ValueError(f"Policy.{name} must be finite, not {value}")
     if name in _COUNTS:
         _check_count(name, value)

@@ -5,10 +5,8 @@ Durations are rounded down to whole ticks before they are added to a moment (see
 
 from __future__ import annotations
 
-import math
-
 from evertoken._policy import TICK, Policy, whole_ticks
-from evertoken._states import MOST_DOUBLINGS, NEVER, AccessToken, BlockKind, Budget
+from evertoken._records import MOST_DOUBLINGS, NEVER, AccessToken, BlockKind, Budget
 
 __all__ = ("back_off", "charge", "make_token", "own_wait", "refill", "retuned", "stated_wait", "unknown_evidence_at")
 
@@ -79,10 +77,15 @@ def charge(policy: Policy, budget: Budget, now: float) -> Budget:
 
 
 def retuned(policy: Policy, budget: Budget, now: float, lifetime: float) -> Budget:
-    """The bucket with the interval that tokens of ``lifetime`` need. The next refill keeps its moment."""
+    """The bucket with the interval that tokens of ``lifetime`` need.
+
+    The next refill keeps its moment, unless the new interval brings it sooner: the first short-lived token must not sit
+    out an interval that was made for long ones. Refills stay at least one interval apart either way.
+    """
     budget = refill(policy, budget, now)
-    needed = min(policy.budget_interval, lifetime / 2)
-    return budget._replace(interval=whole_ticks(max(policy.budget_interval_floor, needed)))
+    interval = whole_ticks(max(policy.budget_interval_floor, min(policy.budget_interval, lifetime / 2)))
+    sooner = budget.refill_at if budget.refill_at == NEVER else min(budget.refill_at, now + interval)
+    return budget._replace(interval=interval, refill_at=sooner)
 
 
 def unknown_evidence_at(policy: Policy, token: AccessToken) -> float:
@@ -92,9 +95,11 @@ def unknown_evidence_at(policy: Policy, token: AccessToken) -> float:
 
 def rejection_pause(policy: Policy, count: int) -> float:
     """How long no further rejection is believed once ``count`` in a row have been before this one."""
-    return whole_ticks(min(policy.rejection_interval_cap, policy.rejection_interval * 2.0 ** min(count, MOST_DOUBLINGS)))
+    return whole_ticks(
+        min(policy.rejection_interval_cap, policy.rejection_interval * 2.0 ** min(count, MOST_DOUBLINGS))
+    )
 
 
 def is_moment(now: object) -> bool:
     """Whether ``now`` can be a point in time: a finite number that floats hold to the tick."""
-    return isinstance(now, int | float) and math.isfinite(now) and abs(now) < 2**40
+    return isinstance(now, int | float) and not isinstance(now, bool) and -(2**40) < now < 2**40

@@ -59,20 +59,28 @@ The tables at the end of this file say the same in a form that the tests walk ce
 from __future__ import annotations
 
 import enum
-import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import NamedTuple, NoReturn, SupportsIndex
+from typing import NamedTuple
 
-from evertoken._policy import Policy
+from evertoken._policy import Policy, whole_ticks
 from evertoken._problems import Problem
+from evertoken._records import (
+    LONG_AGO,
+    NEVER,
+    AccessToken,
+    Attempt,
+    BackOff,
+    Block,
+    Budget,
+    Doublings,
+    Keys,
+    Rejections,
+)
 
 __all__ = (
     "FRESHNESS_TABLE",
     "REQUEST_TABLE",
-    "AccessToken",
-    "BlockKind",
     "Event",
     "Freshness",
     "RequestState",
@@ -80,11 +88,6 @@ __all__ = (
     "TokenState",
     "after",
 )
-
-NEVER = math.inf
-LONG_AGO = -math.inf
-MOST_DOUBLINGS = 40
-"""Counters of doublings stop here: 2**40 times the shortest wait is past every cap that a policy can hold."""
 
 
 @enum.unique
@@ -118,138 +121,6 @@ class TokenState(enum.Enum):
     BLOCKED = "blocked"
 
 
-@enum.unique
-class BlockKind(enum.Enum):
-    """The four ways in which a token endpoint closes the door. Each keeps a moment of its own."""
-
-    LOCKED = "locked"
-    REFUSED = "refused"
-    UNCLEAR = "unclear"
-    RATE_LIMITED = "rate limited"
-
-
-@dataclass(frozen=True, slots=True)
-class AccessToken:
-    """One access token and its moments, never changed and only ever replaced whole.
-
-    ``value`` and ``authorization`` (the complete header value, ``Bearer ...``) are hidden in the repr. The four moments
-    are points in time on the machine's clock: ``started`` when the request for it started, ``refresh_at`` when the next
-    one is due, ``fresh_until`` when it stops being handed out, ``expires_at`` when the server stops accepting it.
-    ``scope`` is what the server says it granted (RFC 6749 section 5.1).
-    """
-
-    value: str = field(repr=False)
-    authorization: str = field(repr=False)
-    started: float
-    refresh_at: float
-    fresh_until: float
-    expires_at: float
-    scope: str | None = None
-
-    @property
-    def lifetime(self) -> float:
-        """Seconds from the start of its request to its expiry."""
-        return self.expires_at - self.started
-
-    @property
-    def longest_min_ttl(self) -> float:
-        """The most remaining life, in seconds, that a caller may ask of such a token: half of its usable life."""
-        return (self.fresh_until - self.started) / 2
-
-    def due_no_earlier_than(self, moment: float) -> AccessToken:
-        """The same token, its next refresh not due before ``moment`` (or before it stops being handed out)."""
-        return replace(self, refresh_at=min(self.fresh_until, max(self.refresh_at, moment)))
-
-    def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
-        raise TypeError("AccessToken cannot be pickled: the pickle would hold the token in clear")
-
-    def __copy__(self) -> AccessToken:
-        return self
-
-    def __deepcopy__(self, memo: object) -> AccessToken:
-        return self
-
-
-class Attempt(NamedTuple):
-    """A claim on the one slot: ``claimed`` while a store is still being asked, else an exchange under way.
-
-    ``draw`` in [0, 1) is all the randomness that this attempt's consequences use, its loss included.
-    """
-
-    id: int
-    started: float
-    deadline: float
-    draw: float
-    generation: int
-    min_ttl: float
-    claimed: bool
-
-
-class BackOff(NamedTuple):
-    """Trouble in a row, by kind; when the next try may start; and the start of the attempt that taught us so."""
-
-    failures: int = 0
-    malformed: int = 0
-    abandoned: int = 0
-    repeats: int = 0
-    retry_at: float = LONG_AGO
-    since: float = LONG_AGO
-
-
-class Block(NamedTuple):
-    """A closed door. ``since`` is the start of the attempt that found it closed, or the moment of the report."""
-
-    kind: BlockKind
-    until: float
-    since: float
-    reported: bool
-    problem: Problem
-
-
-class Doublings(NamedTuple):
-    """How often each wait has been doubled. Grants reset them; lifting a block and new credentials do not."""
-
-    locked: int = 0
-    refused: int = 0
-    unclear: int = 0
-
-
-class Budget(NamedTuple):
-    """The bucket: whole requests left, the moment of the next refill (never, when full), and its present interval."""
-
-    level: int
-    refill_at: float
-    interval: float
-
-
-class Dropped(NamedTuple):
-    """A token that the API rejected: refused from the endpoint before ``vouched_at``, remembered until ``forget_at``."""
-
-    digest: str
-    vouched_at: float
-    forget_at: float
-
-
-class Rejections(NamedTuple):
-    """How often the API's word was taken, when it may be taken again, and what was dropped for it.
-
-    ``touched`` says that the token in hand has been rejected, whether or not that was believed.
-    """
-
-    count: int = 0
-    allowed_at: float = LONG_AGO
-    touched: bool = False
-    dropped: tuple[Dropped, ...] = ()
-
-
-class Keys(NamedTuple):
-    """The generation of the credentials; the one that was last granted with; whether replacing has lifted a lock."""
-
-    generation: int = 0
-    vouched: int = -1
-    unlocked: bool = False
-
-
 class State(NamedTuple):
     """All that the machine knows, as one value: compare it, hash it, keep it, put it back.
 
@@ -281,6 +152,50 @@ class State(NamedTuple):
         """When the budget allows the next exchange; long ago if it allows one now."""
         return LONG_AGO if self.budget.level > 0 else self.budget.refill_at
 
+    def canonical(self, now: float) -> tuple[object, ...]:
+        """The same state with its history taken out, for explorers that merge states: it hashes and compares.
+
+        Moments that lie ahead are relative to ``now``, those behind are one; ids and generations are compared with each
+        other instead of counted; texts and the token itself are left out. Two states with one canonical form, settled
+        at their own ``now``, answer every future alike. An attempt's moments stay: its token's life counts on them.
+        """
+        known = [attempt.started for attempt in (self.attempt, self.lost) if attempt is not None]
+        marks = (*known, now)
+
+        def order(moment: float) -> tuple[int, ...]:
+            return tuple((moment > mark) - (moment < mark) for mark in marks)
+
+        return (
+            self._canonical_token(now, order),
+            *(self._canonical_attempt(attempt, now) for attempt in (self.attempt, self.lost)),
+            (*self.backoff[:4], _ahead(self.backoff.retry_at, now), order(self.backoff.since)),
+            tuple((block.kind, _ahead(block.until, now), order(block.since), block.reported) for block in self.blocks),
+            self.doublings,
+            (self.budget.level, self.budget.refill_at - now, self.budget.interval),
+            (self.rejections.honoured, _ahead(self.rejections.allowed_at, now), self.rejections.touched),
+            tuple((_ahead(d.vouched_at, now), _ahead(d.forget_at, now)) for d in self.rejections.dropped),
+            (self.keys.vouched == self.keys.generation, self.keys.unlocked),
+            (self.granted_at == LONG_AGO, order(self.granted_at)),
+        )
+
+    def _canonical_token(self, now: float, order: Callable[[float], tuple[int, ...]]) -> tuple[object, ...] | None:
+        token = self.token
+        if token is None:
+            return None
+        moments = (token.refresh_at, token.fresh_until, token.expires_at, token.started + token.lifetime / 4)
+        return (*(_ahead(moment, now) for moment in moments), token.longest_min_ttl, order(token.started))
+
+    def _canonical_attempt(self, attempt: Attempt | None, now: float) -> tuple[object, ...] | None:
+        if attempt is None:
+            return None
+        keys = (attempt.generation == self.keys.generation, attempt.generation == self.keys.vouched)
+        times = (now - attempt.started, _ahead(attempt.deadline, now))
+        return (*times, attempt.draw, *keys, attempt.min_ttl, attempt.claimed)
+
+
+def _ahead(moment: float, now: float) -> float | None:
+    return moment - now if moment > now else None
+
 
 def first_state(policy: Policy) -> State:
     """The state before anything has happened: no token, nothing asked, a full bucket."""
@@ -293,7 +208,7 @@ def first_state(policy: Policy) -> State:
         backoff=BackOff(),
         blocks=(),
         doublings=Doublings(),
-        budget=Budget(policy.budget_burst, NEVER, policy.budget_interval),
+        budget=Budget(policy.budget_burst, NEVER, whole_ticks(policy.budget_interval)),
         rejections=Rejections(),
         keys=Keys(),
         granted_at=LONG_AGO,

@@ -1,7 +1,7 @@
 """``step(config, state, input) -> state``: everything that changes state, in one file and without side effects.
 
-Network input never raises: it becomes state. The two inputs that may be refused as local misuse (a claim that ``decide``
-does not allow, an exchange whose claim is gone) are checked by the machine before it steps.
+Network input never raises: it becomes state. Local misuse (a claim that ``decide`` does not
+allow, an exchange whose claim is gone) is refused by the machine before it steps.
 """
 
 from __future__ import annotations
@@ -21,19 +21,10 @@ from evertoken._inputs import (
     TokenRejected,
 )
 from evertoken._judge import digest, is_free, judge, judge_rejection, judge_shared, shared_token, token_of, which
-from evertoken._policy import Policy
+from evertoken._policy import Policy, whole_ticks
 from evertoken._problems import Problem, ProblemKind
-from evertoken._states import (
-    MOST_DOUBLINGS,
-    AccessToken,
-    Attempt,
-    BackOff,
-    Block,
-    BlockKind,
-    Doublings,
-    Dropped,
-    State,
-)
+from evertoken._records import MOST_DOUBLINGS, AccessToken, Attempt, BackOff, Block, BlockKind, Doublings, Dropped
+from evertoken._states import State
 from evertoken.outcomes import (
     Abandoned,
     Failed,
@@ -95,7 +86,7 @@ def step(config: Policy, state: State, happened: Input) -> State:
         case CredentialsReplaced():
             return _replace_credentials(settled)
         case BlockLifted():
-            return settled._replace(blocks=())
+            return _open(settled, ())
 
 
 # Claims and exchanges
@@ -108,7 +99,7 @@ def _claim(config: Policy, state: State, claimed: RequestClaimed) -> State:
     attempt = Attempt(
         id=state.next_id,
         started=state.now,
-        deadline=state.now + _schedule.whole_ticks(seconds),
+        deadline=state.now + whole_ticks(seconds),
         draw=claimed.draw,
         generation=state.keys.generation,
         min_ttl=claimed.min_ttl,
@@ -128,7 +119,7 @@ def _start_exchange(config: Policy, state: State, started: ExchangeStarted) -> S
         return free
     attempt = claim._replace(
         started=state.now,
-        deadline=state.now + _schedule.whole_ticks(config.request_timeout),
+        deadline=state.now + whole_ticks(config.request_timeout),
         generation=state.keys.generation,
         claimed=False,
     )
@@ -230,15 +221,11 @@ def _opens(block: Block, started: float) -> bool:
 
 def _receive_shared(config: Policy, state: State, received: SharedReceived) -> State:
     """Another process's token, taken by its own issue times. It is no proof that our own credentials work."""
-    attempt = which(state, received.id)
-    if attempt is None or not isinstance(judge_shared(config, state, received), Granted):
+    claim = state.attempt
+    if claim is None or not isinstance(judge_shared(config, state, received), Granted):
         return state
-    token = shared_token(config, attempt, received.record)
-    state = state._replace(
-        attempt=None if attempt is state.attempt else state.attempt,
-        lost=None if attempt is state.lost else state.lost,
-    )
-    state = _take(state, token, token.started)
+    token = shared_token(config, claim, received.record)
+    state = _take(state._replace(attempt=None), token, token.started)
     return state._replace(
         backoff=state.backoff._replace(repeats=0, abandoned=0),
         budget=_schedule.retuned(config, state.budget, state.now, token.lifetime),
@@ -257,7 +244,7 @@ def _block(config: Policy, state: State, attempt: Attempt, outcome: Refused | Un
         case Refused():
             kind = BlockKind.REFUSED
             if _is_doubted(state, attempt, outcome):
-                wait = _schedule.whole_ticks(config.doubted_refusal_wait)
+                wait = whole_ticks(config.doubted_refusal_wait)
                 state = state._replace(keys=state.keys._replace(vouched=-1))
             else:
                 state, wait = _doubled(config, state, kind)
@@ -273,7 +260,8 @@ def _block(config: Policy, state: State, attempt: Attempt, outcome: Refused | Un
 def _rate_limit(config: Policy, state: State, attempt: Attempt, limited: RateLimited) -> tuple[State, float]:
     """A 429 counts as one more failure, and its wait is never shorter than the back-off that this asks for."""
     failures = min(state.backoff.failures + 1, MOST_DOUBLINGS)
-    state = state._replace(backoff=state.backoff._replace(failures=failures, malformed=0))
+    since = max(state.backoff.since, attempt.started)
+    state = state._replace(backoff=state.backoff._replace(failures=failures, malformed=0, since=since))
     if limited.retry_after is None:
         wait = _schedule.own_wait(config, BlockKind.RATE_LIMITED, 0)
     else:
@@ -282,7 +270,7 @@ def _rate_limit(config: Policy, state: State, attempt: Attempt, limited: RateLim
 
 
 def _is_doubted(state: State, attempt: Attempt, refused: Refused) -> bool:
-    """The first refusal of credentials that this machine was granted with before: a deploy at the other end, perhaps."""
+    """The first refusal of credentials that this machine was granted with before: the server may err."""
     return refused.of == "credentials" and state.keys.vouched == attempt.generation
 
 
@@ -321,7 +309,8 @@ def _close_door(config: Policy, state: State, closed: DoorClosed) -> State:
         wait = _schedule.own_wait(config, closed.kind, 0)
     else:
         state, wait = _doubled(config, state, closed.kind)
-    return _with_block(state, Block(closed.kind, state.now + wait, state.now, True, REPORTED[closed.kind]))
+    block = Block(closed.kind, state.now + wait, state.now, reported=True, problem=REPORTED[closed.kind])
+    return _with_block(state, block)
 
 
 def _replace_credentials(state: State) -> State:
@@ -333,7 +322,12 @@ def _replace_credentials(state: State) -> State:
     blocks = tuple(block for block in state.blocks if block.kind not in lifted)
     spent = any(block.kind is BlockKind.LOCKED for block in state.blocks)
     keys = state.keys._replace(generation=state.keys.generation + 1, unlocked=state.keys.unlocked or spent)
-    return state._replace(blocks=blocks, keys=keys)
+    return _open(state._replace(keys=keys), blocks)
+
+
+def _open(state: State, blocks: tuple[Block, ...]) -> State:
+    """Only ``blocks`` are left. What was wrong behind the doors that are open again is no longer the problem."""
+    return state if blocks == state.blocks else state._replace(blocks=blocks, problem=None)
 
 
 # Rejected tokens
@@ -350,11 +344,11 @@ def _reject(config: Policy, state: State, rejected: TokenRejected) -> State:
 
 
 def _drop(config: Policy, state: State, token: AccessToken, *, free: bool) -> State:
-    vouched_at = state.now + _schedule.whole_ticks(config.rejection_interval)
+    vouched_at = state.now + whole_ticks(config.rejection_interval)
     entry = Dropped(digest(token.value), vouched_at, max(vouched_at, token.expires_at))
     rejections = state.rejections._replace(touched=False, dropped=(*state.rejections.dropped, entry))
     if not free:
-        pause = _schedule.rejection_pause(config, rejections.count)
-        count = min(rejections.count + 1, MOST_DOUBLINGS)
-        rejections = rejections._replace(count=count, allowed_at=state.now + pause)
+        pause = _schedule.rejection_pause(config, rejections.honoured)
+        honoured = min(rejections.honoured + 1, MOST_DOUBLINGS)
+        rejections = rejections._replace(honoured=honoured, allowed_at=state.now + pause)
     return state._replace(token=None, rejections=rejections, problem=REJECTED)

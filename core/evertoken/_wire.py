@@ -20,7 +20,7 @@ from evertoken._problems import Problem, ProblemKind
 from evertoken._scrub import scrub
 from evertoken._waits import LONGEST, rate_limit_reset, retry_after
 
-__all__ = ("TokenAnswer", "read_answer", "scrub")
+__all__ = ("TokenAnswer", "is_visible_ascii", "read_answer", "scrub")
 
 TokenAnswer = (
     outcomes.Granted
@@ -68,8 +68,9 @@ _BODY_ADVICE = (
     " URL."
 )
 
-# Text that is not shown: pages, broken JSON, bytes that are not UTF-8, and what may name a token next to its value.
-_UNFIT = re.compile(r"\A\ufeff?\s*[<{\[]|\ufffd|token\W{0,3}[:=]|bearer\s", re.IGNORECASE)
+# Text that is not shown: pages, broken JSON, bytes that are not UTF-8, and what could be a token: one single word, or
+# the name of one with a value behind it.
+_UNFIT = re.compile(r"\A\ufeff?\s*(?:[<{\[]|\S*\s*\Z)|\ufffd|token\W{0,3}[:=]|bearer\s", re.IGNORECASE)
 
 _HOST = re.compile(r"[0-9a-z.:_-]{1,253}")
 
@@ -106,21 +107,23 @@ class _Answer:
         """What was being done, what happened, and the server's own words as far as they can be shown."""
         host = urlsplit(self.grant.endpoint.url).netloc
         status = self.status if 0 <= self.status <= 999 else None
-        error = scrub(self.code or "", self.secrets, 64)
+        secrets = self.secrets
+        error = scrub(self.code or "", secrets, 64)
         evidence = [str(mark) for mark in (status, error) if mark is not None]
         if isinstance(self.content, str) and self.status != 200:
             evidence.append(f"the body is {self.content}")
         found = f" ({', '.join(evidence)})" if evidence else ""
-        return Problem(kind, f"Asking {host} for a token: {meaning}{found}", advice, status, error, self._detail())
+        summary = f"Asking {host} for a token: {meaning}{found}"
+        return Problem(kind, summary, advice, status, error, self._detail(secrets))
 
-    def _detail(self) -> str | None:
+    def _detail(self, secrets: tuple[str, ...]) -> str | None:
         if not isinstance(self.content, str):
-            return scrub(error_text(self.content), self.secrets)
+            return scrub(error_text(self.content), secrets)
         # A success that cannot be read may hold a token that cannot be found.
         if self.status // 100 == 2:
             return None
         text = self.body.decode(errors="replace")
-        return None if _UNFIT.search(text) else scrub(text, self.secrets)
+        return None if _UNFIT.search(text) else scrub(text, secrets)
 
 
 def read_answer(
@@ -147,7 +150,7 @@ def _read_token(answer: _Answer) -> outcomes.Granted | outcomes.Malformed:
     if isinstance(answer.content, str):
         return _malformed(answer, f"the body is {answer.content}")
     token, token_type = answer.content.get("access_token"), answer.content.get("token_type")
-    if not isinstance(token, str) or not _is_visible_ascii(token):
+    if not isinstance(token, str) or not is_visible_ascii(token):
         return _malformed(answer, _fault("access_token", token, "text of 1 or more visible ASCII characters"))
     if not isinstance(token_type, str) or token_type.lower() != "bearer":
         return _malformed(answer, _fault("token_type", token_type, '"bearer"'))
@@ -161,7 +164,8 @@ def _fault(name: str, value: object, expected: str) -> str:
     return f"{name} is missing" if value is None else f"{name} is not {expected}"
 
 
-def _is_visible_ascii(text: str) -> bool:
+def is_visible_ascii(text: str) -> bool:
+    """Whether ``text`` can be a token in a header: 1 or more characters from 0x21 to 0x7E (RFC 6749 appendix A.12)."""
     return text.isascii() and text.isprintable() and text != "" and " " not in text
 
 

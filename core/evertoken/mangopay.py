@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from urllib.parse import quote
 
-from evertoken._grant import BasicAuthentication, ClientCredentials, Profile, TokenEndpoint, check_url
+from evertoken._arguments import fault_of_text, fault_of_url
+from evertoken._grant import BasicAuthentication, ClientCredentials, Profile, TokenEndpoint, grant_or_fault, or_raise
 
-__all__ = ("PROFILE", "PRODUCTION", "PRODUCTION_MTLS", "SANDBOX", "SANDBOX_MTLS", "production", "sandbox")
+__all__ = ("PRODUCTION", "PRODUCTION_MTLS", "PROFILE", "SANDBOX", "SANDBOX_MTLS", "production", "sandbox")
 
 PRODUCTION = "https://api.mangopay.com"
 SANDBOX = "https://api.sandbox.mangopay.com"
@@ -34,9 +35,7 @@ PROFILE = Profile(
 )
 
 
-def production(
-    client_id: str, api_key: str, *, mtls: bool = False, base_url: str | None = None
-) -> ClientCredentials:
+def production(client_id: str, api_key: str, *, mtls: bool = False, base_url: str | None = None) -> ClientCredentials:
     """The grant for Mangopay's production environment.
 
     Args:
@@ -48,20 +47,26 @@ def production(
     Raises:
         ValueError: an argument is empty, malformed or unsafe; the text names it and shows no secret.
     """
-    return _grant(client_id, api_key, base_url or (PRODUCTION_MTLS if mtls else PRODUCTION))
+    made = _made(client_id, api_key, base_url, PRODUCTION_MTLS if mtls else PRODUCTION)
+    del api_key
+    return or_raise(made)
 
 
 def sandbox(client_id: str, api_key: str, *, mtls: bool = False, base_url: str | None = None) -> ClientCredentials:
     """The grant for Mangopay's sandbox. Arguments and errors as for :func:`production`."""
-    return _grant(client_id, api_key, base_url or (SANDBOX_MTLS if mtls else SANDBOX))
+    made = _made(client_id, api_key, base_url, SANDBOX_MTLS if mtls else SANDBOX)
+    del api_key
+    return or_raise(made)
 
 
-def _grant(client_id: str, api_key: str, base_url: str) -> ClientCredentials:
-    check_url("base_url", base_url)
-    base = base_url.rstrip("/")
-    if not isinstance(client_id, str) or not client_id:
-        raise ValueError("client_id must not be empty")
-    if not isinstance(api_key, str) or not api_key:
-        raise ValueError("api_key must not be empty")
+def _made(client_id: str, api_key: str, base_url: str | None, default: str) -> ClientCredentials | str:
+    url = default if base_url is None else base_url
+    fault = fault_of_url("base_url", url) or fault_of_text("client_id", client_id)
+    if fault is not None:
+        return fault
+    if api_key == "":
+        return "api_key must not be empty"
+    base = url.rstrip("/")
     endpoint = TokenEndpoint(f"{base}/v2.01/oauth/token", BasicAuthentication("raw"), PROFILE)
-    return ClientCredentials(endpoint, client_id, api_key, api_base=f"{base}/v2.01/{quote(client_id, safe='')}")
+    api_base = f"{base}/v2.01/{quote(client_id, safe='')}"
+    return grant_or_fault(endpoint, client_id, api_key, secret_name="api_key", api_base=api_base)

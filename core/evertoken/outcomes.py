@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from evertoken._problems import Problem
+from evertoken._secrecy import Unpicklable
 
 __all__ = (
     "Abandoned",
@@ -32,7 +33,7 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class Granted(Outcome):
+class Granted(Unpicklable, Outcome):
     """A token was issued, and is now the one that is handed out (RFC 6749 section 5.1).
 
     ``expires_in`` is in seconds, None where the answer named none. ``scope`` is what the server says it granted; it is

@@ -1,0 +1,72 @@
+"""What is wrong with an argument, in words that name it and do not repeat it.
+
+The functions say what is wrong instead of raising it. Error trackers print the local variables of every frame that an
+exception passes, so a value that may be a secret must be out of all of them before anything is raised.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+__all__ = ("check_url", "fault_of_text", "fault_of_url", "is_loopback")
+
+
+def fault_of_text(name: str, value: object) -> str | None:
+    """Why ``value`` cannot be sent as a credential or a parameter; None if it can."""
+    if not isinstance(value, str):
+        return f"{name} must be text, not {type(value).__name__}"
+    if not value:
+        return f"{name} must not be empty"
+    if value != value.strip():
+        return f"{name} begins or ends with white space: it was probably copied with it"
+    if any(ord(c) < 0x20 or 0x7F <= ord(c) < 0xA0 or 0xD800 <= ord(c) < 0xE000 for c in value):
+        return f"{name} contains a control character or half of a surrogate pair"
+    return None
+
+
+def fault_of_url(name: str, url: object) -> str | None:
+    """Why a secret must not be sent to ``url``; None if it may."""
+    if not isinstance(url, str) or not url or any(ord(c) <= 0x20 or ord(c) == 0x7F or c.isspace() for c in url):
+        return f"{name} must be a URL without white space or control characters"
+    parts = _split(url)
+    if parts is None:
+        return f"{name} is not a URL: its host or port cannot be read"
+    if parts.has_user:
+        return f"{name} must not carry user info: credentials belong in ClientCredentials"
+    if "#" in url:
+        return f"{name} must not have a fragment (RFC 6749 section 3.2)"
+    if not parts.host:
+        return f"{name} must name a host"
+    if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(parts.host)):
+        return f"{name} must be https (plain http is allowed to this machine only), not {parts.scheme or 'no scheme'}"
+    return None
+
+
+def check_url(name: str, url: str) -> None:
+    """Raise ValueError, naming ``name``, unless ``url`` is safe to send a secret to."""
+    fault = fault_of_url(name, url)
+    if fault is not None:
+        raise ValueError(fault)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether ``host`` names this very machine: ``localhost``, 127.0.0.0/8 or ::1."""
+    octets = host.split(".")
+    is_v4 = len(octets) == 4 and all(octet.isascii() and octet.isdigit() and int(octet) < 256 for octet in octets)
+    return host in ("localhost", "::1") or (is_v4 and int(octets[0]) == 127)
+
+
+class _Parts(NamedTuple):
+    scheme: str
+    host: str | None
+    has_user: bool
+
+
+def _split(url: str) -> _Parts | None:
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        return None
+    return _Parts(parts.scheme, parts.hostname, "@" in parts.netloc)

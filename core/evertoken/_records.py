@@ -1,0 +1,152 @@
+"""The small immutable records that a State is made of."""
+
+from __future__ import annotations
+
+import enum
+import math
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+from evertoken._problems import Problem
+from evertoken._secrecy import Unpicklable
+
+__all__ = (
+    "AccessToken",
+    "Attempt",
+    "BackOff",
+    "Block",
+    "BlockKind",
+    "Budget",
+    "Doublings",
+    "Dropped",
+    "Keys",
+    "Rejections",
+)
+
+NEVER = math.inf
+LONG_AGO = -math.inf
+MOST_DOUBLINGS = 40
+"""Counters of doublings stop here: 2**40 times the shortest wait is past every cap that a policy can hold."""
+
+
+@enum.unique
+class BlockKind(enum.Enum):
+    """The four ways in which a token endpoint closes the door. Each keeps a moment of its own."""
+
+    LOCKED = "locked"
+    REFUSED = "refused"
+    UNCLEAR = "unclear"
+    RATE_LIMITED = "rate limited"
+
+
+@dataclass(frozen=True, slots=True)
+class AccessToken(Unpicklable):
+    """One access token and its moments, never changed and only ever replaced whole.
+
+    ``value`` and ``authorization`` (the complete header value, ``Bearer ...``) are hidden in the repr. The four moments
+    are points in time on the machine's clock: ``started`` when the request for it started, ``refresh_at`` when the next
+    one is due, ``fresh_until`` when it stops being handed out, ``expires_at`` when the server stops accepting it.
+    ``scope`` is what the server says it granted (RFC 6749 section 5.1).
+    """
+
+    value: str = field(repr=False)
+    authorization: str = field(repr=False)
+    started: float
+    refresh_at: float
+    fresh_until: float
+    expires_at: float
+    scope: str | None = None
+
+    @property
+    def lifetime(self) -> float:
+        """Seconds from the start of its request to its expiry."""
+        return self.expires_at - self.started
+
+    @property
+    def longest_min_ttl(self) -> float:
+        """The most remaining life, in seconds, that a caller may ask of such a token: half of its usable life."""
+        return (self.fresh_until - self.started) / 2
+
+    def due_no_earlier_than(self, moment: float) -> AccessToken:
+        """The same token, its next refresh not due before ``moment`` (or before it stops being handed out)."""
+        return replace(self, refresh_at=min(self.fresh_until, max(self.refresh_at, moment)))
+
+
+class Attempt(NamedTuple):
+    """A claim on the one slot: ``claimed`` while a store is still being asked, else an exchange under way.
+
+    ``draw`` in [0, 1) is all the randomness that this attempt's consequences use, its loss included.
+    """
+
+    id: int
+    started: float
+    deadline: float
+    draw: float
+    generation: int
+    min_ttl: float
+    claimed: bool
+
+
+class BackOff(NamedTuple):
+    """Trouble in a row, by kind; when the next try may start; and the start of the attempt that taught us so."""
+
+    failures: int = 0
+    malformed: int = 0
+    abandoned: int = 0
+    repeats: int = 0
+    retry_at: float = LONG_AGO
+    since: float = LONG_AGO
+
+
+class Block(NamedTuple):
+    """A closed door. ``since`` is the start of the attempt that found it closed, or the moment of the report."""
+
+    kind: BlockKind
+    until: float
+    since: float
+    reported: bool
+    problem: Problem
+
+
+class Doublings(NamedTuple):
+    """How often each wait has been doubled. Grants reset them; lifting a block and new credentials do not."""
+
+    locked: int = 0
+    refused: int = 0
+    unclear: int = 0
+
+
+class Budget(NamedTuple):
+    """The bucket: whole requests left, the moment of the next refill (never, when full), and its present interval."""
+
+    level: int
+    refill_at: float
+    interval: float
+
+
+class Dropped(NamedTuple):
+    """A token that the API rejected: not taken again before ``vouched_at``, remembered until ``forget_at``."""
+
+    digest: str
+    vouched_at: float
+    forget_at: float
+
+
+class Rejections(NamedTuple):
+    """How often the API's word was taken, when it may be taken again, and what was dropped for it.
+
+    ``touched`` says that the token in hand has been rejected, whether or not that was believed.
+    """
+
+    honoured: int = 0
+    allowed_at: float = LONG_AGO
+    touched: bool = False
+    dropped: tuple[Dropped, ...] = ()
+
+
+class Keys(NamedTuple):
+    """The generation of the credentials; the one that was last granted with; whether replacing has lifted a lock."""
+
+    generation: int = 0
+    vouched: int = -1
+    unlocked: bool = False

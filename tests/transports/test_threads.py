@@ -1,0 +1,472 @@
+"""threads.TokenSource: the promises, over a token endpoint in memory and a clock that the test moves."""
+
+from __future__ import annotations
+
+import gc
+import os
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from evertoken import (
+    BlockKind,
+    Challenge,
+    CredentialsRefused,
+    EndpointLocked,
+    LifetimeTooShort,
+    LocalProtocolError,
+    Policy,
+    ProblemKind,
+    RateLimited,
+    Rejection,
+    TokenUnavailable,
+)
+from evertoken.testing import Script, TokenBehaviour, TokenFault
+from evertoken_transports import Coordinator, _coordinator
+from evertoken_transports.threads import TokenSource
+from tests import canary
+from tests.transports.worlds import LIMIT, World, run_in_threads, until
+
+ERROR_500 = TokenBehaviour(fault=TokenFault.SERVER_ERROR, status=500)
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    made = World()
+    yield made
+    made.endpoint.gate.set()
+    made.settle()
+
+
+def source_of(world: World, **options: object) -> TokenSource:
+    return TokenSource(world.grant, coordinator=world.coordinator, exchange=world.endpoint, **options)  # type: ignore[arg-type]
+
+
+def warm(world: World) -> TokenSource:
+    source = source_of(world)
+    source.warm_up()
+    return source
+
+
+# Never too many
+# --------------
+
+
+def test_200_threads_without_a_token_make_one_request_and_all_are_served(world: World) -> None:
+    world.endpoint.gate.clear()
+    source = source_of(world)
+    join = run_in_threads(200, lambda _: source.authorization())
+    world.wait_for_waiters(200)
+    world.endpoint.gate.set()
+    assert len(set(join())) == 1
+    assert len(world.token_requests()) == 1
+
+
+def test_200_threads_at_expiry_make_one_request_and_none_waits(world: World) -> None:
+    source = warm(world)
+    first = source.authorization_nowait()
+    world.advance(1_200 * 0.98)
+    world.endpoint.gate.clear()
+    join = run_in_threads(200, lambda _: source.authorization())
+    assert set(join()) == {first}
+    world.endpoint.gate.set()
+    world.settle()
+    assert len(world.token_requests()) == 2
+    assert source.authorization_nowait() != first
+
+
+def test_several_sources_with_one_coordinator_make_one_request(world: World) -> None:
+    world.endpoint.gate.clear()
+    sources = [source_of(world) for _ in range(20)]
+    join = run_in_threads(20, lambda index: sources[index].authorization())
+    world.wait_for_waiters(20)
+    world.endpoint.gate.set()
+    assert len(set(join())) == 1
+    assert len(world.token_requests()) == 1
+
+
+def test_1000_sources_made_used_and_dropped_make_one_request(world: World) -> None:
+    for _ in range(1_000):
+        TokenSource(world.grant, exchange=world.endpoint).authorization()
+    assert len(world.token_requests()) == 1
+
+
+def test_a_shared_coordinator_is_found_under_new_credentials_too(world: World) -> None:
+    source = TokenSource(world.grant, exchange=world.endpoint)
+    rotated = world.grant.with_secret(canary.secret(1))
+    source.replace_credentials(rotated)
+    assert Coordinator.shared(rotated, Policy()) is source.coordinator
+    assert Coordinator.shared(world.grant, Policy()) is source.coordinator
+
+
+def test_thousands_of_grants_do_not_fill_the_registry(world: World) -> None:
+    kept = Coordinator.shared(world.grant, Policy())
+    for number in range(2_000):
+        Coordinator.shared(canary.grant(client_id=f"client{number}"), Policy())
+    gc.collect()
+    assert len(_coordinator._registry._latest) <= 256
+    assert len(_coordinator._registry._alive) <= 300
+    assert Coordinator.shared(world.grant, Policy()) is kept
+
+
+# Never late
+# ----------
+
+
+def test_every_call_is_served_while_the_endpoint_answers_500_and_the_token_lives(world: World) -> None:
+    source = warm(world)
+    world.server.replace_script(Script(token=ERROR_500))
+    world.advance(1_200 - 25)
+    for _ in range(500):
+        assert source.authorization(timeout=0) is not None
+        assert source.authorization_nowait() is not None
+        world.settle()
+        world.clock.now += 0.02
+    assert len(world.token_requests()) - 1 <= 5
+
+
+def test_no_token_is_handed_out_from_fresh_until_on(world: World) -> None:
+    source = warm(world)
+    world.server.replace_script(Script(token=ERROR_500))
+    world.advance(1_195)
+    assert source.authorization_nowait() is None
+    with pytest.raises(TokenUnavailable):
+        source.authorization(timeout=0.1)
+
+
+def test_authorization_nowait_starts_the_first_request_beside_the_caller(world: World) -> None:
+    source = source_of(world)
+    assert source.authorization_nowait() is None
+    world.settle()
+    assert source.authorization_nowait() is not None
+
+
+def test_a_source_kept_warm_refreshes_though_nobody_asks(world: World) -> None:
+    source = source_of(world, keep_warm=True)
+    until(lambda: len(world.token_requests()) == 1)
+    world.settle()
+    world.advance(1_199)
+    until(lambda: len(world.token_requests()) == 2)
+    world.settle()
+    source.close()
+
+
+def test_a_program_that_makes_no_calls_makes_no_requests(world: World) -> None:
+    source = warm(world)
+    world.advance(100_000)
+    assert source.next_deadline() == world.clock.now
+    assert len(world.token_requests()) == 1
+
+
+# Closed doors
+# ------------
+
+
+def test_after_429_with_retry_after_5_nothing_is_sent_for_5_seconds(world: World) -> None:
+    limited = TokenBehaviour(fault=TokenFault.RATE_LIMITED_RETRY_AFTER, retry_after=5)
+    world.server.next_token_requests(limited)
+    source = source_of(world)
+    with pytest.raises(RateLimited) as caught:
+        source.authorization(timeout=1)
+    assert 5 <= caught.value.retry_after <= 5.5
+    for _ in range(50):
+        with pytest.raises(RateLimited):
+            source.authorization(timeout=0)
+        world.clock.now += 0.0999
+    assert len(world.token_requests()) == 1
+    world.clock.now += 0.5
+    assert source.authorization()
+    assert len(world.token_requests()) == 2
+
+
+@pytest.mark.parametrize(
+    ("fault", "error"),
+    [(TokenFault.LOCKED, EndpointLocked), (TokenFault.INVALID_CLIENT, CredentialsRefused)],
+)
+def test_a_closed_door_costs_one_request_and_fails_every_caller_at_once(
+    world: World, fault: TokenFault, error: type[TokenUnavailable]
+) -> None:
+    world.server.replace_script(Script(token=TokenBehaviour(fault=fault)))
+    source = source_of(world)
+    with pytest.raises(error) as caught:
+        source.authorization(timeout=3_600)
+    canary.assert_clean(caught.value)
+    wait = caught.value.retry_after
+    for _ in range(1_000):
+        world.clock.now += wait / 1_001
+        with pytest.raises(error):
+            source.authorization(timeout=3_600)
+    assert len(world.token_requests()) == 1
+    world.server.replace_script(Script())
+    world.clock.now += wait / 100
+    assert source.authorization()
+
+
+def test_every_caller_gets_an_error_of_its_own(world: World) -> None:
+    world.endpoint.gate.clear()
+    world.server.replace_script(Script(token=TokenBehaviour(fault=TokenFault.LOCKED)))
+    source = source_of(world)
+    join = run_in_threads(20, lambda _: source.authorization())
+    world.wait_for_waiters(20)
+    world.endpoint.gate.set()
+    errors = join()
+    assert all(isinstance(error, EndpointLocked) for error in errors)
+    assert len({id(error) for error in errors}) == 20
+    assert len(world.token_requests()) == 1
+    canary.assert_clean(*errors)
+
+
+def test_new_credentials_lift_a_refusal(world: World) -> None:
+    source = source_of(world)
+    world.server.set_api_key(canary.secret(1))
+    with pytest.raises(CredentialsRefused):
+        source.authorization()
+    source.replace_credentials(world.grant)
+    with pytest.raises(CredentialsRefused):
+        source.authorization()
+    source.replace_credentials(world.grant.with_secret(canary.secret(1)))
+    assert source.authorization()
+    assert len(world.token_requests()) == 2
+
+
+def test_the_operators_word_lifts_a_lock(world: World) -> None:
+    world.server.next_token_requests(TokenBehaviour(fault=TokenFault.LOCKED))
+    source = source_of(world)
+    with pytest.raises(EndpointLocked):
+        source.authorization()
+    source.lift_block()
+    assert source.authorization()
+
+
+def test_an_apis_word_that_the_account_is_locked_closes_the_door(world: World) -> None:
+    source = source_of(world)
+    source.door_closed()
+    with pytest.raises(EndpointLocked):
+        source.authorization()
+    assert world.token_requests() == []
+    assert source.explain().blocks[0][0] is BlockKind.LOCKED
+
+
+# Patience
+# --------
+
+
+def test_patient_callers_get_the_first_success_and_impatient_ones_fail_when_waiting_is_hopeless(world: World) -> None:
+    world.server.next_token_requests(ERROR_500, ERROR_500)
+    source = source_of(world)
+    patient = run_in_threads(10, lambda _: source.authorization(timeout=60))
+    world.wait_for_waiters(10)
+    impatient = run_in_threads(10, lambda _: source.authorization(timeout=0.5))
+    errors = impatient()
+    assert all(isinstance(error, TokenUnavailable) for error in errors)
+    assert all(error.problem.kind is ProblemKind.SERVER for error in errors if isinstance(error, TokenUnavailable))
+    for attempts in (2, 3):
+        world.advance(2)
+        until(lambda attempts=attempts: len(world.token_requests()) == attempts)  # type: ignore[misc]
+        world.settle()
+    assert len(set(patient())) == 1
+    assert len(world.token_requests()) == 3
+
+
+def test_a_caller_whose_time_is_up_leaves_the_request_to_the_others(world: World) -> None:
+    world.endpoint.gate.clear()
+    source = source_of(world)
+    leaver = run_in_threads(1, lambda _: source.authorization(timeout=1))
+    world.wait_for_waiters(1)
+    stayer = run_in_threads(1, lambda _: source.authorization(timeout=9))
+    world.wait_for_waiters(2)
+    world.advance(1)
+    (error,) = leaver()
+    assert isinstance(error, TokenUnavailable)
+    world.endpoint.gate.set()
+    assert isinstance(stayer()[0], str)
+    assert len(world.token_requests()) == 1
+
+
+def test_a_hung_endpoint_frees_every_waiter_at_its_deadline(world: World) -> None:
+    world.endpoint.gate.clear()
+    source = source_of(world)
+    join = run_in_threads(20, lambda index: source.authorization(timeout=1 + index % 3))
+    world.wait_for_waiters(20)
+    world.advance(3)
+    assert all(isinstance(error, TokenUnavailable) for error in join())
+
+
+def test_a_min_ttl_above_half_the_life_fails_at_once(world: World) -> None:
+    source = warm(world)
+    world.advance(300)
+    with pytest.raises(LifetimeTooShort):
+        source.authorization(min_ttl=1_000)
+    assert len(world.token_requests()) == 1
+
+
+def test_a_min_ttl_that_the_token_in_hand_does_not_have_fetches_another(world: World) -> None:
+    source = warm(world)
+    first = source.authorization_nowait()
+    world.advance(800)
+    assert source.authorization(min_ttl=300) == first
+    assert source.authorization(min_ttl=500) != first
+
+
+# Rejected tokens
+# ---------------
+
+
+def test_20_calls_with_a_revoked_token_make_one_request(world: World) -> None:
+    source = warm(world)
+    world.advance(100)
+    header = source.authorization()
+    verdicts = [source.token_rejected(header, Challenge.TOKEN) for _ in range(20)]
+    assert verdicts == [Rejection.DROPPED] + [Rejection.SUPERSEDED] * 19
+    join = run_in_threads(20, lambda _: source.authorization())
+    assert header not in set(join())
+    assert len(world.token_requests()) == 2
+
+
+# Carrying
+# --------
+
+
+def test_without_background_the_caller_carries_the_request(world: World) -> None:
+    threads: list[str] = []
+
+    def exchange(request: object) -> object:
+        threads.append(threading.current_thread().name)
+        return world.endpoint(request)  # type: ignore[arg-type]
+
+    source = TokenSource(world.grant, coordinator=world.coordinator, exchange=exchange, background=False)  # type: ignore[arg-type]
+    assert source.authorization_nowait() is None
+    assert source.authorization()
+    assert threads == [threading.current_thread().name]
+
+
+def test_where_no_thread_can_be_started_the_caller_carries_the_request(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    source = source_of(world)
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    assert source.authorization_nowait() is None
+    assert source.authorization()
+
+
+@pytest.mark.parametrize("interruption", [KeyboardInterrupt, SystemExit])
+def test_an_interruption_in_mid_refresh_leaves_nothing_held(world: World, interruption: type[BaseException]) -> None:
+    raising = [True]
+
+    def exchange(request: object) -> object:
+        if raising.pop():
+            raise interruption
+        return world.endpoint(request)  # type: ignore[arg-type]
+
+    source = TokenSource(world.grant, coordinator=world.coordinator, exchange=exchange, background=False)  # type: ignore[arg-type]
+    with pytest.raises(interruption):
+        source.authorization()
+    raising.append(False)
+    assert source.authorization()
+    assert source.explain().failures == 0
+
+
+def test_an_exchange_that_returns_nonsense_is_a_failure_that_names_it(world: World) -> None:
+    source = TokenSource(world.grant, coordinator=world.coordinator, exchange=lambda _: 200)  # type: ignore[arg-type]
+    with pytest.raises(TokenUnavailable, match="int, not an HttpResponse"):
+        source.authorization(timeout=0.1)
+
+
+def test_an_exchange_that_raises_with_the_secret_in_its_text_does_not_leak_it(world: World) -> None:
+    def exchange(request: object) -> object:
+        raise OSError(f"cannot send {request.headers}")  # type: ignore[attr-defined]
+
+    source = TokenSource(world.grant, coordinator=world.coordinator, exchange=exchange)  # type: ignore[arg-type]
+    with pytest.raises(TokenUnavailable) as caught:
+        source.authorization(timeout=0.1)
+    canary.assert_clean(caught.value)
+
+
+def test_a_forked_child_gets_a_token_of_its_own(world: World) -> None:
+    world.endpoint.gate.clear()
+    source = source_of(world)
+    join = run_in_threads(1, lambda _: source.authorization())
+    world.wait_for_waiters(1)
+    child = os.fork()
+    if child == 0:  # pragma: no cover (another process)
+        world.endpoint.gate.set()
+        os._exit(0 if source.authorization() and source.explain().failures == 0 else 1)
+    _, status = os.waitpid(child, 0)
+    world.endpoint.gate.set()
+    assert isinstance(join()[0], str)
+    assert os.waitstatus_to_exitcode(status) == 0
+
+
+def test_a_fork_while_another_thread_holds_the_lock_does_not_lock_the_child(world: World) -> None:
+    source = warm(world)
+    held, release = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with world.coordinator._lock:
+            held.set()
+            release.wait(LIMIT)
+
+    thread = threading.Thread(target=hold, daemon=True)
+    thread.start()
+    assert held.wait(LIMIT)
+    child = os.fork()
+    if child == 0:  # pragma: no cover (another process)
+        os._exit(0 if source.explain().budget_left == 9 else 1)
+    _, status = os.waitpid(child, 0)
+    release.set()
+    thread.join(LIMIT)
+    assert os.waitstatus_to_exitcode(status) == 0
+
+
+# Closing, and wrong arguments
+# ----------------------------
+
+
+def test_closing_sends_waiters_home_and_refuses_further_calls(world: World) -> None:
+    world.endpoint.gate.clear()
+    source = source_of(world)
+    join = run_in_threads(5, lambda _: source.authorization())
+    world.wait_for_waiters(5)
+    source.close()
+    source.close()
+    assert all(isinstance(error, LocalProtocolError) for error in join())
+    with pytest.raises(LocalProtocolError, match="closed"):
+        source.authorization_nowait()
+    assert "closed" in repr(source)
+    world.endpoint.gate.set()
+    world.settle()
+    with source_of(world) as other:
+        assert other.authorization() is not None
+    assert len(world.token_requests()) == 1
+
+
+@pytest.mark.parametrize("timeout", [-1, float("nan"), "5", True])
+def test_a_wrong_timeout_is_named(world: World, timeout: object) -> None:
+    with pytest.raises(ValueError, match="timeout"):
+        source_of(world).authorization(timeout=timeout)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("min_ttl", [-1, float("nan"), float("inf")])
+def test_a_wrong_min_ttl_is_named(world: World, min_ttl: float) -> None:
+    with pytest.raises(ValueError, match="min_ttl"):
+        source_of(world).authorization(min_ttl=min_ttl)
+
+
+def test_a_coordinator_of_another_client_or_policy_is_refused(world: World) -> None:
+    with pytest.raises(ValueError, match="coordinator"):
+        TokenSource(canary.grant(client_id="other"), coordinator=world.coordinator, exchange=world.endpoint)
+    with pytest.raises(ValueError, match="policy"):
+        source_of(world, policy=Policy(leeway=1))
+
+
+def test_no_local_variable_of_ours_holds_a_token_when_an_error_leaves(world: World) -> None:
+    source = warm(world)
+    world.server.replace_script(Script(token=ERROR_500))
+    world.advance(1_195)
+    with pytest.raises(TokenUnavailable) as caught:
+        source.authorization(timeout=0.1)
+    canary.assert_clean(caught.value, source, source.explain(), source.coordinator)

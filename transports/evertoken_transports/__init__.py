@@ -1,0 +1,44 @@
+"""evertoken over threads, tasks and HTTP: everything that touches a socket, a clock, a thread or a log.
+
+``Coordinator`` and the events are here; the rest is imported from its module, so that nothing is loaded unasked:
+``evertoken_transports.threads``, ``.httpx``, ``.httpx2``, ``.h11``, ``.emulator``.
+"""
+
+from __future__ import annotations
+
+from evertoken_transports._clock import Clock, suspend_aware_clock, watchful_clock
+from evertoken_transports._coordinator import Coordinator
+from evertoken_transports._events import (
+    CredentialsReplaced,
+    DoorClosed,
+    DoorOpened,
+    Event,
+    RequestAbandoned,
+    RequestFailed,
+    RequestNotSigned,
+    RequestStarted,
+    TokenDropped,
+    TokenGranted,
+    TokenKept,
+)
+from evertoken_transports._exchange import AsyncExchange, Exchange
+
+__all__ = (
+    "AsyncExchange",
+    "Clock",
+    "Coordinator",
+    "CredentialsReplaced",
+    "DoorClosed",
+    "DoorOpened",
+    "Event",
+    "Exchange",
+    "RequestAbandoned",
+    "RequestFailed",
+    "RequestNotSigned",
+    "RequestStarted",
+    "TokenDropped",
+    "TokenGranted",
+    "TokenKept",
+    "suspend_aware_clock",
+    "watchful_clock",
+)

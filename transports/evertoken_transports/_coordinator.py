@@ -1,0 +1,352 @@
+"""Coordinator: one machine, many waiters of any runtime, and the only lock in the project.
+
+The lock is plain and held for microseconds: for one step of the machine, never over a yield, an await, a callback or a
+socket. Waiting is not done here. A waiter leaves a *waker*, a callable that may be called from any thread, and is woken
+once after the next input; then it asks again. So threads, several event loops and a trio run can share one coordinator,
+and none of them needs to know of the others.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import threading
+import weakref
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import NamedTuple, TypeVar
+
+from evertoken import (
+    BlockKind,
+    Challenge,
+    ClientCredentials,
+    Explanation,
+    GiveUp,
+    HttpResponse,
+    Outcome,
+    Policy,
+    Problem,
+    ProblemKind,
+    Ready,
+    Rejection,
+    SendRequest,
+    TokenMachine,
+    TokenRequest,
+    TokenUnavailable,
+    Wait,
+    WaitReason,
+    next_move,
+)
+from evertoken_transports._clock import Clock, suspend_aware_clock
+from evertoken_transports._events import CredentialsReplaced, Event, EventCallback, TokenKept, log, news, tell
+
+__all__ = ("Coordinator", "Listener", "Move", "Waker")
+
+Waker = Callable[[], object]
+_T = TypeVar("_T")
+
+
+class Move(NamedTuple):
+    """What one caller does next, and the request that it must see carried first, if any.
+
+    A request that is handed out here is claimed: whoever gets it reports exactly one outcome for it.
+    """
+
+    answer: Ready | GiveUp | Wait
+    request: TokenRequest | None
+
+
+class Listener:
+    """One source's ``on_event``. The coordinator holds it weakly, so that a source that is dropped stops listening."""
+
+    __slots__ = ("__weakref__", "callback")
+
+    def __init__(self, callback: EventCallback) -> None:
+        self.callback = callback
+
+
+class Coordinator:
+    """Runs one :class:`~evertoken.TokenMachine` for any number of sources.
+
+    Args:
+        machine: the machine; from now on only this coordinator may feed it.
+        clock: seconds as float, never backwards, the same for all who share it. The default goes on during suspend.
+        on_event: called with each :data:`~evertoken_transports.Event`, outside the lock, in whichever thread made it
+            happen. It must be quick and must not block; what it raises is logged and otherwise ignored.
+
+    Safe to use from any thread. After ``os.fork`` the child has a lock of its own, no waiters, and the parent's request
+    counts as abandoned there. Do not call it from a signal handler: the handler could interrupt the holder of the lock.
+    """
+
+    def __init__(
+        self, machine: TokenMachine, *, clock: Clock = suspend_aware_clock, on_event: EventCallback | None = None
+    ) -> None:
+        self.machine = machine
+        self.clock = clock
+        self._on_event = on_event
+        self._lock = threading.Lock()
+        self._wakers: dict[Waker, None] = {}
+        self._listeners: weakref.WeakValueDictionary[int, Listener] = weakref.WeakValueDictionary()
+        self._listener_count = 0
+        self._last_request: TokenRequest | None = None
+        _all.add(self)
+
+    def __repr__(self) -> str:
+        return f"<Coordinator of {self.machine!r}>"
+
+    @classmethod
+    def shared(cls, grant: ClientCredentials, policy: Policy) -> Coordinator:
+        """The process-wide coordinator of this grant and policy: equal arguments, one machine.
+
+        This is what makes an auth object per request, or per view, cost one token request in all. The registry keeps
+        the most recently used ones alive; an older one lives on as long as something uses it.
+        """
+        return _registry.get(grant, policy)
+
+    # For those who wait
+    # ------------------
+
+    def ask(self, waker: Waker, *, since: float, deadline: float, min_ttl: float = 0.0) -> Move:
+        """What a caller should do who came at ``since`` and can wait until ``deadline``, both on :attr:`clock`.
+
+        With a ``Wait``, ``waker`` is registered in the same instant: it is called once after the next input, and the
+        caller asks again then, or when ``Wait.until`` has passed. A claimed request comes with a ``Wait`` for its
+        answer, or with ``Ready`` where the token in hand is good and the next one is due.
+        """
+        with self._lock:
+            before = self.machine.state_value
+            move = self._move(self.clock(), since, deadline, min_ttl)
+            if isinstance(move.answer, Wait):
+                self._wakers[waker] = None
+            after = self.machine.state_value
+        self._announce(news(self._name, before, after))
+        return move
+
+    def glance(self, *, may_send: bool = True, waker: Waker | None = None) -> tuple[str | None, TokenRequest | None]:
+        """The Authorization value if there is one now, and a claimed request if one is due and ``may_send``.
+
+        ``waker``, if given, is called once after the next input.
+        """
+        with self._lock:
+            before = self.machine.state_value
+            now = self.clock()
+            header = self.machine.authorization(now)
+            request = self._claim_if_due(now) if may_send else None
+            if waker is not None:
+                self._wakers[waker] = None
+            after = self.machine.state_value
+        self._announce(news(self._name, before, after))
+        return header, request
+
+    def forget(self, waker: Waker) -> None:
+        """The caller behind ``waker`` no longer waits. Forgetting twice, or one that was woken, is harmless."""
+        with self._lock:
+            self._wakers.pop(waker, None)
+
+    def wake_all(self) -> None:
+        """Make every waiter ask again, as after an input."""
+        with self._lock:
+            wakers = self._take_wakers()
+        _wake(wakers)
+
+    def next_deadline(self) -> float:
+        """When something will next be worth doing, on :attr:`clock`: now, if a token request is due already.
+
+        For embedders with a timer of their own. The answer may change after any input.
+        """
+        with self._lock:
+            now = self.clock()
+            action = self.machine.poll(now)
+        return action.until if isinstance(action, Wait) else now
+
+    def explain(self) -> Explanation:
+        """The machine's own account of its state; see :meth:`evertoken.TokenMachine.explain`."""
+        with self._lock:
+            return self.machine.explain(self.clock())
+
+    # For those who carry a request
+    # -----------------------------
+
+    def receive_response(self, request: TokenRequest, response: HttpResponse) -> Outcome:
+        """The exchange brought an answer."""
+        return self._feed(lambda now: self.machine.receive_response(now, request, response))
+
+    def send_failed(self, request: TokenRequest, reason: str) -> Outcome:
+        """The exchange brought none; ``reason`` is for people."""
+        return self._feed(lambda now: self.machine.send_failed(now, request, reason))
+
+    def request_abandoned(self, request: TokenRequest) -> Outcome:
+        """The carrier was cancelled."""
+        return self._feed(lambda now: self.machine.request_abandoned(now, request))
+
+    # News from elsewhere
+    # -------------------
+
+    def token_rejected(self, authorization: str, challenge: Challenge) -> Rejection:
+        """An API refused a call that carried ``authorization``."""
+        verdict = self._feed(lambda now: self.machine.token_rejected(now, authorization, challenge))
+        if verdict is not Rejection.DROPPED:
+            self._announce([TokenKept(self._name, verdict)])
+        return verdict
+
+    def door_closed(self, kind: BlockKind, seconds: float | None = None) -> None:
+        """An API or a store says that the token endpoint is not to be asked."""
+        self._feed(lambda now: self.machine.door_closed(now, kind, seconds))
+
+    def replace_credentials(self, credentials: ClientCredentials) -> None:
+        """Use another secret from now on; see :meth:`evertoken.TokenMachine.replace_credentials`.
+
+        A coordinator from the registry is found under the new credentials too.
+        """
+        old = self.machine.grant
+        self._feed(lambda now: self.machine.replace_credentials(now, credentials))
+        if self.machine.grant != old:
+            _registry.add_name(self, old, credentials)
+            self._announce([CredentialsReplaced(self._name)])
+
+    def lift_block(self) -> None:
+        """The operator's word, after mending the cause."""
+        self._feed(self.machine.lift_block)
+
+    # Events
+    # ------
+
+    def listen(self, listener: Listener) -> None:
+        """Tell ``listener`` of every event for as long as somebody else keeps it alive."""
+        with self._lock:
+            self._listener_count += 1
+            self._listeners[self._listener_count] = listener
+
+    def _announce(self, events: list[Event]) -> None:
+        """Log and tell, outside the lock. Two sources with the same callback hear of an event once."""
+        if not events:
+            return
+        callbacks = [] if self._on_event is None else [self._on_event]
+        for listener in list(self._listeners.values()):
+            if listener.callback not in callbacks:
+                callbacks.append(listener.callback)
+        for event in events:
+            log(event)
+            for callback in callbacks:
+                tell(callback, event)
+
+    # Under the lock
+    # --------------
+
+    @property
+    def _name(self) -> str:
+        return self.machine.grant.client_id
+
+    def _move(self, now: float, since: float, deadline: float, min_ttl: float) -> Move:
+        answer = next_move(self.machine, now, since=since, deadline=deadline, min_ttl=min_ttl)
+        if isinstance(answer, Ready):
+            return Move(answer, self._claim_if_due(now))
+        if not isinstance(answer, SendRequest):
+            return Move(answer, None)
+        claimed = self._claim(now, min_ttl)
+        if isinstance(claimed, Problem):
+            return Move(GiveUp(TokenUnavailable(claimed)), None)
+        return Move(Wait(min(claimed.deadline, deadline), WaitReason.RESPONSE), claimed)
+
+    def _claim_if_due(self, now: float) -> TokenRequest | None:
+        """The request for the next token, if one is due. If it cannot be built, whoever needs it will be told why."""
+        if isinstance(self.machine.poll(now), Wait):
+            return None
+        claimed = self._claim(now, 0.0)
+        return None if isinstance(claimed, Problem) else claimed
+
+    def _claim(self, now: float, min_ttl: float) -> TokenRequest | Problem:
+        try:
+            self._last_request = self.machine.start_request(now, min_ttl)
+        except Exception as error:  # noqa: BLE001 (the embedder's own client authentication runs in there)
+            return Problem(
+                ProblemKind.TRANSPORT,
+                f"The token request could not be built: the client authentication raised {type(error).__name__}",
+                "Mend ClientAuthentication.authenticate; its exception is not shown here, as it may hold a secret.",
+            )
+        return self._last_request
+
+    def _feed(self, act: Callable[[float], _T]) -> _T:
+        """One input: step under the lock, then wake the waiters, then tell of it. Published before anyone wakes."""
+        with self._lock:
+            before = self.machine.state_value
+            result = act(self.clock())
+            after = self.machine.state_value
+            wakers = self._take_wakers()
+        _wake(wakers)
+        self._announce(news(self._name, before, after))
+        return result
+
+    def _take_wakers(self) -> list[Waker]:
+        wakers = list(self._wakers)
+        self._wakers = {}
+        return wakers
+
+    def _after_fork(self) -> None:
+        """In the child: the lock may be held by a thread that is not here, and so may the request."""
+        self._lock = threading.Lock()
+        self._wakers = {}
+        if self._last_request is not None:
+            self.machine.request_abandoned(self.clock(), self._last_request)
+
+
+def _wake(wakers: list[Waker]) -> None:
+    """Wake everyone. A waiter whose event loop is closed cannot be woken, and must not stop the others."""
+    for wake in wakers:
+        try:
+            wake()
+        except Exception:  # noqa: BLE001, S112 (there is nobody to tell: its loop is gone)
+            continue
+
+
+class _Registry:
+    """Bounded: the latest are kept alive, the others are found for as long as somebody uses them."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._latest: OrderedDict[_Key, Coordinator] = OrderedDict()
+        self._alive: weakref.WeakValueDictionary[_Key, Coordinator] = weakref.WeakValueDictionary()
+        self.lock = threading.Lock()
+
+    def get(self, grant: ClientCredentials, policy: Policy) -> Coordinator:
+        key = (grant, policy)
+        with self.lock:
+            coordinator = self._latest.get(key) or self._alive.get(key)
+            if coordinator is None:
+                coordinator = Coordinator(TokenMachine(grant, policy=policy, draw=random.random))
+            self._keep(key, coordinator)
+        return coordinator
+
+    def add_name(self, coordinator: Coordinator, old: ClientCredentials, new: ClientCredentials) -> None:
+        """After a rotation, an object made with the new secret must find the same machine."""
+        policy = coordinator.machine.policy
+        with self.lock:
+            if self._alive.get((old, policy)) is coordinator:
+                self._keep((new, policy), coordinator)
+
+    def clear(self) -> None:
+        with self.lock:
+            self._latest.clear()
+            self._alive.clear()
+
+    def _keep(self, key: _Key, coordinator: Coordinator) -> None:
+        self._alive[key] = coordinator
+        self._latest[key] = coordinator
+        self._latest.move_to_end(key)
+        if len(self._latest) > self._most:
+            self._latest.popitem(last=False)
+
+
+_Key = tuple[ClientCredentials, Policy]
+_all: weakref.WeakSet[Coordinator] = weakref.WeakSet()
+_registry = _Registry(most=256)
+
+
+def _after_fork_in_child() -> None:
+    _registry.lock = threading.Lock()
+    for coordinator in list(_all):
+        coordinator._after_fork()  # noqa: SLF001 (the same module)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -1,0 +1,145 @@
+"""What the sources of all runtimes have in common: everything but waiting."""
+
+from __future__ import annotations
+
+import math
+from typing import Protocol
+
+from evertoken import (
+    BlockKind,
+    Challenge,
+    ClientCredentials,
+    Explanation,
+    LocalProtocolError,
+    Policy,
+    Rejection,
+)
+from evertoken_transports._coordinator import Coordinator, Listener
+from evertoken_transports._events import Event, EventCallback, log, tell
+
+__all__ = ("LONGEST_SLEEP", "SHORTEST_SLEEP", "BaseSource", "Publisher", "checked_timeout")
+
+LONGEST_SLEEP = 30.0
+"""Seconds. Conditions and event loops stand still during suspend, so the clock is read again this often."""
+
+
+SHORTEST_SLEEP = 0.05
+"""Seconds. What keeps a token warm never turns faster than this, even where a request that is due cannot be built."""
+
+
+class Publisher(Protocol):
+    """What the lock-free path reads: the machine, or what stands in for it once the source is closed."""
+
+    published: tuple[float, str | None]
+
+
+class BaseSource:
+    """One client's token, as callers of any runtime see it. See the ``TokenSource`` of each runtime."""
+
+    def __init__(
+        self,
+        grant: ClientCredentials,
+        policy: Policy,
+        coordinator: Coordinator | None,
+        on_event: EventCallback | None,
+    ) -> None:
+        self._coordinator = _found(grant, policy, coordinator)
+        self._published_by: Publisher = self._coordinator.machine
+        self._clock = self._coordinator.clock
+        self._listener = None if on_event is None else Listener(on_event)
+        self._closed = False
+        if self._listener is not None:
+            self._coordinator.listen(self._listener)
+
+    def __repr__(self) -> str:
+        name = f"{type(self).__module__}.{type(self).__name__}"
+        coordinator = getattr(self, "_coordinator", None)  # Not there yet if a wrong argument stopped the making.
+        closed = ", closed" if coordinator is not None and self._closed else ""
+        return f"<{name} of {coordinator!r}{closed}>"
+
+    @property
+    def closed(self) -> bool:
+        """Whether ``close`` or ``aclose`` was called."""
+        return self._closed
+
+    @property
+    def coordinator(self) -> Coordinator:
+        """The coordinator behind this source; give it to another source to share one token with it."""
+        return self._coordinator
+
+    def token_rejected(self, authorization: str, challenge: Challenge) -> Rejection:
+        """An API refused a call that carried ``authorization``; see :meth:`evertoken.TokenMachine.token_rejected`.
+
+        Repeat the call once unless the answer is KEPT, if it can be repeated, and with another token.
+        """
+        return self._coordinator.token_rejected(authorization, challenge)
+
+    def door_closed(self, seconds: float | None = None) -> None:
+        """An API said that the account is locked (Mangopay: 400 ``unauthorized_client``), for ``seconds`` if known."""
+        self._coordinator.door_closed(BlockKind.LOCKED, seconds)
+
+    def replace_credentials(self, credentials: ClientCredentials) -> None:
+        """Use another secret from now on; see :meth:`evertoken.TokenMachine.replace_credentials`.
+
+        Everyone who shares the coordinator uses it too, and sources made with it later find the same token.
+        """
+        self._coordinator.replace_credentials(credentials)
+
+    def lift_block(self) -> None:
+        """The operator's word, after mending the cause: closed doors count as open. Back-off and budget stay."""
+        self._coordinator.lift_block()
+
+    def next_deadline(self) -> float:
+        """When something will next be worth doing, a point in time on the coordinator's clock.
+
+        For embedders with a timer of their own: call ``authorization_nowait()`` then. May change after any call.
+        """
+        return self._coordinator.next_deadline()
+
+    def explain(self) -> Explanation:
+        """State, deadlines, budget and the last problem, redacted and printable."""
+        return self._coordinator.explain()
+
+    def report(self, event: Event) -> None:
+        """Tell this source's own ``on_event``, and the log, of something that only an adapter could see."""
+        log(event)
+        if self._listener is not None:
+            tell(self._listener.callback, event)
+
+    def _quiet_header(self, now: float) -> str | None:
+        """The header if nothing needs doing at ``now``: no lock, no wait."""
+        quiet_until, header = self._published_by.published
+        return header if now < quiet_until else None
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise LocalProtocolError("this TokenSource is closed")
+
+    def _shut(self) -> None:
+        """From here on the lock-free path finds nothing, and the slow one says why."""
+        self._closed = True
+        self._published_by = _NOTHING
+
+
+class _Nothing:
+    published: tuple[float, str | None] = (-math.inf, None)
+
+
+_NOTHING = _Nothing()
+
+
+def _found(grant: ClientCredentials, policy: Policy, coordinator: Coordinator | None) -> Coordinator:
+    if coordinator is None:
+        return Coordinator.shared(grant, policy)
+    if not coordinator.machine.grant.same_client(grant):
+        raise ValueError("coordinator: it belongs to another client or endpoint than the grant")
+    if policy not in (coordinator.machine.policy, Policy()):
+        raise ValueError("policy: the given coordinator has another one already; leave it out")
+    return coordinator
+
+
+def checked_timeout(timeout: float) -> float:
+    """``timeout`` in seconds, or a ValueError that names it. Infinity is allowed: wait as long as it takes."""
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or math.isnan(timeout) or timeout < 0:
+        raise ValueError("timeout must be a number of seconds that is not negative")
+    return float(timeout)

@@ -1,0 +1,193 @@
+"""TokenSource for threads: callers wait on an event, and the exchange outlives its caller in a daemon thread."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from types import TracebackType
+from typing import Self
+
+from evertoken import ClientCredentials, GiveUp, Policy, Ready, TokenRequest, Wait
+from evertoken_transports._carrier import carry
+from evertoken_transports._coordinator import Coordinator
+from evertoken_transports._events import EventCallback
+from evertoken_transports._exchange import Exchange
+from evertoken_transports._source import LONGEST_SLEEP, SHORTEST_SLEEP, BaseSource, checked_timeout
+
+__all__ = ("TokenSource",)
+
+
+class TokenSource(BaseSource):
+    """Keeps one valid token for any number of threads.
+
+    Args:
+        grant: who asks, where, and how; for example ``mangopay.sandbox(client_id=..., api_key=...)``.
+        policy: the tunables; see :class:`evertoken.Policy`.
+        exchange: how a token request travels. Default: raw HTTP/1.1 over a fresh socket, with ``evertoken[h11]``.
+        coordinator: share this one. Default: that of every source in the process with an equal grant and policy.
+        background: send token requests from a short-lived daemon thread, so that one under way survives its
+            caller. If False, or if no thread can be started, the caller carries the request itself, and is then held
+            for up to ``Policy.request_timeout`` whatever its own timeout.
+        keep_warm: refresh a due token even if nobody asks. Otherwise a program that makes no calls makes no requests.
+        on_event: called with each event; see :class:`~evertoken_transports.Coordinator`.
+
+    Safe to use from any thread, and after ``os.fork``. Cheap to make: sources share what is expensive. A context
+    manager that closes itself.
+    """
+
+    def __init__(
+        self,
+        grant: ClientCredentials,
+        *,
+        policy: Policy = Policy(),  # noqa: B008 (frozen: sharing it is safe)
+        exchange: Exchange | None = None,
+        coordinator: Coordinator | None = None,
+        background: bool = True,
+        keep_warm: bool = False,
+        on_event: EventCallback | None = None,
+    ) -> None:
+        super().__init__(grant, policy, coordinator, on_event)
+        self._exchange = _default_exchange(self._coordinator) if exchange is None else exchange
+        self._background = background
+        self._keep_warm = keep_warm
+        self._warmer: threading.Thread | None = None
+        self._ensure_warm()
+
+    def authorization_nowait(self) -> str | None:
+        """The value for an ``Authorization`` header if there is a usable token now, else None. Never waits.
+
+        While the token is fresh this is one clock reading and one comparison, without a lock. Past that it takes the
+        coordinator's lock for a moment, and sees to it that a due token request is under way beside the caller.
+        """
+        quiet_until, header = self._published_by.published
+        if self._clock() < quiet_until:
+            return header
+        return self._authorization_now()
+
+    def authorization(self, timeout: float = 15.0, min_ttl: float = 0.0) -> str:
+        """The value for an ``Authorization`` header, waiting up to ``timeout`` seconds for one if need be.
+
+        Args:
+            timeout: seconds that the caller can wait. Waiting ends early when it is hopeless.
+            min_ttl: seconds for which the token must still be handed out; for work that waits in a queue.
+
+        Raises:
+            EndpointLocked, CredentialsRefused, RateLimited, LifetimeTooShort: at once, or as soon as it is known.
+            TokenUnavailable: the common base; any other reason.
+            LocalProtocolError: the source is closed.
+            ValueError: an argument is negative or not a number.
+        """
+        since = self._clock()
+        header = None if min_ttl else self._quiet_header(since)
+        if header is not None:
+            return header
+        return self._wait(since, since + checked_timeout(timeout), min_ttl)
+
+    def warm_up(self, timeout: float = 15.0) -> None:
+        """Get a token ahead of need, or raise as :meth:`authorization` does. For start-up and readiness checks."""
+        self.authorization(timeout)
+
+    def close(self) -> None:
+        """Refuse further calls and send current waiters home. A request under way is finished for the others."""
+        if not self._closed:
+            self._shut()
+            self._coordinator.wake_all()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # Waiting and carrying
+    # --------------------
+
+    def _authorization_now(self) -> str | None:
+        self._check_open()
+        self._ensure_warm()
+        header, request = self._coordinator.glance(may_send=self._background)
+        if request is not None and not self._started(request):
+            self._coordinator.request_abandoned(request)
+        return header
+
+    def _wait(self, since: float, deadline: float, min_ttl: float) -> str:
+        woken = threading.Event()
+        waker = woken.set
+        self._ensure_warm()
+        try:
+            while True:
+                self._check_open()
+                move = self._coordinator.ask(waker, since=since, deadline=deadline, min_ttl=min_ttl)
+                if move.request is not None:
+                    self._see_carried(move.request)
+                answer = move.answer
+                if isinstance(answer, Ready):
+                    return answer.authorization
+                if isinstance(answer, GiveUp):
+                    raise answer.error from None
+                self._sleep(woken, answer)
+        finally:
+            self._coordinator.forget(waker)
+
+    def _sleep(self, woken: threading.Event, wait: Wait) -> None:
+        woken.wait(min(max(0.0, wait.until - self._clock()), LONGEST_SLEEP))
+        woken.clear()
+
+    def _see_carried(self, request: TokenRequest) -> None:
+        if not (self._background and self._started(request)):
+            carry(self._coordinator, self._exchange, request)
+
+    def _started(self, request: TokenRequest) -> bool:
+        """Whether a daemon thread took ``request``. At interpreter shutdown, or at the limit of threads, none does."""
+        thread = threading.Thread(
+            target=carry, args=(self._coordinator, self._exchange, request), name="evertoken-request", daemon=True
+        )
+        try:
+            thread.start()
+        except RuntimeError:
+            return False
+        except BaseException:  # Interrupted: either the thread runs and will report, or nobody will.
+            if thread.ident is None:
+                self._coordinator.request_abandoned(request)
+            raise
+        return True
+
+    # Keeping warm
+    # ------------
+
+    def _ensure_warm(self) -> None:
+        """Start the warming thread where there should be one and is none: at first, and in a forked child."""
+        if not self._keep_warm or self._closed or (self._warmer is not None and self._warmer.is_alive()):
+            return
+        self._warmer = threading.Thread(
+            target=_stay_warm,
+            args=(weakref.ref(self), self._coordinator, self._exchange),
+            name="evertoken-keep-warm",
+            daemon=True,
+        )
+        self._warmer.start()
+
+
+def _stay_warm(source: weakref.ref[TokenSource], coordinator: Coordinator, exchange: Exchange) -> None:
+    """Carry every request as it falls due, until the source is closed or gone."""
+    stirred = threading.Event()
+    while _wants_warmth(source()):
+        stirred.clear()
+        _, request = coordinator.glance(waker=stirred.set)
+        if request is not None:
+            carry(coordinator, exchange, request)
+        else:
+            ahead = coordinator.next_deadline() - coordinator.clock()
+            stirred.wait(min(max(SHORTEST_SLEEP, ahead), LONGEST_SLEEP))
+
+
+def _wants_warmth(source: TokenSource | None) -> bool:
+    return source is not None and not source.closed
+
+
+def _default_exchange(coordinator: Coordinator) -> Exchange:
+    from evertoken_transports.h11 import H11Exchange  # noqa: PLC0415 (an extra: imported only by those who need it)
+
+    return H11Exchange(max_body=coordinator.machine.policy.max_body, clock=coordinator.clock)
