@@ -161,6 +161,7 @@ class ClientCredentials(Unpicklable):
         parameters: Mapping[str, str] | Iterable[tuple[str, str]] = (),
         api_base: str | None = None,
     ) -> None:
+        pairs = _pairs(parameters)
         values = {
             "endpoint": endpoint,
             "client_id": client_id,
@@ -168,13 +169,13 @@ class ClientCredentials(Unpicklable):
             "scope": scope,
             "audience": audience,
             "resource": (resource,) if isinstance(resource, str) else tuple(resource),
-            "parameters": _pairs(parameters),
+            "parameters": pairs or (),
             "api_base": api_base,
         }
         for name, value in values.items():
             object.__setattr__(self, name, value)
-        fault = _fault_of(self)
-        del client_secret, parameters, values, value
+        fault = _fault_of(self) if pairs is not None else "parameters must map names to values, or be pairs of them"
+        del client_secret, parameters, pairs, values, value
         if fault is not None:
             raise ValueError(fault)
 
@@ -256,8 +257,11 @@ def or_raise(made: ClientCredentials | str) -> ClientCredentials:
     return made
 
 
-def _pairs(parameters: Mapping[str, str] | Iterable[tuple[str, str]]) -> Pairs:
-    return tuple(parameters.items()) if isinstance(parameters, Mapping) else tuple(parameters)
+def _pairs(parameters: Mapping[str, str] | Iterable[tuple[str, str]]) -> Pairs | None:
+    try:
+        return tuple(dict(parameters).items())
+    except (TypeError, ValueError):
+        return None
 
 
 def _identity(grant: ClientCredentials) -> tuple[object, ...]:
@@ -271,7 +275,7 @@ def _fault_of(grant: ClientCredentials) -> str | None:
     faults += [fault_of_text("scope", text) for text in (grant.scope,) if text is not None]
     faults += [fault_of_text("audience", text) for text in (grant.audience,) if text is not None]
     faults += [fault_of_text("resource", uri) for uri in grant.resource]
-    faults += [_fault_of_parameter(pair) for pair in grant.parameters]
+    faults += [_fault_of_parameter(name, value) for name, value in grant.parameters]
     faults += [fault_of_url("api_base", url) for url in (grant.api_base,) if url is not None]
     return next((fault for fault in faults if fault is not None), None)
 
@@ -291,13 +295,8 @@ def _fault_of_secret(grant: ClientCredentials) -> str | None:
     return fault
 
 
-def _fault_of_parameter(pair: object) -> str | None:
-    if not isinstance(pair, tuple) or len(pair) != 2:
-        return "parameters must be a mapping of names to values, or pairs of them"
-    name, value = pair
+def _fault_of_parameter(name: str, value: str) -> str | None:
     fault = fault_of_text("parameters", name)
-    if fault is not None:
-        return fault
-    if name in _RESERVED:
-        return f"parameters must not contain {name!r}: it has an argument of its own"
-    return fault_of_text(f"parameters[{name!r}]", value)
+    if fault is None and name in _RESERVED:
+        fault = f"parameters must not contain {name!r}: it has an argument of its own"
+    return fault or fault_of_text(f"parameters[{name!r}]", value)

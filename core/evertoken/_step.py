@@ -318,7 +318,7 @@ def _replace_credentials(state: State) -> State:
 
     Once, because a lock is about the account or the address: swapping secrets in a loop must not knock on it.
     """
-    lifted = {BlockKind.REFUSED} | (set() if state.keys.unlocked else {BlockKind.LOCKED})
+    lifted = [BlockKind.REFUSED] if state.keys.unlocked else [BlockKind.REFUSED, BlockKind.LOCKED]
     blocks = tuple(block for block in state.blocks if block.kind not in lifted)
     spent = any(block.kind is BlockKind.LOCKED for block in state.blocks)
     keys = state.keys._replace(generation=state.keys.generation + 1, unlocked=state.keys.unlocked or spent)

@@ -1,0 +1,68 @@
+"""Odd answers, row by row, and then two oddities at a time."""
+
+from __future__ import annotations
+
+from itertools import combinations, product
+
+import pytest
+
+from evertoken import outcomes
+from evertoken._wire import read_answer
+from tests import canary
+from tests.core.odd_answers import DIMENSIONS, UNCHECKED, Odd, Parts, rows
+
+OUTCOMES = (
+    outcomes.Granted,
+    outcomes.Failed,
+    outcomes.Malformed,
+    outcomes.Refused,
+    outcomes.Unclear,
+    outcomes.Locked,
+    outcomes.RateLimited,
+)
+GRANT = canary.grant()
+PAIRS = list(combinations(DIMENSIONS, 2))
+
+
+def outcome_of(parts: Parts) -> outcomes.Outcome:
+    return read_answer(GRANT, parts.response(), max_body=parts.size.max_body)
+
+
+def name_of(row: Odd) -> str:
+    value = hex(row.value) if isinstance(row.value, int) and abs(row.value) > 2**64 else str(row.value)
+    return f"{row.dimension}={ascii(value).replace(canary.token(), 'TOKEN').replace(canary.secret(), 'SECRET')[1:60]}"
+
+
+def test_the_table_has_eight_dimensions_and_more_with_at_least_25_values_each() -> None:
+    assert len(DIMENSIONS) >= 8
+    for name, dimension in DIMENSIONS.items():
+        values = [row.value for row in dimension]
+        assert len(set(values)) == len(values) >= 25, name
+        assert {row.dimension for row in dimension} == {name}
+
+
+@pytest.mark.parametrize("row", rows(), ids=name_of)
+def test_an_odd_answer_has_the_one_outcome_that_its_row_names(row: Odd) -> None:
+    outcome = outcome_of(row.parts())
+    assert type(outcome) is row.outcome
+    if row.seconds != UNCHECKED:
+        assert seconds_of(outcome) == row.seconds
+    assert not canary.find_marks(f"{outcome!r}")
+
+
+def seconds_of(outcome: outcomes.Outcome) -> float | None:
+    if isinstance(outcome, outcomes.Granted):
+        return outcome.expires_in
+    assert isinstance(outcome, outcomes.RateLimited)
+    return outcome.retry_after
+
+
+@pytest.mark.parametrize(("one", "other"), PAIRS)
+def test_any_two_oddities_together_still_give_one_outcome_and_no_secret(one: str, other: str) -> None:
+    for (i, first), (j, second) in product(enumerate(DIMENSIONS[one]), enumerate(DIMENSIONS[other])):
+        # Each value meets a third of the values of the other dimension.
+        if (i + j) % 3:
+            continue
+        outcome = outcome_of(second.applied_to(first.applied_to(Parts())))
+        assert type(outcome) in OUTCOMES
+        assert not canary.find_marks(f"{outcome!r}"), (name_of(first), name_of(second))
