@@ -1,0 +1,505 @@
+"""DESIGN 2.2: attempts. One slot, a deadline, late outcomes, what giving up costs, what repeated tokens cost."""
+
+from __future__ import annotations
+
+import pytest
+
+from evertoken import (
+    Abandoned,
+    BlockKind,
+    Challenge,
+    Failed,
+    Freshness,
+    Granted,
+    HttpResponse,
+    Ignored,
+    LocalProtocolError,
+    Locked,
+    Malformed,
+    ProblemKind,
+    Refused,
+    RequestState,
+    Stale,
+    Unclear,
+    outcomes,
+)
+from evertoken import WaitReason as Why
+from tests import canary
+from tests.core.driving import (
+    FAILED,
+    LIMITED,
+    LOCKED,
+    MALFORMED,
+    REFUSED,
+    UNCLEAR,
+    attempt,
+    bearer,
+    error,
+    granted,
+    machine,
+    serve,
+    wait,
+)
+
+TICK = 2.0**-10
+
+
+# One slot
+# --------
+
+
+def test_there_is_never_a_second_attempt_before_the_deadline_of_the_first() -> None:
+    m = machine()
+    m.start_request(0)
+    before = m.state_value
+    for claim in (m.start_request, m.share_request):
+        with pytest.raises(LocalProtocolError, match="response"):
+            claim(10 - TICK)
+    assert m.state_value is before
+
+
+def test_nothing_starts_while_the_token_is_valid() -> None:
+    m = machine()
+    serve(m, 0)
+    for claim in (m.start_request, m.share_request):
+        with pytest.raises(LocalProtocolError, match="refresh"):
+            claim(270 - TICK)
+
+
+def test_a_caller_who_needs_more_life_may_start_while_the_token_is_valid() -> None:
+    m = machine()
+    serve(m, 0)
+    request = m.start_request(200, 100)
+    assert m.freshness(200) is Freshness.VALID
+    m.receive_response(200, request, granted(1))
+    assert m.authorization(200, 100) == bearer(1)
+
+
+def test_a_start_draws_once_and_a_refused_start_draws_nothing() -> None:
+    m = machine(draw=[0.25])
+    m.start_request(0)
+    with pytest.raises(LocalProtocolError):
+        m.start_request(1)
+
+
+@pytest.mark.parametrize("number", [-0.1, 1.0, float("nan"), float("inf")])
+def test_a_draw_outside_its_range_is_a_local_mistake_and_changes_nothing(number: float) -> None:
+    m = machine(draw=number)
+    before = m.state_value
+    with pytest.raises(LocalProtocolError, match="draw"):
+        m.start_request(0)
+    with pytest.raises(LocalProtocolError, match="draw"):
+        m.door_closed(0, BlockKind.LOCKED)
+    assert m.state_value is before
+
+
+# Losses
+# ------
+
+
+def test_an_attempt_past_its_deadline_is_lost_and_backs_off_from_the_deadline() -> None:
+    m = machine(draw=0.5)
+    m.start_request(0)
+    assert m.request_state(10 - TICK) is RequestState.IN_FLIGHT
+    assert m.request_state(10) is RequestState.BACKING_OFF
+    assert wait(m, 10) == wait(m, 10.5) == (10.75, Why.RETRY)
+    assert m.request_state(10.75) is RequestState.IDLE
+    problem = m.problem(10)
+    assert problem is not None
+    assert problem.kind is ProblemKind.LOST
+
+
+def test_a_loss_that_nobody_looked_at_backs_off_from_the_deadline_too() -> None:
+    m = machine()
+    m.start_request(0)
+    assert wait(m, 10.25) == (10.5, Why.RETRY)
+    assert wait(m, 11) is None
+
+
+def test_losses_in_a_row_double_the_back_off_up_to_its_cap() -> None:
+    m = machine(budget_burst=100)
+    now, pauses = 0.0, list[float]()
+    for _ in range(9):
+        deadline = m.start_request(now).deadline
+        action = wait(m, deadline)
+        assert action is not None
+        pauses.append(action[0] - deadline)
+        now = action[0]
+    assert pauses == [0.5, 1, 2, 4, 8, 16, 32, 60, 60]
+
+
+def test_a_late_success_is_taken_with_its_life_counted_from_its_own_start() -> None:
+    m = machine()
+    request = m.start_request(0)
+    outcome = m.receive_response(20, request, granted(0, 300))
+    assert isinstance(outcome, Granted)
+    token = m.token(20)
+    assert token is not None
+    assert (token.started, token.expires_at) == (0, 300)
+    assert m.problem(20) is None
+    assert m.explain(20).failures == 0
+
+
+def test_a_late_success_is_taken_while_a_younger_attempt_is_in_flight_which_may_still_replace_it() -> None:
+    m = machine()
+    first = m.start_request(0)
+    second = m.start_request(11)
+    assert isinstance(m.receive_response(12, first, granted(0)), Granted)
+    assert m.authorization(12) == bearer(0)
+    assert m.request_state(12) is RequestState.IN_FLIGHT
+    assert isinstance(m.receive_response(13, second, granted(1)), Granted)
+    assert m.authorization(13) == bearer(1)
+
+
+def test_a_late_success_older_than_the_token_in_hand_is_ignored() -> None:
+    m = machine()
+    first = m.start_request(0)
+    serve(m, 11, n=1)
+    assert isinstance(m.receive_response(12, first, granted(0)), Ignored)
+    assert m.authorization(12) == bearer(1)
+
+
+def test_a_late_success_that_is_no_longer_fresh_is_ignored_and_counts_no_failure() -> None:
+    m = machine()
+    request = m.start_request(0)
+    failures = m.explain(20).failures
+    assert isinstance(m.receive_response(20, request, granted(0, 15)), Ignored)
+    assert m.authorization(20) is None
+    assert m.explain(20).failures == failures
+
+
+@pytest.mark.parametrize("answer", [FAILED, MALFORMED])
+def test_a_late_failure_is_ignored(answer: HttpResponse) -> None:
+    m = machine()
+    request = m.start_request(0)
+    expected = wait(m, 10)
+    assert isinstance(m.receive_response(10, request, answer), Ignored)
+    assert wait(m, 10) == expected
+    assert m.explain(10).failures == 1
+
+
+def test_a_late_failed_send_and_a_late_abandonment_are_ignored() -> None:
+    abandoned, broken = machine(), machine()
+    assert isinstance(abandoned.request_abandoned(10, abandoned.start_request(0)), Ignored)
+    assert isinstance(broken.send_failed(10, broken.start_request(0), "reset"), Ignored)
+    assert wait(abandoned, 10) == wait(broken, 10) == (10.5, Why.RETRY)
+
+
+def test_of_a_late_failure_a_stated_retry_after_is_kept() -> None:
+    m = machine()
+    request = m.start_request(0)
+    assert isinstance(m.receive_response(20, request, error(503, Retry_After="30")), Ignored)
+    assert wait(m, 20) == (50, Why.RETRY)
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind", "until"),
+    [
+        (REFUSED, Refused, 3620),
+        (UNCLEAR, Unclear, 80),
+        (LOCKED, Locked, 920),
+        (LIMITED, outcomes.RateLimited, 80),
+    ],
+)
+def test_late_news_of_a_closed_door_is_applied(answer: HttpResponse, kind: type, until: float) -> None:
+    m = machine()
+    request = m.start_request(0)
+    assert isinstance(m.receive_response(20, request, answer), kind)
+    assert wait(m, 20) == (until, Why.UNBLOCK)
+
+
+@pytest.mark.parametrize("answer", [REFUSED, UNCLEAR, LOCKED, LIMITED])
+def test_late_news_of_a_closed_door_is_old_once_a_younger_attempt_was_granted(answer: HttpResponse) -> None:
+    m = machine()
+    first = m.start_request(0)
+    serve(m, 11)
+    assert isinstance(m.receive_response(20, first, answer), Ignored)
+    assert m.request_state(20) is RequestState.IDLE
+
+
+def test_late_news_is_still_old_when_the_younger_grant_has_been_dropped_since() -> None:
+    m = machine()
+    first = m.start_request(0)
+    serve(m, 11)
+    m.token_rejected(12, bearer(), Challenge.TOKEN)
+    assert isinstance(m.receive_response(20, first, LOCKED), Ignored)
+
+
+def test_late_news_beside_a_younger_attempt_in_flight_leaves_that_one_in_flight() -> None:
+    m = machine()
+    first = m.start_request(0)
+    second = m.start_request(11)
+    assert isinstance(m.receive_response(12, first, LOCKED), Locked)
+    assert m.request_state(12) is RequestState.IN_FLIGHT
+    m.receive_response(13, second, granted())
+    assert m.request_state(13) is RequestState.IDLE
+
+
+def test_only_the_latest_lost_attempt_is_remembered() -> None:
+    m = machine()
+    first = m.start_request(0)
+    second = m.start_request(11)
+    m.start_request(23)
+    assert isinstance(m.receive_response(24, first, LOCKED), Ignored)
+    assert isinstance(m.receive_response(24, second, granted()), Granted)
+
+
+# Each id is consumed by its first outcome
+# ----------------------------------------
+
+
+@pytest.mark.parametrize("first", [granted(), FAILED, MALFORMED, REFUSED, UNCLEAR, LOCKED, LIMITED])
+def test_the_second_outcome_of_an_attempt_is_ignored(first: HttpResponse) -> None:
+    m = machine()
+    request = m.start_request(0)
+    m.receive_response(1, request, first)
+    before = m.state_value
+    assert isinstance(m.receive_response(1, request, granted(5)), Ignored)
+    assert isinstance(m.send_failed(1, request, "reset"), Ignored)
+    assert isinstance(m.request_abandoned(1, request), Ignored)
+    assert m.state_value == before
+
+
+def test_the_second_outcome_of_a_lost_attempt_is_ignored() -> None:
+    m = machine()
+    request = m.start_request(0)
+    m.receive_response(20, request, FAILED)
+    assert isinstance(m.receive_response(21, request, granted()), Ignored)
+
+
+def test_an_answer_after_the_request_was_abandoned_is_ignored() -> None:
+    m = machine()
+    request = m.start_request(0)
+    m.request_abandoned(1, request)
+    assert isinstance(m.receive_response(2, request, granted()), Ignored)
+
+
+def test_a_request_of_another_machine_is_ignored() -> None:
+    other, m = machine(), machine()
+    for now in (0.0, 20.0):
+        stranger = other.start_request(now)
+    assert isinstance(m.receive_response(20, stranger, granted()), Ignored)
+    assert isinstance(m.send_failed(20, stranger, "reset"), Ignored)
+    assert m.authorization(20) is None
+
+
+# Failures
+# --------
+
+
+def test_a_failure_backs_off_between_half_and_whole_of_the_base_as_drawn() -> None:
+    for draw, pause in ((0.0, 0.5), (0.5, 0.75), (1 - TICK, 1 - TICK)):
+        m = machine(draw=draw)
+        assert isinstance(attempt(m, 0, FAILED), Failed)
+        assert wait(m, 0) == (pause, Why.RETRY)
+
+
+def test_back_off_is_never_zero() -> None:
+    m = machine(retry_base=2 * TICK)
+    attempt(m, 0, FAILED)
+    assert wait(m, 0) == (TICK, Why.RETRY)
+
+
+def test_failures_double_the_back_off_and_a_grant_forgets_them() -> None:
+    m = machine()
+    now = 0.0
+    for pause in (0.5, 1, 2):
+        attempt(m, now, FAILED)
+        assert wait(m, now) == (now + pause, Why.RETRY)
+        now += pause
+    serve(m, now)
+    attempt(m, now + 270, FAILED)
+    assert wait(m, now + 270) == (now + 270.5, Why.RETRY)
+
+
+def test_a_failed_send_is_a_failure_of_transport_and_names_the_reason_without_a_secret() -> None:
+    m = machine()
+    request = m.start_request(0)
+    outcome = m.send_failed(1, request, f"connection reset by {canary.secret()}\r\n")
+    assert isinstance(outcome, Failed)
+    assert outcome.problem.kind is ProblemKind.TRANSPORT
+    assert "connection reset by" in outcome.problem.summary
+    assert wait(m, 1) == (1.5, Why.RETRY)
+    canary.assert_clean(outcome, m.explain(1))
+
+
+def test_a_failed_send_without_a_reason_does_not_speak_of_none() -> None:
+    m = machine()
+    outcome = m.send_failed(1, m.start_request(0), "")
+    assert isinstance(outcome, Failed)
+    assert "None" not in str(outcome.problem)
+
+
+def test_a_5xx_never_takes_the_live_token_away() -> None:
+    m = machine()
+    serve(m, 0)
+    now = 270.0
+    while now < 295:
+        assert m.authorization(now) == bearer()
+        attempt(m, now, FAILED)
+        assert m.authorization(now) == bearer()
+        action = wait(m, now)
+        assert action is not None
+        now = action[0]
+    problem = m.problem(now)
+    assert problem is not None
+    assert problem.kind is ProblemKind.SERVER
+
+
+def test_at_most_five_requests_in_ten_seconds_of_500s() -> None:
+    for draw in (0.0, 0.99):
+        m = machine(draw=draw)
+        serve(m, 0)
+        starts, now = list[float](), 270.0
+        while now < 290:
+            attempt(m, now, error(500))
+            starts.append(now)
+            action = wait(m, now)
+            assert action is not None
+            now = action[0]
+        assert max(sum(1 for other in starts if start <= other < start + 10) for start in starts) <= 5
+
+
+def test_malformed_answers_back_off_further_than_failures() -> None:
+    m = machine(budget_burst=100)
+    now, pauses = 0.0, list[float]()
+    for _ in range(14):
+        outcome = attempt(m, now, MALFORMED)
+        assert isinstance(outcome, Malformed)
+        action = wait(m, now)
+        assert action is not None
+        pauses.append(action[0] - now)
+        now = action[0]
+    assert pauses == [0.5, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 1800, 1800]
+
+
+def test_a_failure_between_two_malformed_answers_starts_their_row_anew() -> None:
+    m = machine(budget_burst=100, retry_cap=1)
+    now, pauses = 0.0, list[float]()
+    for answer in (MALFORMED, MALFORMED, MALFORMED, FAILED, MALFORMED, MALFORMED):
+        attempt(m, now, answer)
+        action = wait(m, now)
+        assert action is not None
+        pauses.append(action[0] - now)
+        now = action[0]
+    assert pauses == [0.5, 1, 2, 0.5, 0.5, 1]
+
+
+def test_retry_after_of_a_failure_is_honoured_capped_and_spread_and_never_shortens_the_back_off() -> None:
+    for stated, draw, until in (("9", 0.0, 9), ("0", 0.0, 0.5), ("100", 0.5, 105), ("999999", 0.0, 86_400)):
+        m = machine(draw=draw)
+        attempt(m, 0, error(503, Retry_After=stated))
+        assert wait(m, 0) == (until, Why.RETRY)
+
+
+def test_the_spread_of_a_stated_wait_is_at_most_thirty_seconds() -> None:
+    m = machine(draw=0.5)
+    attempt(m, 0, error(503, Retry_After="10000"))
+    assert wait(m, 0) == (10_015, Why.RETRY)
+
+
+# Abandoned requests
+# ------------------
+
+
+def test_the_first_abandoned_request_costs_nothing_but_its_budget() -> None:
+    m = machine()
+    request = m.start_request(0)
+    assert isinstance(m.request_abandoned(1, request), Abandoned)
+    assert m.request_state(1) is RequestState.IDLE
+    assert m.problem(1) is None
+    assert m.explain(1).budget_left == 9
+    assert m.explain(1).failures == 0
+
+
+def test_further_abandoned_requests_count_as_failed() -> None:
+    m = machine()
+    now = 0.0
+    for pause in (0, 0.5, 1, 2):
+        m.request_abandoned(now, m.start_request(now))
+        action = wait(m, now)
+        assert action == ((now + pause, Why.RETRY) if pause else None)
+        now += pause
+    problem = m.problem(now)
+    assert problem is not None
+    assert problem.kind is ProblemKind.ABANDONED
+
+
+@pytest.mark.parametrize(
+    "outcome", [granted(0, 1), FAILED, MALFORMED, REFUSED, UNCLEAR, LOCKED, LIMITED], ids=lambda r: str(r.status)
+)
+def test_any_other_outcome_makes_the_next_abandoned_request_the_first_again(outcome: HttpResponse) -> None:
+    m = machine()
+    m.request_abandoned(0, m.start_request(0))
+    attempt(m, 0, outcome)
+    m.lift_block(100_000)
+    failures = m.explain(100_000).failures
+    m.request_abandoned(100_000, m.start_request(100_000))
+    assert m.explain(100_000).failures == failures
+    assert m.request_state(100_000) is RequestState.IDLE
+
+
+def test_a_loss_is_an_outcome_that_makes_the_next_abandoned_request_the_first_again() -> None:
+    m = machine()
+    m.request_abandoned(0, m.start_request(0))
+    m.start_request(0)
+    m.request_abandoned(20, m.start_request(20))
+    assert m.request_state(20) is RequestState.IDLE
+
+
+def test_a_stale_refusal_makes_the_next_abandoned_request_the_first_again() -> None:
+    m = machine()
+    m.request_abandoned(0, m.start_request(0))
+    request = m.start_request(0)
+    m.replace_credentials(0, canary.grant(api_key=canary.secret(1)))
+    assert isinstance(m.receive_response(0, request, REFUSED), Stale)
+    m.request_abandoned(0, m.start_request(0))
+    assert m.request_state(0) is RequestState.IDLE
+
+
+# Repeated tokens
+# ---------------
+
+
+def test_a_repeated_token_is_not_due_again_before_the_back_off_which_doubles() -> None:
+    m = machine(leeway=0)
+    serve(m, 0, expires_in=4)
+    now, pauses = 3.0, list[float]()
+    for _ in range(5):
+        serve(m, now, expires_in=4)
+        token = m.token(now)
+        assert token is not None
+        pauses.append(token.refresh_at - now)
+        now = token.refresh_at
+    # The back-off would be 0.5, 1, 2, 4 and 8, and no refresh is due later than the end of the token.
+    assert pauses == [3, 3, 3, 4, 4]
+    assert m.explain(now).failures == 0
+
+
+def test_a_repeated_token_of_a_second_of_life_is_asked_for_no_more_often_than_failures_are() -> None:
+    m = machine()
+    serve(m, 0, expires_in=1)
+    for now, pause in ((0.75, 0.75), (1.5, 0.95 - TICK), (3, 0.95 - TICK)):
+        serve(m, now, expires_in=1)
+        token = m.token(now)
+        assert token is not None
+        assert pause - TICK <= token.refresh_at - now <= pause + TICK
+        assert token.refresh_at <= token.fresh_until
+
+
+def test_another_token_ends_the_row_of_repetitions() -> None:
+    m = machine()
+    serve(m, 0)
+    serve(m, 270)
+    assert m.state_value.backoff.repeats == 1
+    serve(m, 540, n=1)
+    assert m.state_value.backoff.repeats == 0
+
+
+def test_failures_between_repetitions_do_not_shorten_their_pauses() -> None:
+    m = machine()
+    serve(m, 0)
+    serve(m, 270)
+    attempt(m, 540, FAILED)
+    serve(m, 541)
+    assert m.state_value.backoff.repeats == 2
