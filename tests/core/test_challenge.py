@@ -1,0 +1,201 @@
+"""What an API's answer says about the token, and the parser of WWW-Authenticate."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from evertoken import Challenge, read_challenge
+from evertoken._challenge import AuthChallenge, parse_challenges
+
+SCA = "PendingUserAction RedirectUrl=https://sca.mangopay.com?token=abc,def"
+INVALID = json.dumps(
+    {"Message": "The authorization credentials are not valid", "Type": "invalid_credentials", "Date": 1733404277}
+).encode()
+LOCKED = b'{"error":"unauthorized_client","error_description":"This account has been temporarily locked."}'
+
+
+def challenge(*lines: str, status: int = 401, body: bytes = b"", name: str = "WWW-Authenticate") -> Challenge:
+    return read_challenge(status, [("Content-Length", str(len(body))), *((name, line) for line in lines)], body)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        SCA,
+        SCA.replace("Redirect", "redirect"),
+        SCA.lower(),
+        SCA.upper(),
+        "PendingUserAction",
+        "PendingUserAction\tRedirectUrl = x",
+        f'Bearer realm="api", {SCA}',
+        f'Bearer realm="api", error="invalid_token", {SCA}',
+        f"Basic, Negotiate abc==, {SCA}",
+        f",, {SCA}",
+        f'Bearer realm="quote \\" comma ,", {SCA}',
+    ],
+)
+def test_a_user_who_has_to_act_is_no_matter_of_the_token(line: str) -> None:
+    assert challenge(line) is Challenge.SCA
+    assert challenge(line, body=INVALID) is Challenge.SCA
+    assert challenge("Basic", line, "Digest", name="www-AUTHENTICATE") is Challenge.SCA
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'Bearer error="invalid_token"',
+        'bearer realm="x", error="invalid_token", error_description="expired"',
+        "BEARER Error=invalid_token",
+        'Bearer error = "invalid_token"',
+        'Bearer error="invalid\\_token"',
+        'Basic realm="x", Bearer realm="y", error="invalid_token"',
+        'Bearer scope="a b",error="invalid_token",Basic realm="z"',
+        'Bearer error="invalid_token',
+    ],
+)
+def test_a_bearer_challenge_with_invalid_token_is_about_the_token(line: str) -> None:
+    assert challenge(line) is Challenge.TOKEN
+    assert challenge("Basic realm=x", line) is Challenge.TOKEN
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "",
+        "Bearer",
+        'Bearer realm="error=invalid_token"',
+        'Bearer realm="x, Bearer error=\\"invalid_token\\""',
+        'Basic realm="PendingUserAction, PendingUserAction x=y"',
+        'Bearer error="insufficient_scope"',
+        'Bearer error="INVALID_TOKEN"',
+        'DPoP error="invalid_token"',
+        'Bearer realm="x", Digest error="invalid_token"',
+        'Bearer realm="x", (what) is=this, error="invalid_token"',
+        'Bearer error="ok", error="invalid_token"',
+        'error="invalid_token"',
+        'PendingUserAction="x"',
+        "NotPendingUserAction x=y",
+        '"PendingUserAction x=y',
+    ],
+)
+def test_other_challenges_do_not_say_why(line: str) -> None:
+    assert challenge(line) is Challenge.UNKNOWN
+
+
+def test_parameters_of_one_line_do_not_belong_to_the_challenge_of_another() -> None:
+    assert challenge("Bearer", 'error="invalid_token"') is Challenge.UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (INVALID, Challenge.TOKEN),
+        (b'{"Type":"not_authorized"}', Challenge.TOKEN),
+        (b'{"Type":"invalid_credentials","Id":"1","Date":1.5,"errors":null}', Challenge.TOKEN),
+        (b"", Challenge.UNKNOWN),
+        (b"{}", Challenge.UNKNOWN),
+        (b"<html>invalid_credentials</html>", Challenge.UNKNOWN),
+        (b'{"Type":"Invalid_Credentials"}', Challenge.UNKNOWN),
+        (b'{"type":"invalid_credentials"}', Challenge.UNKNOWN),
+        (b'{"Type":["invalid_credentials"]}', Challenge.UNKNOWN),
+        (b'{"Type":"invalid_credentials","Type":"x"}', Challenge.UNKNOWN),
+        (b'["invalid_credentials"]', Challenge.UNKNOWN),
+        (LOCKED, Challenge.UNKNOWN),
+        (b'{"Type":' * 60_000, Challenge.UNKNOWN),
+    ],
+)
+def test_the_body_of_a_401_says_whether_it_is_the_token(body: bytes, expected: Challenge) -> None:
+    assert challenge(body=body) is expected
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (LOCKED, Challenge.LOCKED),
+        (b'{"error":"unauthorized_client"}', Challenge.LOCKED),
+        (b'{"error":"invalid_client"}', Challenge.NONE),
+        (b'{"Type":"param_error"}', Challenge.NONE),
+        (INVALID, Challenge.NONE),
+        (b"unauthorized_client", Challenge.NONE),
+        (b"", Challenge.NONE),
+    ],
+)
+def test_only_unauthorized_client_makes_a_400_a_lock(body: bytes, expected: Challenge) -> None:
+    assert challenge(SCA, status=400, body=body) is expected
+
+
+@pytest.mark.parametrize("status", [-1, 0, 200, 204, 302, 402, 403, 404, 407, 409, 428, 430, 500, 503, 10**30])
+@pytest.mark.parametrize("body", [b"", INVALID, LOCKED], ids=["empty", "invalid", "locked"])
+def test_no_other_status_is_about_the_token_least_of_all_a_403(status: int, body: bytes) -> None:
+    assert challenge(SCA, 'Bearer error="invalid_token"', status=status, body=body) is Challenge.NONE
+
+
+@pytest.mark.parametrize("body", [b"", INVALID, LOCKED], ids=["empty", "invalid", "locked"])
+def test_a_429_is_a_rate_limit_whatever_it_says(body: bytes) -> None:
+    assert challenge(SCA, status=429, body=body) is Challenge.RATE_LIMITED
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("", []),
+        (" , ,", []),
+        ("Basic", [("basic", {})]),
+        ("Negotiate a.b+c/d==", [("negotiate", {})]),
+        ("Basic realm=x", [("basic", {"realm": "x"})]),
+        ('Basic realm="a, b=\\"c\\" \\\\"', [("basic", {"realm": 'a, b="c" \\'})]),
+        ('Basic realm=""', [("basic", {"realm": ""})]),
+        ("Basic realm=", [("basic", {"realm": ""})]),
+        ('Basic realm="open, and more', [("basic", {"realm": "open, and more"})]),
+        ("A, B c=d, e=f,C", [("a", {}), ("b", {"c": "d", "e": "f"}), ("c", {})]),
+        ("A b=1, B=2, b=3", [("a", {"b": "1"})]),
+        ("b=1, A", [("a", {})]),
+        ("A b=1, (x), c=2", [("a", {"b": "1"}), ("", {"c": "2"})]),
+        ("A b\t = \t1", [("a", {"b": "1"})]),
+        ("A    b=1", [("a", {"b": "1"})]),
+        ("A \u00e9=1", [("a", {})]),
+    ],
+)
+def test_a_line_is_a_list_of_challenges(line: str, expected: list[tuple[str, dict[str, str]]]) -> None:
+    assert parse_challenges([line]) == expected
+
+
+def test_a_challenge_shows_nothing_of_what_it_carries() -> None:
+    assert repr(parse_challenges([SCA])) == "[AuthChallenge(1 parameters), AuthChallenge(0 parameters)]"
+
+
+TOKENS = st.text("ab!~", min_size=1, max_size=5)
+VALUES = st.text('ab," =\\', max_size=8)
+CHALLENGES = st.builds(AuthChallenge, TOKENS, st.dictionaries(TOKENS, VALUES, max_size=3))
+
+
+def written(one: AuthChallenge) -> str:
+    quoted = (
+        name + '="' + value.replace("\\", "\\\\").replace('"', '\\"') + '"' for name, value in one.parameters.items()
+    )
+    return f"{one.scheme} {', '.join(quoted)}".rstrip()
+
+
+@given(st.lists(CHALLENGES, max_size=4))
+def test_what_is_written_by_the_grammar_is_read_back(challenges: list[AuthChallenge]) -> None:
+    assert parse_challenges([", ".join(map(written, challenges))]) == challenges
+    assert parse_challenges(map(written, challenges)) == challenges
+
+
+@given(
+    st.sampled_from([400, 401, 429]) | st.integers(),
+    st.lists(
+        st.tuples(
+            st.sampled_from(["WWW-Authenticate", "www-authenticate"]) | st.text(max_size=5),
+            st.text() | st.text('aB ,="\\/\t', max_size=30),
+        ),
+        max_size=5,
+    ),
+    st.binary() | st.text().map(lambda text: json.dumps({"Type": text, "error": text}).encode()),
+)
+def test_any_answer_gives_one_challenge(status: int, headers: list[tuple[str, str]], body: bytes) -> None:
+    assert isinstance(read_challenge(status, headers, body), Challenge)

@@ -1,0 +1,557 @@
+"""What the token endpoint's answers mean, what is said about them, and what is never said."""
+
+from __future__ import annotations
+
+import json
+import sys
+from base64 import b64encode
+from http import HTTPStatus
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from evertoken import ClientCredentials, HttpResponse, Problem, ProblemKind, Profile, TokenEndpoint, mangopay, outcomes
+from evertoken._bodies import read_object
+from evertoken._messages import build_request
+from evertoken._wire import TokenAnswer, read_answer, scrub
+from tests import canary
+
+PLAIN = ClientCredentials(TokenEndpoint("https://auth.example:8443/token"), "app", canary.secret())
+CODES = (
+    "invalid_request",
+    "invalid_grant",
+    "unsupported_grant_type",
+    "invalid_scope",
+    "invalid_target",
+    "access_denied",
+)
+HTML = b"\n<!DOCTYPE html><title>Bad gateway</title>"
+MAX_BODY = 65_536
+OVERSIZED = b"too long " * 10_000
+
+
+def short(value: object) -> str:
+    """An id for a parameter that may be long, or a secret."""
+    return ascii(value).replace(canary.token(), "TOKEN").replace(canary.secret(), "SECRET")[:40]
+
+
+def read(
+    status: int,
+    body: object = b"",
+    *headers: tuple[str, str],
+    grant: ClientCredentials | None = None,
+    secrets: tuple[str, ...] = (),
+) -> TokenAnswer:
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return read_answer(grant or canary.grant(), HttpResponse(status, headers, data), max_body=MAX_BODY, secrets=secrets)
+
+
+def problem_of(outcome: outcomes.Outcome) -> Problem:
+    problem: object = getattr(outcome, "problem", None)
+    assert isinstance(problem, Problem)
+    return problem
+
+
+def problem(status: int, body: object = b"", *headers: tuple[str, str], secrets: tuple[str, ...] = ()) -> Problem:
+    return problem_of(read(status, body, *headers, secrets=secrets))
+
+
+def token_answer(**changes: object) -> dict[str, object]:
+    return {"access_token": canary.token(), "token_type": "bearer", "expires_in": 1199, **changes}
+
+
+# ------------------------------------------------------------------------------------------------------------- granted
+
+
+def test_mangopays_documented_answer_is_granted() -> None:
+    body = b'{"access_token":"094696b3724d4aa5a182eac360dcd537","token_type":"bearer","expires_in":1199}'
+    assert read(200, body) == outcomes.Granted("094696b3724d4aa5a182eac360dcd537", 1199.0, None)
+
+
+def test_a_lifetime_is_a_float() -> None:
+    outcome = read(200, token_answer(expires_in=1199))
+    assert isinstance(outcome, outcomes.Granted)
+    assert type(outcome.expires_in) is float
+
+
+@pytest.mark.parametrize("scope", ["", "read", "read write", 'a  b "c"', "https://api.example/.default"])
+def test_a_scope_is_kept_as_it_stands(scope: str) -> None:
+    assert read(200, token_answer(scope=scope)) == outcomes.Granted(canary.token(), 1199.0, scope)
+
+
+@pytest.mark.parametrize(
+    "scope",
+    [None, 5, ["read"], {}, "caf\u00e9", "\ud800", "a\nb", "\x1b[31m", f"a {canary.token()}", f"{canary.secret()} a"],
+    ids=short,
+)
+def test_a_scope_that_is_none_or_repeats_a_secret_is_dropped(scope: object) -> None:
+    assert read(200, token_answer(scope=scope)) == outcomes.Granted(canary.token(), 1199.0, None)
+
+
+def test_a_grant_that_carries_an_error_too_is_still_a_grant() -> None:
+    assert isinstance(read(200, token_answer(error="none", refresh_token="x")), outcomes.Granted)
+
+
+# ----------------------------------------------------------------------------------------------------------- malformed
+
+
+@pytest.mark.parametrize(
+    ("change", "flaw"),
+    [
+        ({"access_token": None}, "access_token is missing"),
+        ({"access_token": "a b"}, "access_token is not text of 1 or more visible ASCII characters"),
+        ({"token_type": None}, "token_type is missing"),
+        ({"token_type": "mac"}, 'token_type is not "bearer"'),
+        ({"expires_in": 0}, "expires_in is not a whole number of seconds above 0"),
+    ],
+    ids=short,
+)
+def test_a_malformed_token_answer_names_the_field(change: dict[str, object], flaw: str) -> None:
+    outcome = read(200, token_answer(**change))
+    assert isinstance(outcome, outcomes.Malformed)
+    assert outcome.problem.summary == (
+        f"Asking api.sandbox.mangopay.com for a token: the answer cannot be used, because {flaw} (200)"
+    )
+    assert "RFC 6749 section 5.1" in outcome.problem.advice
+
+
+@pytest.mark.parametrize(
+    ("body", "flaw"),
+    [
+        (b" \n", "empty"),
+        (HTML, "an HTML page, probably from a proxy or load balancer"),
+        (b"\xef\xbb\xbf<html>", "an HTML page, probably from a proxy or load balancer"),
+        (b"\x1f\x8b\x08\x00", "compressed, which the request did not allow"),
+        (b"\xff\xfe", "not UTF-8 text"),
+        (b"hello", "not JSON"),
+        (b"\xef\xbb\xbf{}", "not JSON"),
+        (b"[1]", "JSON, but not an object"),
+        (b'{"a":1,"a":1}', "JSON with the same name twice"),
+        (b'{"a":NaN}', "JSON with NaN in it, which JSON does not have"),
+        (b'{"a":' + b"1" * 641 + b"}", "JSON with a number of absurd length"),
+        (b'{"a":' + b"[" * 200, "too full of brackets to be a token answer"),
+        (OVERSIZED, "longer than 65536 bytes"),
+    ],
+    ids=short,
+)
+def test_a_body_that_cannot_be_read_is_named_for_what_it_is(body: bytes, flaw: str) -> None:
+    ok, unavailable = read(200, body), read(503, body)
+    assert isinstance(ok, outcomes.Malformed)
+    assert isinstance(unavailable, outcomes.Failed)
+    assert ok.problem.summary.endswith(f"because the body is {flaw} (200)")
+    assert "Somebody other than the token endpoint may have answered" in ok.problem.advice
+    assert unavailable.problem.summary.endswith(f"the server cannot serve now (503, the body is {flaw})")
+
+
+@pytest.mark.parametrize("status", [-1, 99, 100, 201, 204, 299, 600, 999, 1_000, 10**30])
+def test_any_other_success_and_any_status_that_is_none_is_malformed(status: int) -> None:
+    outcome = read(status, token_answer())
+    assert isinstance(outcome, outcomes.Malformed)
+    assert outcome.problem.status == (status if 0 <= status <= 999 else None)
+    assert "no token answer has this status" in outcome.problem.summary
+
+
+# ------------------------------------------------------------------------------------------------------------- refused
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (401, b""),
+        (401, HTML),
+        (401, {"error": "invalid_scope"}),
+        (401, {"error": "temporarily_unavailable"}),
+        (401, {"Type": "invalid_credentials"}),
+        (401, OVERSIZED),
+        (400, {"error": "invalid_client"}),
+        (403, {"error": "invalid_client"}),
+        (422, {"error": "invalid_client"}),
+    ],
+    ids=short,
+)
+def test_a_401_and_invalid_client_refuse_the_credentials(status: int, body: object) -> None:
+    outcome = read(status, body)
+    assert isinstance(outcome, outcomes.Refused)
+    assert (outcome.of, outcome.problem.kind) == ("credentials", ProblemKind.CREDENTIALS_REFUSED)
+    assert outcome.problem.advice == mangopay.PROFILE.refused_advice
+    assert "the client's credentials were refused" in outcome.problem.summary
+
+
+@pytest.mark.parametrize("code", CODES)
+@pytest.mark.parametrize("status", [400, 403, 404, 405, 422])
+def test_other_codes_of_oauth_refuse_the_request_and_say_what_to_change(status: int, code: str) -> None:
+    outcome = read(status, {"error": code})
+    assert isinstance(outcome, outcomes.Refused)
+    assert (outcome.of, outcome.problem.kind) == ("request", ProblemKind.REQUEST_REFUSED)
+    assert (outcome.problem.error, outcome.problem.status) == (code, status)
+    assert outcome.problem.advice
+
+
+# -------------------------------------------------------------------------------------------------------------- locked
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 423])
+def test_a_code_that_the_profile_calls_a_lock_is_a_lock_on_any_refusing_status(status: int) -> None:
+    outcome = read(status, {"error": "unauthorized_client"}, ("Retry-After", "900"))
+    assert isinstance(outcome, outcomes.Locked)
+    assert (outcome.problem.kind, outcome.problem.advice) == (ProblemKind.LOCKED, mangopay.PROFILE.locked_advice)
+    assert outcome.retry_after == 900.0
+
+
+def test_where_the_profile_knows_no_lock_unauthorized_client_refuses_the_credentials() -> None:
+    outcome = read(400, {"error": "unauthorized_client"}, grant=PLAIN)
+    assert isinstance(outcome, outcomes.Refused)
+    assert outcome.of == "credentials"
+    assert outcome.problem.advice == Profile().refused_advice
+
+
+def test_a_profile_may_call_any_code_a_lock() -> None:
+    profile = Profile(locked_codes=("temporarily_unavailable", "too_many_failures"))
+    grant = ClientCredentials(TokenEndpoint("https://auth.example/token", profile=profile), "app", "abcdef")
+    for code in profile.locked_codes:
+        assert isinstance(read(400, {"error": code}, grant=grant), outcomes.Locked)
+    assert isinstance(read(400, {"error": "invalid_client"}, grant=grant), outcomes.Refused)
+
+
+# ------------------------------------------------------------------------------------------------- failed, rate limited
+
+
+@pytest.mark.parametrize("status", [408, 425, 500, 502, 503, 504, 599])
+@pytest.mark.parametrize("body", [b"", HTML, {"error": "invalid_client"}, {"error": "unauthorized_client"}], ids=short)
+def test_a_server_that_cannot_serve_has_failed_whatever_else_it_says(status: int, body: object) -> None:
+    outcome = read(status, body, ("Retry-After", "7"))
+    assert isinstance(outcome, outcomes.Failed)
+    assert (outcome.problem.kind, outcome.retry_after) == (ProblemKind.SERVER, 7.0)
+
+
+@pytest.mark.parametrize("code", ["temporarily_unavailable", "server_error"])
+@pytest.mark.parametrize("status", [400, 403, 404, 422])
+def test_a_code_that_means_later_has_failed_too(status: int, code: str) -> None:
+    outcome = read(status, {"error": code}, ("Retry-After", "7"))
+    assert isinstance(outcome, outcomes.Failed)
+    assert (outcome.problem.kind, outcome.retry_after) == (ProblemKind.SERVER, 7.0)
+
+
+def test_a_proxy_that_wants_credentials_is_a_matter_of_transport() -> None:
+    outcome = read(407, {"error": "invalid_client"}, ("Proxy-Authenticate", "Basic"), ("Retry-After", "7"))
+    assert isinstance(outcome, outcomes.Failed)
+    assert (outcome.problem.kind, outcome.retry_after) == (ProblemKind.TRANSPORT, 7.0)
+    assert "proxy" in outcome.problem.advice
+
+
+@pytest.mark.parametrize("code", ["rate_limit", "temporarily_unavailable", "unauthorized_client", "invalid_client"])
+def test_a_429_is_a_rate_limit_whatever_else_it_says(code: str) -> None:
+    outcome = read(429, {"error": code})
+    assert isinstance(outcome, outcomes.RateLimited)
+    assert (outcome.problem.kind, outcome.retry_after) == (ProblemKind.RATE_LIMITED, None)
+
+
+def test_resets_of_a_rate_limit_count_on_a_429_only() -> None:
+    headers = (
+        ("Date", "Thu, 01 Jan 1970 00:00:00 GMT"),
+        ("X-RateLimit-Remaining", "0"),
+        ("X-RateLimit-Reset", "60"),
+    )
+    for status, wait in ((429, 60.0), (503, None), (403, None)):
+        outcome = read(status, b"", *headers)
+        assert isinstance(outcome, outcomes.RateLimited | outcomes.Failed | outcomes.Unclear)
+        assert outcome.retry_after == wait
+
+
+# ------------------------------------------------------------------------------------------------------------- unclear
+
+
+@pytest.mark.parametrize("status", [400, 402, 404, 405, 409, 411, 413, 415, 418, 451, 499])
+@pytest.mark.parametrize("body", [b"", HTML, {"error": "what"}, {"Type": "param_error"}, OVERSIZED], ids=short)
+def test_a_refusal_without_a_code_of_oauth_is_unclear(status: int, body: object) -> None:
+    outcome = read(status, body, ("Retry-After", "7"))
+    assert isinstance(outcome, outcomes.Unclear)
+    assert (outcome.problem.kind, outcome.retry_after) == (ProblemKind.UNCLEAR, 7.0)
+    assert "token endpoint's URL" in outcome.problem.advice
+
+
+def test_a_403_speaks_of_permission() -> None:
+    assert problem(403, HTML).advice == mangopay.PROFILE.forbidden_advice
+    assert "allowlist" in problem(403).advice
+
+
+@pytest.mark.parametrize(
+    ("location", "meaning"),
+    [
+        ("https://login.example/x?token=abcd#frag", "redirects to login.example ("),
+        ("https://user:pass@LOGIN.example:8443/", "redirects to login.example ("),
+        ("//login.example/x", "redirects to login.example ("),
+        ("http://[::1]/", "redirects to ::1 ("),
+        ("/v2.01/oauth/token/", "redirects ("),
+        ("", "redirects ("),
+        ("https:///path", "redirects ("),
+        ("https://[bad/", "redirects ("),
+        ("https://\u2100.example/", "redirects ("),
+        ("https://what?\u202e\ud800", "redirects to what ("),
+        ("https://token=abcd/", "redirects ("),
+        ("https://" + "a" * 300 + "/", "redirects ("),
+        ("https://" + canary.secret() + ".example/", "redirects to [redacted].example ("),
+    ],
+    ids=short,
+)
+def test_of_a_redirect_only_the_host_is_told(location: str, meaning: str) -> None:
+    outcome = read(307, b"", ("Retry-After", "7"), ("location", location))
+    assert isinstance(outcome, outcomes.Unclear)
+    assert outcome.retry_after == 7.0
+    assert f"the server {meaning}307" in outcome.problem.summary
+    assert "abcd" not in str(outcome.problem)
+
+
+def test_the_first_host_that_can_be_read_is_told_and_a_missing_one_is_not() -> None:
+    told = problem(302, b"", ("Location", "https://[bad/"), ("Location", "/x"), ("Location", "https://a.example"))
+    assert "the server redirects to a.example (302" in told.summary
+    assert "the server redirects (302" in problem(302).summary
+
+
+# ------------------------------------------------------------------------------------------------------ what is told
+
+
+def test_a_problem_reads_as_a_sentence_at_three_in_the_morning() -> None:
+    body = {"error": "invalid_scope", "error_description": "No such scope: x"}
+    assert str(problem_of(read(400, body, grant=PLAIN))) == (
+        "Asking auth.example:8443 for a token: the request was refused, and will be refused again (400, invalid_scope)"
+        ' (the server said: "No such scope: x"). Ask for a scope that this client has, or have the scope added to the'
+        " client."
+    )
+
+
+@pytest.mark.parametrize(
+    ("body", "error", "detail"),
+    [
+        ({"error": "what", "error_description": "Why"}, "what", "Why"),
+        ({"error": "what", "Type": "no", "Message": "Why"}, "what", "Why"),
+        ({"error": {}, "Type": "what", "Message": "Why"}, "what", "Why"),
+        ({"error_description": "", "Message": "Why"}, None, "Why"),
+        ({"Type": "t", "Message": "m", "Id": "i", "Date": 1733404277, "errors": None}, "t", "m; Id i; Date 1733404277"),
+        ({"Type": "t", "Message": "m", "Id": 5, "Date": 1.5, "errors": {"a": "b"}}, "t", "m; Id 5; Date 1.5; a: b"),
+        (
+            {"Type": "t", "Message": 5, "Id": [], "Date": None, "Errors": {"a": "b", "c": 1, "d": "e"}},
+            "t",
+            "a: b; d: e",
+        ),
+        ({"errors": ["a"]}, None, None),
+        ({"type": "about:blank", "title": "Forbidden", "traceId": "00-1"}, None, "Forbidden; Id 00-1"),
+        ({"message": "m", "detail": "d"}, None, "m"),
+        ({"detail": "d", "title": "t"}, None, "d"),
+        ({}, None, None),
+        (b"no healthy upstream", None, "no healthy upstream"),
+        (b"[1, 2]", None, None),
+        (b'{"Message":"half', None, None),
+        (HTML, None, None),
+        (b"\xef\xbb\xbf<html>", None, None),
+        (b"caf\xe9 closed", None, None),
+        (b"oneword", None, None),
+        (b"your token: abcdef", None, None),
+        (b"access_token=abcdef&expires_in=5 ", None, None),
+        (b"Authorization: Bearer abcdef", None, None),
+        (OVERSIZED, None, None),
+    ],
+    ids=short,
+)
+def test_both_families_of_errors_and_plain_text_are_told(body: object, error: str | None, detail: str | None) -> None:
+    told = problem(409, body)
+    assert (told.status, told.error, told.detail) == (409, error, detail)
+
+
+def test_text_beside_a_success_is_not_told_since_it_may_be_a_token() -> None:
+    for status in (200, 201):
+        assert problem(status, b"here is your prize abcdef").detail is None
+
+
+def test_an_error_in_a_200_is_told() -> None:
+    told = problem(200, {"error": "invalid_client", "error_description": "Why"})
+    assert (told.error, told.detail) == ("invalid_client", "Why")
+
+
+def test_long_words_of_the_server_are_cut() -> None:
+    told = problem(400, {"error": "e" * 1_000, "error_description": "d" * 1_000})
+    assert (told.error, told.detail) == ("e" * 63 + "\u2026", "d" * 199 + "\u2026")
+
+
+def test_a_status_of_another_type_is_told_as_a_number() -> None:
+    told = problem(HTTPStatus.NOT_FOUND)
+    assert type(told.status) is int
+    assert "(404, the body is empty)" in told.summary
+
+
+# ---------------------------------------------------------------------------------------------------- what is not told
+
+
+@pytest.mark.parametrize("status", [200, 201, 302, 400, 401, 403, 407, 429, 500, 600])
+def test_no_secret_that_the_server_repeats_is_told(status: int) -> None:
+    request = build_request(canary.grant(), 1, 10.0)
+    header = dict(request.headers)["Authorization"]
+    said = f"you sent {header} and {canary.secret()}, or {canary.secret().upper()}"
+    bodies = ({"error": said, "error_description": said}, {"Type": said, "Message": said, "Id": said}, said.encode())
+    for body in bodies:
+        canary.assert_clean(read(status, body, ("Location", f"https://{said}/"), secrets=request.secrets))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"access_token": canary.token(), "error": canary.token(), "error_description": f"{canary.token()} is new"},
+        {"refresh_token": canary.token(), "Message": f"use {canary.token()}"},
+        {"data": [{"accessToken": [canary.token()]}], "Message": f"use {canary.token()}"},
+        {"client_secret": {"new": canary.token()}, "Message": f"use {canary.token()}"},
+        {"Message": f"use {canary.token()}", "errors": {"Password": canary.token()}},
+    ],
+    ids=short,
+)
+def test_no_token_in_the_answer_is_told(body: object) -> None:
+    for status in (200, 400, 500):
+        told = problem(status, body)
+        canary.assert_clean(told)
+        assert told.detail is None or "[redacted]" in told.detail
+
+
+def test_a_token_that_is_a_number_is_not_told_either() -> None:
+    assert problem(400, {"access_token": 987654321, "Message": "use 987654321"}).detail == "use [redacted]"
+
+
+def test_words_behind_other_names_are_told() -> None:
+    body = {"token_type": "mac", "is_token": True, "Message": "mac is true"}
+    assert problem(200, body).detail == "mac is true"
+
+
+@pytest.mark.parametrize(
+    ("text", "secrets", "shown"),
+    [
+        ("plain", (), "plain"),
+        ("", (), None),
+        ("\x00\u200b", (), None),
+        (" \t\r\n a \u2028\x85\xa0 b ", (), "a b"),
+        ("\x1b[31mred\x07\x9b\x7f", (), "[31mred"),
+        ("\u202eabc\u2066\u200d\ufeff\xad\ud800\U000e0041", (), "abc"),
+        ("caf\u00e9 \u4e2d \U0001f600", (), "caf\u00e9 \u4e2d \U0001f600"),
+        ("a" * 200, (), "a" * 200),
+        ("a" * 201, (), "a" * 199 + "\u2026"),
+        ("key abcd!", ("abcd",), "key [redacted]!"),
+        ("key ABCD abcd", ("aBcD",), "key [redacted] [redacted]"),
+        ("abcdef abcd", ("abcd", "abcdef"), "[redacted] [redacted]"),
+        ("key ab\u200bcd", ("abcd",), "key [redacted]"),
+        ("key ab\x00cd", ("ab\x00cd",), "key [redacted]"),
+        ("key a  b c", ("a  b c",), "key [redacted]"),
+        ("key a b c", ("a  b c",), "key [redacted]"),
+        ("k.y a+b*", ("k.y", "a+b*"), None),
+        ("a.b.c.d axbxcxd", ("a.b.c.d",), "[redacted] axbxcxd"),
+        ("abc", ("abc",), None),
+        ("xABx", ("ab",), None),
+        ("x a\u200bb", ("ab",), None),
+        ("hello", ("ab", ""), "hello"),
+        ("hello", ("",), "hello"),
+        ("some secret here", ("secret", "dact"), None),
+        ("nothing", ("dact",), "nothing"),
+    ],
+    ids=short,
+)
+def test_text_is_shown_without_secrets_and_controls_and_not_at_all_where_that_would_maim_it(
+    text: str, secrets: tuple[str, ...], shown: str | None
+) -> None:
+    assert scrub(text, secrets) == shown
+
+
+def test_a_cut_is_made_where_the_caller_says_and_never_inside_a_secret() -> None:
+    assert scrub("123456789", (), 5) == "1234\u2026"
+    assert scrub("123 45678", (), 5) == "123\u2026"
+    assert scrub("abcdefgh", ("abcdefgh",), 6) == "[reda\u2026"
+
+
+SECRETS = st.text("ab1/+ \u00e9", min_size=1, max_size=6)
+
+
+@given(st.text("ab1/+ \u00e9\u200b\n[redacted]") | st.text(), st.lists(SECRETS, max_size=3))
+def test_no_text_is_shown_with_a_secret_in_it(text: str, secrets: list[str]) -> None:
+    shown = scrub(text, secrets)
+    assert shown is None or (shown and len(shown) <= 200)
+    assert shown is None or not any(secret.lower() in shown.lower() for secret in secrets)
+
+
+# --------------------------------------------------------------------------------------------------------- any answer
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.sampled_from([*CODES, canary.token()]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+FIELDS = st.sampled_from(
+    [
+        "access_token",
+        "token_type",
+        "expires_in",
+        "scope",
+        "error",
+        "error_description",
+        "Type",
+        "Message",
+        "Id",
+        "errors",
+    ]
+)
+OBJECTS = st.dictionaries(FIELDS, JSON | st.sampled_from(["bearer", canary.secret()]), max_size=6)
+BODIES = st.binary() | OBJECTS.map(lambda body: json.dumps(body).encode()) | st.just(canary.secret().encode())
+STATUSES = st.sampled_from([200, 200, 302, 400, 400, 401, 403, 404, 407, 429, 503]) | st.integers()
+HEADERS = st.lists(
+    st.tuples(
+        st.sampled_from(["Location", "Retry-After", "Date", "Content-Type"]) | st.text(max_size=8),
+        st.text(max_size=30) | st.sampled_from([f"https://{canary.secret()}/?{canary.token()}", "5"]),
+    ),
+    max_size=4,
+)
+
+
+@given(STATUSES, HEADERS, BODIES, st.sampled_from([0, 1, 50, MAX_BODY]))
+def test_any_answer_has_one_outcome_and_its_problem_no_secret(
+    status: int, headers: list[tuple[str, str]], body: bytes, max_body: int
+) -> None:
+    outcome = read_answer(canary.grant(), HttpResponse(status, headers, body), max_body=max_body)
+    assert isinstance(outcome, TokenAnswer)
+    if isinstance(outcome, outcomes.Granted):
+        assert outcome.expires_in is None or 0 < outcome.expires_in <= 2**40
+    else:
+        shown = f"{outcome!r} {problem_of(outcome)}"
+        assert "a secret" not in canary.find_marks(shown)
+
+
+@given(st.binary() | st.text().map(str.encode) | JSON.map(lambda value: json.dumps(value).encode()))
+def test_any_bytes_are_an_object_or_words_for_what_else_they_are(body: bytes) -> None:
+    assert isinstance(read_object(body), dict | str)
+
+
+def test_the_outcome_does_not_depend_on_how_many_digits_the_interpreter_accepts() -> None:
+    limit = sys.get_int_max_str_digits()
+    bodies = [json.dumps(token_answer()).replace("1199", "9" * digits).encode() for digits in (640, 641, 5_000)]
+    try:
+        seen: set[tuple[type[outcomes.Outcome], ...]] = set()
+        for digits in (640, 4_300, 0):
+            sys.set_int_max_str_digits(digits)
+            seen.add(tuple(type(read(200, body)) for body in bodies))
+    finally:
+        sys.set_int_max_str_digits(limit)
+    assert seen == {(outcomes.Granted, outcomes.Malformed, outcomes.Malformed)}
+
+
+def test_a_stack_that_is_nearly_full_makes_nested_json_malformed_and_raises_nothing() -> None:
+    nested = b'{"note":' + b"[" * 190 + b"]" * 190 + b"}"
+    assert isinstance(read_object(nested), dict)
+
+    def deeper(levels: int) -> object:
+        return read_object(nested) if levels == 0 else deeper(levels - 1)
+
+    depth = 0
+    frame = sys._getframe()
+    while frame.f_back:
+        frame, depth = frame.f_back, depth + 1
+    assert deeper(sys.getrecursionlimit() - depth - 100) == "not JSON"
+
+
+def test_base64_of_the_credentials_is_among_the_secrets_that_a_request_names() -> None:
+    pair = b64encode(f"canary:{canary.secret()}".encode()).decode()
+    secrets = build_request(canary.grant(), 1, 10.0).secrets
+    assert problem(500, f"got Basic {pair} from you".encode(), secrets=secrets).detail == "got [redacted] from you"
