@@ -1,0 +1,621 @@
+"""BearerAuth of httpx and httpx2: what is signed, what a 401 leads to, and what callers see. No socket is opened."""
+
+from __future__ import annotations
+
+import gc
+import gzip
+import itertools
+import json
+import sys
+import threading
+import traceback
+import zlib
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from typing import Any
+
+import pytest
+
+from evertoken import (
+    Challenge,
+    ClientCredentials,
+    EndpointLocked,
+    HttpResponse,
+    LocalProtocolError,
+    Policy,
+    Rejection,
+    TokenEndpoint,
+    TokenState,
+    TokenUnavailable,
+)
+from evertoken.testing import ServerRequest, TokenBehaviour, TokenFault
+from evertoken_transports import RequestNotSigned
+from tests import canary
+from tests.transports.httpx_kits import LIBRARIES, SCA, TOKEN_401, UNKNOWN_401, Answer, Kit, Theirs
+from tests.transports.worlds import World, run_in_threads
+
+LOCKED_400: Answer = (400, {}, b'{"error": "unauthorized_client"}')
+LOCKED_TOKEN = TokenBehaviour(fault=TokenFault.LOCKED)
+ENOUGH = 65_536
+PAST_ANY_GRACE = 120.0
+
+
+@pytest.fixture(params=LIBRARIES)
+def kit(request: pytest.FixtureRequest) -> Iterator[Kit]:
+    made = Kit(request.param, World())
+    yield made
+    made.close()
+
+
+def asked_for_tokens(kit: Kit) -> int:
+    return len(kit.world.token_requests())
+
+
+def raised_by(act: Callable[[], object]) -> Theirs:
+    """What ``act`` raises. An error of these libraries holds the request, and its pickle the value that it carried."""
+    try:
+        act()
+    except Exception as error:  # noqa: BLE001 (the test looks at it)
+        return error
+    raise AssertionError("nothing was raised")
+
+
+# What is signed
+# --------------
+
+
+def test_every_call_to_the_api_carries_the_token_and_one_request_is_made_for_it(kit: Kit) -> None:
+    client = kit.client()
+    assert [client.get("/users").status_code for _ in range(5)] == [200] * 5
+    assert set(kit.api.signatures) == {kit.world.coordinator.machine.authorization(kit.world.clock())}
+    assert asked_for_tokens(kit) == 1
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://elsewhere.example/users",
+        "http://api.sandbox.mangopay.com/v2.01/canary/users",
+        "https://api.sandbox.mangopay.com:8443/v2.01/canary/users",
+        "https://api.sandbox.mangopay.com.evil.example/users",
+        "https://user:word@elsewhere.example/users",
+    ],
+)
+def test_a_request_to_another_origin_goes_out_unsigned_and_is_reported(kit: Kit, url: str) -> None:
+    assert kit.client().get(url, auth=kit.auth()).status_code == 200
+    assert kit.api.signatures == [None]
+    assert asked_for_tokens(kit) == 0
+    (event,) = kit.events
+    assert isinstance(event, RequestNotSigned)
+    assert event.origin == url.replace("user:word@", "").partition("/users")[0].partition("/v2.01")[0]
+
+
+@pytest.mark.parametrize(
+    "url", ["HTTPS://API.Sandbox.Mangopay.com:443/v2.01/canary/users", "https://files.example.com:8443/upload"]
+)
+def test_origins_are_compared_as_scheme_host_and_port_and_more_can_be_named(kit: Kit, url: str) -> None:
+    auth = kit.auth(origins=("https://FILES.example.com:8443/",))
+    kit.client(auth).get(url)
+    assert kit.api.signatures[0] is not None
+    assert not [event for event in kit.events if isinstance(event, RequestNotSigned)]
+
+
+def test_our_value_replaces_a_header_at_the_api_and_leaves_it_alone_elsewhere(kit: Kit) -> None:
+    client = kit.client()
+    own = {"Authorization": "Basic b3du"}
+    client.get("/users", headers=own)
+    client.get("https://elsewhere.example/", headers=own)
+    assert kit.api.signatures[0] != own["Authorization"]
+    assert kit.api.signatures[1] == own["Authorization"]
+
+
+def test_a_redirect_to_another_origin_loses_the_token(kit: Kit) -> None:
+    kit.api.answers = [(302, {"Location": "https://elsewhere.example/"}, b""), TOKEN_401]
+    answer = kit.client(follow_redirects=True).get("/users")
+    assert answer.status_code == 401
+    assert kit.api.signatures[1] is None
+    assert asked_for_tokens(kit) == 1
+
+
+def test_without_a_token_the_caller_gets_the_reason_and_the_api_is_not_called(kit: Kit) -> None:
+    kit.world.server.next_token_requests(LOCKED_TOKEN)
+    with pytest.raises(EndpointLocked):
+        kit.client().get("/users")
+    assert not kit.api.requests
+    assert not isinstance(EndpointLocked, kit.library.HTTPError)
+
+
+def test_the_wait_for_a_token_is_bounded_by_timeout(kit: Kit) -> None:
+    kit.world.server.next_token_requests(*[TokenBehaviour(fault=TokenFault.SERVER_ERROR, status=500)] * 2)
+    with pytest.raises(TokenUnavailable):
+        kit.client(kit.auth(timeout=0.1)).get("/users")
+    assert asked_for_tokens(kit) == 1
+
+
+def test_a_closed_source_is_named_as_such(kit: Kit) -> None:
+    auth = kit.auth()
+    auth.source.close()
+    with pytest.raises(LocalProtocolError, match="closed"):
+        kit.client(auth).get("/users")
+
+
+def test_a_thousand_auth_objects_used_once_and_dropped_make_one_token_request(kit: Kit) -> None:
+    grant = canary.grant(client_id=f"canary-{kit.library.__name__}")
+    requests = itertools.count(1)
+    made: list[int] = []
+
+    def exchange(_: object) -> HttpResponse:
+        made.append(next(requests))
+        body = {"access_token": canary.token(made[-1]), "token_type": "bearer", "expires_in": 3600}
+        return HttpResponse(200, (), json.dumps(body).encode())
+
+    client = kit.library.Client(transport=kit.transport())
+    for _ in range(1_000):
+        auth = kit.adapter.BearerAuth(grant, exchange=exchange)
+        assert client.get(f"{auth.api_base}/users", auth=auth).status_code == 200
+    assert made == [1]
+
+
+# What a rejected token leads to
+# ------------------------------
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"])
+def test_a_call_whose_token_was_the_cause_is_repeated_once_with_another(kit: Kit, method: str) -> None:
+    kit.api.answers = [TOKEN_401]
+    answer = kit.client().request(method, "/users")
+    assert answer.status_code == 200
+    assert [earlier.status_code for earlier in answer.history] == [401]
+    first, second = kit.api.signatures
+    assert first != second
+    assert asked_for_tokens(kit) == 2
+
+
+@pytest.mark.parametrize(("method", "status"), [("GET", 200), ("HEAD", 200), ("OPTIONS", 200), ("POST", 401)])
+def test_a_401_that_does_not_say_why_repeats_safe_methods_only(kit: Kit, method: str, status: int) -> None:
+    client = kit.client()
+    client.get("/users")
+    kit.world.advance(PAST_ANY_GRACE)
+    kit.api.answers = [UNKNOWN_401]
+    assert client.request(method, "/users").status_code == status
+    client.get("/users")
+    assert asked_for_tokens(kit) == 2
+
+
+def test_a_body_of_bytes_is_sent_again_whole(kit: Kit) -> None:
+    kit.api.answers = [TOKEN_401]
+    assert kit.client().post("/users", json={"name": "value"}).status_code == 200
+    first, second = kit.api.requests
+    assert first == second
+    assert json.loads(second[2]) == {"name": "value"}
+
+
+def test_a_body_that_was_consumed_is_never_sent_again_but_the_token_is_dropped(kit: Kit) -> None:
+    client = kit.client()
+    kit.api.answers = [TOKEN_401]
+    answer = client.post("/users", content=(part for part in (b"one", b"two")))
+    assert answer.status_code == 401
+    assert len(kit.api.requests) == 1
+    client.get("/users")
+    assert kit.api.signatures[0] != kit.api.signatures[1]
+
+
+def test_a_multipart_body_is_sent_again_only_if_it_was_read_before(kit: Kit) -> None:
+    client = kit.client()
+    unread, read = (client.build_request("POST", "/users", files={"file": ("name", b"content")}) for _ in range(2))
+    read.read()
+    kit.api.answers = [TOKEN_401]
+    assert client.send(unread).status_code == 401
+    kit.world.advance(PAST_ANY_GRACE)
+    kit.api.answers = [TOKEN_401]
+    assert client.send(read).status_code == 200
+    assert kit.api.requests[1] == kit.api.requests[2]
+
+
+def test_the_second_401_is_the_callers_and_is_learnt_from(kit: Kit) -> None:
+    kit.api.answers = [TOKEN_401, TOKEN_401]
+    answer = kit.client().get("/users")
+    assert answer.status_code == 401
+    assert answer.json() == {"Type": "invalid_credentials"}
+    assert len(kit.api.requests) == 2
+    assert [type(event).__name__ for event in kit.events].count("TokenKept") == 1
+
+
+def test_an_api_that_rejects_everything_costs_one_forced_refresh_per_interval(kit: Kit) -> None:
+    kit.api.answers = [TOKEN_401] * 100
+    client = kit.client()
+    assert {client.get("/users").status_code for _ in range(20)} == {401}
+    assert asked_for_tokens(kit) == 2
+    assert len(kit.api.requests) == 21
+
+
+def test_20_calls_with_a_revoked_token_are_all_served_with_one_token_request(kit: Kit) -> None:
+    def ask_the_model(request: Theirs) -> Theirs:
+        lines = tuple(request.headers.multi_items())
+        asked = ServerRequest(request.method, request.url.path, lines, request.read())
+        answer = kit.world.server.handle(kit.world.clock(), asked).response
+        assert answer is not None
+        if answer.status == 401:
+            everyone.wait()
+        return kit.library.Response(answer.status, headers=list(answer.headers), content=answer.body)
+
+    everyone = threading.Barrier(20)
+    client = kit.client()
+    client.get("/users")
+    kit.api.answers = [ask_the_model] * 40
+    kit.world.server.revoke_all(kit.world.clock())
+    answers = run_in_threads(20, lambda _: client.get("/users").status_code)()
+    assert answers == [200] * 20
+    assert asked_for_tokens(kit) == 2
+
+
+def test_replay_can_be_turned_off_and_the_token_is_dropped_nonetheless(kit: Kit) -> None:
+    kit.api.answers = [TOKEN_401]
+    client = kit.client(kit.auth(replay=False))
+    assert client.get("/users").status_code == 401
+    assert client.get("/users").status_code == 200
+    assert len(kit.api.requests) == 2
+    assert kit.api.signatures[0] != kit.api.signatures[1]
+
+
+def test_if_no_other_token_can_be_had_the_caller_gets_the_401_whole(kit: Kit) -> None:
+    client = kit.client()
+    client.get("/users")
+    kit.world.server.next_token_requests(LOCKED_TOKEN)
+    kit.api.answers = [TOKEN_401]
+    answer = client.get("/users")
+    assert (answer.status_code, answer.json()) == (401, {"Type": "invalid_credentials"})
+    assert answer.history == []
+
+
+class SameAgain:
+    """A source that believes every rejection, and hands out the same value nonetheless."""
+
+    def __init__(self, value: str) -> None:
+        self.authorization_nowait = lambda: value
+
+    def token_rejected(self, authorization: str, challenge: Challenge) -> Rejection:
+        return Rejection.DROPPED
+
+
+def test_the_very_same_token_again_is_no_reason_to_repeat_the_call(kit: Kit) -> None:
+    auth = kit.auth()
+    auth.source.warm_up()
+    flow = auth.sync_auth_flow(request := kit.library.Request("GET", f"{auth.api_base}/users"))
+    next(flow)
+    old = request.headers["Authorization"]
+    object.__setattr__(auth._flow, "source", SameAgain(old))
+    with pytest.raises(StopIteration):
+        flow.send(kit.library.Response(401, json={"Type": "invalid_credentials"}, request=request))
+
+
+def test_an_answer_that_asks_for_customer_authentication_is_left_alone(kit: Kit) -> None:
+    kit.api.answers = [SCA]
+    answer = kit.client().get("/users")
+    assert answer.status_code == 401
+    assert "PendingUserAction" in answer.headers["WWW-Authenticate"]
+    assert (len(kit.api.requests), asked_for_tokens(kit)) == (1, 1)
+
+
+@pytest.mark.parametrize("status", [403, 404, 407, 429, 500])
+def test_no_other_status_is_about_the_token(kit: Kit, status: int) -> None:
+    kit.api.answers = [(status, {}, b'{"Type": "invalid_credentials"}')]
+    assert kit.client().get("/users").status_code == status
+    assert (len(kit.api.requests), asked_for_tokens(kit)) == (1, 1)
+
+
+def test_a_401_to_a_request_that_did_not_carry_our_value_is_ignored(kit: Kit) -> None:
+    def sign_otherwise(request: Theirs) -> None:
+        request.headers["Authorization"] = "Bearer other"
+
+    kit.api.answers = [TOKEN_401]
+    client = kit.client(event_hooks={"request": [sign_otherwise]})
+    assert client.get("/users").status_code == 401
+    assert (len(kit.api.requests), asked_for_tokens(kit)) == (1, 1)
+
+
+def test_a_401_from_another_origin_is_ignored_even_if_the_token_was_sent_there(kit: Kit) -> None:
+    auth = kit.auth()
+    flow = auth.sync_auth_flow(request := kit.library.Request("GET", f"{auth.api_base}/users"))
+    next(flow)
+    elsewhere = kit.library.Request("GET", "https://elsewhere.example/", headers=request.headers)
+    with pytest.raises(StopIteration):
+        flow.send(kit.library.Response(401, json={"Type": "invalid_credentials"}, request=elsewhere))
+    assert asked_for_tokens(kit) == 1
+    assert auth.source.authorization_nowait() == request.headers["Authorization"]
+
+
+def test_after_a_redirect_the_request_that_was_rejected_is_repeated_and_not_the_one_before(kit: Kit) -> None:
+    kit.api.answers = [(303, {"Location": "/v2.01/canary/done"}, b""), TOKEN_401]
+    answer = kit.client(follow_redirects=True).post("/users", json={})
+    assert answer.status_code == 200
+    assert [method for method, _, _ in kit.api.requests] == ["POST", "GET", "GET"]
+
+
+def test_a_locked_account_closes_the_door_and_the_caller_gets_the_400(kit: Kit) -> None:
+    kit.api.answers = [LOCKED_400]
+    auth = kit.auth()
+    answer = kit.client(auth).get("/users")
+    assert (answer.status_code, answer.json()) == (400, {"error": "unauthorized_client"})
+    assert kit.world.coordinator.machine.state(kit.world.clock()) is TokenState.BLOCKED
+    assert auth.source.authorization_nowait() is not None
+
+
+def test_any_other_400_changes_nothing(kit: Kit) -> None:
+    kit.api.answers = [(400, {}, b'{"Type": "param_error"}')]
+    assert kit.client().get("/users").json() == {"Type": "param_error"}
+    assert kit.world.coordinator.machine.state(kit.world.clock()) is TokenState.VALID
+
+
+# Bodies of answers
+# -----------------
+
+
+def test_under_stream_the_caller_gets_every_byte_of_a_401(kit: Kit) -> None:
+    chunks = [bytes([n]) * 30_000 for n in range(6)]
+    kit.api.answers = [kit.answer_with(401, stream := kit.stream(iter(chunks)))]
+    with kit.client(kit.auth(replay=False)).stream("POST", "/users") as answer:
+        assert ENOUGH <= stream.read < sum(map(len, chunks))
+        assert not stream.closed
+        assert b"".join(answer.iter_bytes()) == b"".join(chunks)
+    assert stream.closed == 1
+
+
+@pytest.mark.parametrize("status", [200, 302, 403, 404, 500])
+def test_no_other_body_is_touched(kit: Kit, status: int) -> None:
+    kit.api.answers = [kit.answer_with(status, stream := kit.stream(iter([b"body"])))]
+    with kit.client().stream("GET", "/users") as answer:
+        assert stream.read == 0
+        assert answer.read() == b"body"
+
+
+def test_a_rejection_under_stream_is_repeated_too(kit: Kit) -> None:
+    kit.api.answers = [kit.answer_with(401, first := kit.stream(iter([TOKEN_401[2]])))]
+    with kit.client().stream("GET", "/users") as answer:
+        assert answer.read() == b"served"
+    assert first.closed == 1
+
+
+def test_a_body_that_was_read_to_its_end_frees_its_connection_before_the_wait_for_a_token(kit: Kit) -> None:
+    stream = kit.stream(iter([TOKEN_401[2]]))
+    auth = kit.auth()
+    flow = auth.sync_auth_flow(request := kit.library.Request("GET", f"{auth.api_base}/users"))
+    next(flow)
+    kit.world.server.next_token_requests(LOCKED_TOKEN)
+    with pytest.raises(StopIteration):
+        flow.send(kit.library.Response(401, stream=stream, request=request))
+    assert stream.closed == 1
+
+
+def test_an_endless_401_is_read_up_to_a_limit_and_let_go(kit: Kit) -> None:
+    client = kit.client()
+    client.get("/users")
+    kit.world.advance(PAST_ANY_GRACE)
+    stream = kit.stream(itertools.repeat(b"x" * 1_000))
+    kit.api.answers = [kit.answer_with(401, stream)]
+    answer = client.get("/users")
+    assert answer.status_code == 200
+    assert stream.read <= ENOUGH + 1_000
+    assert stream.closed == 1
+    assert len(answer.history[0].content) <= ENOUGH
+
+
+def _deflate(content: bytes) -> bytes:
+    bare = zlib.compressobj(wbits=-15)
+    return bare.compress(content) + bare.flush()
+
+
+@pytest.mark.parametrize(
+    ("coding", "body"),
+    [
+        ("gzip", gzip.compress(TOKEN_401[2])),
+        ("x-gzip", gzip.compress(TOKEN_401[2])),
+        ("deflate", zlib.compress(TOKEN_401[2])),
+        ("deflate", _deflate(TOKEN_401[2])),
+        ("identity", TOKEN_401[2]),
+    ],
+)
+def test_a_compressed_401_is_understood(kit: Kit, coding: str, body: bytes) -> None:
+    kit.api.answers = [(401, {"Content-Encoding": coding}, body)]
+    answer = kit.client().post("/users")
+    assert answer.status_code == 200
+    assert answer.history[0].json() == {"Type": "invalid_credentials"}
+
+
+@pytest.mark.parametrize(("coding", "body"), [("gzip", b"not gzip"), ("br", b"x"), ("gzip, gzip", b"x"), ("", b"")])
+def test_a_coding_that_cannot_be_read_counts_as_an_empty_body(kit: Kit, coding: str, body: bytes) -> None:
+    client = kit.client()
+    client.get("/users")
+    kit.world.advance(PAST_ANY_GRACE)
+    kit.api.answers = [(401, {"Content-Encoding": coding}, body)]
+    answer = client.get("/users")
+    assert answer.status_code == 200
+    assert answer.history[0].content == b""
+
+
+def test_48_kb_that_are_50_mb_stay_small_in_the_history(kit: Kit) -> None:
+    bomb = gzip.compress(bytes(50_000_000))
+    kit.client().get("/users")
+    kit.world.advance(PAST_ANY_GRACE)
+    kit.api.answers = [(401, {"Content-Encoding": "gzip"}, bomb)]
+    answer = kit.client().get("/users")
+    assert answer.status_code == 200
+    assert len(answer.history[0].content) <= ENOUGH
+
+
+def test_a_body_that_fails_while_it_is_looked_at_fails_for_the_one_who_reads_it(kit: Kit) -> None:
+    def broken() -> Iterator[bytes]:
+        yield b"part"
+        raise kit.library.ReadError("connection reset")
+
+    kit.api.answers = [kit.answer_with(401, kit.stream(broken()))] * 2
+    client = kit.client(kit.auth(replay=False))
+    with client.stream("GET", "/users") as answer:
+        chunks = answer.iter_raw()
+        assert next(chunks) == b"part"
+        error = raised_by(lambda: next(chunks))
+    assert isinstance(error, kit.library.ReadError)
+    assert error.request is answer.request
+
+
+def test_a_hook_that_reads_the_answer_does_no_harm(kit: Kit) -> None:
+    kit.api.answers = [TOKEN_401]
+    client = kit.client(event_hooks={"response": [kit.library.Response.read]})
+    answer = client.post("/users")
+    assert (answer.status_code, answer.history[0].json()) == (200, {"Type": "invalid_credentials"})
+
+
+def test_a_hook_that_uses_the_answer_up_leaves_an_empty_body(kit: Kit) -> None:
+    kit.api.answers = [TOKEN_401]
+
+    def use_up(answer: Theirs) -> None:
+        list(answer.iter_raw())
+
+    client = kit.client(kit.auth(replay=False), event_hooks={"response": [use_up]})
+    with client.stream("POST", "/users") as answer:
+        assert answer.status_code == 401
+
+
+def test_the_time_that_a_rejected_call_took_is_still_known(kit: Kit) -> None:
+    kit.api.answers = [TOKEN_401]
+    answer = kit.client(kit.auth(replay=False)).get("/users")
+    assert answer.elapsed.total_seconds() >= 0
+
+
+# What nobody else sees, and what nothing holds
+# ---------------------------------------------
+
+
+def test_hooks_cookies_and_history_of_the_client_never_see_the_token_request(kit: Kit) -> None:
+    seen: list[str] = []
+
+    def see(message: Theirs) -> None:
+        seen.append(str(message.url))
+
+    kit.api.answers = [TOKEN_401]
+    client = kit.client(event_hooks={"request": [see], "response": [see]})
+    answer = client.get("/users")
+    assert seen == [f"{kit.auth().api_base}/users"] * 4
+    assert not client.cookies
+    # As with any auth class the request itself carries the value. The library hides it in the repr.
+    canary.assert_clean(repr(answer), repr(answer.history), repr(answer.request.headers), repr(client))
+
+
+@pytest.mark.parametrize("how", ["dropped", "closed", "collected"])
+@pytest.mark.parametrize("steps", [0, 1, 2])
+def test_a_flow_that_ends_anywhere_leaves_nothing_held(kit: Kit, how: str, steps: int) -> None:
+    auth = kit.auth()
+    request = kit.library.Request("GET", f"{auth.api_base}/users")
+    flow = auth.sync_auth_flow(request)
+    if steps:
+        next(flow)
+    if steps == 2:
+        flow.send(kit.library.Response(401, json={"Type": "invalid_credentials"}, request=request))
+    if how == "closed":
+        run_in_threads(1, lambda _: flow.close())()
+    elif how == "dropped":
+        del flow
+    else:
+        cycle: list[Any] = [flow]
+        cycle.append(cycle)
+        del flow, cycle
+        gc.collect()
+    assert kit.client(auth).get("/users").status_code == 200
+    assert not kit.world.coordinator._lock.locked()
+
+
+def test_a_request_object_that_is_sent_again_later_is_signed_anew(kit: Kit) -> None:
+    client = kit.client()
+    request = client.build_request("GET", "/users")
+    client.send(request)
+    kit.world.advance(100_000.0)
+    client.send(request)
+    assert kit.api.signatures[0] != kit.api.signatures[1]
+
+
+def test_nothing_shows_a_secret_or_a_token(kit: Kit) -> None:
+    auth = kit.auth()
+    flow = auth.sync_auth_flow(kit.library.Request("GET", f"{auth.api_base}/users"))
+    request = next(flow)
+    canary.assert_clean(auth, auth._flow, auth.source, repr(request), repr(flow.gi_frame.f_locals))
+
+
+def test_the_traceback_of_a_failed_call_shows_no_secret(kit: Kit) -> None:
+    def fail(_: object) -> None:
+        raise kit.library.ReadTimeout("timed out")
+
+    kit.api.answers = [TOKEN_401, fail]
+    client = kit.client()
+    error = raised_by(lambda: client.get("/users"))
+    assert isinstance(error, kit.library.ReadTimeout)
+    frames = traceback.TracebackException.from_exception(error, capture_locals=True).stack
+    canary.assert_clean(*(repr(frame.locals) for frame in frames))
+
+
+# Wrong arguments
+# ---------------
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"timeout": -1}, "timeout"),
+        ({"timeout": float("nan")}, "timeout"),
+        ({"timeout": "15"}, "timeout"),
+        ({"origins": "https://files.example.com"}, "origins"),
+        ({"origins": ("http://files.example.com",)}, "origins"),
+        ({"origins": ("https://files.example.com/path",)}, "origins"),
+        ({"origins": ("https://files.example.com?query",)}, "origins"),
+        ({"origins": ("https://user@files.example.com",)}, "origins"),
+        ({"origins": ("files.example.com",)}, "origins"),
+        ({"proxy": "http://proxy.example"}, "exchange"),
+    ],
+)
+def test_a_wrong_argument_is_named(kit: Kit, options: dict[str, Any], named: str) -> None:
+    with pytest.raises(ValueError, match=named):
+        kit.auth(**options)
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [({"proxy": "no proxy"}, "proxy"), ({"ssl_context": True}, "ssl_context"), ({"policy": 5}, "policy")],
+)
+def test_a_wrong_argument_for_the_token_request_is_named_when_the_auth_is_made(
+    kit: Kit, options: dict[str, Any], named: str
+) -> None:
+    if named == "policy":
+        options = {"policy": Policy(max_body=1_000), "coordinator": kit.world.coordinator}
+    with pytest.raises(ValueError, match=named):
+        kit.adapter.BearerAuth(canary.grant(), **options)
+
+
+def test_a_grant_that_names_no_api_needs_origins(kit: Kit) -> None:
+    grant = ClientCredentials(TokenEndpoint("https://login.example/token"), "canary", canary.secret())
+    with pytest.raises(ValueError, match="origins"):
+        kit.adapter.BearerAuth(grant)
+    auth = kit.adapter.BearerAuth(grant, origins=["https://api.example"])
+    assert auth.api_base == ""
+
+
+def test_the_flows_that_cannot_sign_refuse_instead_of_sending_unsigned(kit: Kit) -> None:
+    auth = kit.auth()
+    request = kit.library.Request("GET", f"{auth.api_base}/users")
+    with pytest.raises(TypeError, match="AsyncClient"):
+        auth.async_auth_flow(request)
+    with pytest.raises(TypeError, match="sync_auth_flow"):
+        auth.auth_flow(request)
+
+
+@pytest.mark.parametrize("name", LIBRARIES)
+def test_a_missing_library_is_an_import_error_that_names_the_extra(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.delitem(sys.modules, f"evertoken_transports.{name}", raising=False)
+    with pytest.raises(ImportError, match=rf"evertoken\[{name}\]"):
+        import_module(f"evertoken_transports.{name}")
+
+
+def test_help_shows_the_whole_reference(kit: Kit) -> None:
+    text = kit.adapter.BearerAuth.__doc__
+    assert kit.library.__name__ in text
+    assert "RFC 6750" in text
+    assert "max_body" in kit.adapter.HttpxExchange.__doc__

@@ -1,0 +1,163 @@
+"""BearerAuth for the clients of httpx and of httpx2: one implementation, since both have one API under two names."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import AsyncGenerator, Generator, Iterable
+from types import ModuleType
+from typing import ClassVar, Generic, TypeVar
+from urllib.parse import urlsplit
+
+from evertoken import ClientCredentials, Policy
+from evertoken._arguments import check_url
+from evertoken_transports._coordinator import Coordinator
+from evertoken_transports._events import EventCallback
+from evertoken_transports._exchange import Exchange
+from evertoken_transports._httpx_bodies import PeekedStream
+from evertoken_transports._httpx_exchange import HttpxExchangeBase, with_reference
+from evertoken_transports._httpx_flow import Flow, Origin, origin_of
+from evertoken_transports._source import checked_timeout
+from evertoken_transports.threads import TokenSource
+
+__all__ = ("BearerAuthBase",)
+
+# Request and Response of the library; the two libraries have no class in common.
+_Request = TypeVar("_Request")
+_Response = TypeVar("_Response")
+
+
+class BearerAuthBase(Generic[_Request, _Response]):
+    """Signs the calls of a client with the one valid bearer token of ``grant`` (RFC 6750 section 2.1).
+
+    ::
+
+        auth = BearerAuth(mangopay.sandbox(client_id="...", api_key="..."))
+        with Client(auth=auth, base_url=auth.api_base) as client:
+            client.get("/users")
+
+    Args:
+        grant: who asks for tokens, where, and how. Its ``api_base`` says which origin (scheme, host and port) they are
+            for.
+        policy: the tunables; see :class:`evertoken.Policy`.
+        timeout: seconds that a call may wait for a token before it is sent, and once more before it is repeated. Has
+            nothing to do with the client's own timeouts.
+        replay: repeat a call whose token was rejected, by the rules below. If False, the caller gets every 401.
+        origins: further origins that tokens may be sent to, such as ``("https://files.example.com",)``.
+        ssl_context, proxy, trust_env: for the token request only; see the ``HttpxExchange`` of this module. The client
+            has settings of its own for the API.
+        exchange: how a token request travels. Default: an ``HttpxExchange`` of this module.
+        coordinator: share this one. Default: that of everybody in the process with an equal grant and policy, so that
+            an auth object made for one call costs no token request of its own.
+        on_event: called with each event; see :class:`~evertoken_transports.Coordinator`.
+
+    **What is signed.** Requests to the grant's origin and to ``origins``. Our value replaces an ``Authorization``
+    header that the request has already, as with the library's own auth classes; ``auth=None`` leaves a call alone.
+    Requests to other origins go out as they are, and ``on_event`` gets a ``RequestNotSigned``. The client keeps the
+    header on a redirect within the origin, and takes it off on one to elsewhere.
+
+    **What a call raises** beside the client's own errors, and before anything is sent to the API: ``EndpointLocked``,
+    ``CredentialsRefused``, ``RateLimited`` or their base ``TokenUnavailable`` if no token can be had in ``timeout``
+    seconds; ``LocalProtocolError`` if :attr:`source` is closed. The constructor raises ValueError, which names the
+    argument.
+
+    **What a rejected token leads to.** A 401 counts if the very request that it answers carried our value. The token is
+    then dropped, unless the rejection is not to be believed (:meth:`evertoken.TokenMachine.token_rejected`), and the
+    call is repeated once, if
+
+    - the answer says that the token was the cause, or the method is safe (GET, HEAD, OPTIONS, TRACE): a call that may
+      have had its effect is never made twice;
+    - the body can be sent again: bytes, text, JSON and forms can; files, iterators and multipart bodies cannot, unless
+      ``request.read()`` has been called;
+    - another token can be had within ``timeout``.
+
+    Otherwise, and the second time, the caller gets the 401. A repeated call has the first answer in
+    ``response.history``, its body cut. A 401 that asks for strong customer authentication is left alone, and so is
+    every other status, but for the 400 by which Mangopay says that the account is locked: the caller gets it, and the
+    token endpoint is not asked until the lock may be over.
+
+    The body of an answer is looked at on 400 and 401 only, and no more than 64 KiB of it, also under ``stream()``; the
+    caller can read it as usual. The token request has a client of its own: hooks, cookies, timeouts, redirects and
+    history of this one never see it. One object may serve any number of threads and clients.
+    """
+
+    _library: ClassVar[ModuleType]
+    _exchange_class: ClassVar[type[HttpxExchangeBase]]
+    _stream_class: ClassVar[type[PeekedStream]]
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        cls.__doc__ = with_reference(cls, BearerAuthBase)
+
+    def __init__(
+        self,
+        grant: ClientCredentials,
+        *,
+        policy: Policy = Policy(),  # noqa: B008 (frozen: sharing it is safe)
+        timeout: float = 15.0,
+        replay: bool = True,
+        origins: Iterable[str] = (),
+        ssl_context: ssl.SSLContext | None = None,
+        proxy: str | None = None,
+        trust_env: bool = True,
+        exchange: Exchange | None = None,
+        coordinator: Coordinator | None = None,
+        on_event: EventCallback | None = None,
+    ) -> None:
+        if exchange is not None and (ssl_context is not None or proxy is not None):
+            raise ValueError("exchange has settings of its own: give ssl_context and proxy to it instead")
+        seconds = checked_timeout(timeout)
+        allowed = _origins(self._library, grant.api_base, origins)
+        shared = Coordinator.shared(grant, policy) if coordinator is None else coordinator
+        if exchange is None:
+            limit = shared.machine.policy.max_body
+            exchange = self._exchange_class(
+                max_body=limit, ssl_context=ssl_context, proxy=proxy, trust_env=trust_env, clock=shared.clock
+            )
+        self._api_base = grant.api_base or ""
+        self._source = TokenSource(grant, policy=policy, exchange=exchange, coordinator=shared, on_event=on_event)
+        self._flow = Flow(self._library, self._stream_class, self._source, allowed, seconds, bool(replay))
+
+    @property
+    def source(self) -> TokenSource:
+        """Where the tokens come from: for use beside the client, for rotation, and to see what is going on."""
+        return self._source
+
+    @property
+    def api_base(self) -> str:
+        """The grant's base URL for API calls, for the client's ``base_url``; empty if the grant has none."""
+        return self._api_base
+
+    def auth_flow(self, request: _Request) -> Generator[_Request, _Response, None]:  # noqa: ARG002
+        """Not for use: it could not wait for a token. The clients call ``sync_auth_flow``.
+
+        Raises:
+            TypeError: always, since the request would go out unsigned otherwise.
+        """
+        raise TypeError(f"{type(self).__name__} has no auth_flow for both kinds of client; use sync_auth_flow")
+
+    def sync_auth_flow(self, request: _Request) -> Generator[_Request, _Response, None]:
+        """What the client drives: it sends each request that this generator yields, and hands the answer back."""
+        return self._flow.run(request)
+
+    def async_auth_flow(self, request: _Request) -> AsyncGenerator[_Request, _Response]:  # noqa: ARG002
+        """Refused: this class serves the synchronous client.
+
+        Raises:
+            TypeError: always, since the request would go out unsigned otherwise.
+        """
+        raise TypeError(f"{type(self).__module__}.{type(self).__name__} serves Client, not AsyncClient")
+
+
+def _origins(library: ModuleType, api_base: str | None, origins: Iterable[str]) -> frozenset[Origin]:
+    if isinstance(origins, str):
+        raise ValueError('origins must be a tuple, as in origins=("https://files.example.com",), not one text')
+    bases = [] if api_base is None else [api_base]
+    for origin in origins:
+        check_url("origins", origin)
+        parts = urlsplit(origin)
+        if parts.path not in ("", "/") or parts.query:
+            raise ValueError("origins: an origin is scheme, host and port, without a path or query")
+        bases.append(origin)
+    if not bases:
+        raise ValueError("origins must name at least one: the grant has no api_base, so no call would ever be signed")
+    return frozenset(origin_of(library.URL(base)) for base in bases)

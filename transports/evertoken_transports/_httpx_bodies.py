@@ -1,0 +1,94 @@
+"""Looking into the body of an answer without taking it away from the caller. For httpx and httpx2 alike."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+__all__ = ("MOST_PEEKED", "PeekedStream", "decoded", "peeked_content")
+
+MOST_PEEKED = 65_536
+"""Bytes of a body, before and after decompression, that are looked at. Error bodies are far shorter."""
+
+
+# A SyncByteStream of httpx or httpx2.
+Stream = Any
+
+
+class PeekedStream:
+    """A response's stream whose beginning has been read already; the caller gets every byte of it nonetheless.
+
+    What went wrong while peeking goes wrong again, in the same place, for the one who reads: it is theirs to see. A
+    stream that came to its end is closed at once, so that its connection is free for others.
+    """
+
+    def __init__(self, stream: Stream, most: int) -> None:
+        self._stream = stream
+        self._rest: Iterator[bytes] = iter(stream)
+        self._chunks: list[bytes] = []
+        self._error: Exception | None = None
+        self._is_closed = False
+        try:
+            self._peek(most)
+        except Exception as error:  # noqa: BLE001
+            self._error = error
+
+    def _peek(self, most: int) -> None:
+        size = 0
+        for chunk in self._rest:
+            self._chunks.append(chunk)
+            size += len(chunk)
+            if size >= most:
+                return
+        self.close()
+
+    @property
+    def peeked(self) -> bytes:
+        """The bytes that have been read."""
+        return b"".join(self._chunks)
+
+    @property
+    def elapsed(self) -> object:
+        """httpx2 asks the stream how long the call took."""
+        return getattr(self._stream, "elapsed", None)
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield from self._chunks
+        if self._error is not None:
+            raise self._error
+        yield from self._rest
+
+    def forget_rest(self, content: bytes) -> None:
+        """Let go of the connection; from now on ``content`` is the whole stream."""
+        self.close()
+        self._chunks, self._rest, self._error = [content], iter(()), None
+
+    def close(self) -> None:
+        """Close the stream underneath, once."""
+        if not self._is_closed:
+            self._is_closed = True
+            self._stream.close()
+
+
+def peeked_content(raw: bytes, encodings: Iterable[str]) -> bytes:
+    """``raw`` without its content coding, as far as that can be told in ``MOST_PEEKED`` bytes; else nothing."""
+    codings = [coding.strip().lower() for line in encodings for coding in line.split(",")]
+    named = [coding for coding in codings if coding not in ("", "identity")]
+    if not named:
+        return raw[:MOST_PEEKED]
+    return decoded(raw, named[0]) if len(named) == 1 else b""
+
+
+def decoded(raw: bytes, coding: str) -> bytes:
+    """``raw`` decompressed, at most ``MOST_PEEKED`` bytes of it; nothing if it is not what ``coding`` says.
+
+    gzip and deflate (RFC 9110 section 8.4.1) are known; deflate also without the zlib wrapper, as some servers have it.
+    """
+    windows = {"gzip": (31,), "x-gzip": (31,), "deflate": (15, -15)}.get(coding, ())
+    for window in windows:
+        try:
+            return zlib.decompressobj(window).decompress(raw, MOST_PEEKED)
+        except zlib.error:
+            continue
+    return b""

@@ -1,0 +1,179 @@
+"""One call of an httpx or httpx2 client, from the signature to the answer: every decision, and no option."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType, ModuleType
+from typing import Any, NamedTuple, Protocol
+
+from evertoken import Challenge, Rejection, TokenUnavailable, read_challenge
+from evertoken_transports._events import Event, RequestNotSigned
+from evertoken_transports._httpx_bodies import MOST_PEEKED, PeekedStream, peeked_content
+
+__all__ = ("Flow", "Origin", "Source", "origin_of")
+
+# httpx's or httpx2's.
+Request = Any
+Response = Any
+Url = Any
+
+_SAFE_METHODS = ("GET", "HEAD", "OPTIONS", "TRACE")
+"""RFC 9110 section 9.2.1."""
+
+_PORTS: Mapping[str, int] = MappingProxyType({"http": 80, "https": 443})
+
+
+class Source(Protocol):
+    """What a flow needs of a :class:`evertoken_transports.threads.TokenSource`."""
+
+    def authorization_nowait(self) -> str | None:
+        """See there."""
+        ...
+
+    def authorization(self, timeout: float) -> str:
+        """See there."""
+        ...
+
+    def token_rejected(self, authorization: str, challenge: Challenge) -> Rejection:
+        """See there."""
+        ...
+
+    def door_closed(self) -> None:
+        """See there."""
+        ...
+
+    def report(self, event: Event) -> None:
+        """See there."""
+        ...
+
+
+class Origin(NamedTuple):
+    """Scheme, host and port (RFC 9110 section 4.3.1); no port where the scheme has none of its own either."""
+
+    scheme: str
+    host: str
+    port: int | None
+
+
+def origin_of(url: Url) -> Origin:
+    """The origin of ``url``, with its port spelt out: the libraries leave the scheme's own out, but not always."""
+    port = _PORTS.get(url.scheme) if url.port is None else url.port
+    return Origin(url.scheme, url.host, port)
+
+
+@dataclass(frozen=True, slots=True)
+class _Signature:
+    """The Authorization value that one request was given. Hidden in the repr, which tracebacks may show."""
+
+    value: str = field(repr=False)
+
+    def put_on(self, request: Request) -> None:
+        request.headers["Authorization"] = self.value
+
+    def is_on(self, request: Request) -> bool:
+        return bool(request.headers.get("Authorization") == self.value)
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """Signs calls, and reads what their answers say about the token. Keeps nothing of a call.
+
+    ``library`` is httpx or httpx2, ``stream_class`` a :class:`PeekedStream` that is one of its streams. The other
+    fields are those of ``BearerAuth``.
+    """
+
+    library: ModuleType
+    stream_class: type[PeekedStream]
+    source: Source
+    origins: frozenset[Origin]
+    timeout: float
+    replay: bool
+
+    def run(self, request: Request) -> Generator[Request, Response, None]:
+        """Yield each request to send, and take its answer. Holds no lock meanwhile; may be dropped at any point."""
+        if not self._signs(request):
+            yield request
+            return
+        signature = self._signature()
+        signature.put_on(request)
+        response = yield request
+        if not self._is_worth_another_try(signature, response):
+            return
+        another = self._another(signature)
+        if another is None:
+            return
+        # After a redirect this is not the request that was made: that one may have had its effect already.
+        request = response.request
+        _let_go(response)
+        another.put_on(request)
+        response = yield request
+        # The answer is the caller's, whatever it is; what it says about the token is for everybody.
+        self._is_worth_another_try(another, response)
+
+    def _signs(self, request: Request) -> bool:
+        url = request.url
+        if origin_of(url) in self.origins:
+            return True
+        # What these libraries call netloc has no user and password in it.
+        self.source.report(RequestNotSigned(f"{url.scheme}://{url.netloc.decode('ascii', 'replace')}"))
+        return False
+
+    def _signature(self) -> _Signature:
+        return _Signature(self.source.authorization_nowait() or self.source.authorization(self.timeout))
+
+    def _another(self, rejected: _Signature) -> _Signature | None:
+        """A signature that is not ``rejected``, or None where none can be had: the caller gets the first answer."""
+        try:
+            found = self._signature()
+        except TokenUnavailable:
+            return None
+        return None if found == rejected else found
+
+    def _is_worth_another_try(self, signature: _Signature, response: Response) -> bool:
+        return self._counts(signature, response) and self._judge(signature, response, self._peek(response))
+
+    def _counts(self, signature: _Signature, response: Response) -> bool:
+        """Whether ``response`` can say something about our token: it answers a request that carried it, to our API."""
+        request = response.request
+        return (
+            response.status_code in (400, 401) and signature.is_on(request) and origin_of(request.url) in self.origins
+        )
+
+    def _peek(self, response: Response) -> bytes:
+        try:
+            # A hook of the client has read it.
+            return bytes(response.content[:MOST_PEEKED])
+        except self.library.ResponseNotRead:
+            if response.is_stream_consumed or response.is_closed:
+                return b""
+        response.stream = self.stream_class(response.stream, MOST_PEEKED)
+        return _content(response)
+
+    def _judge(self, signature: _Signature, response: Response, content: bytes) -> bool:
+        """Tell the source what the answer says; whether the call should be repeated, if another token can be had."""
+        challenge = read_challenge(response.status_code, response.headers.multi_items(), content)
+        if challenge is Challenge.LOCKED:
+            self.source.door_closed()
+        if challenge not in (Challenge.TOKEN, Challenge.UNKNOWN):
+            return False
+        verdict = self.source.token_rejected(signature.value, challenge)
+        return verdict is not Rejection.KEPT and self.replay and self._can_repeat(response.request, challenge)
+
+    def _can_repeat(self, request: Request, challenge: Challenge) -> bool:
+        # 401 means that the call was not applied (RFC 9110 section 15.5.2), if a server of that API said it: without
+        # a word about the token, it may have come from something behind or before it.
+        had_no_effect = challenge is Challenge.TOKEN or request.method in _SAFE_METHODS
+        return had_no_effect and isinstance(request.stream, self.library.ByteStream)
+
+
+def _content(response: Response) -> bytes:
+    return peeked_content(response.stream.peeked, response.headers.get_list("Content-Encoding"))
+
+
+def _let_go(response: Response) -> None:
+    """Free the connection and bound what the client will read of an answer that the caller gets as history only."""
+    if isinstance(response.stream, PeekedStream):
+        content = _content(response)
+        response.headers.pop("Content-Encoding", None)
+        response.stream.forget_rest(content)
