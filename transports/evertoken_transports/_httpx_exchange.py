@@ -15,6 +15,7 @@ from contextlib import closing, suppress
 from queue import Empty, SimpleQueue
 from types import ModuleType
 from typing import Any, ClassVar, cast
+from urllib.parse import urlsplit
 
 from evertoken import HttpResponse, TokenRequest
 from evertoken._arguments import check_url
@@ -56,7 +57,7 @@ class _Settings:
     def _time_left(self, request: TokenRequest, line: Line) -> float:
         """Seconds until the deadline, after the last checks before anything is sent."""
         check_url("TokenRequest.url", request.url)
-        if self._proxy is not None and not request.url.startswith("https:"):
+        if self._proxy is not None and not _is_https(request):
             raise ValueError("proxy: a token request over plain http would show the proxy the secret; leave proxy out")
         left = request.deadline - self._clock()
         if left <= 0:
@@ -71,11 +72,10 @@ class _Settings:
 
     def _client_options(self, request: TokenRequest, seconds: float) -> dict[str, Any]:
         # Plain http goes to this machine only, and never to a proxy that the environment names.
-        trust_env = self._trust_env and request.url.startswith("https:")
         return {
             "verify": self._context(),
             "proxy": self._proxy,
-            "trust_env": trust_env,
+            "trust_env": self._trust_env and _is_https(request),
             "timeout": seconds if math.isfinite(seconds) else None,
             "follow_redirects": False,
         }
@@ -121,7 +121,7 @@ class HttpxExchangeBase(_Settings):
             target=lambda: outcomes.put(self._outcome(request, left, line)), name="evertoken-exchange", daemon=True
         )
         try:
-            # At interpreter shutdown no thread can start. The limits on single operations have to do then.
+            # At interpreter shutdown no thread can be started. The limits on single operations have to do then.
             outcome = self._awaited(outcomes, request) if _started(thread) else self._outcome(request, left, line)
         finally:
             line.cut()
@@ -166,6 +166,10 @@ class HttpxExchangeBase(_Settings):
                 if not answers:
                     raise
         return answers[0]
+
+
+def _is_https(request: TokenRequest) -> bool:
+    return urlsplit(request.url).scheme == "https"
 
 
 def _started(thread: threading.Thread) -> bool:
