@@ -62,7 +62,8 @@ class Explanation:
             f"  client {self.client_id} at {self.token_endpoint}, credentials no. {self.credentials_generation + 1}"
         ]
         if self.refresh_at is not None and self.fresh_until is not None:
-            lines.append(f"  token: due {self._when(self.refresh_at)}, handed out until {self._when(self.fresh_until)}")
+            due, last = self._when(self.refresh_at), self._when(self.fresh_until)
+            lines.append(f"  token: next one due {due}, this one handed out until {last}")
         if self.attempt_deadline is not None:
             lines.append(f"  request in flight, given up {self._when(self.attempt_deadline)}")
         lines += [f"  {kind.value} until {self._when(until)}" for kind, until in self.blocks]
@@ -80,7 +81,7 @@ class Explanation:
 
     def _when(self, moment: float) -> str:
         distance = moment - self.now
-        return f"in {distance:.1f} s" if distance >= 0 else f"{-distance:.1f} s ago"
+        return f"{distance:.1f} s from now" if distance >= 0 else f"{-distance:.1f} s ago"
 
 
 def explain(grant: ClientCredentials, config: Policy, state: State, now: float, problem: Problem | None) -> Explanation:

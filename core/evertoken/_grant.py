@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, TypedDict, Unpack
+from typing import Literal, Protocol, TypedDict, Unpack, cast
 from urllib.parse import quote, urlencode
 
 from evertoken._arguments import check_url, fault_of_text, fault_of_url
@@ -172,10 +172,9 @@ class ClientCredentials(Unpicklable):
             "parameters": pairs or (),
             "api_base": api_base,
         }
-        for name, value in values.items():
-            object.__setattr__(self, name, value)
-        fault = _fault_of(self) if pairs is not None else "parameters must map names to values, or be pairs of them"
-        del client_secret, parameters, pairs, values, value
+        _assign(self, values)
+        fault = _fault_of(self) if pairs is not None else "parameters must map names to values, each name once"
+        del client_secret, parameters, pairs, values
         if fault is not None:
             raise ValueError(fault)
 
@@ -258,10 +257,16 @@ def or_raise(made: ClientCredentials | str) -> ClientCredentials:
 
 
 def _pairs(parameters: Mapping[str, str] | Iterable[tuple[str, str]]) -> Pairs | None:
-    try:
-        return tuple(dict(parameters).items())
-    except (TypeError, ValueError):
-        return None
+    """The parameters as pairs; None if they are not, or if a name is there twice (RFC 6749 section 3.2)."""
+    mapping = isinstance(parameters, Mapping)
+    pairs = tuple(cast("Mapping[str, str]", parameters).items() if mapping else parameters)
+    sound = all(isinstance(pair, tuple) and len(pair) == 2 for pair in pairs)
+    return pairs if sound and len(dict(pairs)) == len(pairs) else None
+
+
+def _assign(grant: ClientCredentials, values: Mapping[str, object]) -> None:
+    for name, value in values.items():
+        object.__setattr__(grant, name, value)
 
 
 def _identity(grant: ClientCredentials) -> tuple[object, ...]:

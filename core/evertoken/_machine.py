@@ -73,8 +73,7 @@ class TokenMachine:
     ``quiet_until`` ask :meth:`authorization` and :meth:`poll`."""
 
     def __init__(self, grant: ClientCredentials, *, policy: Policy | None = None, draw: Callable[[], float]) -> None:
-        if not isinstance(grant, ClientCredentials):
-            raise TypeError(f"grant must be a ClientCredentials, not {type(grant).__name__}")
+        _check_grant("grant", grant)
         self._grant = grant
         self._policy = Policy() if policy is None else policy
         self._draw = draw
@@ -288,6 +287,7 @@ class TokenMachine:
                 is another machine.
         """
         _check_now(now)
+        _check_grant("credentials", credentials)
         if not self._grant.same_client(credentials):
             raise LocalProtocolError(
                 "replace_credentials: endpoint, client id and parameters must stay; another client is another machine"
@@ -355,6 +355,11 @@ class TokenMachine:
     def _become(self, state: State) -> None:
         self._state = state
         self.published = publish(self._policy, state)
+
+
+def _check_grant(name: str, grant: object) -> None:
+    if not isinstance(grant, ClientCredentials):
+        raise TypeError(f"{name} must be a ClientCredentials, not {type(grant).__name__}")
 
 
 def _check_now(now: float) -> None:

@@ -8,13 +8,14 @@ and none of them needs to know of the others.
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import threading
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 from evertoken import (
     BlockKind,
@@ -30,6 +31,7 @@ from evertoken import (
     Ready,
     Rejection,
     SendRequest,
+    State,
     TokenMachine,
     TokenRequest,
     TokenUnavailable,
@@ -40,7 +42,7 @@ from evertoken import (
 from evertoken_transports._clock import Clock, suspend_aware_clock
 from evertoken_transports._events import CredentialsReplaced, Event, EventCallback, TokenKept, log, news, tell
 
-__all__ = ("Coordinator", "Listener", "Move", "Waker")
+__all__ = ("Coordinator", "Move", "Subscriber", "Waker")
 
 Waker = Callable[[], object]
 _T = TypeVar("_T")
@@ -56,13 +58,14 @@ class Move(NamedTuple):
     request: TokenRequest | None
 
 
-class Listener:
-    """One source's ``on_event``. The coordinator holds it weakly, so that a source that is dropped stops listening."""
+class Subscriber(Protocol):
+    """What a coordinator keeps up to date: a source. It is held weakly, so one that is dropped is forgotten."""
 
-    __slots__ = ("__weakref__", "callback")
+    on_event: EventCallback | None
 
-    def __init__(self, callback: EventCallback) -> None:
-        self.callback = callback
+    def republish(self, quiet_until: float, header: str | None) -> None:
+        """Before ``quiet_until``, ``header`` is good and nothing needs doing. Called under the lock: only keep it."""
+        ...
 
 
 class Coordinator:
@@ -86,9 +89,10 @@ class Coordinator:
         self._on_event = on_event
         self._lock = threading.Lock()
         self._wakers: dict[Waker, None] = {}
-        self._listeners: weakref.WeakValueDictionary[int, Listener] = weakref.WeakValueDictionary()
-        self._listener_count = 0
+        self._subscribers: weakref.WeakValueDictionary[int, Subscriber] = weakref.WeakValueDictionary()
+        self._numbers = itertools.count()
         self._last_request: TokenRequest | None = None
+        self._last_published = machine.published
         _all.add(self)
 
     def __repr__(self) -> str:
@@ -118,7 +122,7 @@ class Coordinator:
             move = self._move(self.clock(), since, deadline, min_ttl)
             if isinstance(move.answer, Wait):
                 self._wakers[waker] = None
-            after = self.machine.state_value
+            after = self._published_state()
         self._announce(news(self._name, before, after))
         return move
 
@@ -134,7 +138,7 @@ class Coordinator:
             request = self._claim_if_due(now) if may_send else None
             if waker is not None:
                 self._wakers[waker] = None
-            after = self.machine.state_value
+            after = self._published_state()
         self._announce(news(self._name, before, after))
         return header, request
 
@@ -208,23 +212,23 @@ class Coordinator:
         """The operator's word, after mending the cause."""
         self._feed(self.machine.lift_block)
 
-    # Events
-    # ------
+    # For sources
+    # -----------
 
-    def listen(self, listener: Listener) -> None:
-        """Tell ``listener`` of every event for as long as somebody else keeps it alive."""
+    def subscribe(self, subscriber: Subscriber) -> None:
+        """Keep ``subscriber`` up to date, and tell it of every event, for as long as somebody keeps it alive."""
         with self._lock:
-            self._listener_count += 1
-            self._listeners[self._listener_count] = listener
+            self._subscribers[next(self._numbers)] = subscriber
+            subscriber.republish(*self.machine.published)
 
     def _announce(self, events: list[Event]) -> None:
         """Log and tell, outside the lock. Two sources with the same callback hear of an event once."""
         if not events:
             return
         callbacks = [] if self._on_event is None else [self._on_event]
-        for listener in list(self._listeners.values()):
-            if listener.callback not in callbacks:
-                callbacks.append(listener.callback)
+        for subscriber in list(self._subscribers.values()):
+            if subscriber.on_event is not None and subscriber.on_event not in callbacks:
+                callbacks.append(subscriber.on_event)
         for event in events:
             log(event)
             for callback in callbacks:
@@ -271,11 +275,19 @@ class Coordinator:
         with self._lock:
             before = self.machine.state_value
             result = act(self.clock())
-            after = self.machine.state_value
+            after = self._published_state()
             wakers = self._take_wakers()
         _wake(wakers)
         self._announce(news(self._name, before, after))
         return result
+
+    def _published_state(self) -> State:
+        """The state, once every subscriber has what follows from it."""
+        if self.machine.published is not self._last_published:
+            self._last_published = self.machine.published
+            for subscriber in list(self._subscribers.values()):
+                subscriber.republish(*self._last_published)
+        return self.machine.state_value
 
     def _take_wakers(self) -> list[Waker]:
         wakers = list(self._wakers)
@@ -288,6 +300,7 @@ class Coordinator:
         self._wakers = {}
         if self._last_request is not None:
             self.machine.request_abandoned(self.clock(), self._last_request)
+            self._published_state()
 
 
 def _wake(wakers: list[Waker]) -> None:

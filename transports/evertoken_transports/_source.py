@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Protocol
 
 from evertoken import (
     BlockKind,
@@ -14,10 +13,10 @@ from evertoken import (
     Policy,
     Rejection,
 )
-from evertoken_transports._coordinator import Coordinator, Listener
+from evertoken_transports._coordinator import Coordinator
 from evertoken_transports._events import Event, EventCallback, log, tell
 
-__all__ = ("LONGEST_SLEEP", "SHORTEST_SLEEP", "BaseSource", "Publisher", "checked_timeout")
+__all__ = ("LONGEST_SLEEP", "SHORTEST_SLEEP", "BaseSource", "checked_timeout")
 
 LONGEST_SLEEP = 30.0
 """Seconds. Conditions and event loops stand still during suspend, so the clock is read again this often."""
@@ -25,12 +24,6 @@ LONGEST_SLEEP = 30.0
 
 SHORTEST_SLEEP = 0.05
 """Seconds. What keeps a token warm never turns faster than this, even where a request that is due cannot be built."""
-
-
-class Publisher(Protocol):
-    """What the lock-free path reads: the machine, or what stands in for it once the source is closed."""
-
-    published: tuple[float, str | None]
 
 
 class BaseSource:
@@ -44,12 +37,12 @@ class BaseSource:
         on_event: EventCallback | None,
     ) -> None:
         self._coordinator = _found(grant, policy, coordinator)
-        self._published_by: Publisher = self._coordinator.machine
         self._clock = self._coordinator.clock
-        self._listener = None if on_event is None else Listener(on_event)
         self._closed = False
-        if self._listener is not None:
-            self._coordinator.listen(self._listener)
+        self._quiet_until = -math.inf
+        self._header: str | None = None
+        self.on_event = on_event
+        self._coordinator.subscribe(self)
 
     def __repr__(self) -> str:
         name = f"{type(self).__module__}.{type(self).__name__}"
@@ -103,13 +96,20 @@ class BaseSource:
     def report(self, event: Event) -> None:
         """Tell this source's own ``on_event``, and the log, of something that only an adapter could see."""
         log(event)
-        if self._listener is not None:
-            tell(self._listener.callback, event)
+        if self.on_event is not None:
+            tell(self.on_event, event)
 
-    def _quiet_header(self, now: float) -> str | None:
-        """The header if nothing needs doing at ``now``: no lock, no wait."""
-        quiet_until, header = self._published_by.published
-        return header if now < quiet_until else None
+    def republish(self, quiet_until: float, header: str | None) -> None:
+        """For the coordinator: before ``quiet_until``, ``header`` is good and nothing needs doing.
+
+        Readers look at the moment first and take the header second, without a lock. So the moment is taken away before
+        the header is changed, and comes back last: whatever falls in between, a reader gets one whole header, which was
+        good at some moment of its call.
+        """
+        self._quiet_until = -math.inf
+        self._header = header
+        if not self._closed:
+            self._quiet_until = quiet_until
 
     def _check_open(self) -> None:
         if self._closed:
@@ -118,14 +118,7 @@ class BaseSource:
     def _shut(self) -> None:
         """From here on the lock-free path finds nothing, and the slow one says why."""
         self._closed = True
-        self._published_by = _NOTHING
-
-
-class _Nothing:
-    published: tuple[float, str | None] = (-math.inf, None)
-
-
-_NOTHING = _Nothing()
+        self._quiet_until = -math.inf
 
 
 def _found(grant: ClientCredentials, policy: Policy, coordinator: Coordinator | None) -> Coordinator:

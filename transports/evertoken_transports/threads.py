@@ -59,9 +59,8 @@ class TokenSource(BaseSource):
         While the token is fresh this is one clock reading and one comparison, without a lock. Past that it takes the
         coordinator's lock for a moment, and sees to it that a due token request is under way beside the caller.
         """
-        quiet_until, header = self._published_by.published
-        if self._clock() < quiet_until:
-            return header
+        if self._clock() < self._quiet_until:
+            return self._header
         return self._authorization_now()
 
     def authorization(self, timeout: float = 15.0, min_ttl: float = 0.0) -> str:
@@ -77,11 +76,9 @@ class TokenSource(BaseSource):
             LocalProtocolError: the source is closed.
             ValueError: an argument is negative or not a number.
         """
-        since = self._clock()
-        header = None if min_ttl else self._quiet_header(since)
-        if header is not None:
-            return header
-        return self._wait(since, since + checked_timeout(timeout), min_ttl)
+        if not min_ttl and self._clock() < self._quiet_until:
+            return self._header or self._wait(timeout, min_ttl)
+        return self._wait(timeout, min_ttl)
 
     def warm_up(self, timeout: float = 15.0) -> None:
         """Get a token ahead of need, or raise as :meth:`authorization` does. For start-up and readiness checks."""
@@ -112,7 +109,9 @@ class TokenSource(BaseSource):
             self._coordinator.request_abandoned(request)
         return header
 
-    def _wait(self, since: float, deadline: float, min_ttl: float) -> str:
+    def _wait(self, timeout: float, min_ttl: float) -> str:
+        since = self._clock()
+        deadline = since + checked_timeout(timeout)
         woken = threading.Event()
         waker = woken.set
         self._ensure_warm()

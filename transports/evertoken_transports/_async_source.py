@@ -1,0 +1,156 @@
+"""What the sources of asyncio and trio have in common: callers wait in their event loop, and never block it."""
+
+from __future__ import annotations
+
+import weakref
+from abc import ABC, abstractmethod
+
+from evertoken import ClientCredentials, GiveUp, Policy, Ready, TokenRequest
+from evertoken_transports._carrier import carry_async
+from evertoken_transports._coordinator import Coordinator, Waker
+from evertoken_transports._events import EventCallback
+from evertoken_transports._exchange import AsyncExchange
+from evertoken_transports._source import LONGEST_SLEEP, SHORTEST_SLEEP, BaseSource, checked_timeout
+
+__all__ = ("AsyncSource", "Sleeper", "stay_warm")
+
+
+class Sleeper(ABC):
+    """One task that waits: it sleeps in its own loop, and can be woken from any thread."""
+
+    wake: Waker
+    """Thread-safe. Raises if the loop is gone; whoever wakes skips it then."""
+
+    @abstractmethod
+    async def sleep(self, seconds: float) -> None:
+        """Return after ``seconds``, or soon after ``wake`` was called since the last sleep ended."""
+
+
+class AsyncSource(BaseSource):
+    """A source whose callers are coroutines. The runtime brings a sleeper, and a way to run a task beside them."""
+
+    def __init__(
+        self,
+        grant: ClientCredentials,
+        policy: Policy,
+        coordinator: Coordinator | None,
+        on_event: EventCallback | None,
+        *,
+        exchange: AsyncExchange | None,
+        background: bool,
+        keep_warm: bool,
+    ) -> None:
+        super().__init__(grant, policy, coordinator, on_event)
+        self._exchange = self._default_exchange() if exchange is None else exchange
+        self._background = background
+        self._keep_warm = keep_warm
+
+    def authorization_nowait(self) -> str | None:
+        """The value for an ``Authorization`` header if there is a usable token now, else None. Never waits.
+
+        While the token is fresh this is one clock reading and one comparison, without a lock. Past that it takes the
+        coordinator's lock for a moment, and sees to it that a due token request is under way in a task beside the
+        caller; called outside the event loop it cannot start one, and only looks.
+        """
+        if self._clock() < self._quiet_until:
+            return self._header
+        return self._authorization_now()
+
+    async def authorization(self, timeout: float = 15.0, min_ttl: float = 0.0) -> str:
+        """The value for an ``Authorization`` header, waiting up to ``timeout`` seconds for one if need be.
+
+        While the token is fresh this returns at once, without giving other tasks a turn. Cancelling a caller cancels
+        nobody else: the token request runs beside it.
+
+        Args:
+            timeout: seconds that the caller can wait. Waiting ends early when it is hopeless.
+            min_ttl: seconds for which the token must still be handed out; for work that waits in a queue.
+
+        Raises:
+            EndpointLocked, CredentialsRefused, RateLimited, LifetimeTooShort: at once, or as soon as it is known.
+            TokenUnavailable: the common base; any other reason.
+            LocalProtocolError: the source is closed.
+            ValueError: an argument is negative or not a number.
+        """
+        if not min_ttl and self._clock() < self._quiet_until:
+            return self._header or await self._wait(timeout, min_ttl)
+        return await self._wait(timeout, min_ttl)
+
+    async def warm_up(self, timeout: float = 15.0) -> None:
+        """Get a token ahead of need, or raise as :meth:`authorization` does. For start-up and readiness checks."""
+        await self.authorization(timeout)
+
+    # What the runtime brings
+    # -----------------------
+
+    @abstractmethod
+    def _default_exchange(self) -> AsyncExchange: ...
+
+    @abstractmethod
+    def _sleeper(self) -> Sleeper: ...
+
+    @abstractmethod
+    def _spawned(self, request: TokenRequest) -> bool:
+        """Whether a task took ``request``; it reports its outcome whatever becomes of the caller."""
+
+    @abstractmethod
+    def _can_spawn(self) -> bool: ...
+
+    @abstractmethod
+    def _ensure_warm(self) -> None:
+        """Start the warming task where there should be one and is none."""
+
+    # Waiting and carrying
+    # --------------------
+
+    def _authorization_now(self) -> str | None:
+        self._check_open()
+        may_send = self._background and self._can_spawn()
+        if may_send:
+            self._ensure_warm()
+        header, request = self._coordinator.glance(may_send=may_send)
+        if request is not None and not self._spawned(request):
+            self._coordinator.request_abandoned(request)
+        return header
+
+    async def _wait(self, timeout: float, min_ttl: float) -> str:
+        since = self._clock()
+        deadline = since + checked_timeout(timeout)
+        sleeper = self._sleeper()
+        self._ensure_warm()
+        try:
+            while True:
+                self._check_open()
+                move = self._coordinator.ask(sleeper.wake, since=since, deadline=deadline, min_ttl=min_ttl)
+                if move.request is not None:
+                    await self._see_carried(move.request)
+                answer = move.answer
+                if isinstance(answer, Ready):
+                    return answer.authorization
+                if isinstance(answer, GiveUp):
+                    raise answer.error from None
+                await sleeper.sleep(min(max(0.0, answer.until - self._clock()), LONGEST_SLEEP))
+        finally:
+            self._coordinator.forget(sleeper.wake)
+
+    async def _see_carried(self, request: TokenRequest) -> None:
+        """Nothing is awaited between the claim and the task that carries it, so no cancellation can come between."""
+        if not (self._background and self._spawned(request)):
+            await carry_async(self._coordinator, self._exchange, request)
+
+
+async def stay_warm(
+    source: weakref.ref[AsyncSource], coordinator: Coordinator, exchange: AsyncExchange, sleeper: Sleeper
+) -> None:
+    """Carry every request as it falls due, until the source is closed or gone."""
+    try:
+        while (held := source()) is not None and not held.closed:
+            del held
+            _, request = coordinator.glance(waker=sleeper.wake)
+            if request is not None:
+                await carry_async(coordinator, exchange, request)
+            else:
+                ahead = coordinator.next_deadline() - coordinator.clock()
+                await sleeper.sleep(min(max(SHORTEST_SLEEP, ahead), LONGEST_SLEEP))
+    finally:
+        coordinator.forget(sleeper.wake)

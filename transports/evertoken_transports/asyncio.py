@@ -1,0 +1,114 @@
+"""TokenSource for asyncio: callers wait in their loop, and the exchange outlives its caller in a task of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from types import TracebackType
+from typing import Self
+
+from evertoken import ClientCredentials, Policy, TokenRequest
+from evertoken_transports._async_source import AsyncSource, Sleeper, stay_warm
+from evertoken_transports._carrier import carry_async
+from evertoken_transports._coordinator import Coordinator
+from evertoken_transports._events import EventCallback
+from evertoken_transports._exchange import AsyncExchange
+
+__all__ = ("TokenSource",)
+
+
+class TokenSource(AsyncSource):
+    """Keeps one valid token for any number of tasks, in one event loop or in several.
+
+    Args:
+        grant: who asks, where, and how; for example ``mangopay.sandbox(client_id=..., api_key=...)``.
+        policy: the tunables; see :class:`evertoken.Policy`.
+        exchange: how a token request travels: an async callable. Default: raw HTTP/1.1 over asyncio's streams, with
+            ``evertoken[h11]``.
+        coordinator: share this one. Default: that of every source in the process with an equal grant and policy.
+        background: send token requests from a task of their own, so that the one that is under way survives its caller.
+            If False, the caller carries the request itself; when it is cancelled, another caller starts anew.
+        keep_warm: refresh a due token even if nobody asks, from the first call on, for as long as its loop runs.
+        on_event: called with each event; see :class:`~evertoken_transports.Coordinator`.
+
+    It belongs to no event loop: make it anywhere, use it under one ``asyncio.run`` after another, or in several loops
+    at once. An async context manager that closes itself.
+    """
+
+    def __init__(
+        self,
+        grant: ClientCredentials,
+        *,
+        policy: Policy = Policy(),  # noqa: B008 (frozen: sharing it is safe)
+        exchange: AsyncExchange | None = None,
+        coordinator: Coordinator | None = None,
+        background: bool = True,
+        keep_warm: bool = False,
+        on_event: EventCallback | None = None,
+    ) -> None:
+        super().__init__(
+            grant, policy, coordinator, on_event, exchange=exchange, background=background, keep_warm=keep_warm
+        )
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._warmer: asyncio.Task[None] | None = None
+
+    async def aclose(self) -> None:
+        """Refuse further calls and send current waiters home. A request under way is finished for the others."""
+        if not self._closed:
+            self._shut()
+            self._coordinator.wake_all()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    def _default_exchange(self) -> AsyncExchange:
+        from evertoken_transports._asyncio_exchange import AsyncioExchange  # noqa: PLC0415 (an extra)
+
+        return AsyncioExchange(max_body=self._coordinator.machine.policy.max_body, clock=self._clock)
+
+    def _sleeper(self) -> Sleeper:
+        return _Sleeper()
+
+    def _can_spawn(self) -> bool:
+        return _running_loop() is not None
+
+    def _spawned(self, request: TokenRequest) -> bool:
+        loop = asyncio.get_running_loop()
+        task = loop.create_task(carry_async(self._coordinator, self._exchange, request), name="evertoken-request")
+        self._tasks.add(task)  # The loop itself holds tasks weakly.
+        task.add_done_callback(self._tasks.discard)
+        return True
+
+    def _ensure_warm(self) -> None:
+        if not self._keep_warm or self._closed:
+            return
+        loop, warmer = asyncio.get_running_loop(), self._warmer
+        if warmer is None or warmer.done() or warmer.get_loop() is not loop:
+            stay = stay_warm(weakref.ref(self), self._coordinator, self._exchange, _Sleeper())
+            self._warmer = loop.create_task(stay, name="evertoken-keep-warm")
+
+
+class _Sleeper(Sleeper):
+    def __init__(self) -> None:
+        loop, self._woken = asyncio.get_running_loop(), asyncio.Event()
+        self.wake = lambda: loop.call_soon_threadsafe(self._woken.set)
+
+    async def sleep(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._woken.wait()
+        except TimeoutError:
+            return
+        self._woken.clear()
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None

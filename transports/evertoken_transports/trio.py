@@ -1,0 +1,136 @@
+"""TokenSource for trio: callers wait under their own cancel scopes, and the exchange outlives its caller in a task."""
+
+from __future__ import annotations
+
+import weakref
+from contextlib import AsyncExitStack
+from functools import partial
+from types import TracebackType
+from typing import Self
+
+try:
+    import trio
+except ImportError as error:
+    raise ImportError("evertoken_transports.trio needs trio: install evertoken[trio]") from error
+
+from evertoken import ClientCredentials, Policy, TokenRequest
+from evertoken_transports._async_source import AsyncSource, Sleeper, stay_warm
+from evertoken_transports._carrier import carry_async
+from evertoken_transports._coordinator import Coordinator
+from evertoken_transports._events import EventCallback
+from evertoken_transports._exchange import AsyncExchange
+
+__all__ = ("TokenSource",)
+
+
+class TokenSource(AsyncSource):
+    """Keeps one valid token for any number of tasks.
+
+    Args:
+        grant: who asks, where, and how; for example ``mangopay.sandbox(client_id=..., api_key=...)``.
+        policy: the tunables; see :class:`evertoken.Policy`.
+        exchange: how a token request travels: an async callable. Default: raw HTTP/1.1 over trio's streams, with
+            ``evertoken[h11]``.
+        coordinator: share this one. Default: that of every source in the process with an equal grant and policy.
+        background: send token requests from a task of their own, so that the one that is under way survives its caller.
+            If False, the caller carries the request itself; when it is cancelled, another caller starts anew.
+        keep_warm: refresh a due token even if nobody asks, from the first call on, for as long as the run lasts.
+        on_event: called with each event; see :class:`~evertoken_transports.Coordinator`.
+
+    Used as an async context manager, it runs its tasks in a nursery of its own, and cancels them when the block ends.
+    Otherwise they are system tasks of the trio run, which end with it.
+    """
+
+    def __init__(
+        self,
+        grant: ClientCredentials,
+        *,
+        policy: Policy = Policy(),  # noqa: B008 (frozen: sharing it is safe)
+        exchange: AsyncExchange | None = None,
+        coordinator: Coordinator | None = None,
+        background: bool = True,
+        keep_warm: bool = False,
+        on_event: EventCallback | None = None,
+    ) -> None:
+        super().__init__(
+            grant, policy, coordinator, on_event, exchange=exchange, background=background, keep_warm=keep_warm
+        )
+        self._stack: AsyncExitStack | None = None
+        self._nursery: trio.Nursery | None = None
+        self._home: trio.lowlevel.TrioToken | None = None
+        self._warm_in: trio.lowlevel.TrioToken | None = None
+
+    async def aclose(self) -> None:
+        """Refuse further calls and send current waiters home.
+
+        A request that runs in the source's own nursery is cancelled, and counts as abandoned; one that runs in a system
+        task is finished for the others.
+        """
+        if not self._closed:
+            self._shut()
+            self._coordinator.wake_all()
+        if self._nursery is not None:
+            self._nursery.cancel_scope.cancel()
+            self._nursery = None
+
+    async def __aenter__(self) -> Self:
+        async with AsyncExitStack() as stack:
+            self._nursery = await stack.enter_async_context(trio.open_nursery())
+            self._home = trio.lowlevel.current_trio_token()
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()
+        stack, self._stack = self._stack, None
+        if stack is not None:  # Not told of the block's own error, which the nursery would wrap in a group.
+            await stack.aclose()
+
+    def _default_exchange(self) -> AsyncExchange:
+        from evertoken_transports._trio_exchange import TrioExchange  # noqa: PLC0415 (an extra)
+
+        return TrioExchange(max_body=self._coordinator.machine.policy.max_body, clock=self._clock)
+
+    def _sleeper(self) -> Sleeper:
+        return _Sleeper()
+
+    def _can_spawn(self) -> bool:
+        return trio.lowlevel.in_trio_run()
+
+    def _spawned(self, request: TokenRequest) -> bool:
+        at_home = trio.lowlevel.current_trio_token() is self._home
+        if self._nursery is not None and at_home:
+            self._nursery.start_soon(carry_async, self._coordinator, self._exchange, request, name="evertoken-request")
+        else:
+            trio.lowlevel.spawn_system_task(
+                carry_async, self._coordinator, self._exchange, request, name="evertoken-request"
+            )
+        return True
+
+    def _ensure_warm(self) -> None:
+        here = trio.lowlevel.current_trio_token()
+        if not self._keep_warm or self._closed or self._warm_in is here:
+            return
+        self._warm_in = here
+        staying = partial(stay_warm, weakref.ref(self), self._coordinator, self._exchange, _Sleeper())
+        trio.lowlevel.spawn_system_task(staying, name="evertoken-keep-warm")
+
+
+class _Sleeper(Sleeper):
+    def __init__(self) -> None:
+        self._token = trio.lowlevel.current_trio_token()
+        self._woken = trio.Event()
+        self.wake = self._wake
+
+    def _wake(self) -> None:
+        self._token.run_sync_soon(self._ring)
+
+    def _ring(self) -> None:
+        self._woken.set()
+
+    async def sleep(self, seconds: float) -> None:
+        with trio.move_on_after(seconds):
+            await self._woken.wait()
+        self._woken = trio.Event()
