@@ -258,8 +258,9 @@ def or_raise(made: ClientCredentials | str) -> ClientCredentials:
 
 def _pairs(parameters: Mapping[str, str] | Iterable[tuple[str, str]]) -> Pairs | None:
     """The parameters as pairs; None if they are not, or if a name is there twice (RFC 6749 section 3.2)."""
-    mapping = isinstance(parameters, Mapping)
-    pairs = tuple(cast("Mapping[str, str]", parameters).items() if mapping else parameters)
+    if isinstance(parameters, Mapping):
+        return tuple(cast("Mapping[str, str]", parameters).items())
+    pairs = tuple(parameters)
     sound = all(isinstance(pair, tuple) and len(pair) == 2 for pair in pairs)
     return pairs if sound and len(dict(pairs)) == len(pairs) else None
 

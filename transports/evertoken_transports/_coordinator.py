@@ -294,7 +294,7 @@ class Coordinator:
         self._wakers = {}
         return wakers
 
-    def _after_fork(self) -> None:
+    def after_fork_in_child(self) -> None:
         """In the child: the lock may be held by a thread that is not here, and so may the request."""
         self._lock = threading.Lock()
         self._wakers = {}
@@ -358,7 +358,7 @@ _registry = _Registry(most=256)
 def _after_fork_in_child() -> None:
     _registry.lock = threading.Lock()
     for coordinator in list(_all):
-        coordinator._after_fork()  # noqa: SLF001 (the same module)
+        coordinator.after_fork_in_child()
 
 
 if hasattr(os, "register_at_fork"):
