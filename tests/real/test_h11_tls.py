@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 import ssl
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,7 +21,7 @@ from evertoken_transports._addresses import Address
 from evertoken_transports._h11_client import Target
 from evertoken_transports.h11 import ExchangeFailed, H11Exchange
 from tests import canary
-from tests.transports.wire import Script, Server, answer, serving
+from tests.transports.wire import Script, Server, answer, hang_up, serving
 from tests.transports.worlds import LIMIT
 
 GOOD = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
@@ -82,8 +81,7 @@ def over_tls(context: ssl.SSLContext, seen: Seen) -> Script:
                 seen.protocols.append(secured.selected_alpn_protocol())
                 answer(GOOD)(secured, server)
             except ssl.SSLError:
-                with suppress(OSError):
-                    plain.shutdown(socket.SHUT_WR)
+                hang_up(plain)
 
     return script
 
@@ -231,11 +229,11 @@ def test_a_server_without_tls_is_called_so(ca: trustme.CA) -> None:
 
 
 def test_a_server_that_hangs_up_in_the_handshake_is_called_so() -> None:
-    def hang_up(connection: socket.socket, server: Server) -> None:
+    def break_off(connection: socket.socket, server: Server) -> None:
         connection.recv(65_536)
-        connection.shutdown(socket.SHUT_WR)
+        hang_up(connection)
 
-    with serving(hang_up) as server:
+    with serving(break_off) as server:
         request = build_request(canary.grant(base_url=f"https://localhost:{server.port}"), 1, LIMIT)
         with pytest.raises(ExchangeFailed, match="during the TLS handshake: the server hung up"):
             H11Exchange(clock=lambda: 0.0)(request)

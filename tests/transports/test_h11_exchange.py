@@ -6,7 +6,7 @@ import itertools
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from traceback import TracebackException
+from traceback import TracebackException, extract_tb
 from typing import Self
 
 import pytest
@@ -16,7 +16,7 @@ from evertoken._messages import build_request
 from evertoken_transports import _addresses, h11, suspend_aware_clock
 from evertoken_transports.h11 import ExchangeFailed, H11Exchange
 from tests import canary
-from tests.transports.wire import Server, answer, read_request, serving
+from tests.transports.wire import Server, answer, hang_up, read_request, serving
 from tests.transports.worlds import LIMIT, Clock, run_in_threads
 
 GOOD = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX: 1\r\nX: 2\r\n\r\n{}"
@@ -53,6 +53,8 @@ def failure_of(exchange: H11Exchange, request: TokenRequest) -> str:
     error = caught.value
     assert error.__cause__ is None
     assert error.__context__ is None
+    # The frames in which bytes are sent and read are not among those that the failure leads to.
+    assert not {"converse", "receive"} & {frame.name for frame in extract_tb(error.__traceback__)}
     shown = "".join(TracebackException.from_exception(error, capture_locals=True).format())
     assert not canary.find_marks(shown)
     canary.assert_clean(error)
@@ -166,12 +168,14 @@ class Pair:
 
     def __init__(self, data: bytes) -> None:
         self.dialled: list[object] = []
+        self.seconds: list[float] = []
         self.ours, theirs = socket.socketpair()
         with theirs:
             theirs.sendall(data)
 
     def __call__(self, address: object, seconds: float) -> socket.socket:
         self.dialled.append(address)
+        self.seconds.append(seconds)
         return self.ours
 
 
@@ -195,11 +199,11 @@ def test_an_answer_that_comes_before_the_request_was_read_counts(monkeypatch: py
     ids=["nothing", "headers", "body", "garbage", "headers without end"],
 )
 def test_without_a_whole_answer_it_fails_and_says_how_far_it_came(data: bytes, text: str) -> None:
-    def hang_up(connection: socket.socket, server: Server) -> None:
+    def answer_and_hang_up(connection: socket.socket, server: Server) -> None:
         answer(data)(connection, server)
-        connection.shutdown(socket.SHUT_WR)
+        hang_up(connection)
 
-    with serving(hang_up) as server:
+    with serving(answer_and_hang_up) as server:
         assert text in failure_of(standing(), request_to(f"http://127.0.0.1:{server.port}"))
 
 
@@ -343,9 +347,36 @@ def test_a_request_that_comes_too_late_is_not_sent() -> None:
     assert server.connections == 0
 
 
-def test_a_deadline_that_is_years_away_is_no_error() -> None:
-    with serving(answer(GOOD)) as server:
-        assert standing()(request_to(f"http://127.0.0.1:{server.port}", 2.0**30)) == PLAIN
+def test_a_deadline_that_is_years_away_is_cut_to_what_the_system_can_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    pair = Pair(GOOD)
+    monkeypatch.setattr(h11, "connected_to", pair)
+    assert standing()(request_to("http://127.0.0.1:1", 2.0**30)) == PLAIN
+    assert pair.seconds == [86_400.0]
+
+
+def test_connecting_has_its_time_too_and_leaves_nothing_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[object] = []
+
+    class Silent:
+        """A socket whose connection is never taken."""
+
+        def __init__(self, *_: object) -> None:
+            return
+
+        def settimeout(self, seconds: float) -> None:
+            calls.append(seconds)
+
+        def connect(self, place: object) -> None:
+            calls.append(place)
+            raise TimeoutError("timed out")
+
+        def close(self) -> None:
+            calls.append("closed")
+
+    monkeypatch.setattr(socket, "socket", Silent)
+    text = failure_of(standing(), request_to("https://192.0.2.1", 7.0))
+    assert text == "no connection to 192.0.2.1:443 (192.0.2.1: timed out)"
+    assert calls == [7.0, ("192.0.2.1", 443), "closed"]
 
 
 # ------------------------------------------------------------------------------------------- several addresses

@@ -5,11 +5,11 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from tests.transports.worlds import LIMIT
 
-__all__ = ("Script", "Server", "answer", "read_request", "serving")
+__all__ = ("Script", "Server", "answer", "hang_up", "read_request", "serving")
 
 Script = Callable[[socket.socket, "Server"], None]
 """What is done with each connection. When the script returns, the server waits for the client to hang up."""
@@ -84,6 +84,12 @@ def answer(data: bytes) -> Script:
         connection.sendall(data)
 
     return script
+
+
+def hang_up(connection: socket.socket) -> None:
+    """End what the server sends. The client may have hung up first."""
+    with suppress(OSError):
+        connection.shutdown(socket.SHUT_WR)
 
 
 def _some(connection: socket.socket) -> bytes:
