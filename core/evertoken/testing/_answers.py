@@ -14,6 +14,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
+from urllib.parse import parse_qsl
 
 from evertoken._messages import HttpResponse
 from evertoken._secrecy import Unpicklable
@@ -60,10 +61,10 @@ HANG = Delivery.HANG
 
 @dataclass(frozen=True, slots=True)
 class ServerRequest(Unpicklable):
-    """One request as it reached the server. ``path`` may have a query. Headers and body are hidden in the repr."""
+    """One request as it reached the server. ``path`` may have a query. The repr shows none of it but the method."""
 
     method: str
-    path: str
+    path: str = field(repr=False)
     headers: Sequence[tuple[str, str]] = field(default=(), repr=False)
     body: bytes = field(default=b"", repr=False)
 
@@ -152,6 +153,19 @@ def oauth_error(status: int, error: str, description: str | None = None) -> Draf
     """The error family of RFC 6749 section 5.2."""
     body = {"error": error} if description is None else {"error": error, "error_description": description}
     return Draft(status, TOKEN_ANSWER, json.dumps(body, separators=(",", ":")).encode())
+
+
+def grant_refusal(body: bytes) -> tuple[Draft | None, str]:
+    """The answer to a form body that does not ask for the client credentials grant, None if it does; and the reason."""
+    if body == b"grant_type=client_credentials":
+        return None, ""
+    fields = dict(parse_qsl(body.decode("latin-1"), keep_blank_values=True))
+    grant_type = fields.get("grant_type")
+    if grant_type == "client_credentials":
+        return None, ""
+    if grant_type is None:
+        return oauth_error(400, "invalid_request", "grant_type is missing"), "no grant_type"
+    return oauth_error(400, "unsupported_grant_type"), "another grant_type"
 
 
 def api_error(status: int, message: str, kind: str, wall: float) -> Draft:

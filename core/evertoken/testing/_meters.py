@@ -6,7 +6,7 @@ import hashlib
 import math
 from collections import deque
 
-from evertoken.testing._script import Overuse, RateLimit
+from evertoken.testing._script import MANGOPAY_RATE_LIMITS, Overuse, RateLimit
 
 __all__ = ("OveruseMeter", "RateMeter", "WorkMeter")
 
@@ -59,10 +59,11 @@ class RateMeter:
     def headers(self, wall: float | None, *, exhausted: int | None = None) -> tuple[tuple[str, str], ...]:
         """Mangopay's three header lines, one value per window; no X-RateLimit-Reset where ``wall`` is None.
 
-        ``wall`` is the Unix time of ``start``. With ``exhausted``, the first window is used up until that Unix time.
+        ``wall`` is the Unix time of ``start``. With ``exhausted``, the first window is used up until that Unix time;
+        where there are no windows, it is the first of Mangopay's.
         """
         if not self._limits:
-            return ()
+            return () if exhausted is None else RateMeter(MANGOPAY_RATE_LIMITS, 0).headers(wall, exhausted=exhausted)
         total = self._total
         made = [total - begin for begin in self._began]
         left = [full - total for full in self._full]

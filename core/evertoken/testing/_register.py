@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import copy
 import hashlib
 from dataclasses import dataclass, field
 from urllib.parse import quote
@@ -23,8 +24,6 @@ class ApiKeys(Unpicklable):
     """What may follow ``Basic``: the pair as it stands, as Mangopay wants it, and as RFC 6749 section 2.3.1 does."""
 
     def __post_init__(self) -> None:
-        if not self.client_id or not self.keys or not all(self.keys):
-            raise ValueError("client_id and api_key must not be empty, and one API key must remain")
         pairs = [(self.client_id, key) for key in self.keys]
         quoted = [(quote(name, safe=""), quote(key, safe="")) for name, key in pairs]
         codes = (base64.b64encode(f"{name}:{key}".encode()).decode() for name, key in (*pairs, *quoted))
@@ -46,7 +45,7 @@ class ApiKeys(Unpicklable):
                 return AuthorizationKind.OTHER
 
 
-class TokenRegister:
+class TokenRegister(Unpicklable):
     """Every token that was issued, by number. Its text follows from the seed and the number, and is not in the records.
 
     ``prefix`` begins every text, so that a leak can be found.
@@ -62,12 +61,15 @@ class TokenRegister:
         self._numbers: dict[str, int] = {}
         self.records: list[TokenRecord] = []
 
-    def copy(self) -> TokenRegister:
+    def __copy__(self) -> TokenRegister:
         """An independent register with the same tokens, which will issue the same ones next."""
         twin = TokenRegister(self._seed, self._prefix)
         twin._numbers = self._numbers.copy()
         twin.records = self.records.copy()
         return twin
+
+    def __deepcopy__(self, memo: object) -> TokenRegister:
+        return copy.copy(self)
 
     def issue(self, issued_at: float, lifetime: int, revoked_at: float | None) -> tuple[int, str]:
         """A new token: its number and its text."""

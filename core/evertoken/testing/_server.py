@@ -13,7 +13,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Sequence
-from urllib.parse import parse_qsl, quote, unquote
+from urllib.parse import quote, unquote
 
 from evertoken import mangopay
 from evertoken._grant import ClientCredentials
@@ -31,6 +31,7 @@ from evertoken.testing._answers import (
     api_fault,
     delivered,
     forbidden,
+    grant_refusal,
     granted,
     http_date,
     locked,
@@ -92,18 +93,23 @@ class AuthorizationServer(Unpicklable):
         epoch: float | None = None,
         keep_arrivals: int | None = None,
     ) -> None:
+        self._log = Logbook(math.inf if keep_arrivals is None else keep_arrivals)
+        self._secrets: tuple[str, ...] = (api_key,)
+        del api_key  # Error trackers show the local variables of every frame.
+        if not client_id:
+            raise ValueError("client_id must not be empty")
         if keep_arrivals is not None and keep_arrivals < 1:
             raise ValueError(f"keep_arrivals must be at least 1, or None for all, not {keep_arrivals}")
-        self._keys = ApiKeys(client_id, (api_key,))
         self._register = TokenRegister(seed, token_prefix)
-        self._log = Logbook(math.inf if keep_arrivals is None else keep_arrivals)
+        self._client_id = client_id
+        self._use_keys(self._secrets)
+        self._secrets = (*self._secrets, self._register.mark)
         self._work = WorkMeter()
         self._overuse = OveruseMeter(script.overuse)
         self._start = start
         self._epoch = epoch
         self._date = (-1, "")
         self._api_path = f"/v2.01/{quote(client_id, safe='')}/"
-        self._secrets: tuple[str, ...] = (api_key, self._register.mark)
         self._token_queue = list(script.first_token_requests)
         self._api_queue = list(script.first_api_calls)
         self.replace_script(script)
@@ -160,7 +166,9 @@ class AuthorizationServer(Unpicklable):
         Raises:
             ValueError: it is the last one.
         """
-        self._use_keys(tuple(key for key in self._keys.keys if key != api_key))
+        left = tuple(key for key in self._keys.keys if key != api_key)
+        del api_key
+        self._use_keys(left)
 
     def revoke(self, now: float, token: str | int) -> bool:
         """Revoke one token, given by its text or its number; False if it is not valid at ``now`` anyway."""
@@ -220,15 +228,15 @@ class AuthorizationServer(Unpicklable):
 
     def grant(self, base_url: str) -> ClientCredentials:
         """The grant of a client of this account, with its newest API key, that reaches the server at ``base_url``."""
-        return mangopay.sandbox(self._keys.client_id, self._keys.keys[-1], base_url=base_url)
+        return mangopay.sandbox(self._client_id, self._keys.keys[-1], base_url=base_url)
 
     def __repr__(self) -> str:
-        return f"<AuthorizationServer: {self._log.seq} arrivals, {len(self.tokens)} tokens issued>"
+        return f"<AuthorizationServer: {self._log.seq} arrivals>"
 
     def __copy__(self) -> AuthorizationServer:
         twin = object.__new__(type(self))
         vars(twin).update(vars(self))
-        twin._register = self._register.copy()
+        twin._register = copy.copy(self._register)
         twin._log = self._log.copy()
         twin._work = self._work.copy()
         twin._rates = self._rates.copy()
@@ -266,7 +274,7 @@ class AuthorizationServer(Unpicklable):
             if self._overuse.refusal(visit.now):
                 return locked(), "locked"
             return oauth_error(401, "invalid_client"), "wrong credentials"
-        return _grant_refusal(visit.body)
+        return grant_refusal(visit.body)
 
     def _issue(self, now: float, behaviour: TokenBehaviour) -> Reply:
         fault, pause = behaviour.fault, behaviour.latency_after
@@ -315,7 +323,7 @@ class AuthorizationServer(Unpicklable):
         wall = self._wall(visit.now)
         if not visit.within:
             return over_the_limit(wall), "over the rate limit"
-        if unquote(visit.path.split("/")[2]) != self._keys.client_id:
+        if unquote(visit.path.split("/")[2]) != self._client_id:
             return token_invalid(wall), "another client id in the path"
         if truth is not VALID:
             return token_invalid(wall), "no valid token"
@@ -351,9 +359,12 @@ class AuthorizationServer(Unpicklable):
         return self._segment
 
     def _use_keys(self, keys: tuple[str, ...]) -> None:
+        if not keys or not all(keys):
+            del keys
+            raise ValueError("api_key must not be empty, and the last one cannot be revoked: set another one instead")
         # Keys that are gone are still secrets.
         self._secrets = tuple(dict.fromkeys((*self._secrets, *keys)))
-        self._keys = ApiKeys(self._keys.client_id, keys)
+        self._keys = ApiKeys(self._client_id, keys)
 
     def _wall(self, now: float) -> float:
         return now - self._start + _REFERENCE if self._epoch is None else self._epoch + now
@@ -381,15 +392,3 @@ class AuthorizationServer(Unpicklable):
         if second != self._date[0]:
             self._date = (second, http_date(second))
         return self._date[1]
-
-
-def _grant_refusal(body: bytes) -> tuple[Draft | None, str]:
-    if body == b"grant_type=client_credentials":
-        return None, ""
-    fields = dict(parse_qsl(body.decode("latin-1"), keep_blank_values=True))
-    grant_type = fields.get("grant_type")
-    if grant_type == "client_credentials":
-        return None, ""
-    if grant_type is None:
-        return oauth_error(400, "invalid_request", "grant_type is missing"), "no grant_type"
-    return oauth_error(400, "unsupported_grant_type"), "another grant_type"
