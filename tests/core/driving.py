@@ -72,11 +72,15 @@ def draws(numbers: Iterable[float]) -> Iterator[float]:
 
 
 def machine(
-    *, draw: float | Iterable[float] = 0.0, credentials: ClientCredentials | None = None, **policy: float
+    settings: Policy | None = None,
+    *,
+    draw: float | Iterable[float] = 0.0,
+    credentials: ClientCredentials | None = None,
+    **policy: float,
 ) -> TokenMachine:
     """A machine with a marked secret; ``draw`` is what every draw gives, or the draws one by one."""
     grant = canary.grant() if credentials is None else credentials
-    settings = Policy(**policy)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    settings = settings or Policy(**policy)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     if isinstance(draw, int | float):
         number = float(draw)
         return TokenMachine(grant, policy=settings, draw=lambda: number)

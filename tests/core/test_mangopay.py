@@ -1,0 +1,98 @@
+"""The Mangopay profile, pinned: addresses, raw Basic, the body to the letter, and what its refusals mean."""
+
+from __future__ import annotations
+
+import inspect
+from base64 import b64decode
+from collections.abc import Callable
+
+import pytest
+
+from evertoken import BasicAuthentication, ClientCredentials, mangopay
+from tests import canary
+from tests.core.driving import machine
+
+Preset = Callable[..., ClientCredentials]
+
+
+@pytest.mark.parametrize(
+    ("preset", "mtls", "host"),
+    [
+        (mangopay.production, False, "https://api.mangopay.com"),
+        (mangopay.production, True, "https://api-mtls.mangopay.com"),
+        (mangopay.sandbox, False, "https://api.sandbox.mangopay.com"),
+        (mangopay.sandbox, True, "https://api-mtls.sandbox.mangopay.com"),
+    ],
+)
+def test_the_token_endpoint_has_no_client_id_in_its_path_and_the_api_has(preset: Preset, mtls: bool, host: str) -> None:
+    grant = preset(client_id="sdk-unit-tests", api_key=canary.secret(), mtls=mtls)
+    assert grant.endpoint.url == f"{host}/v2.01/oauth/token"
+    assert grant.api_base == f"{host}/v2.01/sdk-unit-tests"
+    assert grant.endpoint.authentication == BasicAuthentication("raw")
+    assert grant.endpoint.profile is mangopay.PROFILE
+
+
+def test_the_request_is_raw_basic_and_exactly_the_grant_type() -> None:
+    grant = mangopay.sandbox("sdk-unit-tests", f"{canary.secret()} %ü:")
+    request = machine(credentials=grant).start_request(0)
+    assert request.body == b"grant_type=client_credentials"
+    assert request.method == "POST"
+    headers = dict(request.headers)
+    assert headers["Content-Type"] == "application/x-www-form-urlencoded"
+    code = headers["Authorization"].removeprefix("Basic ")
+    assert b64decode(code).decode() == f"sdk-unit-tests:{canary.secret()} %ü:"
+
+
+@pytest.mark.parametrize("preset", [mangopay.production, mangopay.sandbox])
+def test_another_host_may_be_named_with_or_without_a_slash(preset: Preset) -> None:
+    for base in ("http://127.0.0.1:8080", "http://127.0.0.1:8080/"):
+        grant = preset(client_id="c", api_key=canary.secret(), base_url=base)
+        assert grant.endpoint.url == "http://127.0.0.1:8080/v2.01/oauth/token"
+        assert grant.api_base == "http://127.0.0.1:8080/v2.01/c"
+
+
+@pytest.mark.parametrize("preset", [mangopay.production, mangopay.sandbox])
+@pytest.mark.parametrize(
+    ("argument", "value"),
+    [
+        ("client_id", ""),
+        ("client_id", None),
+        ("client_id", " c"),
+        ("client_id", "a:b"),
+        ("client_id", "c\ud800"),
+        ("api_key", ""),
+        ("api_key", None),
+        ("api_key", f"{canary.secret()}\n"),
+        ("api_key", f"{canary.secret()}\ud800"),
+        ("base_url", ""),
+        ("base_url", "http://api.example"),
+        ("base_url", "https://user:pw@api.example"),
+    ],
+)
+def test_a_wrong_argument_is_refused_by_its_own_name_and_nothing_is_shown(
+    preset: Preset, argument: str, value: object
+) -> None:
+    arguments = {"client_id": "c", "api_key": canary.secret()} | {argument: value}
+    with pytest.raises(ValueError, match=rf"^{argument}\b") as caught:
+        preset(**arguments)
+    assert not canary.find_marks(str(caught.value))
+
+
+def test_a_client_id_is_quoted_in_paths() -> None:
+    grant = mangopay.sandbox("a/b ü", canary.secret())
+    assert grant.api_base == "https://api.sandbox.mangopay.com/v2.01/a%2Fb%20%C3%BC"
+
+
+def test_unauthorized_client_is_a_lock_here() -> None:
+    assert mangopay.PROFILE.locked_codes == ("unauthorized_client",)
+
+
+def test_the_advice_names_the_mix_up_of_sandbox_and_production() -> None:
+    for advice in (mangopay.PROFILE.refused_advice, mangopay.PROFILE.locked_advice):
+        assert "sandbox" in advice
+        assert "production" in advice
+    assert "allowlist" in mangopay.PROFILE.forbidden_advice
+
+
+def test_both_presets_take_the_same_arguments() -> None:
+    assert inspect.signature(mangopay.production) == inspect.signature(mangopay.sandbox)

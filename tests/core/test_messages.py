@@ -1,0 +1,102 @@
+"""The two messages of the wire: what a token request holds, anew each time, and that neither message shows itself."""
+
+from __future__ import annotations
+
+from urllib.parse import parse_qsl
+
+from evertoken import (
+    AuthenticationParts,
+    ClientCredentials,
+    HttpResponse,
+    PostAuthentication,
+    TokenEndpoint,
+    TokenRequest,
+)
+from evertoken._messages import build_request
+from tests import canary
+from tests.core.driving import granted, machine, serve
+
+URL = "https://as.example/token"
+
+
+def form(request: TokenRequest) -> list[tuple[str, str]]:
+    return parse_qsl(request.body.decode(), strict_parsing=True)
+
+
+def full(**more: str) -> ClientCredentials:
+    return ClientCredentials(
+        TokenEndpoint(URL),
+        "canary",
+        canary.secret(),
+        scope="read write",
+        audience="https://api.example",
+        resource=["https://a.example", "https://b.example"],
+        parameters={"tenant": "ä&b", **more},
+    )
+
+
+def test_a_request_is_one_post_of_the_form_with_a_deadline() -> None:
+    request = build_request(full(), 7, 12.5)
+    assert (request.id, request.method, request.url, request.deadline) == (7, "POST", URL, 12.5)
+    names = [name for name, _ in request.headers]
+    assert names == ["Accept", "Accept-Encoding", "Content-Type", "Content-Length", "Authorization"]
+    headers = dict(request.headers)
+    assert headers["Accept"] == "application/json"
+    assert headers["Accept-Encoding"] == "identity"
+    assert headers["Content-Type"] == "application/x-www-form-urlencoded"
+    assert headers["Content-Length"] == str(len(request.body))
+
+
+def test_scope_audience_resources_and_parameters_stand_in_the_form_in_order() -> None:
+    assert form(build_request(full(), 1, 0)) == [
+        ("grant_type", "client_credentials"),
+        ("scope", "read write"),
+        ("audience", "https://api.example"),
+        ("resource", "https://a.example"),
+        ("resource", "https://b.example"),
+        ("tenant", "ä&b"),
+    ]
+
+
+def test_extra_parameters_are_kept_on_every_renewal_and_after_a_rotation() -> None:
+    m = machine(credentials=full())
+    bodies = [serve(m, 0).body, serve(m, 270, n=1).body]
+    m.replace_credentials(271, full().with_secret(canary.secret(1)))
+    bodies.append(serve(m, 540, n=2).body)
+    assert set(bodies) == {build_request(full(), 1, 0).body}
+
+
+def test_client_authentication_is_built_anew_for_each_request() -> None:
+    class Counting:
+        calls = 0
+
+        def authenticate(self, grant: ClientCredentials) -> AuthenticationParts:
+            self.calls += 1
+            return AuthenticationParts(form=(("client_assertion", f"{grant.client_id}-{self.calls}"),))
+
+    m = machine(credentials=ClientCredentials(TokenEndpoint(URL, Counting()), "canary"))
+    assertions = [dict(form(serve(m, now, n)))["client_assertion"] for n, now in enumerate((0, 270, 540))]
+    assert assertions == ["canary-1", "canary-2", "canary-3"]
+
+
+def test_every_request_has_an_id_of_its_own() -> None:
+    m = machine()
+    ids = [serve(m, now, n).id for n, now in enumerate((0, 270, 540))]
+    assert len(set(ids)) == 3
+
+
+def test_a_request_names_what_must_be_taken_out_of_texts_about_it() -> None:
+    basic = build_request(full(), 1, 0)
+    header = dict(basic.headers)["Authorization"]
+    assert {header, header.removeprefix("Basic "), canary.secret()} <= set(basic.secrets)
+    assert "canary" not in basic.secrets
+    post = ClientCredentials(TokenEndpoint(URL, PostAuthentication()), "canary", canary.secret())
+    assert set(build_request(post, 1, 0).secrets) == {canary.secret()}
+
+
+def test_neither_message_shows_what_it_carries() -> None:
+    request = build_request(full(), 1, 0)
+    response = HttpResponse(200, [("X-Echo", canary.secret())], granted().body)
+    canary.assert_clean(request, response)
+    assert URL in repr(request)
+    assert repr(response) == f"HttpResponse(status=200, 1 headers, {len(granted().body)} bytes)"
