@@ -9,6 +9,7 @@ __all__ = ("scrub",)
 
 _MARK = "[redacted]"
 _LEAST_LENGTH = 4
+_MOST_SECRETS = 100
 
 # C0 and C1 controls, surrogates, non-characters, and what Unicode calls default ignorable (soft hyphens, zero width
 # spaces, bidirectional overrides, variation selectors, tags). Written out, because str.isprintable() follows the
@@ -24,11 +25,14 @@ def scrub(text: str, secrets: Iterable[str], limit: int = 200) -> str | None:
     """``text`` in at most ``limit`` characters, on one line, without any of ``secrets``; None where nothing is left.
 
     Secrets are found in any case, and also where invisible characters were put between their letters. Those of fewer
-    than four characters would be found everywhere, so a text that contains one is not shown at all.
+    than four characters would be found everywhere, so a text that contains one is not shown at all. Nor is a text with
+    more secrets to look for than a server has reason to send.
     """
     spellings = {spelling for secret in secrets for spelling in (secret, _plain(secret)) if spelling}
     if not spellings:
         return _cut(_plain(text), limit) or None
+    if len(spellings) > _MOST_SECRETS:
+        return None
     any_secret = _any_of(spellings)
     shown = _cut(any_secret.sub(_MARK, _plain(any_secret.sub(_MARK, text))), limit)
     short = {spelling for spelling in spellings if len(spelling) < _LEAST_LENGTH}

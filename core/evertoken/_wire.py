@@ -68,9 +68,7 @@ _BODY_ADVICE = (
     " URL."
 )
 
-# Text that is not shown: pages, broken JSON, bytes that are not UTF-8, and what could be a token: one single word, or
-# the name of one with a value behind it.
-_UNFIT = re.compile(r"\A\ufeff?\s*(?:[<{\[]|\S*\s*\Z)|\ufffd|token\W{0,3}[:=]|bearer\s", re.IGNORECASE)
+_NAMED_TOKEN = re.compile(r"token\W{0,3}[:=]|bearer\s", re.IGNORECASE)
 
 _HOST = re.compile(r"[0-9a-z.:_-]{1,253}")
 
@@ -123,7 +121,7 @@ class _Answer:
         if self.status // 100 == 2:
             return None
         text = self.body.decode(errors="replace")
-        return None if _UNFIT.search(text) else scrub(text, secrets)
+        return scrub(text, secrets) if _is_fit_to_show(text) else None
 
 
 def read_answer(
@@ -158,6 +156,14 @@ def _read_token(answer: _Answer) -> outcomes.Granted | outcomes.Malformed:
     if expires_in == 0.0:
         return _malformed(answer, "expires_in is not a whole number of seconds above 0")
     return outcomes.Granted(token, expires_in, _scope(answer.content.get("scope"), answer))
+
+
+def _is_fit_to_show(text: str) -> bool:
+    """False for pages, broken JSON, bytes that are not UTF-8, and what could be a token: one word, or a named value."""
+    words = text.lstrip("\ufeff").split(maxsplit=1)
+    if len(words) < 2 or words[0].startswith(("<", "{", "[")) or "\ufffd" in text:
+        return False
+    return not _NAMED_TOKEN.search(text)
 
 
 def _fault(name: str, value: object, expected: str) -> str:

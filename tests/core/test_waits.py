@@ -14,6 +14,7 @@ from evertoken._headers import field_lines, http_date
 from evertoken._waits import LONGEST, rate_limit_reset, retry_after
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 NOON = "Tue, 24 Nov 2026 12:00:00 GMT"
 NOON_SECONDS = (datetime(2026, 11, 24, 12, tzinfo=UTC) - EPOCH).total_seconds()
 TEXTS = st.text(max_size=40) | st.sampled_from(["0", "5", NOON, "1,2", "-1", "9" * 400])
@@ -70,6 +71,14 @@ def test_a_year_of_two_digits_is_at_most_50_years_from_the_moment_it_is_compared
     at = seconds_since_1970(datetime(near, 7, 1, tzinfo=UTC))
     expected = seconds_since_1970(datetime(year, 11, 6, 8, 49, 37, tzinfo=UTC))
     assert http_date(f"Sunday, 06-Nov-{two_digits:02d} 08:49:37 GMT", at) == expected
+
+
+@pytest.mark.parametrize("year", [2000, 2023, 2024, 2100])
+@pytest.mark.parametrize("month", range(1, 13))
+def test_a_month_ends_on_its_last_day(year: int, month: int) -> None:
+    last = (datetime(year + month // 12, month % 12 + 1, 1, tzinfo=UTC) - timedelta(days=1)).day
+    assert http_date(f"Mon, {last} {MONTHS[month - 1]} {year} 00:00:00 GMT") is not None
+    assert http_date(f"Mon, {last + 1} {MONTHS[month - 1]} {year} 00:00:00 GMT") is None
 
 
 @pytest.mark.parametrize(

@@ -144,7 +144,7 @@ def test_a_body_that_cannot_be_read_is_named_for_what_it_is(body: bytes, flaw: s
     assert unavailable.problem.summary.endswith(f"the server cannot serve now (503, the body is {flaw})")
 
 
-@pytest.mark.parametrize("status", [-1, 99, 100, 201, 204, 299, 600, 999, 1_000, 10**30])
+@pytest.mark.parametrize("status", [-1, 0, 99, 100, 201, 204, 299, 600, 999, 1_000, 10**30])
 def test_any_other_success_and_any_status_that_is_none_is_malformed(status: int) -> None:
     outcome = read(status, token_answer())
     assert isinstance(outcome, outcomes.Malformed)
@@ -336,6 +336,7 @@ def test_a_problem_reads_as_a_sentence_at_three_in_the_morning() -> None:
             "a: b; d: e",
         ),
         ({"errors": ["a"]}, None, None),
+        ({"Message": "m", "Id": [1], "Date": {"a": 1}}, None, "m"),
         ({"type": "about:blank", "title": "Forbidden", "traceId": "00-1"}, None, "Forbidden; Id 00-1"),
         ({"message": "m", "detail": "d"}, None, "m"),
         ({"detail": "d", "title": "t"}, None, "d"),
@@ -347,6 +348,7 @@ def test_a_problem_reads_as_a_sentence_at_three_in_the_morning() -> None:
         (b"\xef\xbb\xbf<html>", None, None),
         (b"caf\xe9 closed", None, None),
         (b"oneword", None, None),
+        (b" \r\n[two words", None, None),
         (b"your token: abcdef", None, None),
         (b"access_token=abcdef&expires_in=5 ", None, None),
         (b"Authorization: Bearer abcdef", None, None),
@@ -448,6 +450,8 @@ def test_words_behind_other_names_are_told() -> None:
         ("hello", ("",), "hello"),
         ("some secret here", ("secret", "dact"), None),
         ("nothing", ("dact",), "nothing"),
+        ("nothing", tuple(f"secret{n}" for n in range(100)), "nothing"),
+        ("nothing", tuple(f"secret{n}" for n in range(101)), None),
     ],
     ids=short,
 )
