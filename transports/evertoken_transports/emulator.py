@@ -291,9 +291,7 @@ class _Conversation:
             pass
 
     def _refuse(self, status: int) -> None:
-        """Answer a request that is not HTTP, or too much of it, if there is still room for an answer."""
-        if self._http.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
-            return
+        """Answer what is not a proper request. Errors are found while reading, so no answer has begun yet."""
         headers = [("Content-Length", "0"), ("Connection", "close")]
         head = self._send(h11.Response(status_code=status, headers=headers))
         self._connection.sendall(head + self._send(h11.EndOfMessage()))
