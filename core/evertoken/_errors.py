@@ -79,4 +79,4 @@ def unavailable(problem: Problem, retry_after: float = 0.0) -> TokenUnavailable:
 def _when(retry_after: float) -> str:
     if retry_after <= 0.0:
         return "It may be asked for again at any time."
-    return f"No token request is made for another {math.ceil(retry_after * 10) / 10:g} s."
+    return f"No token request is made for another {math.ceil(retry_after * 10) / 10:.1f} s."

@@ -6,6 +6,8 @@ allow, an exchange whose claim is gone) is refused by the machine before it step
 
 from __future__ import annotations
 
+from typing import assert_never
+
 from evertoken import _schedule
 from evertoken._actions import Rejection, SendRequest
 from evertoken._decide import back_off_from, decide, settle
@@ -87,6 +89,8 @@ def step(config: Policy, state: State, happened: Input) -> State:
             return _replace_credentials(settled)
         case BlockLifted():
             return _open(settled, ())
+        case _:
+            assert_never(happened)
 
 
 # Claims and exchanges
@@ -248,7 +252,7 @@ def _block(config: Policy, state: State, attempt: Attempt, outcome: Refused | Un
                 state = state._replace(keys=state.keys._replace(vouched=-1))
             else:
                 state, wait = _doubled(config, state, kind)
-        case Locked() | Unclear():
+        case _:
             kind = BlockKind.LOCKED if isinstance(outcome, Locked) else BlockKind.UNCLEAR
             state, wait = _doubled(config, state, kind)
             wait = max(wait, _stated(config, outcome.retry_after, kind, attempt.draw))

@@ -35,5 +35,5 @@ def _machine(table: Mapping[Event, Mapping[_State, _State]], first: _State) -> I
         for source, target in row.items():
             if source is not target:
                 labels.setdefault((source.name, target.name), []).append(event.value)
-    for (source, target), events in labels.items():
-        yield f"        {source} --> {target}: {', '.join(events)}"
+    for (start, end), events in labels.items():
+        yield f"        {start} --> {end}: {', '.join(events)}"
