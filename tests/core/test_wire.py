@@ -271,6 +271,11 @@ def test_a_refusal_without_a_code_of_oauth_is_unclear(status: int, body: object)
     assert "token endpoint's URL" in outcome.problem.advice
 
 
+@pytest.mark.parametrize("status", [404, 405])
+def test_a_missing_route_speaks_of_the_url_first(status: int) -> None:
+    assert problem(status).advice.startswith("Is the token endpoint's URL right?")
+
+
 def test_a_403_speaks_of_permission() -> None:
     assert problem(403, HTML).advice == mangopay.PROFILE.forbidden_advice
     assert "allowlist" in problem(403).advice
