@@ -505,7 +505,7 @@ def test_only_as_many_arrivals_are_kept_as_asked_for() -> None:
 def test_a_copy_goes_its_own_way(fork: Callable[[AuthorizationServer], AuthorizationServer]) -> None:
     script = Script(
         overuse=Overuse(requests=3, seconds=100, refused=2),
-        first_token_requests=(TokenBehaviour(),) * 3,
+        first_token_requests=(TokenBehaviour(), TokenBehaviour(lifetime=7), TokenBehaviour(lifetime=8)),
         first_api_calls=(ApiBehaviour(fault=ApiFault.UNAUTHORIZED),),
         rate_limits=(RateLimit(seconds=10, calls=100),),
     )

@@ -330,7 +330,9 @@ def test_the_api_rate_limits_locks_and_fails_as_told() -> None:
     assert call(api_failing(ApiFault.DROPPED_BEFORE, latency=2), 0, "x") == ServerAnswer(2, None, Delivery.CLOSE)
 
 
-def test_api_answers_drip_and_are_cut_as_told() -> None:
+def test_api_answers_are_lost_drip_and_are_cut_as_told() -> None:
+    server = api_failing(ApiFault.DROPPED_AFTER, latency=2)
+    assert call(server, 1, warm(server)) == ServerAnswer(2, None, Delivery.CLOSE)
     server = api_failing(ApiFault.DRIP, bytes_per_second=3)
     assert call(server, 1, warm(server))[2:] == (Delivery.DRIP, 3, 10)
     server = api_failing(ApiFault.CUT_BODY, cut_after=4)

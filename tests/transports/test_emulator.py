@@ -111,9 +111,9 @@ def test_a_fast_drip_arrives_whole() -> None:
         assert ask(client, emulator).json()["expires_in"] == 1_200
 
 
-def test_a_slow_drip_begins_with_the_head_and_ends_at_once_when_the_emulator_closes() -> None:
+def test_a_slow_drip_begins_with_the_head_and_takes_its_time() -> None:
     with ExitStack() as stack:
-        with emulated(failing(TokenFault.DRIP, bytes_per_second=40)) as emulator:
+        with emulated(failing(TokenFault.DRIP, bytes_per_second=50)) as emulator:
             connection = stack.enter_context(connect(emulator))
             connection.sendall(token_request(emulator))
             received = b""
@@ -122,6 +122,15 @@ def test_a_slow_drip_begins_with_the_head_and_ends_at_once_when_the_emulator_clo
         received += read_to_the_end(connection)
     assert received.startswith(b"HTTP")
     assert b"expires_in" not in received
+
+
+def test_a_drip_ends_at_once_when_the_emulator_closes() -> None:
+    with ExitStack() as stack:
+        with emulated(failing(TokenFault.DRIP, bytes_per_second=0.001)) as emulator:
+            connection = stack.enter_context(connect(emulator))
+            connection.sendall(token_request(emulator))
+            assert connection.recv(2) == b"H"
+        assert read_to_the_end(connection) == b""
 
 
 def test_a_cut_body_promises_more_than_it_brings() -> None:
