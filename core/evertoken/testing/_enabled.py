@@ -1,0 +1,154 @@
+"""Everything that may happen next, as values: the closed alphabet from which an explorer or a simulator draws."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from evertoken._actions import SendRequest
+from evertoken._challenge import Challenge
+from evertoken._decide import decide, settle
+from evertoken._inputs import (
+    AnswerReceived,
+    BlockLifted,
+    CredentialsReplaced,
+    DoorClosed,
+    ExchangeStarted,
+    Input,
+    RequestClaimed,
+    SharedReceived,
+    SharedRecord,
+    TokenRejected,
+)
+from evertoken._judge import digest
+from evertoken._policy import Policy
+from evertoken._problems import Problem, ProblemKind
+from evertoken._records import Attempt, BlockKind
+from evertoken._states import State
+from evertoken.outcomes import (
+    Abandoned,
+    Failed,
+    Granted,
+    Locked,
+    Malformed,
+    Outcome,
+    RateLimited,
+    Refused,
+    Unclear,
+)
+
+__all__ = ("EVERY_ANSWER", "Alphabet", "enabled_inputs")
+
+EVERY_ANSWER: tuple[Outcome, ...] = (
+    Failed(Problem(ProblemKind.SERVER, "The server cannot serve now")),
+    Failed(Problem(ProblemKind.SERVER, "The server cannot serve now"), retry_after=3.0),
+    Malformed(Problem(ProblemKind.MALFORMED, "A 200 that is not a token answer")),
+    Refused(Problem(ProblemKind.CREDENTIALS_REFUSED, "The credentials were refused"), "credentials"),
+    Refused(Problem(ProblemKind.REQUEST_REFUSED, "The request was refused"), "request"),
+    Unclear(Problem(ProblemKind.UNCLEAR, "A redirect")),
+    Locked(Problem(ProblemKind.LOCKED, "Locked out")),
+    RateLimited(Problem(ProblemKind.RATE_LIMITED, "Too many requests")),
+    RateLimited(Problem(ProblemKind.RATE_LIMITED, "Too many requests"), retry_after=3.0),
+    Abandoned(),
+)
+"""One of each thing that can come of an attempt, grants apart."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alphabet:
+    """What may happen, as data. Each field is a set of choices; an empty one means that it does not happen.
+
+    The default is the whole surface but for sharing. Fewer letters reach deeper with as many states.
+    """
+
+    lifetimes: tuple[float | None, ...] = (8.0,)
+    """``expires_in`` of new tokens."""
+    answers: tuple[Outcome, ...] = EVERY_ANSWER
+    """What else can come of an attempt, in time or late."""
+    repeats: bool = True
+    """Whether the endpoint may issue a token again: the one in hand, or one that was dropped."""
+    draws: tuple[float, ...] = (0.0,)
+    demands: tuple[float, ...] = (0.0,)
+    """The ``min_ttl`` of the callers."""
+    challenges: tuple[Challenge, ...] = (Challenge.TOKEN, Challenge.UNKNOWN)
+    """The evidence with which APIs reject the token in hand."""
+    doors: tuple[tuple[BlockKind, float | None], ...] = ((BlockKind.LOCKED, None),)
+    """The reports of closed doors, with their seconds."""
+    rotates: bool = True
+    """Whether the credentials are replaced."""
+    lifts: bool = True
+    """Whether the operator lifts blocks."""
+    record_ages: tuple[float, ...] = ()
+    """How old the records are that a shared store holds, in seconds; with none there is no store."""
+
+
+_EVERYTHING = Alphabet()
+_NAMES = tuple(f"token#{number}" for number in range(1, 65))
+
+
+@functools.cache
+def _digest(name: str) -> str:
+    return digest(name)
+
+
+def enabled_inputs(policy: Policy, state: State, now: float, alphabet: Alphabet = _EVERYTHING) -> Iterator[Input]:
+    """Every input of ``alphabet`` that the grammar allows at ``now``, in an order that depends on nothing else.
+
+    ``state`` is what :attr:`TokenMachine.state_value` gives. Hand an input to ``step``, or do what it says with the
+    machine's own methods. New tokens are named ``token#1`` and so on; the lowest name that the state does not know is
+    the next one, which keeps states alike that differ in names only.
+    """
+    state = settle(policy, state, now)
+    now = state.now
+    yield from _claims(policy, state, alphabet)
+    for attempt in (state.attempt, state.lost):
+        if attempt is not None:
+            yield from _outcomes(state, attempt, alphabet)
+    if state.token is not None:
+        for challenge in alphabet.challenges:
+            yield TokenRejected(now, state.token.authorization, challenge)
+    for kind, seconds in alphabet.doors:
+        for draw in alphabet.draws:
+            yield DoorClosed(now, kind, seconds, draw)
+    if alphabet.rotates:
+        yield CredentialsReplaced(now)
+    if alphabet.lifts and state.blocks:
+        yield BlockLifted(now)
+
+
+def _claims(policy: Policy, state: State, alphabet: Alphabet) -> Iterator[Input]:
+    for min_ttl in alphabet.demands:
+        if isinstance(decide(policy, state, state.now, min_ttl), SendRequest):
+            for draw in alphabet.draws:
+                yield RequestClaimed(state.now, draw, min_ttl)
+                if alphabet.record_ages:
+                    yield RequestClaimed(state.now, draw, min_ttl, shared=True)
+
+
+def _outcomes(state: State, attempt: Attempt, alphabet: Alphabet) -> Iterator[Input]:
+    now, number = state.now, attempt.id
+    if attempt.claimed:
+        yield ExchangeStarted(now, number)
+        yield AnswerReceived(now, number, Abandoned())
+        for age in alphabet.record_ages:
+            yield SharedReceived(now, number, SharedRecord(_fresh_name(state), now - age, alphabet.lifetimes[0] or 1.0))
+        return
+    for lifetime in alphabet.lifetimes:
+        yield AnswerReceived(now, number, Granted(_fresh_name(state), lifetime))
+    if alphabet.repeats:
+        for name in _known_names(state):
+            yield AnswerReceived(now, number, Granted(name, alphabet.lifetimes[0]))
+    for answer in alphabet.answers:
+        yield AnswerReceived(now, number, answer)
+
+
+def _known_names(state: State) -> list[str]:
+    held = [] if state.token is None else [state.token.value]
+    dropped = {entry.digest for entry in state.rejections.dropped}
+    return held + ([name for name in _NAMES if _digest(name) in dropped and name not in held] if dropped else [])
+
+
+def _fresh_name(state: State) -> str:
+    known = _known_names(state)
+    return next(name for name in _NAMES if name not in known)

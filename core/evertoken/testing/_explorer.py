@@ -1,0 +1,267 @@
+"""Every reachable state, breadth first, over the real ``step``: safety in each, and a way back to a token from each.
+
+The clock is small: it advances by one ``tick`` at a time, and a policy of a few ticks each makes every deadline fall on
+one. States that answer every future alike are merged by ``State.canonical``. Nothing here knows how the machine works;
+what must hold is in ``_laws``.
+
+    exploration = explore(SMALL_POLICY)
+    assert not exploration.violations, exploration
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from evertoken._actions import Wait
+from evertoken._decide import decide, freshness, settle
+from evertoken._inputs import AnswerReceived, Input, RequestClaimed
+from evertoken._policy import Policy
+from evertoken._records import Budget
+from evertoken._schedule import refill
+from evertoken._states import Freshness, State, first_state
+from evertoken._step import step
+from evertoken.outcomes import Granted
+from evertoken.testing._enabled import Alphabet, enabled_inputs
+from evertoken.testing._laws import broken_by, broken_in, liveness_bound
+
+__all__ = ("SMALL_POLICY", "Exploration", "Violation", "explore")
+
+SMALL_POLICY = Policy(
+    refresh_before=2,
+    refresh_before_share=0.5,
+    leeway=1,
+    leeway_share=0.5,
+    refresh_jitter_share=0,
+    default_lifetime=6,
+    max_lifetime=8,
+    request_timeout=2,
+    retry_base=2,
+    retry_cap=4,
+    malformed_cap=8,
+    locked_wait=3,
+    locked_wait_cap=6,
+    refused_wait=4,
+    refused_wait_cap=8,
+    doubted_refusal_wait=2,
+    unclear_wait=2,
+    unclear_wait_cap=4,
+    rate_limited_wait=2,
+    rate_limited_wait_cap=4,
+    wait_spread=0,
+    budget_burst=3,
+    budget_interval=4,
+    budget_interval_floor=2,
+    rejection_interval=3,
+    rejection_interval_cap=6,
+)
+"""A policy of a few seconds everywhere: with draws of 0 every deadline falls on a whole second."""
+
+_EVERYTHING = Alphabet()
+_USABLE = (Freshness.VALID, Freshness.REFRESH_DUE)
+Step = Callable[[Policy, State, Input], State]
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """A law that was broken, and a shortest path to it: the inputs in order, each with its moment."""
+
+    law: str
+    now: float
+    path: tuple[Input, ...]
+
+    def __str__(self) -> str:
+        lines = [f"    {happened}" for happened in self.path] or ["    (nothing had happened)"]
+        return "\n".join([f"{self.law}, at {self.now}, after", *lines])
+
+
+@dataclass(frozen=True, slots=True)
+class Exploration:
+    """What an exploration found. ``whole`` says that there was no state left to look at."""
+
+    states: int
+    steps: int
+    whole: bool
+    depth: int
+    slowest: float
+    """The longest time, in seconds, that any state needs to get a token once faults have ended."""
+    violations: tuple[Violation, ...] = field(repr=False)
+
+    def __str__(self) -> str:
+        reach = "all of them" if self.whole else f"up to {self.depth} steps from the start"
+        head = f"{self.states} states ({reach}), {self.steps} steps, a token after {self.slowest} s at most"
+        return "\n".join([head, *map(str, self.violations)])
+
+
+class _Node(NamedTuple):
+    state: State
+    parent: int
+    happened: Input | None
+    depth: int
+
+
+def explore(
+    policy: Policy = SMALL_POLICY,
+    *,
+    alphabet: Alphabet = _EVERYTHING,
+    tick: float = 1.0,
+    latest_answer: float = 3.0,
+    max_states: int = 50_000,
+    max_violations: int = 10,
+    step: Step = step,
+) -> Exploration:
+    """Look at every state that can be reached, nearest first, and hold each to the laws.
+
+    Args:
+        policy: an embedder's own, if its waits are few ticks long.
+        alphabet: what may happen besides the passing of time.
+        tick: seconds by which the clock advances.
+        latest_answer: no answer comes later than this many seconds after its attempt's deadline. Without such an end,
+            the memory of a lost attempt would make the number of states infinite.
+        max_states: stop looking for new states at this number.
+        max_violations: stop at this number of them.
+        step: the machine. A test of the laws themselves passes one with a safeguard removed.
+    """
+    search = _Search(policy, alphabet, tick, latest_answer, step)
+    search.run(max_states, max_violations)
+    slowest = search.check_liveness(max_violations)
+    return Exploration(
+        len(search.nodes),
+        search.steps,
+        search.whole,
+        search.nodes[-1].depth,
+        slowest,
+        tuple(search.violations),
+    )
+
+
+class _Search:
+    def __init__(self, policy: Policy, alphabet: Alphabet, tick: float, latest_answer: float, step: Step) -> None:
+        self.policy = policy
+        self.alphabet = alphabet
+        self.tick = tick
+        self.latest_answer = latest_answer
+        self.step = step
+        self.steps = 0
+        self.whole = False
+        self.nodes: list[_Node] = []
+        self.keys: list[tuple[object, ...]] = []
+        self.seen: set[tuple[object, ...]] = set()
+        self.violations: list[Violation] = []
+        self.most_failures = _doublings(policy.retry_base, max(policy.retry_cap, policy.malformed_cap)) + 1
+
+    def run(self, max_states: int, max_violations: int) -> None:
+        self._visit(_Node(settle(self.policy, first_state(self.policy), 0.0), -1, None, 0))
+        position = 0
+        while position < len(self.nodes) < max_states and len(self.violations) < max_violations:
+            for node in self._successors(position):
+                self.steps += 1
+                self._visit(node)
+            position += 1
+        self.whole = position == len(self.nodes)
+
+    def _successors(self, position: int) -> Iterator[_Node]:
+        state, _, _, depth = self.nodes[position]
+        later = settle(self.policy, state, state.now + self.tick)
+        yield _Node(self._simplified(later), position, None, depth + 1)
+        for happened in enabled_inputs(self.policy, state, state.now, self.alphabet):
+            after = self.step(self.policy, state, happened)
+            if after == state:
+                self.steps += 1
+                continue
+            self._note(broken_by(self.policy, state, happened, after), position, happened, state.now)
+            yield _Node(self._simplified(after), position, happened, depth + 1)
+
+    def _visit(self, node: _Node) -> None:
+        state = node.state
+        key = state.canonical(state.now)
+        if key in self.seen:
+            return
+        self.seen.add(key)
+        self.keys.append(key)
+        self.nodes.append(node)
+        self._note(broken_in(self.policy, state, state.now), node.parent, node.happened, state.now)
+
+    def _note(self, laws: Iterable[str], parent: int, happened: Input | None, now: float) -> None:
+        for law in laws:
+            path = self._path(parent) + ((happened,) if happened is not None else ())
+            self.violations.append(Violation(law, now, path))
+
+    def _path(self, position: int) -> tuple[Input, ...]:
+        path: list[Input] = []
+        while position >= 0:
+            node = self.nodes[position]
+            if node.happened is not None:
+                path.append(node.happened)
+            position = node.parent
+        return tuple(reversed(path))
+
+    def _simplified(self, state: State) -> State:
+        """A state with the same future, as far as it is explored.
+
+        Counters beyond every cap of the policy are alike, and an answer that can no longer come is not waited for.
+        """
+        lost, backoff = state.lost, state.backoff
+        if lost is not None and state.now > lost.deadline + self.latest_answer:
+            state = state._replace(lost=None)
+        most = self.most_failures
+        if max(backoff.failures, backoff.malformed, backoff.repeats) > most or backoff.abandoned > 1:
+            failures, malformed, abandoned, repeats, *rest = backoff
+            counters = (min(failures, most), min(malformed, most), min(abandoned, 1), min(repeats, most))
+            state = state._replace(backoff=type(backoff)(*counters, *rest))
+        return state if state.now < state.budget.refill_at else state._replace(budget=self._refilled(state))
+
+    def _refilled(self, state: State) -> Budget:
+        return refill(self.policy, state.budget, state.now)
+
+    # Liveness
+    # --------
+
+    def check_liveness(self, max_violations: int) -> float:
+        """From every state, with faults over and somebody asking, a token in the time that the policy allows."""
+        bound = liveness_bound(self.policy)
+        known: dict[tuple[object, ...], float] = {}
+        slowest = 0.0
+        for position, node in enumerate(self.nodes):
+            needed = self._time_to_token(node.state, self.keys[position], known, bound)
+            slowest = max(slowest, needed)
+            if needed > bound and len(self.violations) < max_violations:
+                law = f"a token is there within {bound} s of the end of faults, not after {needed} s"
+                self._note([law], position, None, node.state.now)
+        return slowest
+
+    def _time_to_token(
+        self, state: State, key: tuple[object, ...], known: dict[tuple[object, ...], float], bound: float
+    ) -> float:
+        """The worst case: what is in flight is lost. Each state on the way is looked at once."""
+        passed: list[tuple[tuple[object, ...], float]] = []
+        start = state.now
+        left = math.inf
+        while state.now - start <= bound:
+            if freshness(state, state.now) in _USABLE:
+                left = 0.0
+                break
+            if key in known:
+                left = known[key]
+                break
+            passed.append((key, state.now))
+            state = self._fair_step(state)
+            key = state.canonical(state.now)
+        end = state.now + left
+        for key, moment in passed:
+            known[key] = end - moment
+        return end - start
+
+    def _fair_step(self, state: State) -> State:
+        action = decide(self.policy, state, state.now)
+        if isinstance(action, Wait):
+            return settle(self.policy, state, action.until)
+        state = self.step(self.policy, state, RequestClaimed(state.now, self.alphabet.draws[-1]))
+        number = 0 if state.attempt is None else state.attempt.id
+        return self.step(self.policy, state, AnswerReceived(state.now, number, Granted("token#0", 8.0)))
+
+
+def _doublings(base: float, cap: float) -> int:
+    return max(0, math.ceil(math.log2(cap / base)))

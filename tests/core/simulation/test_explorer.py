@@ -1,0 +1,309 @@
+"""Every state within reach, of the real step and of steps with one safeguard taken out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import pytest
+
+from evertoken import BlockKind, Granted, Policy, Rejection, SendReason, SendRequest, State, Wait, WaitReason
+from evertoken._decide import settle
+from evertoken._inputs import (
+    AnswerReceived,
+    BlockLifted,
+    DoorClosed,
+    Input,
+    RequestClaimed,
+    SharedReceived,
+    TokenRejected,
+)
+from evertoken._judge import judge_rejection
+from evertoken._states import first_state
+from evertoken._step import step
+from evertoken.outcomes import Abandoned, Failed
+from evertoken.testing import _laws
+from evertoken.testing._enabled import EVERY_ANSWER, Alphabet, enabled_inputs
+from evertoken.testing._explorer import SMALL_POLICY, explore
+from evertoken.testing._laws import broken_by, broken_in, liveness_bound
+
+CALM = Alphabet(doors=(), rotates=False, lifts=False)
+
+# name: policy, alphabet, seconds per tick
+WORLDS: dict[str, tuple[Policy, Alphabet, float]] = {
+    "everything but sharing": (SMALL_POLICY, Alphabet(), 1.0),
+    "failures, cancellations and rejections": (
+        SMALL_POLICY,
+        replace(CALM, answers=(EVERY_ANSWER[0], EVERY_ANSWER[-1])),
+        1.0,
+    ),
+    "a shared store": (
+        SMALL_POLICY,
+        Alphabet(
+            record_ages=(0.0, 1.0, 3.0),
+            answers=EVERY_ANSWER[::3],
+            doors=((BlockKind.LOCKED, None), (BlockKind.RATE_LIMITED, 2.0), (BlockKind.REFUSED, 1.0)),
+        ),
+        1.0,
+    ),
+    "callers with demands, and lives of every length": (
+        SMALL_POLICY,
+        Alphabet(demands=(0.0, 2.0, 5.0), lifetimes=(8.0, 3.0, 1.0, None), answers=EVERY_ANSWER[::4]),
+        1.0,
+    ),
+    "no leeway": (replace(SMALL_POLICY, leeway=0), Alphabet(lifetimes=(8.0, 4.0, 2.0)), 1.0),
+    "jitter and spread": (
+        replace(SMALL_POLICY, refresh_jitter_share=0.25, wait_spread=4, wait_spread_share=0.5),
+        Alphabet(draws=(0.0, 0.5, 0.96875), answers=EVERY_ANSWER[1::3]),
+        0.5,
+    ),
+    "a budget of one": (replace(SMALL_POLICY, budget_burst=1, budget_interval=8), Alphabet(), 1.0),
+}
+
+
+@pytest.mark.parametrize("world", WORLDS)
+def test_no_state_within_reach_breaks_a_law_and_from_each_a_token_is_within_reach(world: str) -> None:
+    policy, alphabet, tick = WORLDS[world]
+    found = explore(policy, alphabet=alphabet, tick=tick, max_states=7_500)
+    assert not found.violations, str(found)
+    assert found.states >= 7_500
+    assert 0 < found.slowest <= liveness_bound(policy)
+
+
+def test_an_exploration_ends_when_no_state_is_left() -> None:
+    alphabet = replace(CALM, answers=EVERY_ANSWER[:1], challenges=(), repeats=False)
+    found = explore(alphabet=alphabet, max_states=5_000)
+    assert found.whole
+    assert not found.violations
+    assert str(found) == (
+        f"{found.states} states (all of them), {found.steps} steps, a token after {found.slowest} s at most"
+    )
+    assert explore(alphabet=alphabet, max_states=5_000) == found
+
+
+# States that are merged must have one future
+# -------------------------------------------
+
+
+def _walk(alphabet: Alphabet, most: int) -> Iterator[State]:
+    """States as they come, breadth first and unmerged."""
+    states = [settle(SMALL_POLICY, first_state(SMALL_POLICY), 0.0)]
+    for state in states:
+        yield state
+        if len(states) < most:
+            states.append(settle(SMALL_POLICY, state, state.now + 1.0))
+            inputs = enabled_inputs(SMALL_POLICY, state, state.now, alphabet)
+            states.extend(step(SMALL_POLICY, state, happened) for happened in inputs)
+
+
+def _futures(state: State, alphabet: Alphabet) -> list[tuple[object, ...]]:
+    inputs = enabled_inputs(SMALL_POLICY, state, state.now, alphabet)
+    after = [settle(SMALL_POLICY, state, state.now + 1.0)]
+    after += [step(SMALL_POLICY, state, happened) for happened in inputs]
+    return [state.canonical(state.now) for state in after]
+
+
+def test_states_with_one_canonical_form_answer_every_input_alike() -> None:
+    alphabet = Alphabet(demands=(0.0, 2.0), record_ages=(0.0, 2.0), answers=EVERY_ANSWER[::2])
+    first: dict[tuple[object, ...], State] = {}
+    pairs = 0
+    for state in _walk(alphabet, 4_000):
+        other = first.setdefault(state.canonical(state.now), state)
+        if other != state:
+            pairs += 1
+            assert _futures(state, alphabet) == _futures(other, alphabet)
+    assert pairs > 300
+
+
+# Laws that never speak up would be worth nothing
+# -----------------------------------------------
+
+
+def refunds(config: Policy, state: State, happened: Input) -> State:
+    after = step(config, state, happened)
+    given_up = isinstance(happened, AnswerReceived) and isinstance(happened.answer, Abandoned)
+    if given_up and state.attempt is not None and after.attempt is None:
+        return after._replace(budget=after.budget._replace(level=after.budget.level + 1))
+    return after
+
+
+def opens_doors_at_a_second_report(config: Policy, state: State, happened: Input) -> State:
+    after = step(config, state, happened)
+    return after._replace(blocks=()) if isinstance(happened, DoorClosed) and state.blocks else after
+
+
+def forgets_the_back_off_at_a_report(config: Policy, state: State, happened: Input) -> State:
+    after = step(config, state, happened)
+    if isinstance(happened, DoorClosed):
+        return after._replace(backoff=after.backoff._replace(retry_at=after.now))
+    return after
+
+
+def claims_without_asking(config: Policy, state: State, happened: Input) -> State:
+    """A step that makes a claim of a report: the law sees it as an attempt that no claim began."""
+    if isinstance(happened, DoorClosed) and state.attempt is None:
+        return step(config, state, RequestClaimed(happened.now, 0.0))
+    return step(config, state, happened)
+
+
+def frees_the_slot_for_a_record(config: Policy, state: State, happened: Input) -> State:
+    after = step(config, state, happened)
+    return after._replace(attempt=None) if isinstance(happened, SharedReceived | DoorClosed) else after
+
+
+def believes_every_rejection(config: Policy, state: State, happened: Input) -> State:
+    if isinstance(happened, TokenRejected) and judge_rejection(config, state, happened) is Rejection.KEPT:
+        return step(config, state, happened)._replace(token=None)
+    return step(config, state, happened)
+
+
+def takes_dropped_tokens_back(config: Policy, state: State, happened: Input) -> State:
+    if isinstance(happened, AnswerReceived):
+        forgetful = state.rejections._replace(dropped=())
+        after = step(config, state._replace(rejections=forgetful), happened)
+        return after._replace(rejections=after.rejections._replace(dropped=state.rejections.dropped))
+    return step(config, state, happened)
+
+
+def lets_the_older_token_win(config: Policy, state: State, happened: Input) -> State:
+    after = step(config, state, happened)
+    if isinstance(happened, AnswerReceived) and state.lost is not None and happened.id == state.lost.id:
+        aged = None if after.token is None else replace(after.token, started=state.lost.started - 1)
+        return after._replace(token=aged)
+    return after
+
+
+def lets_an_answer_take_the_token(config: Policy, state: State, happened: Input) -> State:
+    after = step(config, state, happened)
+    failed = isinstance(happened, AnswerReceived) and isinstance(happened.answer, Failed)
+    return after._replace(token=None) if failed else after
+
+
+def brings_the_token_late(config: Policy, state: State, happened: Input) -> State:
+    after = step(config, state, happened)
+    if after.token is None or isinstance(happened, TokenRejected):
+        return after
+    return after._replace(token=replace(after.token, fresh_until=after.now, refresh_at=after.now))
+
+
+def keeps_a_token_up_its_sleeve(config: Policy, state: State, happened: Input) -> State:
+    after = step(config, state, happened)
+    if isinstance(happened, BlockLifted) and after.token is not None:
+        return after._replace(token=replace(after.token, value="token#9", authorization="Bearer token#9"))
+    return after
+
+
+def runs_late(config: Policy, state: State, happened: Input) -> State:
+    return step(config, state, happened)._replace(now=happened.now + 1)
+
+
+def overfills_the_bucket(config: Policy, state: State, happened: Input) -> State:
+    after = step(config, state, happened)
+    return after._replace(budget=after.budget._replace(level=config.budget_burst + 1))
+
+
+def mixes_up_the_header(config: Policy, state: State, happened: Input) -> State:
+    after = step(config, state, happened)
+    if after.token is None:
+        return after
+    return after._replace(token=replace(after.token, expires_at=after.token.started))
+
+
+Step = Callable[[Policy, State, Input], State]
+
+SABOTAGE: dict[Step, str] = {
+    refunds: "the budget is charged one for an exchange that starts, else nothing: 2 became 3",
+    opens_doors_at_a_second_report: "a closed door opens early only by a grant, new credentials or lift_block",
+    forgets_the_back_off_at_a_report: "a back-off ends early only by a grant",
+    frees_the_slot_for_a_record: "an attempt holds its slot until its own outcome or its deadline",
+    believes_every_rejection: "a token is dropped only if another can be asked for at once or is on its way",
+    takes_dropped_tokens_back: "a dropped token is not handed out again before rejection_interval has passed",
+    lets_the_older_token_win: "a token never gives way to one whose request started earlier",
+    lets_an_answer_take_the_token: "only a rejection takes the token away",
+    brings_the_token_late: "no token is taken that is past its fresh_until",
+    keeps_a_token_up_its_sleeve: "only a grant brings a token",
+    claims_without_asking: "an attempt begins with a claim",
+    runs_late: "the machine keeps the largest now of any input",
+    overfills_the_bucket: "the budget holds from 0 to budget_burst requests, not 4",
+    mixes_up_the_header: "a token's moments stand in order: started, refresh_at, fresh_until, expires_at",
+}
+
+
+@pytest.mark.parametrize("sabotage", SABOTAGE, ids=lambda sabotage: sabotage.__name__)
+def test_a_step_without_one_safeguard_breaks_the_law_that_it_guards(sabotage: Step) -> None:
+    alphabet = Alphabet(record_ages=(0.0,), answers=(EVERY_ANSWER[0], EVERY_ANSWER[-1]), rotates=False)
+    found = explore(alphabet=alphabet, step=sabotage, max_states=5_000, max_violations=40)
+    laws = [violation.law for violation in found.violations]
+    assert any(law.startswith(SABOTAGE[sabotage]) for law in laws), laws
+
+
+def test_a_violation_tells_its_shortest_path() -> None:
+    found = explore(step=refunds, max_violations=1)
+    first = found.violations[0]
+    assert str(first) == (
+        "the budget is charged one for an exchange that starts, else nothing: 2 became 3, at 0.0, after\n"
+        "    RequestClaimed(now=0.0, draw=0.0, min_ttl=0.0, shared=False)\n"
+        "    AnswerReceived(now=0.0, id=1, answer=Abandoned())"
+    )
+    assert str(found).endswith(str(first))
+
+
+def never_lets_go(config: Policy, state: State, happened: Input) -> State:
+    after = step(config, state, happened)
+    return after._replace(backoff=after.backoff._replace(retry_at=after.now + 1_000))
+
+
+def test_a_machine_that_never_recovers_breaks_the_law_of_liveness() -> None:
+    alphabet = replace(CALM, answers=EVERY_ANSWER[:1], challenges=(), repeats=False)
+    found = explore(alphabet=alphabet, step=never_lets_go, max_states=50, max_violations=3)
+    assert len(found.violations) == 3
+    assert all(violation.law.startswith("a token is there within 14 s") for violation in found.violations)
+
+
+def _says_wait(config: Policy, state: State, now: float, min_ttl: float = 0.0) -> Wait:
+    return Wait(state.now, WaitReason.RETRY)
+
+
+def _says_send(config: Policy, state: State, now: float, min_ttl: float = 0.0) -> SendRequest:
+    return SendRequest(SendReason.EXPIRED)
+
+
+def _forgets_when_settled(config: Policy, state: State, now: float) -> State:
+    return first_state(config)
+
+
+def _published(quiet_until: float, header: str | None) -> Callable[[Policy, State], tuple[float, str | None]]:
+    return lambda config, state: (quiet_until, header)
+
+
+VALID_STATE = step(
+    SMALL_POLICY,
+    step(SMALL_POLICY, first_state(SMALL_POLICY), RequestClaimed(0.0, 0.0)),
+    AnswerReceived(0.0, 1, Granted("token#1", 8.0)),
+)
+QUERIES = {
+    "Wait.until lies ahead": ("decide", _says_wait),
+    "what time alone has done changes no answer of poll": ("settle", _forgets_when_settled),
+    "poll says SendRequest exactly when": ("decide", _says_send),
+    "poll says no SendRequest before quiet_until": ("decide", _says_send),
+    "readers see the header of the token in hand": ("publish", _published(6.0, "Bearer token#2")),
+    "no header is handed out from fresh_until on": ("publish", _published(8.0, "Bearer token#1")),
+    "quiet_until is the next moment at which": ("publish", _published(5.0, "Bearer token#1")),
+    "poll says no SendRequest until quiet_until": ("publish", _published(6.5, "Bearer token#1")),
+}
+
+
+@pytest.mark.parametrize("law", QUERIES)
+def test_a_query_that_lies_breaks_the_law_about_it(law: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not list(broken_in(SMALL_POLICY, VALID_STATE, 1.0))
+    name, lie = QUERIES[law]
+    monkeypatch.setattr(_laws, name, lie)
+    assert any(broken.startswith(law) for broken in broken_in(SMALL_POLICY, VALID_STATE, 1.0))
+
+
+def test_a_claim_that_poll_does_not_allow_breaks_a_law() -> None:
+    claimed = RequestClaimed(1.0, 0.0)
+    after = step(SMALL_POLICY, VALID_STATE, claimed)
+    assert "no request is started unless poll says SendRequest" in list(
+        broken_by(SMALL_POLICY, VALID_STATE, claimed, after)
+    )
