@@ -115,6 +115,7 @@ def next_send(machine: TokenMachine, now: float, horizon: float) -> float:
         action = machine.poll(moment)
         if isinstance(action, SendRequest):
             return moment
+        assert action.until > moment
         ahead = min(action.until, horizon) - moment
         # Nothing changes before `until`: not in the middle, and not one tick before it.
         for share in (0.25, 0.5, 0.75, 1.0):
@@ -265,6 +266,9 @@ class Watched:
         self.machine.lift_block(self.now)
         self.twin.lift_block(self.now + ORIGIN)
 
+    def may_start(self) -> bool:
+        return isinstance(self.machine.poll(self.now), SendRequest)
+
     def _pick(self, which: int) -> Attempt | None:
         """One of the latest attempts, by how long ago it started; None if there were not so many."""
         return self.attempts[-1 - which] if which < len(self.attempts) else None
@@ -377,6 +381,7 @@ class Watched:
             assert self.now <= end
             action = self.machine.poll(self.now)
             if isinstance(action, Wait):
+                assert action.until > self.now
                 self.advance(action.until - self.now)
                 continue
             self.claim(0.0, 0.5, shared=False)

@@ -7,11 +7,11 @@ import subprocess
 import sys
 from collections import deque
 
-from hypothesis import settings
+from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from evertoken import BlockKind, Challenge, Policy, RequestState, SendRequest, State, Wait, outcomes
+from evertoken import BlockKind, Challenge, HttpResponse, Policy, RequestState, SendRequest, State, Wait, outcomes
 from evertoken._decide import decide, freshness, publish, request_state, settle
 from evertoken._inputs import (
     AnswerReceived,
@@ -44,6 +44,7 @@ from tests.core.driving import (
 from tests.core.lawful import TICK, Watched
 
 DRAWS = st.sampled_from([0.0, 0.25, 0.5, 1 - TICK])
+TOOK = st.sampled_from([0.0, 0.0, 0.25, 1.0, 2.5, 3.0, 4.0, 7.0])
 WHICH = st.sampled_from([0, 0, 0, 1, 2])
 TOKENS = st.integers(0, 2)
 MIN_TTLS = st.sampled_from([0.0, 0.0, 0.0, 1.0, 2.5])
@@ -90,6 +91,20 @@ class Lives(RuleBasedStateMachine):
         assert hand is not None
         self.watched.advance(max(0.0, hand.fresh_until - self.watched.now - short))
 
+    @precondition(lambda self: self.watched.may_start())
+    @rule(draw=DRAWS, took=TOOK, n=TOKENS, life=LIVES)
+    def refresh(self, draw: float, took: float, n: int, life: float | None) -> None:
+        self.watched.claim(0.0, draw, shared=False)
+        self.watched.advance(took)
+        self.watched.answer(0, granted(n, life), canary.token(n))
+
+    @precondition(lambda self: self.watched.may_start())
+    @rule(draw=DRAWS, took=TOOK, response=ANSWERS)
+    def fail(self, draw: float, took: float, response: HttpResponse) -> None:
+        self.watched.claim(0.0, draw, shared=False)
+        self.watched.advance(took)
+        self.watched.answer(0, response)
+
     @rule(min_ttl=MIN_TTLS, draw=DRAWS)
     def start(self, min_ttl: float, draw: float) -> None:
         self.watched.claim(min_ttl, draw, shared=False)
@@ -98,35 +113,42 @@ class Lives(RuleBasedStateMachine):
     def claim(self, min_ttl: float, draw: float) -> None:
         self.watched.claim(min_ttl, draw, shared=True)
 
+    @precondition(lambda self: bool(self.watched.attempts))
     @rule(which=WHICH)
     def exchange(self, which: int) -> None:
         self.watched.exchange(which)
 
+    @precondition(lambda self: bool(self.watched.attempts))
     @rule(which=WHICH, n=TOKENS, life=LIVES)
     def grant(self, which: int, n: int, life: float | None) -> None:
         self.watched.answer(which, granted(n, life), canary.token(n))
 
-    @rule(draw=DRAWS, n=TOKENS, life=LIVES)
-    def refresh(self, draw: float, n: int, life: float | None) -> None:
-        if isinstance(self.watched.machine.poll(self.watched.now), SendRequest):
-            self.watched.claim(0.0, draw, shared=False)
-            self.watched.answer(0, granted(n, life), canary.token(n))
-
+    @precondition(lambda self: bool(self.watched.attempts))
     @rule(which=WHICH, response=ANSWERS)
-    def trouble(self, which: int, response: object) -> None:
-        self.watched.answer(which, response)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    def trouble(self, which: int, response: HttpResponse) -> None:
+        self.watched.answer(which, response)
 
+    @precondition(lambda self: bool(self.watched.attempts))
     @rule(which=WHICH)
     def abandon(self, which: int) -> None:
         self.watched.abandon(which)
 
+    @precondition(lambda self: bool(self.watched.attempts))
     @rule(which=WHICH)
     def break_off(self, which: int) -> None:
         self.watched.break_off(which)
 
+    @precondition(lambda self: bool(self.watched.attempts))
     @rule(which=WHICH, n=TOKENS, age=st.sampled_from([0.0, 0.5, 2.0, 7.0, -1.0]), life=st.sampled_from([1, 4, 8, 24]))
     def share(self, which: int, n: int, age: float, life: float) -> None:
         self.watched.share(which, n, age, life)
+
+    @precondition(lambda self: self.watched.hand is not None)
+    @rule(challenge=st.sampled_from([Challenge.TOKEN, Challenge.TOKEN, Challenge.UNKNOWN]))
+    def revoke(self, challenge: Challenge) -> None:
+        hand = self.watched.hand
+        assert hand is not None
+        self.watched.reject(int(hand.value.removeprefix(canary.TOKEN_MARK)), challenge)
 
     @rule(n=TOKENS, challenge=st.sampled_from([Challenge.TOKEN, Challenge.UNKNOWN, Challenge.SCA]))
     def reject(self, n: int, challenge: Challenge) -> None:
@@ -156,8 +178,11 @@ class Lives(RuleBasedStateMachine):
         self.watched.check_that_a_token_comes()
 
 
+# A failure is told as it was found: shrinking it takes minutes. Add Phase.shrink to look for the shortest life.
 TestEveryLawHoldsAfterEveryStepOfALife = Lives.TestCase
-TestEveryLawHoldsAfterEveryStepOfALife.settings = settings(max_examples=60, stateful_step_count=40)
+TestEveryLawHoldsAfterEveryStepOfALife.settings = settings(
+    max_examples=200, stateful_step_count=50, report_multiple_bugs=False, phases=(Phase.generate,)
+)
 
 
 # The same laws, breadth first
