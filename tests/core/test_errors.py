@@ -48,7 +48,9 @@ def test_an_error_says_what_happened_what_to_do_and_when() -> None:
     assert str(unavailable(Problem(ProblemKind.LOST, "Lost"))).startswith("Lost. ")
 
 
-@pytest.mark.parametrize(("seconds", "text"), [(0.01, "0.1 s"), (10, "10.0 s"), (86_429.91, "86430.0 s"), (2**30, "1073741824.0 s")])
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.01, "0.1 s"), (10, "10.0 s"), (86_429.91, "86430.0 s"), (2**30, "1073741824.0 s")]
+)
 def test_the_wait_is_rounded_up_to_a_tenth_of_a_second(seconds: float, text: str) -> None:
     assert f"another {text}" in str(unavailable(PROBLEM, seconds))
 
