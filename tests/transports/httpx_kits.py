@@ -2,17 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import asyncio
+import inspect
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from importlib import import_module
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
+
+import trio
 
 from evertoken_transports import Coordinator, Event
 from tests.transports.worlds import World
 
-__all__ = ("LIBRARIES", "SCA", "TOKEN_401", "UNKNOWN_401", "Answer", "Api", "Kit", "StreamOf", "Theirs")
+__all__ = (
+    "LIBRARIES",
+    "RUNTIMES",
+    "SCA",
+    "TOKEN_401",
+    "UNKNOWN_401",
+    "Answer",
+    "Api",
+    "Kit",
+    "StreamOf",
+    "Theirs",
+    "run_in",
+)
 
 LIBRARIES = ("httpx", "httpx2")
+RUNTIMES = ("threads", "asyncio", "trio")
+
+_T = TypeVar("_T")
 
 # Whatever belongs to one of the two libraries, which have no class in common.
 Theirs = Any
@@ -26,7 +45,7 @@ SCA: Answer = (401, {"WWW-Authenticate": 'PendingUserAction RedirectUrl="https:/
 
 
 class StreamOf:
-    """A stream that says what became of it. To be mixed with a library's ``SyncByteStream``."""
+    """A stream that says what became of it. To be mixed with a library's two kinds of stream."""
 
     def __init__(self, chunks: Iterator[bytes]) -> None:
         self.chunks = chunks
@@ -38,8 +57,59 @@ class StreamOf:
             self.read += len(chunk)
             yield chunk
 
+    # Not a generator: httpx lets go of one that is half read, and trio warns of it.
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        for chunk in self.chunks:
+            self.read += len(chunk)
+            return chunk
+        raise StopAsyncIteration
+
     def close(self) -> None:
         self.closed += 1
+
+    async def aclose(self) -> None:
+        self.closed += 1
+
+
+def run_in(runtime: str, work: Callable[[], Awaitable[_T]]) -> _T:
+    """What ``work`` returns, in an event loop that is made for it."""
+
+    async def do() -> _T:
+        return await work()
+
+    return trio.run(do) if runtime == "trio" else asyncio.run(do())
+
+
+class AsyncCalls:
+    """An asynchronous client for tests that are written once: each call is made in an event loop of its own."""
+
+    def __init__(self, client: Theirs, runtime: str) -> None:
+        self.client, self.runtime = client, runtime
+
+    def request(self, method: str, url: str, **options: Theirs) -> Theirs:
+        return run_in(self.runtime, lambda: self.client.request(method, url, **options))
+
+    def get(self, url: str, **options: Theirs) -> Theirs:
+        return self.request("GET", url, **options)
+
+    def post(self, url: str, **options: Theirs) -> Theirs:
+        return self.request("POST", url, **options)
+
+    def send(self, request: Theirs) -> Theirs:
+        return run_in(self.runtime, lambda: self.client.send(request))
+
+    def build_request(self, *arguments: Theirs, **options: Theirs) -> Theirs:
+        return self.client.build_request(*arguments, **options)
+
+    @property
+    def cookies(self) -> Theirs:
+        return self.client.cookies
+
+    def close(self) -> None:
+        run_in(self.runtime, self.client.aclose)
 
 
 class Api:
@@ -51,22 +121,22 @@ class Api:
         self.requests: list[tuple[str, str, bytes]] = []
         self.signatures: list[str | None] = []
 
-    def __call__(self, request: Theirs) -> Theirs:
-        # Not read(): that too makes any body one that can be sent again.
-        self.requests.append((request.method, str(request.url), b"".join(request.stream)))
+    def __call__(self, request: Theirs, body: bytes) -> Theirs:
+        self.requests.append((request.method, str(request.url), body))
         self.signatures.append(request.headers.get("Authorization"))
         answer = self.answers.pop(0) if self.answers else (200, {}, b"served")
         if callable(answer):
             return answer(request)
-        status, headers, body = answer
-        return self.library.Response(status, headers=headers, stream=self.library.ByteStream(body))
+        status, headers, content = answer
+        return self.library.Response(status, headers=headers, stream=self.library.ByteStream(content))
 
 
 class Kit:
     """One library, its adapter, one world, and a client whose calls are signed and answered by an :class:`Api`."""
 
-    def __init__(self, name: str, world: World) -> None:
+    def __init__(self, name: str, world: World, runtime: str = "threads") -> None:
         self.world = world
+        self.runtime = runtime
         self.library: Theirs = import_module(name)
         self.adapter: Theirs = import_module(f"evertoken_transports.{name}")
         self.api = Api(self.library)
@@ -82,22 +152,45 @@ class Kit:
             **options,
         )
 
-    def client(self, auth: Theirs = None, **options: Theirs) -> Theirs:
+    def client(self, auth: Theirs = None, *, hooks: Theirs = None, **options: Theirs) -> Theirs:
         auth = self.auth() if auth is None else auth
-        client = self.library.Client(transport=self.transport(), auth=auth, base_url=auth.api_base, **options)
-        self._clients.append(client)
-        return client
+        options |= {"transport": self.transport(), "auth": auth, "base_url": auth.api_base}
+        if self.runtime == "threads":
+            made = self.library.Client(event_hooks=hooks, **options)
+        else:
+            waiting = {event: [_awaiting(hook) for hook in listed] for event, listed in (hooks or {}).items()}
+            made = AsyncCalls(self.library.AsyncClient(event_hooks=waiting, **options), self.runtime)
+        self._clients.append(made)
+        return made
 
     def transport(self) -> Theirs:
         """The API as a transport. Not the library's mock, which reads every body and so makes it one to send again."""
 
         def handle_request(_: object, request: Theirs) -> Theirs:
-            return self.api(request)
+            return self.api(request, b"".join(request.stream))
 
-        return type("Transport", (self.library.BaseTransport,), {"handle_request": handle_request})()
+        async def handle_async_request(_: object, request: Theirs) -> Theirs:
+            return self.api(request, b"".join([part async for part in request.stream]))
+
+        bases = (self.library.BaseTransport, self.library.AsyncBaseTransport)
+        handlers = {"handle_request": handle_request, "handle_async_request": handle_async_request}
+        return type("Transport", bases, handlers)()
+
+    def parts(self, *parts: bytes) -> Iterator[bytes] | AsyncIterator[bytes]:
+        """A body that can be sent once."""
+
+        async def later() -> AsyncIterator[bytes]:
+            for part in parts:
+                yield part
+
+        return iter(list(parts)) if self.runtime == "threads" else later()
+
+    def read(self, message: Theirs) -> Theirs:
+        """Read a request or an answer whole, from a hook or from outside."""
+        return message.read() if self.runtime == "threads" else message.aread()
 
     def stream(self, chunks: Iterator[bytes]) -> Theirs:
-        return type("Stream", (StreamOf, self.library.SyncByteStream), {})(chunks)
+        return type("Stream", (StreamOf, self.library.SyncByteStream, self.library.AsyncByteStream), {})(chunks)
 
     def answer_with(
         self, status: int, stream: Theirs, headers: dict[str, str] | None = None
@@ -110,3 +203,12 @@ class Kit:
             client.close()
         self.world.endpoint.gate.set()
         self.world.settle()
+
+
+def _awaiting(hook: Callable[[Theirs], Theirs]) -> Callable[[Theirs], Awaitable[None]]:
+    async def call(message: Theirs) -> None:
+        result = hook(message)
+        if inspect.isawaitable(result):
+            await result
+
+    return call

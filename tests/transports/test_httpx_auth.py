@@ -31,7 +31,7 @@ from evertoken import (
 from evertoken.testing import ServerRequest, TokenBehaviour, TokenFault
 from evertoken_transports import RequestNotSigned
 from tests import canary
-from tests.transports.httpx_kits import LIBRARIES, SCA, TOKEN_401, UNKNOWN_401, Answer, Kit, Theirs
+from tests.transports.httpx_kits import LIBRARIES, RUNTIMES, SCA, TOKEN_401, UNKNOWN_401, Answer, Kit, Theirs, run_in
 from tests.transports.worlds import World, run_in_threads
 
 LOCKED_400: Answer = (400, {}, b'{"error": "unauthorized_client"}')
@@ -40,8 +40,17 @@ ENOUGH = 65_536
 PAST_ANY_GRACE = 120.0
 
 
-@pytest.fixture(params=LIBRARIES)
+@pytest.fixture(params=[(library, runtime) for library in LIBRARIES for runtime in RUNTIMES], ids="-".join)
 def kit(request: pytest.FixtureRequest) -> Iterator[Kit]:
+    library, runtime = request.param
+    made = Kit(library, World(), runtime)
+    yield made
+    made.close()
+
+
+@pytest.fixture(params=LIBRARIES)
+def blocking(request: pytest.FixtureRequest) -> Iterator[Kit]:
+    """Only the synchronous client: where the test drives a flow by hand, or holds a stream."""
     made = Kit(request.param, World())
     yield made
     made.close()
@@ -139,8 +148,8 @@ def test_a_closed_source_is_named_as_such(kit: Kit) -> None:
         kit.client(auth).get("/users")
 
 
-def test_a_thousand_auth_objects_used_once_and_dropped_make_one_token_request(kit: Kit) -> None:
-    grant = canary.grant(client_id=f"canary-{kit.library.__name__}")
+def test_a_thousand_auth_objects_used_once_and_dropped_make_one_token_request(blocking: Kit) -> None:
+    grant = canary.grant(client_id=f"canary-{blocking.library.__name__}")
     requests = itertools.count(1)
     made: list[int] = []
 
@@ -149,9 +158,9 @@ def test_a_thousand_auth_objects_used_once_and_dropped_make_one_token_request(ki
         body = {"access_token": canary.token(made[-1]), "token_type": "bearer", "expires_in": 3600}
         return HttpResponse(200, (), json.dumps(body).encode())
 
-    client = kit.library.Client(transport=kit.transport())
+    client = blocking.library.Client(transport=blocking.transport())
     for _ in range(1_000):
-        auth = kit.adapter.BearerAuth(grant, exchange=exchange)
+        auth = blocking.adapter.BearerAuth(grant, exchange=exchange)
         assert client.get(f"{auth.api_base}/users", auth=auth).status_code == 200
     assert made == [1]
 
@@ -193,7 +202,7 @@ def test_a_body_of_bytes_is_sent_again_whole(kit: Kit) -> None:
 def test_a_body_that_was_consumed_is_never_sent_again_but_the_token_is_dropped(kit: Kit) -> None:
     client = kit.client()
     kit.api.answers = [TOKEN_401]
-    answer = client.post("/users", content=(part for part in (b"one", b"two")))
+    answer = client.post("/users", content=kit.parts(b"one", b"two"))
     assert answer.status_code == 401
     assert len(kit.api.requests) == 1
     client.get("/users")
@@ -203,7 +212,10 @@ def test_a_body_that_was_consumed_is_never_sent_again_but_the_token_is_dropped(k
 def test_a_multipart_body_is_sent_again_only_if_it_was_read_before(kit: Kit) -> None:
     client = kit.client()
     unread, read = (client.build_request("POST", "/users", files={"file": ("name", b"content")}) for _ in range(2))
-    read.read()
+    if kit.runtime == "threads":
+        read.read()
+    else:
+        run_in(kit.runtime, read.aread)
     kit.api.answers = [TOKEN_401]
     assert client.send(unread).status_code == 401
     kit.world.advance(PAST_ANY_GRACE)
@@ -278,15 +290,15 @@ class SameAgain:
         return Rejection.DROPPED
 
 
-def test_the_very_same_token_again_is_no_reason_to_repeat_the_call(kit: Kit) -> None:
-    auth = kit.auth()
+def test_the_very_same_token_again_is_no_reason_to_repeat_the_call(blocking: Kit) -> None:
+    auth = blocking.auth()
     auth.source.warm_up()
-    flow = auth.sync_auth_flow(request := kit.library.Request("GET", f"{auth.api_base}/users"))
+    flow = auth.sync_auth_flow(request := blocking.library.Request("GET", f"{auth.api_base}/users"))
     next(flow)
     old = request.headers["Authorization"]
     object.__setattr__(auth._flow, "source", SameAgain(old))
     with pytest.raises(StopIteration):
-        flow.send(kit.library.Response(401, json={"Type": "invalid_credentials"}, request=request))
+        flow.send(blocking.library.Response(401, json={"Type": "invalid_credentials"}, request=request))
 
 
 def test_an_answer_that_asks_for_customer_authentication_is_left_alone(kit: Kit) -> None:
@@ -309,19 +321,19 @@ def test_a_401_to_a_request_that_did_not_carry_our_value_is_ignored(kit: Kit) ->
         request.headers["Authorization"] = "Bearer other"
 
     kit.api.answers = [TOKEN_401]
-    client = kit.client(event_hooks={"request": [sign_otherwise]})
+    client = kit.client(hooks={"request": [sign_otherwise]})
     assert client.get("/users").status_code == 401
     assert (len(kit.api.requests), asked_for_tokens(kit)) == (1, 1)
 
 
-def test_a_401_from_another_origin_is_ignored_even_if_the_token_was_sent_there(kit: Kit) -> None:
-    auth = kit.auth()
-    flow = auth.sync_auth_flow(request := kit.library.Request("GET", f"{auth.api_base}/users"))
+def test_a_401_from_another_origin_is_ignored_even_if_the_token_was_sent_there(blocking: Kit) -> None:
+    auth = blocking.auth()
+    flow = auth.sync_auth_flow(request := blocking.library.Request("GET", f"{auth.api_base}/users"))
     next(flow)
-    elsewhere = kit.library.Request("GET", "https://elsewhere.example/", headers=request.headers)
+    elsewhere = blocking.library.Request("GET", "https://elsewhere.example/", headers=request.headers)
     with pytest.raises(StopIteration):
-        flow.send(kit.library.Response(401, json={"Type": "invalid_credentials"}, request=elsewhere))
-    assert asked_for_tokens(kit) == 1
+        flow.send(blocking.library.Response(401, json={"Type": "invalid_credentials"}, request=elsewhere))
+    assert asked_for_tokens(blocking) == 1
     assert auth.source.authorization_nowait() == request.headers["Authorization"]
 
 
@@ -351,10 +363,10 @@ def test_any_other_400_changes_nothing(kit: Kit) -> None:
 # -----------------
 
 
-def test_under_stream_the_caller_gets_every_byte_of_a_401(kit: Kit) -> None:
+def test_under_stream_the_caller_gets_every_byte_of_a_401(blocking: Kit) -> None:
     chunks = [bytes([n]) * 30_000 for n in range(6)]
-    kit.api.answers = [kit.answer_with(401, stream := kit.stream(iter(chunks)))]
-    with kit.client(kit.auth(replay=False)).stream("POST", "/users") as answer:
+    blocking.api.answers = [blocking.answer_with(401, stream := blocking.stream(iter(chunks)))]
+    with blocking.client(blocking.auth(replay=False)).stream("POST", "/users") as answer:
         assert ENOUGH <= stream.read < sum(map(len, chunks))
         assert not stream.closed
         assert b"".join(answer.iter_bytes()) == b"".join(chunks)
@@ -362,28 +374,28 @@ def test_under_stream_the_caller_gets_every_byte_of_a_401(kit: Kit) -> None:
 
 
 @pytest.mark.parametrize("status", [200, 302, 403, 404, 500])
-def test_no_other_body_is_touched(kit: Kit, status: int) -> None:
-    kit.api.answers = [kit.answer_with(status, stream := kit.stream(iter([b"body"])))]
-    with kit.client().stream("GET", "/users") as answer:
+def test_no_other_body_is_touched(blocking: Kit, status: int) -> None:
+    blocking.api.answers = [blocking.answer_with(status, stream := blocking.stream(iter([b"body"])))]
+    with blocking.client().stream("GET", "/users") as answer:
         assert stream.read == 0
         assert answer.read() == b"body"
 
 
-def test_a_rejection_under_stream_is_repeated_too(kit: Kit) -> None:
-    kit.api.answers = [kit.answer_with(401, first := kit.stream(iter([TOKEN_401[2]])))]
-    with kit.client().stream("GET", "/users") as answer:
+def test_a_rejection_under_stream_is_repeated_too(blocking: Kit) -> None:
+    blocking.api.answers = [blocking.answer_with(401, first := blocking.stream(iter([TOKEN_401[2]])))]
+    with blocking.client().stream("GET", "/users") as answer:
         assert answer.read() == b"served"
     assert first.closed == 1
 
 
-def test_a_body_that_was_read_to_its_end_frees_its_connection_before_the_wait_for_a_token(kit: Kit) -> None:
-    stream = kit.stream(iter([TOKEN_401[2]]))
-    auth = kit.auth()
-    flow = auth.sync_auth_flow(request := kit.library.Request("GET", f"{auth.api_base}/users"))
+def test_a_body_that_was_read_to_its_end_frees_its_connection_before_the_wait_for_a_token(blocking: Kit) -> None:
+    stream = blocking.stream(iter([TOKEN_401[2]]))
+    auth = blocking.auth()
+    flow = auth.sync_auth_flow(request := blocking.library.Request("GET", f"{auth.api_base}/users"))
     next(flow)
-    kit.world.server.next_token_requests(LOCKED_TOKEN)
+    blocking.world.server.next_token_requests(LOCKED_TOKEN)
     with pytest.raises(StopIteration):
-        flow.send(kit.library.Response(401, stream=stream, request=request))
+        flow.send(blocking.library.Response(401, stream=stream, request=request))
     assert stream.closed == 1
 
 
@@ -443,35 +455,35 @@ def test_48_kb_that_are_50_mb_stay_small_in_the_history(kit: Kit) -> None:
     assert len(answer.history[0].content) <= ENOUGH
 
 
-def test_a_body_that_fails_while_it_is_looked_at_fails_for_the_one_who_reads_it(kit: Kit) -> None:
+def test_a_body_that_fails_while_it_is_looked_at_fails_for_the_one_who_reads_it(blocking: Kit) -> None:
     def broken() -> Iterator[bytes]:
         yield b"part"
-        raise kit.library.ReadError("connection reset")
+        raise blocking.library.ReadError("connection reset")
 
-    kit.api.answers = [kit.answer_with(401, kit.stream(broken()))] * 2
-    client = kit.client(kit.auth(replay=False))
+    blocking.api.answers = [blocking.answer_with(401, blocking.stream(broken()))] * 2
+    client = blocking.client(blocking.auth(replay=False))
     with client.stream("GET", "/users") as answer:
         chunks = answer.iter_raw()
         assert next(chunks) == b"part"
         error = raised_by(lambda: next(chunks))
-    assert isinstance(error, kit.library.ReadError)
+    assert isinstance(error, blocking.library.ReadError)
     assert error.request is answer.request
 
 
 def test_a_hook_that_reads_the_answer_does_no_harm(kit: Kit) -> None:
     kit.api.answers = [TOKEN_401]
-    client = kit.client(event_hooks={"response": [kit.library.Response.read]})
+    client = kit.client(hooks={"response": [kit.read]})
     answer = client.post("/users")
     assert (answer.status_code, answer.history[0].json()) == (200, {"Type": "invalid_credentials"})
 
 
-def test_a_hook_that_uses_the_answer_up_leaves_an_empty_body(kit: Kit) -> None:
-    kit.api.answers = [TOKEN_401]
+def test_a_hook_that_uses_the_answer_up_leaves_an_empty_body(blocking: Kit) -> None:
+    blocking.api.answers = [TOKEN_401]
 
     def use_up(answer: Theirs) -> None:
         list(answer.iter_raw())
 
-    client = kit.client(kit.auth(replay=False), event_hooks={"response": [use_up]})
+    client = blocking.client(blocking.auth(replay=False), hooks={"response": [use_up]})
     with client.stream("POST", "/users") as answer:
         assert answer.status_code == 401
 
@@ -493,7 +505,7 @@ def test_hooks_cookies_and_history_of_the_client_never_see_the_token_request(kit
         seen.append(str(message.url))
 
     kit.api.answers = [TOKEN_401]
-    client = kit.client(event_hooks={"request": [see], "response": [see]})
+    client = kit.client(hooks={"request": [see], "response": [see]})
     answer = client.get("/users")
     assert seen == [f"{kit.auth().api_base}/users"] * 4
     assert not client.cookies
@@ -503,14 +515,14 @@ def test_hooks_cookies_and_history_of_the_client_never_see_the_token_request(kit
 
 @pytest.mark.parametrize("how", ["dropped", "closed", "collected"])
 @pytest.mark.parametrize("steps", [0, 1, 2])
-def test_a_flow_that_ends_anywhere_leaves_nothing_held(kit: Kit, how: str, steps: int) -> None:
-    auth = kit.auth()
-    request = kit.library.Request("GET", f"{auth.api_base}/users")
+def test_a_flow_that_ends_anywhere_leaves_nothing_held(blocking: Kit, how: str, steps: int) -> None:
+    auth = blocking.auth()
+    request = blocking.library.Request("GET", f"{auth.api_base}/users")
     flow = auth.sync_auth_flow(request)
     if steps:
         next(flow)
     if steps == 2:
-        flow.send(kit.library.Response(401, json={"Type": "invalid_credentials"}, request=request))
+        flow.send(blocking.library.Response(401, json={"Type": "invalid_credentials"}, request=request))
     if how == "closed":
         run_in_threads(1, lambda _: flow.close())()
     elif how == "dropped":
@@ -520,8 +532,8 @@ def test_a_flow_that_ends_anywhere_leaves_nothing_held(kit: Kit, how: str, steps
         cycle.append(cycle)
         del flow, cycle
         gc.collect()
-    assert kit.client(auth).get("/users").status_code == 200
-    assert not kit.world.coordinator._lock.locked()
+    assert blocking.client(auth).get("/users").status_code == 200
+    assert not blocking.world.coordinator._lock.locked()
 
 
 def test_a_request_object_that_is_sent_again_later_is_signed_anew(kit: Kit) -> None:
@@ -533,9 +545,9 @@ def test_a_request_object_that_is_sent_again_later_is_signed_anew(kit: Kit) -> N
     assert kit.api.signatures[0] != kit.api.signatures[1]
 
 
-def test_nothing_shows_a_secret_or_a_token(kit: Kit) -> None:
-    auth = kit.auth()
-    flow = auth.sync_auth_flow(kit.library.Request("GET", f"{auth.api_base}/users"))
+def test_nothing_shows_a_secret_or_a_token(blocking: Kit) -> None:
+    auth = blocking.auth()
+    flow = auth.sync_auth_flow(blocking.library.Request("GET", f"{auth.api_base}/users"))
     request = next(flow)
     canary.assert_clean(auth, auth._flow, auth.source, repr(request), repr(flow.gi_frame.f_locals))
 
@@ -571,9 +583,9 @@ def test_the_traceback_of_a_failed_call_shows_no_secret(kit: Kit) -> None:
         ({"proxy": "http://proxy.example"}, "exchange"),
     ],
 )
-def test_a_wrong_argument_is_named(kit: Kit, options: dict[str, Any], named: str) -> None:
+def test_a_wrong_argument_is_named(blocking: Kit, options: dict[str, Any], named: str) -> None:
     with pytest.raises(ValueError, match=named):
-        kit.auth(**options)
+        blocking.auth(**options)
 
 
 @pytest.mark.parametrize(
@@ -581,29 +593,36 @@ def test_a_wrong_argument_is_named(kit: Kit, options: dict[str, Any], named: str
     [({"proxy": "no proxy"}, "proxy"), ({"ssl_context": True}, "ssl_context"), ({"policy": 5}, "policy")],
 )
 def test_a_wrong_argument_for_the_token_request_is_named_when_the_auth_is_made(
-    kit: Kit, options: dict[str, Any], named: str
+    blocking: Kit, options: dict[str, Any], named: str
 ) -> None:
     if named == "policy":
-        options = {"policy": Policy(max_body=1_000), "coordinator": kit.world.coordinator}
+        options = {"policy": Policy(max_body=1_000), "coordinator": blocking.world.coordinator}
     with pytest.raises(ValueError, match=named):
-        kit.adapter.BearerAuth(canary.grant(), **options)
+        blocking.adapter.BearerAuth(canary.grant(), **options)
 
 
-def test_a_grant_that_names_no_api_needs_origins(kit: Kit) -> None:
+def test_a_grant_that_names_no_api_needs_origins(blocking: Kit) -> None:
     grant = ClientCredentials(TokenEndpoint("https://login.example/token"), "canary", canary.secret())
     with pytest.raises(ValueError, match="origins"):
-        kit.adapter.BearerAuth(grant)
-    auth = kit.adapter.BearerAuth(grant, origins=["https://api.example"])
+        blocking.adapter.BearerAuth(grant)
+    auth = blocking.adapter.BearerAuth(grant, origins=["https://api.example"])
     assert auth.api_base == ""
 
 
-def test_the_flows_that_cannot_sign_refuse_instead_of_sending_unsigned(kit: Kit) -> None:
-    auth = kit.auth()
-    request = kit.library.Request("GET", f"{auth.api_base}/users")
-    with pytest.raises(TypeError, match="AsyncClient"):
-        auth.async_auth_flow(request)
-    with pytest.raises(TypeError, match="sync_auth_flow"):
-        auth.auth_flow(request)
+def test_the_flow_that_cannot_wait_refuses_instead_of_sending_unsigned(blocking: Kit) -> None:
+    auth = blocking.auth()
+    with pytest.raises(TypeError, match="async_auth_flow"):
+        auth.auth_flow(blocking.library.Request("GET", f"{auth.api_base}/users"))
+
+
+def test_an_exchange_that_is_a_coroutine_function_is_refused(blocking: Kit) -> None:
+    async def exchange(_: object) -> HttpResponse:
+        return HttpResponse(200)
+
+    with pytest.raises(ValueError, match="exchange"):
+        blocking.adapter.BearerAuth(canary.grant(), exchange=exchange)
+    with pytest.raises(ValueError, match="exchange"):
+        blocking.adapter.BearerAuth(canary.grant(), exchange=blocking.adapter.AsyncHttpxExchange())
 
 
 @pytest.mark.parametrize("name", LIBRARIES)
@@ -614,8 +633,8 @@ def test_a_missing_library_is_an_import_error_that_names_the_extra(name: str, mo
         import_module(f"evertoken_transports.{name}")
 
 
-def test_help_shows_the_whole_reference(kit: Kit) -> None:
-    text = kit.adapter.BearerAuth.__doc__
-    assert kit.library.__name__ in text
+def test_help_shows_the_whole_reference(blocking: Kit) -> None:
+    text = blocking.adapter.BearerAuth.__doc__
+    assert blocking.library.__name__ in text
     assert "RFC 6750" in text
-    assert "max_body" in kit.adapter.HttpxExchange.__doc__
+    assert "max_body" in blocking.adapter.HttpxExchange.__doc__

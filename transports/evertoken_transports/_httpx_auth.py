@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import AsyncGenerator, Generator, Iterable
+from inspect import iscoroutinefunction
 from types import ModuleType
 from typing import ClassVar, Generic, TypeVar
 from urllib.parse import urlsplit
@@ -13,8 +14,9 @@ from evertoken._arguments import check_url
 from evertoken_transports._coordinator import Coordinator
 from evertoken_transports._events import EventCallback
 from evertoken_transports._exchange import Exchange
-from evertoken_transports._httpx_bodies import PeekedStream
-from evertoken_transports._httpx_exchange import HttpxExchangeBase, with_reference
+from evertoken_transports._httpx_async import AsyncHttpxExchangeBase, AsyncSources, beside
+from evertoken_transports._httpx_bodies import AsyncPeekedStream, PeekedStream
+from evertoken_transports._httpx_exchange import HttpxExchangeBase, Settings, with_reference
 from evertoken_transports._httpx_flow import Flow, Origin, origin_of
 from evertoken_transports._source import checked_timeout
 from evertoken_transports.threads import TokenSource
@@ -24,6 +26,7 @@ __all__ = ("BearerAuthBase",)
 # Request and Response of the library; the two libraries have no class in common.
 _Request = TypeVar("_Request")
 _Response = TypeVar("_Response")
+_Exchange = TypeVar("_Exchange", bound=Settings)
 
 
 class BearerAuthBase(Generic[_Request, _Response]):
@@ -32,7 +35,7 @@ class BearerAuthBase(Generic[_Request, _Response]):
     ::
 
         auth = BearerAuth(mangopay.sandbox(client_id="...", api_key="..."))
-        with Client(auth=auth, base_url=auth.api_base) as client:
+        with Client(auth=auth, base_url=auth.api_base) as client:     # or AsyncClient, on asyncio or trio
             client.get("/users")
 
     Args:
@@ -45,7 +48,8 @@ class BearerAuthBase(Generic[_Request, _Response]):
         origins: further origins that tokens may be sent to, such as ``("https://files.example.com",)``.
         ssl_context, proxy, trust_env: for the token request only; see the ``HttpxExchange`` of this module. The client
             has settings of its own for the API.
-        exchange: how a token request travels. Default: an ``HttpxExchange`` of this module.
+        exchange: how a token request travels: a plain callable, which an AsyncClient runs in a worker thread. Default:
+            ``HttpxExchange`` or ``AsyncHttpxExchange`` of this module.
         coordinator: share this one. Default: that of everybody in the process with an equal grant and policy, so that
             an auth object made for one call costs no token request of its own.
         on_event: called with each event; see :class:`~evertoken_transports.Coordinator`.
@@ -67,7 +71,7 @@ class BearerAuthBase(Generic[_Request, _Response]):
     - the answer says that the token was the cause, or the method is safe (GET, HEAD, OPTIONS, TRACE): a call that may
       have had its effect is never made twice;
     - the body can be sent again: bytes, text, JSON and forms can; files, iterators and multipart bodies cannot, unless
-      ``request.read()`` has been called;
+      ``request.read()`` has been called (``aread()`` on an AsyncClient);
     - another token can be had within ``timeout``.
 
     Otherwise, and the second time, the caller gets the 401. A repeated call has the first answer in
@@ -77,12 +81,15 @@ class BearerAuthBase(Generic[_Request, _Response]):
 
     The body of an answer is looked at on 400 and 401 only, and no more than 64 KiB of it, also under ``stream()``; the
     caller can read it as usual. The token request has a client of its own: hooks, cookies, timeouts, redirects and
-    history of this one never see it. One object may serve any number of threads and clients.
+    history of this one never see it. One object may serve any number of threads, event
+    loops and clients, all at the same time.
     """
 
     _library: ClassVar[ModuleType]
     _exchange_class: ClassVar[type[HttpxExchangeBase]]
+    _async_exchange_class: ClassVar[type[AsyncHttpxExchangeBase]]
     _stream_class: ClassVar[type[PeekedStream]]
+    _async_stream_class: ClassVar[type[AsyncPeekedStream]]
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -103,19 +110,29 @@ class BearerAuthBase(Generic[_Request, _Response]):
         coordinator: Coordinator | None = None,
         on_event: EventCallback | None = None,
     ) -> None:
-        if exchange is not None and (ssl_context is not None or proxy is not None):
-            raise ValueError("exchange has settings of its own: give ssl_context and proxy to it instead")
+        _check_exchange(exchange, own_settings=ssl_context is not None or proxy is not None)
         seconds = checked_timeout(timeout)
         allowed = _origins(self._library, grant.api_base, origins)
         shared = Coordinator.shared(grant, policy) if coordinator is None else coordinator
-        if exchange is None:
-            limit = shared.machine.policy.max_body
-            exchange = self._exchange_class(
-                max_body=limit, ssl_context=ssl_context, proxy=proxy, trust_env=trust_env, clock=shared.clock
-            )
+
+        def made(kind: type[_Exchange]) -> _Exchange:
+            limit, clock = shared.machine.policy.max_body, shared.clock
+            return kind(max_body=limit, ssl_context=ssl_context, proxy=proxy, trust_env=trust_env, clock=clock)
+
+        async_exchange = made(self._async_exchange_class) if exchange is None else beside(exchange)
+        exchange = made(self._exchange_class) if exchange is None else exchange
         self._api_base = grant.api_base or ""
         self._source = TokenSource(grant, policy=policy, exchange=exchange, coordinator=shared, on_event=on_event)
-        self._flow = Flow(self._library, self._stream_class, self._source, allowed, seconds, bool(replay))
+        self._flow = Flow(
+            self._library,
+            self._stream_class,
+            self._async_stream_class,
+            self._source,
+            AsyncSources(self._source, async_exchange).current,
+            allowed,
+            seconds,
+            bool(replay),
+        )
 
     @property
     def source(self) -> TokenSource:
@@ -128,24 +145,27 @@ class BearerAuthBase(Generic[_Request, _Response]):
         return self._api_base
 
     def auth_flow(self, request: _Request) -> Generator[_Request, _Response, None]:  # noqa: ARG002
-        """Not for use: it could not wait for a token. The clients call ``sync_auth_flow``.
+        """Not for use: it could not wait for a token. The clients call one of the two others.
 
         Raises:
             TypeError: always, since the request would go out unsigned otherwise.
         """
-        raise TypeError(f"{type(self).__name__} has no auth_flow for both kinds of client; use sync_auth_flow")
+        raise TypeError("auth_flow cannot wait for a token: use sync_auth_flow or async_auth_flow")
 
     def sync_auth_flow(self, request: _Request) -> Generator[_Request, _Response, None]:
         """What the client drives: it sends each request that this generator yields, and hands the answer back."""
         return self._flow.run(request)
 
-    def async_auth_flow(self, request: _Request) -> AsyncGenerator[_Request, _Response]:  # noqa: ARG002
-        """Refused: this class serves the synchronous client.
+    def async_auth_flow(self, request: _Request) -> AsyncGenerator[_Request, _Response]:
+        """The same for the asynchronous client, on asyncio or trio. It waits in the event loop, and never blocks it."""
+        return self._flow.arun(request)
 
-        Raises:
-            TypeError: always, since the request would go out unsigned otherwise.
-        """
-        raise TypeError(f"{type(self).__module__}.{type(self).__name__} serves Client, not AsyncClient")
+
+def _check_exchange(exchange: object, *, own_settings: bool) -> None:
+    if iscoroutinefunction(exchange) or iscoroutinefunction(getattr(exchange, "__call__", None)):  # noqa: B004
+        raise ValueError("exchange must be a plain callable; under an AsyncClient it is run in a worker thread")
+    if exchange is not None and own_settings:
+        raise ValueError("exchange has settings of its own: give ssl_context and proxy to it instead")
 
 
 def _origins(library: ModuleType, api_base: str | None, origins: Iterable[str]) -> frozenset[Origin]:

@@ -3,45 +3,31 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from typing import Any
 
-__all__ = ("MOST_PEEKED", "PeekedStream", "decoded", "peeked_content")
+__all__ = ("MOST_PEEKED", "AsyncPeekedStream", "PeekedStream", "decoded", "peeked_content")
 
 MOST_PEEKED = 65_536
 """Bytes of a body, before and after decompression, that are looked at. Error bodies are far shorter."""
 
 
-# A SyncByteStream of httpx or httpx2.
+# A SyncByteStream or AsyncByteStream of httpx or httpx2.
 Stream = Any
 
 
-class PeekedStream:
-    """A response's stream whose beginning has been read already; the caller gets every byte of it nonetheless.
+class _Peeked:
+    """What both kinds of stream have in common: the stream underneath, and what has been read of it.
 
     What went wrong while peeking goes wrong again, in the same place, for the one who reads: it is theirs to see. A
     stream that came to its end is closed at once, so that its connection is free for others.
     """
 
-    def __init__(self, stream: Stream, most: int) -> None:
+    def __init__(self, stream: Stream) -> None:
         self._stream = stream
-        self._rest: Iterator[bytes] = iter(stream)
         self._chunks: list[bytes] = []
         self._error: Exception | None = None
         self._is_closed = False
-        try:
-            self._peek(most)
-        except Exception as error:  # noqa: BLE001
-            self._error = error
-
-    def _peek(self, most: int) -> None:
-        size = 0
-        for chunk in self._rest:
-            self._chunks.append(chunk)
-            size += len(chunk)
-            if size >= most:
-                return
-        self.close()
 
     @property
     def peeked(self) -> bytes:
@@ -52,6 +38,30 @@ class PeekedStream:
     def elapsed(self) -> object:
         """httpx2 asks the stream how long the call took."""
         return getattr(self._stream, "elapsed", None)
+
+
+class PeekedStream(_Peeked):
+    """A response's stream whose beginning has been read already; the caller gets every byte of it nonetheless."""
+
+    def __init__(self, stream: Stream) -> None:
+        super().__init__(stream)
+        self._rest: Iterator[bytes] = iter(stream)
+
+    def peek(self, most: int) -> None:
+        """Read until there are ``most`` bytes or there is no more."""
+        try:
+            self._read(most)
+        except Exception as error:  # noqa: BLE001 (kept for the reader)
+            self._error = error
+
+    def _read(self, most: int) -> None:
+        size = 0
+        for chunk in self._rest:
+            self._chunks.append(chunk)
+            size += len(chunk)
+            if size >= most:
+                return
+        self.close()
 
     def __iter__(self) -> Iterator[bytes]:
         yield from self._chunks
@@ -69,6 +79,54 @@ class PeekedStream:
         if not self._is_closed:
             self._is_closed = True
             self._stream.close()
+
+
+class AsyncPeekedStream(_Peeked):
+    """The same for the asynchronous clients."""
+
+    def __init__(self, stream: Stream) -> None:
+        super().__init__(stream)
+        self._rest: AsyncIterator[bytes] | None = aiter(stream)
+
+    async def peek(self, most: int) -> None:
+        """Read until there are ``most`` bytes or there is no more."""
+        try:
+            await self._read(most)
+        except Exception as error:  # noqa: BLE001 (kept for the reader)
+            self._error = error
+
+    async def _read(self, most: int) -> None:
+        size = 0
+        if self._rest is not None:
+            async for chunk in self._rest:
+                self._chunks.append(chunk)
+                size += len(chunk)
+                if size >= most:
+                    return
+        await self.aclose()
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for chunk in self._chunks:
+            yield chunk
+        if self._error is not None:
+            raise self._error
+        if self._rest is not None:
+            async for chunk in self._rest:
+                yield chunk
+
+    async def forget_rest(self, content: bytes) -> None:
+        """Let go of the connection; from now on ``content`` is the whole stream."""
+        await self.aclose()
+        self._chunks, self._rest, self._error = [content], None, None
+
+    async def aclose(self) -> None:
+        """Close the stream underneath, once. A generator that stopped half-way must not be left to the collector."""
+        if not self._is_closed:
+            self._is_closed = True
+            half_read = getattr(self._rest, "aclose", None)
+            if half_read is not None:
+                await half_read()
+            await self._stream.aclose()
 
 
 def peeked_content(raw: bytes, encodings: Iterable[str]) -> bytes:

@@ -23,14 +23,14 @@ from evertoken_transports._clock import Clock, suspend_aware_clock
 from evertoken_transports._httpx_line import Line
 from evertoken_transports._source import LONGEST_SLEEP
 
-__all__ = ("HttpxExchangeBase", "with_reference")
+__all__ = ("HttpxExchangeBase", "Settings", "with_reference")
 
 # httpx's or httpx2's.
 Request = Any
 Response = Any
 
 
-class _Settings:
+class Settings:
     """What an exchange is made with, and what it makes of that for one request."""
 
     _library: ClassVar[ModuleType]
@@ -88,7 +88,7 @@ class _Settings:
         )
 
 
-class HttpxExchangeBase(_Settings):
+class HttpxExchangeBase(Settings):
     """Sends each token request over a connection of its own, and reads the answer up to a limit.
 
     Args:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType, ModuleType
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from evertoken import Challenge, Rejection, TokenUnavailable, read_challenge
-from evertoken_transports._events import Event, RequestNotSigned
-from evertoken_transports._httpx_bodies import MOST_PEEKED, PeekedStream, peeked_content
+from evertoken_transports._async_source import AsyncSource
+from evertoken_transports._events import RequestNotSigned
+from evertoken_transports._httpx_bodies import MOST_PEEKED, AsyncPeekedStream, PeekedStream, peeked_content
+from evertoken_transports.threads import TokenSource
 
-__all__ = ("Flow", "Origin", "Source", "origin_of")
+__all__ = ("Flow", "Origin", "origin_of")
 
 # httpx's or httpx2's.
 Request = Any
@@ -22,30 +24,6 @@ _SAFE_METHODS = ("GET", "HEAD", "OPTIONS", "TRACE")
 """RFC 9110 section 9.2.1."""
 
 _PORTS: Mapping[str, int] = MappingProxyType({"http": 80, "https": 443})
-
-
-class Source(Protocol):
-    """What a flow needs of a :class:`evertoken_transports.threads.TokenSource`."""
-
-    def authorization_nowait(self) -> str | None:
-        """See there."""
-        ...
-
-    def authorization(self, timeout: float) -> str:
-        """See there."""
-        ...
-
-    def token_rejected(self, authorization: str, challenge: Challenge) -> Rejection:
-        """See there."""
-        ...
-
-    def door_closed(self) -> None:
-        """See there."""
-        ...
-
-    def report(self, event: Event) -> None:
-        """See there."""
-        ...
 
 
 class Origin(NamedTuple):
@@ -68,8 +46,9 @@ class _Signature:
 
     value: str = field(repr=False)
 
-    def put_on(self, request: Request) -> None:
+    def put_on(self, request: Request) -> Request:
         request.headers["Authorization"] = self.value
+        return request
 
     def is_on(self, request: Request) -> bool:
         return bool(request.headers.get("Authorization") == self.value)
@@ -79,13 +58,16 @@ class _Signature:
 class Flow:
     """Signs calls, and reads what their answers say about the token. Keeps nothing of a call.
 
-    ``library`` is httpx or httpx2, ``stream_class`` a :class:`PeekedStream` that is one of its streams. The other
-    fields are those of ``BearerAuth``.
+    ``library`` is httpx or httpx2, and the stream classes are streams of it. ``async_source`` gives the source that
+    waits in the event loop that runs. The other fields are those of ``BearerAuth``. :meth:`run` and :meth:`arun` differ
+    in nothing but how they wait.
     """
 
     library: ModuleType
     stream_class: type[PeekedStream]
-    source: Source
+    async_stream_class: type[AsyncPeekedStream]
+    source: TokenSource
+    async_source: Callable[[], AsyncSource]
     origins: frozenset[Origin]
     timeout: float
     replay: bool
@@ -96,20 +78,41 @@ class Flow:
             yield request
             return
         signature = self._signature()
-        signature.put_on(request)
-        response = yield request
-        if not self._is_worth_another_try(signature, response):
+        response = yield signature.put_on(request)
+        if not (self._counts(signature, response) and self._judge(signature, response, self._peek(response))):
             return
-        another = self._another(signature)
-        if another is None:
+        try:
+            another = self._signature()
+        except TokenUnavailable:
             return
-        # After a redirect this is not the request that was made: that one may have had its effect already.
-        request = response.request
-        _let_go(response)
-        another.put_on(request)
-        response = yield request
-        # The answer is the caller's, whatever it is; what it says about the token is for everybody.
-        self._is_worth_another_try(another, response)
+        if another != signature:
+            # After a redirect this is not the request that was made: that one may have had its effect already.
+            request = response.request
+            self._let_go(response)
+            response = yield another.put_on(request)
+            # The answer is the caller's, whatever it is; what it says about the token is for everybody.
+            if self._counts(another, response):
+                self._judge(another, response, self._peek(response))
+
+    async def arun(self, request: Request) -> AsyncGenerator[Request, Response]:
+        """The same for the asynchronous clients."""
+        if not self._signs(request):
+            yield request
+            return
+        signature = await self._asignature()
+        response = yield signature.put_on(request)
+        if not (self._counts(signature, response) and self._judge(signature, response, await self._apeek(response))):
+            return
+        try:
+            another = await self._asignature()
+        except TokenUnavailable:
+            return
+        if another != signature:
+            request = response.request
+            await self._alet_go(response)
+            response = yield another.put_on(request)
+            if self._counts(another, response):
+                self._judge(another, response, await self._apeek(response))
 
     def _signs(self, request: Request) -> bool:
         url = request.url
@@ -122,16 +125,9 @@ class Flow:
     def _signature(self) -> _Signature:
         return _Signature(self.source.authorization_nowait() or self.source.authorization(self.timeout))
 
-    def _another(self, rejected: _Signature) -> _Signature | None:
-        """A signature that is not ``rejected``, or None where none can be had: the caller gets the first answer."""
-        try:
-            found = self._signature()
-        except TokenUnavailable:
-            return None
-        return None if found == rejected else found
-
-    def _is_worth_another_try(self, signature: _Signature, response: Response) -> bool:
-        return self._counts(signature, response) and self._judge(signature, response, self._peek(response))
+    async def _asignature(self) -> _Signature:
+        source = self.async_source()
+        return _Signature(source.authorization_nowait() or await source.authorization(self.timeout))
 
     def _counts(self, signature: _Signature, response: Response) -> bool:
         """Whether ``response`` can say something about our token: it answers a request that carried it, to our API."""
@@ -141,14 +137,25 @@ class Flow:
         )
 
     def _peek(self, response: Response) -> bytes:
+        if (content := self._read_already(response)) is not None:
+            return content
+        response.stream = self.stream_class(response.stream)
+        response.stream.peek(MOST_PEEKED)
+        return _content(response)
+
+    async def _apeek(self, response: Response) -> bytes:
+        if (content := self._read_already(response)) is not None:
+            return content
+        response.stream = self.async_stream_class(response.stream)
+        await response.stream.peek(MOST_PEEKED)
+        return _content(response)
+
+    def _read_already(self, response: Response) -> bytes | None:
+        """The beginning of a body that a hook of the client has read, or used up; else None."""
         try:
-            # A hook of the client has read it.
             return bytes(response.content[:MOST_PEEKED])
         except self.library.ResponseNotRead:
-            if response.is_stream_consumed or response.is_closed:
-                return b""
-        response.stream = self.stream_class(response.stream, MOST_PEEKED)
-        return _content(response)
+            return b"" if response.is_stream_consumed or response.is_closed else None
 
     def _judge(self, signature: _Signature, response: Response, content: bytes) -> bool:
         """Tell the source what the answer says; whether the call should be repeated, if another token can be had."""
@@ -166,14 +173,22 @@ class Flow:
         had_no_effect = challenge is Challenge.TOKEN or request.method in _SAFE_METHODS
         return had_no_effect and isinstance(request.stream, self.library.ByteStream)
 
+    def _let_go(self, response: Response) -> None:
+        """Free the connection, and bound what the client will read of an answer that becomes history."""
+        if isinstance(response.stream, PeekedStream):
+            response.stream.forget_rest(_content_alone(response))
+
+    async def _alet_go(self, response: Response) -> None:
+        if isinstance(response.stream, AsyncPeekedStream):
+            await response.stream.forget_rest(_content_alone(response))
+
 
 def _content(response: Response) -> bytes:
     return peeked_content(response.stream.peeked, response.headers.get_list("Content-Encoding"))
 
 
-def _let_go(response: Response) -> None:
-    """Free the connection and bound what the client will read of an answer that the caller gets as history only."""
-    if isinstance(response.stream, PeekedStream):
-        content = _content(response)
-        response.headers.pop("Content-Encoding", None)
-        response.stream.forget_rest(content)
+def _content_alone(response: Response) -> bytes:
+    """What has been seen of the body, decompressed, so that the client has nothing left to decompress."""
+    content = _content(response)
+    response.headers.pop("Content-Encoding", None)
+    return content

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from types import MappingProxyType, ModuleType
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 from evertoken import TokenRequest
@@ -33,18 +33,29 @@ class Line:
         self._host = urlsplit(request.url).hostname
         self._stage = _STAGES["connect_tcp"]
         self._socket: socket.socket | None = None
+        self._stream: Any = None
         self._is_cut = False
 
     def trace(self, event: str, info: Mapping[str, Any]) -> None:
         """The libraries' ``trace`` extension: ``event`` is such as ``connection.connect_tcp.complete``."""
-        _, operation, phase = event.rsplit(".", 2)
-        if phase == "started":
-            self._stage = _STAGES.get(operation, self._stage)
-        elif operation == "connect_tcp" and phase == "complete":
+        self.note(event)
+        if event.endswith(".connect_tcp.complete"):
             # A duplicate: TLS takes the original away from us, and its number may be another's by the time of the cut.
             self._socket = info["return_value"].get_extra_info("socket").dup()
             if self._is_cut:
                 self.cut()
+
+    async def atrace(self, event: str, info: Mapping[str, Any]) -> None:
+        """The same for the asynchronous clients."""
+        self.note(event)
+        if event.endswith(".connect_tcp.complete"):
+            self._stream = info["return_value"]
+
+    def note(self, event: str) -> None:
+        """Keep how far the request has come."""
+        _, operation, phase = event.rsplit(".", 2)
+        if phase == "started":
+            self._stage = _STAGES.get(operation, self._stage)
 
     def cut(self) -> None:
         """End both directions for whoever uses the connection, now or as soon as there is one. Harmless when over."""
@@ -54,6 +65,13 @@ class Line:
             with suppress(OSError):
                 line.shutdown(socket.SHUT_RDWR)
             line.close()
+
+    async def aclose(self) -> None:
+        """Close the connection if it is still open: cancelled in a handshake, the libraries leave it so."""
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            with suppress(Exception):
+                await stream.aclose()
 
     def too_late(self) -> TimeoutError:
         """The error of a request that ran into its deadline."""
@@ -65,6 +83,19 @@ class Line:
             return self.too_late()
         told = isinstance(error, library.TransportError) and not isinstance(error, library.LocalProtocolError)
         # Other errors may quote what they were given.
-        words = scrub(str(error), request.secrets) if told else None
+        words = scrub(_root_text(error), request.secrets) if told else None
         cause = f"{type(error).__name__}: {words}" if words else type(error).__name__
         return ConnectionError(f"while {self._stage} {self._host}: {cause}")
+
+
+def _root_text(error: BaseException) -> str:
+    """What the innermost cause with any words says: the libraries wrap it in others that say less, or nothing."""
+    texts = [str(cause) for cause in _causes(error)]
+    return next((text for text in reversed(texts) if text), "")
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        inner = cast("BaseExceptionGroup[BaseException]", error) if isinstance(error, BaseExceptionGroup) else None
+        error = error.__cause__ or error.__context__ if inner is None else inner.exceptions[0]

@@ -1,4 +1,4 @@
-"""Signing the calls of an ``httpx.Client``, and sending token requests over httpx. Needs ``evertoken[httpx]``."""
+"""Signing the calls of httpx's clients, and sending token requests over httpx. Needs ``evertoken[httpx]``."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ except ImportError as error:
         "evertoken_transports.httpx needs httpx: pip install 'evertoken[httpx]'", name=error.name
     ) from error
 
+from evertoken_transports._httpx_async import AsyncHttpxExchangeBase
 from evertoken_transports._httpx_auth import BearerAuthBase
-from evertoken_transports._httpx_bodies import PeekedStream
+from evertoken_transports._httpx_bodies import AsyncPeekedStream, PeekedStream
 from evertoken_transports._httpx_exchange import HttpxExchangeBase
 
-__all__ = ("BearerAuth", "HttpxExchange")
+__all__ = ("AsyncHttpxExchange", "BearerAuth", "HttpxExchange")
 
 
 class HttpxExchange(HttpxExchangeBase):
@@ -25,13 +26,25 @@ class HttpxExchange(HttpxExchangeBase):
     _library: ClassVar[ModuleType] = httpx
 
 
+class AsyncHttpxExchange(AsyncHttpxExchangeBase):
+    """An exchange over httpx for asyncio and trio."""
+
+    _library: ClassVar[ModuleType] = httpx
+
+
 class _Stream(PeekedStream, httpx.SyncByteStream):
     pass
 
 
+class _AsyncStream(AsyncPeekedStream, httpx.AsyncByteStream):
+    pass
+
+
 class BearerAuth(BearerAuthBase[httpx.Request, httpx.Response], httpx.Auth):
-    """Bearer authentication for ``httpx.Client``."""
+    """Bearer authentication for ``httpx.Client`` and ``httpx.AsyncClient``."""
 
     _library: ClassVar[ModuleType] = httpx
     _exchange_class = HttpxExchange
+    _async_exchange_class = AsyncHttpxExchange
     _stream_class = _Stream
+    _async_stream_class = _AsyncStream

@@ -1,4 +1,4 @@
-"""Signing the calls of an ``httpx2.Client``, and sending token requests over httpx2. Needs ``evertoken[httpx2]``."""
+"""Signing the calls of httpx2's clients, and sending token requests over httpx2. Needs ``evertoken[httpx2]``."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ except ImportError as error:
         "evertoken_transports.httpx2 needs httpx2: pip install 'evertoken[httpx2]'", name=error.name
     ) from error
 
+from evertoken_transports._httpx_async import AsyncHttpxExchangeBase
 from evertoken_transports._httpx_auth import BearerAuthBase
-from evertoken_transports._httpx_bodies import PeekedStream
+from evertoken_transports._httpx_bodies import AsyncPeekedStream, PeekedStream
 from evertoken_transports._httpx_exchange import HttpxExchangeBase
 
-__all__ = ("BearerAuth", "HttpxExchange")
+__all__ = ("AsyncHttpxExchange", "BearerAuth", "HttpxExchange")
 
 
 class HttpxExchange(HttpxExchangeBase):
@@ -25,13 +26,25 @@ class HttpxExchange(HttpxExchangeBase):
     _library: ClassVar[ModuleType] = httpx2
 
 
+class AsyncHttpxExchange(AsyncHttpxExchangeBase):
+    """An exchange over httpx2 for asyncio and trio."""
+
+    _library: ClassVar[ModuleType] = httpx2
+
+
 class _Stream(PeekedStream, httpx2.SyncByteStream):
     pass
 
 
+class _AsyncStream(AsyncPeekedStream, httpx2.AsyncByteStream):
+    pass
+
+
 class BearerAuth(BearerAuthBase[httpx2.Request, httpx2.Response], httpx2.Auth):
-    """Bearer authentication for ``httpx2.Client``."""
+    """Bearer authentication for ``httpx2.Client`` and ``httpx2.AsyncClient``."""
 
     _library: ClassVar[ModuleType] = httpx2
     _exchange_class = HttpxExchange
+    _async_exchange_class = AsyncHttpxExchange
     _stream_class = _Stream
+    _async_stream_class = _AsyncStream

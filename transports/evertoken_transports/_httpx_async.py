@@ -1,0 +1,119 @@
+"""The asynchronous half of the adapters for httpx and httpx2: how a request travels, and where callers wait."""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+from functools import partial
+from typing import Any
+
+from evertoken import HttpResponse, LocalProtocolError, TokenRequest
+from evertoken_transports._async_source import AsyncSource
+from evertoken_transports._exchange import AsyncExchange, Exchange
+from evertoken_transports._httpx_exchange import Settings, with_reference
+from evertoken_transports._httpx_line import Line
+from evertoken_transports._runtime import Runtime, in_thread, runtime, within
+from evertoken_transports.threads import TokenSource
+
+__all__ = ("AsyncHttpxExchangeBase", "AsyncSources", "beside")
+
+# httpx's or httpx2's.
+Client = Any
+Response = Any
+
+
+class AsyncHttpxExchangeBase(Settings):
+    """Sends each token request over a connection of its own, in a task of asyncio or trio.
+
+    Arguments and errors as for the ``HttpxExchange`` of this module. Cancelling the task ends the exchange at once.
+    """
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        cls.__doc__ = with_reference(cls, AsyncHttpxExchangeBase)
+
+    async def __call__(self, request: TokenRequest, /) -> HttpResponse:
+        """Send ``request``; return the answer, whatever its status. Redirects are not followed."""
+        line = Line(request)
+        left = self._time_left(request, line)
+        try:
+            outcome = await within(left, self._outcome(request, left, line))
+        except TimeoutError:
+            outcome = line.too_late()
+        finally:
+            await line.aclose()
+        if isinstance(outcome, HttpResponse):
+            return outcome
+        raise outcome
+
+    async def _outcome(self, request: TokenRequest, seconds: float, line: Line) -> HttpResponse | OSError:
+        try:
+            return await self._send(request, seconds, line)
+        except Exception as error:  # noqa: BLE001 (whatever it is, it is told without its frames)
+            return line.failure(self._library, error, request)
+
+    async def _send(self, request: TokenRequest, seconds: float, line: Line) -> HttpResponse:
+        answers: list[HttpResponse] = []
+
+        async def read(response: Response) -> None:
+            body = bytearray()
+            async with aclosing(response.aiter_raw()) as chunks:
+                async for chunk in chunks:
+                    body += chunk
+                    if len(body) > self._max_body:
+                        break
+            content = bytes(body[: self._max_body + 1])
+            answers.append(HttpResponse(response.status_code, tuple(response.headers.multi_items()), content))
+
+        # The answer is read in a hook for the reason that the synchronous exchange gives.
+        async with await in_thread(partial(self._client, request, seconds, read)) as client:
+            try:
+                await client.send(self._library_request(request, line.atrace), stream=True)
+            except self._library.HTTPError:
+                if not answers:
+                    raise
+        return answers[0]
+
+    def _client(self, request: TokenRequest, seconds: float, read: object) -> Client:
+        """Made in a thread, because to load certificates, or the library's own parts, would hold up the event loop."""
+        return self._library.AsyncClient(event_hooks={"response": [read]}, **self._client_options(request, seconds))
+
+
+def beside(exchange: Exchange) -> AsyncExchange:
+    """``exchange`` for use in an event loop: it runs in a worker thread."""
+
+    async def run(request: TokenRequest, /) -> HttpResponse:
+        return await in_thread(partial(exchange, request))
+
+    return run
+
+
+class AsyncSources:
+    """One source for each runtime, made when it is first needed. They share the coordinator of ``source``."""
+
+    def __init__(self, source: TokenSource, exchange: AsyncExchange) -> None:
+        self._source = source
+        self._exchange = exchange
+        self._made: dict[Runtime, AsyncSource] = {}
+
+    def current(self) -> AsyncSource:
+        """The source whose callers wait in the event loop that runs.
+
+        Raises:
+            LocalProtocolError: ``source`` is closed.
+        """
+        if self._source.closed:
+            raise LocalProtocolError("this TokenSource is closed")
+        which = runtime()
+        # Two threads may both make one; both then use the same.
+        return self._made.get(which) or self._made.setdefault(which, self._new(which))
+
+    def _new(self, which: Runtime) -> AsyncSource:
+        coordinator = self._source.coordinator
+        grant = coordinator.machine.grant
+        if which == "trio":
+            from evertoken_transports.trio import TokenSource as TrioSource  # noqa: PLC0415 (trio is an extra)
+
+            return TrioSource(grant, exchange=self._exchange, coordinator=coordinator)
+        from evertoken_transports.asyncio import TokenSource as AsyncioSource  # noqa: PLC0415 (asyncio is big)
+
+        return AsyncioSource(grant, exchange=self._exchange, coordinator=coordinator)
