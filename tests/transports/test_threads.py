@@ -159,6 +159,22 @@ def test_a_program_that_makes_no_calls_makes_no_requests(world: World) -> None:
     assert len(world.token_requests()) == 1
 
 
+class _ForbiddenLock:
+    def __enter__(self) -> None:
+        raise AssertionError("the lock was taken")
+
+    def __exit__(self, *_: object) -> None: ...
+
+
+def test_no_lock_is_taken_while_the_token_is_fresh(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = warm(world)
+    monkeypatch.setattr(world.coordinator, "_lock", _ForbiddenLock())
+    assert source.authorization_nowait() == source.authorization()
+    world.clock.now += 1_158
+    with pytest.raises(AssertionError, match="lock"):
+        source.authorization_nowait()
+
+
 # Closed doors
 # ------------
 
@@ -391,6 +407,7 @@ def test_a_forked_child_gets_a_token_of_its_own(world: World) -> None:
     source = source_of(world)
     join = run_in_threads(1, lambda _: source.authorization())
     world.wait_for_waiters(1)
+    assert world.endpoint.entered.acquire(timeout=LIMIT)
     child = os.fork()
     if child == 0:  # pragma: no cover (another process)
         world.endpoint.gate.set()

@@ -1,0 +1,303 @@
+"""Coordinator: what it tells, whom it wakes, and what it survives."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+
+import pytest
+
+from evertoken import (
+    AuthenticationParts,
+    BlockKind,
+    Challenge,
+    ClientCredentials,
+    HttpResponse,
+    Problem,
+    Ready,
+    TokenEndpoint,
+    TokenMachine,
+    TokenUnavailable,
+    Wait,
+    WaitReason,
+)
+from evertoken.testing import Script, TokenBehaviour, TokenFault
+from evertoken_transports import (
+    Coordinator,
+    CredentialsReplaced,
+    DoorClosed,
+    DoorOpened,
+    Event,
+    RequestAbandoned,
+    RequestFailed,
+    RequestNotSigned,
+    RequestStarted,
+    TokenDropped,
+    TokenGranted,
+    TokenKept,
+)
+from evertoken_transports.threads import TokenSource
+from tests import canary
+from tests.transports.worlds import World
+
+LOCKED = TokenBehaviour(fault=TokenFault.LOCKED)
+ERROR_500 = TokenBehaviour(fault=TokenFault.SERVER_ERROR, status=500)
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+class Ear:
+    """Listens, and keeps what it hears."""
+
+    def __init__(self) -> None:
+        self.heard: list[Event] = []
+
+    def __call__(self, event: Event) -> None:
+        self.heard.append(event)
+
+    @property
+    def kinds(self) -> list[type]:
+        return [type(event) for event in self.heard]
+
+
+def source_of(world: World, ear: Ear) -> TokenSource:
+    return TokenSource(
+        world.grant, coordinator=world.coordinator, exchange=world.endpoint, background=False, on_event=ear
+    )
+
+
+# Events
+# ------
+
+
+def test_a_life_is_told_in_events_without_a_secret(world: World) -> None:
+    ear = Ear()
+    source = source_of(world, ear)
+    world.server.next_token_requests(ERROR_500)
+    with pytest.raises(TokenUnavailable):
+        source.authorization(timeout=0)
+    world.advance(0)
+    with pytest.raises(TokenUnavailable):
+        source.authorization(timeout=0.5)
+    world.advance(2)
+    header = source.authorization()
+    source.token_rejected(header, Challenge.TOKEN)
+    source.token_rejected(header, Challenge.TOKEN)
+    world.server.next_token_requests(LOCKED)
+    with pytest.raises(TokenUnavailable):
+        source.authorization()
+    source.replace_credentials(world.grant.with_secret(canary.secret(1)))
+    assert ear.kinds == [
+        RequestStarted,
+        RequestFailed,
+        RequestStarted,
+        TokenGranted,
+        TokenDropped,
+        TokenKept,
+        RequestStarted,
+        DoorClosed,
+        DoorOpened,
+        CredentialsReplaced,
+    ]
+    for event in ear.heard:
+        canary.assert_clean(event)
+        assert world.grant.client_id in str(event)
+
+
+def test_an_abandoned_request_is_told(world: World) -> None:
+    ear = Ear()
+    source = source_of(world, ear)
+    _, request = world.coordinator.glance()
+    assert request is not None
+    world.coordinator.request_abandoned(request)
+    assert ear.kinds == [RequestStarted, RequestAbandoned]
+    assert source.authorization()
+
+
+def test_a_closed_door_is_a_warning_and_the_rest_is_not(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, logger="evertoken")
+    source = source_of(world, Ear())
+    world.server.next_token_requests(LOCKED)
+    with pytest.raises(TokenUnavailable):
+        source.authorization()
+    for _ in range(3):
+        source.door_closed()
+    assert [record.levelname for record in caplog.records] == ["DEBUG", "WARNING"]
+    assert "temporarily locked" in caplog.records[1].getMessage()
+    assert caplog.records[1].name == "evertoken"
+
+
+def test_two_sources_with_one_callback_hear_of_an_event_once(world: World) -> None:
+    ear = Ear()
+    first, second = source_of(world, ear), source_of(world, ear)
+    first.warm_up()
+    assert ear.kinds == [RequestStarted, TokenGranted]
+    assert second.authorization_nowait()
+
+
+def test_a_source_that_is_dropped_hears_nothing_more(world: World) -> None:
+    ear = Ear()
+    source = source_of(world, ear)
+    del source
+    gc.collect()
+    source_of(world, Ear()).warm_up()
+    assert ear.heard == []
+
+
+def test_the_coordinators_own_callback_hears_everything(world: World) -> None:
+    ear = Ear()
+    coordinator = Coordinator(TokenMachine(world.grant, draw=lambda: 0.5), clock=world.clock, on_event=ear)
+    TokenSource(world.grant, coordinator=coordinator, exchange=world.endpoint).warm_up()
+    assert ear.kinds == [RequestStarted, TokenGranted]
+
+
+def test_a_callback_that_raises_loses_nothing(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    def callback(event: Event) -> None:
+        raise KeyError(type(event).__name__)
+
+    source = TokenSource(world.grant, coordinator=world.coordinator, exchange=world.endpoint, on_event=callback)
+    assert source.authorization()
+    assert "on_event raised" in caplog.text
+
+
+def test_a_callback_that_asks_the_source_does_not_lock_up(world: World) -> None:
+    headers: list[str | None] = []
+
+    def callback(event: Event) -> None:
+        if isinstance(event, TokenGranted):
+            headers.append(source.authorization(timeout=0))
+
+    source = TokenSource(
+        world.grant, coordinator=world.coordinator, exchange=world.endpoint, background=False, on_event=callback
+    )
+    assert source.authorization() == headers[0]
+
+
+def test_a_coroutine_function_as_callback_is_named_and_loses_nothing(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def callback(_: Event) -> None: ...
+
+    source = TokenSource(world.grant, coordinator=world.coordinator, exchange=world.endpoint, on_event=callback)
+    assert source.authorization()
+    assert "plain function" in caplog.text
+
+
+def test_an_adapters_own_event_reaches_the_sources_own_callback(world: World) -> None:
+    ear = Ear()
+    source_of(world, ear).report(RequestNotSigned("https://elsewhere.example"))
+    assert "elsewhere.example" in str(ear.heard[0])
+
+
+# Waking
+# ------
+
+
+def test_a_waker_is_called_once_after_the_next_input(world: World) -> None:
+    calls: list[int] = []
+    now = world.clock()
+    move = world.coordinator.ask(lambda: calls.append(1), since=now, deadline=now + 10)
+    assert move.request is not None
+    assert isinstance(move.answer, Wait)
+    assert move.answer.reason is WaitReason.RESPONSE
+    world.coordinator.send_failed(move.request, "reset")
+    world.coordinator.wake_all()
+    assert calls == [1]
+
+
+def test_the_token_is_there_before_anyone_is_woken(world: World) -> None:
+    seen: list[object] = []
+    now = world.clock()
+
+    def waker() -> None:
+        seen.append(world.coordinator.machine.published[1])
+
+    move = world.coordinator.ask(waker, since=now, deadline=now + 10)
+    assert move.request is not None
+    world.coordinator.receive_response(move.request, world.endpoint(move.request))
+    assert seen == [world.coordinator.machine.authorization(now)]
+
+
+def test_a_waiter_whose_loop_is_closed_does_not_stop_the_others(world: World) -> None:
+    loop = asyncio.new_event_loop()
+    loop.close()
+    woken: list[str] = []
+    now = world.clock()
+    move = world.coordinator.ask(lambda: loop.call_soon_threadsafe(print), since=now, deadline=now + 10)
+    world.coordinator.ask(lambda: woken.append("next"), since=now, deadline=now + 10)
+    assert move.request is not None
+    world.coordinator.send_failed(move.request, "reset")
+    assert woken == ["next"]
+
+
+def test_a_caller_who_forgets_is_not_woken(world: World) -> None:
+    calls: list[int] = []
+
+    def waker() -> None:
+        calls.append(1)
+
+    now = world.clock()
+    world.coordinator.ask(waker, since=now, deadline=now + 10)
+    world.coordinator.forget(waker)
+    world.coordinator.forget(waker)
+    world.coordinator.wake_all()
+    assert calls == []
+
+
+# A client authentication that breaks
+# -----------------------------------
+
+
+class Broken:
+    """A client authentication whose key is not to be had."""
+
+    def __init__(self) -> None:
+        self.works = False
+
+    def authenticate(self, grant: ClientCredentials) -> AuthenticationParts:
+        if not self.works:
+            raise OSError(f"cannot read {canary.secret()}")
+        return AuthenticationParts(form=(("client_assertion", canary.secret()),))
+
+
+def test_a_broken_client_authentication_is_named_and_hurts_nobody_who_has_a_token(world: World) -> None:
+    plug = Broken()
+    grant = ClientCredentials(TokenEndpoint("https://auth.example/token", plug), "client")
+    coordinator = Coordinator(TokenMachine(grant, draw=lambda: 0.5), clock=world.clock)
+    now = world.clock()
+    with pytest.raises(TokenUnavailable, match="client authentication raised OSError") as caught:
+        TokenSource(grant, coordinator=coordinator, exchange=world.endpoint).authorization()
+    canary.assert_clean(caught.value)
+    plug.works = True
+    move = coordinator.ask(print, since=now, deadline=now + 10)
+    assert move.request is not None
+    body = f'{{"access_token":"{canary.token()}","token_type":"bearer","expires_in":1200}}'.encode()
+    coordinator.receive_response(move.request, HttpResponse(200, (), body))
+    plug.works = False
+    world.clock.now += 1_180
+    move = coordinator.ask(print, since=now, deadline=now + 10)
+    assert isinstance(move.answer, Ready)
+    assert move.request is None
+    assert coordinator.glance() == (f"Bearer {canary.token()}", None)
+
+
+def test_next_deadline_is_now_when_a_request_is_due_and_the_wait_when_not(world: World) -> None:
+    assert world.coordinator.next_deadline() == world.clock()
+    source_of(world, Ear()).warm_up()
+    assert world.coordinator.next_deadline() == world.clock() + 1_158
+    world.coordinator.door_closed(BlockKind.LOCKED)
+    assert world.coordinator.next_deadline() == world.clock() + 1_158
+
+
+def test_what_is_printed_names_client_and_endpoint_and_no_secret(world: World) -> None:
+    world.server.replace_script(Script(token=ERROR_500))
+    source = source_of(world, Ear())
+    with pytest.raises(TokenUnavailable):
+        source.authorization(timeout=0.1)
+    for thing in (source, world.coordinator, source.explain(), Problem):
+        canary.assert_clean(thing)
+    assert world.grant.client_id in repr(source)
