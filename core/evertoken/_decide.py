@@ -104,8 +104,12 @@ def request_state(config: Policy, state: State, now: float) -> RequestState:
 
 
 def settle(config: Policy, state: State, now: float) -> State:
-    """``state`` as it stands at ``now``: the loss counted, what is over forgotten. No answer of ``decide`` changes."""
-    now = max(now, state.now)
+    """``state`` as it stands at ``now``: the loss counted, what is over forgotten. No answer of ``decide`` changes.
+
+    Every state that ``step`` returns is settled at its own moment already.
+    """
+    if now <= state.now:
+        return state
     state = _with_loss(config, state, now)
     blocks = tuple(block for block in state.blocks if now < block.until)
     return state._replace(now=now, blocks=blocks, rejections=_settled_rejections(state, now))

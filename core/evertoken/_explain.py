@@ -14,7 +14,7 @@ from evertoken._problems import Problem
 from evertoken._records import BlockKind
 from evertoken._states import Freshness, RequestState, State, TokenState
 
-__all__ = ("Explanation",)
+__all__ = ("Explanation", "explain", "folded")
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,8 +48,9 @@ class AuthenticationParts(Unpicklable):
 class ClientAuthentication(Protocol):
     """The plug: anything that can authenticate the client in one token request (RFC 6749 section 2.3).
 
-    It is called anew for each request, so that an assertion is never sent twice. It should be hashable and compare by
-    value, or two sources made with two instances of it will not share a token.
+    It is called anew for each request, so that an assertion is never sent twice. It must be hashable, and should compare
+    by value: two instances that are not equal do not share a token, and replacing one by the other is a change of
+    credentials, which lifts a refusal.
     """
 
     def authenticate(self, grant: ClientCredentials) -> AuthenticationParts:
@@ -260,7 +261,10 @@ def _pairs(parameters: Mapping[str, str] | Iterable[tuple[str, str]]) -> Pairs |
     """The parameters as pairs; None if they are not, or if a name is there twice (RFC 6749 section 3.2)."""
     if isinstance(parameters, Mapping):
         return tuple(cast("Mapping[str, str]", parameters).items())
-    pairs = tuple(parameters)
+    try:
+        pairs = tuple(parameters)
+    except TypeError:
+        return None
     sound = all(isinstance(pair, tuple) and len(pair) == 2 for pair in pairs)
     return pairs if sound and len(dict(pairs)) == len(pairs) else None
 

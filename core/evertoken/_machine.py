@@ -73,9 +73,10 @@ class TokenMachine:
     ``quiet_until`` ask :meth:`authorization` and :meth:`poll`."""
 
     def __init__(self, grant: ClientCredentials, *, policy: Policy | None = None, draw: Callable[[], float]) -> None:
-        _check_grant("grant", grant)
+        _check_type("grant", grant, ClientCredentials)
         self._grant = grant
         self._policy = Policy() if policy is None else policy
+        _check_type("policy", self._policy, Policy)
         self._draw = draw
         self._become(first_state(self._policy))
 
@@ -255,6 +256,7 @@ class TokenMachine:
         happened = TokenRejected(now, authorization, challenge)
         del authorization  # Error trackers show local variables; this one is the token.
         _check_now(now)
+        _check_type("challenge", challenge, Challenge)
         if challenge not in (Challenge.TOKEN, Challenge.UNKNOWN):
             return Rejection.KEPT
         verdict = judge_rejection(self._policy, self._state, happened)
@@ -287,7 +289,7 @@ class TokenMachine:
                 is another machine.
         """
         _check_now(now)
-        _check_grant("credentials", credentials)
+        _check_type("credentials", credentials, ClientCredentials)
         if not self._grant.same_client(credentials):
             raise LocalProtocolError(
                 "replace_credentials: endpoint, client id and parameters must stay; another client is another machine"
@@ -357,9 +359,9 @@ class TokenMachine:
         self.published = publish(self._policy, state)
 
 
-def _check_grant(name: str, grant: object) -> None:
-    if not isinstance(grant, ClientCredentials):
-        raise TypeError(f"{name} must be a ClientCredentials, not {type(grant).__name__}")
+def _check_type(name: str, value: object, kind: type) -> None:
+    if not isinstance(value, kind):
+        raise TypeError(f"{name} must be a {kind.__name__}, not {type(value).__name__}")
 
 
 def _check_now(now: float) -> None:

@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 from evertoken._grant import ClientCredentials, Pairs
 from evertoken._secrecy import Unpicklable
 
-__all__ = ("HttpResponse", "TokenRequest")
+__all__ = ("HttpResponse", "TokenRequest", "build_request")
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,19 @@ from __future__ import annotations
 from evertoken._policy import TICK, Policy, whole_ticks
 from evertoken._records import MOST_DOUBLINGS, NEVER, AccessToken, BlockKind, Budget
 
-__all__ = ("back_off", "charge", "make_token", "own_wait", "refill", "retuned", "stated_wait", "unknown_evidence_at")
+__all__ = (
+    "back_off",
+    "charge",
+    "is_moment",
+    "make_token",
+    "own_wait",
+    "refill",
+    "rejection_pause",
+    "retuned",
+    "stated_wait",
+    "unknown_evidence_at",
+    "wait_and_cap",
+)
 
 
 def make_token(
@@ -44,18 +56,14 @@ def stated_wait(policy: Policy, seconds: float, cap: float, draw: float) -> floa
 
 def own_wait(policy: Policy, kind: BlockKind, doublings: int) -> float:
     """How long a closed door of this kind keeps us away when nobody says."""
-    base, cap = waits(policy)[kind]
-    return whole_ticks(min(cap, base * 2.0**doublings))
+    wait, cap = wait_and_cap(policy, kind)
+    return whole_ticks(min(cap, wait * 2.0**doublings))
 
 
-def waits(policy: Policy) -> dict[BlockKind, tuple[float, float]]:
-    """The wait and its cap, by kind of block."""
-    return {
-        BlockKind.LOCKED: (policy.locked_wait, policy.locked_wait_cap),
-        BlockKind.REFUSED: (policy.refused_wait, policy.refused_wait_cap),
-        BlockKind.UNCLEAR: (policy.unclear_wait, policy.unclear_wait_cap),
-        BlockKind.RATE_LIMITED: (policy.rate_limited_wait, policy.rate_limited_wait_cap),
-    }
+def wait_and_cap(policy: Policy, kind: BlockKind) -> tuple[float, float]:
+    """The policy's wait for this kind of block, and its cap."""
+    field = f"{kind.name.lower()}_wait"
+    return getattr(policy, field), getattr(policy, f"{field}_cap")
 
 
 def refill(policy: Policy, budget: Budget, now: float) -> Budget:

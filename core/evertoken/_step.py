@@ -279,7 +279,7 @@ def _is_doubted(state: State, attempt: Attempt, refused: Refused) -> bool:
 
 
 def _stated(config: Policy, seconds: float | None, kind: BlockKind, draw: float) -> float:
-    cap = _schedule.waits(config)[kind][1]
+    _, cap = _schedule.wait_and_cap(config, kind)
     return 0.0 if seconds is None else _schedule.stated_wait(config, seconds, cap, draw)
 
 
@@ -295,6 +295,8 @@ def _doubled(config: Policy, state: State, kind: BlockKind) -> tuple[State, floa
 
 def _with_block(state: State, news: Block) -> State:
     """News of the same kind keeps the later moment. Kinds stay in the order of their enum: no set decides anything."""
+    if news.until <= state.now:  # A report that the door was closed for no time at all: it is open.
+        return state
     old = next((block for block in state.blocks if block.kind is news.kind), None)
     if old is not None:
         latest = max(old, news, key=lambda block: (block.since, block.reported))

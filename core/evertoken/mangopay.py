@@ -62,6 +62,8 @@ def sandbox(client_id: str, api_key: str, *, mtls: bool = False, base_url: str |
 def _made(client_id: str, api_key: str, base_url: str | None, default: str) -> ClientCredentials | str:
     url = default if base_url is None else base_url
     fault = fault_of_url("base_url", url) or fault_of_text("client_id", client_id)
+    if fault is None and "?" in url:
+        fault = "base_url must not have a query: paths are added to it"
     if fault is not None:
         return fault
     if api_key == "":

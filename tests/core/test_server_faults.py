@@ -57,12 +57,12 @@ def test_a_token_is_issued_exactly_where_the_fault_says_so(fault: TokenFault) ->
     assert last(server).status == (None if fault in SILENT else status(answer))
 
 
-@pytest.mark.parametrize("fault", set(TokenFault) - ISSUING)
+@pytest.mark.parametrize("fault", [fault for fault in TokenFault if fault not in ISSUING])
 def test_faults_that_issue_nothing_do_not_care_about_the_credentials(fault: TokenFault) -> None:
     assert ask(failing(fault), 0, basic("x")) == ask(failing(fault))
 
 
-@pytest.mark.parametrize("fault", ISSUING)
+@pytest.mark.parametrize("fault", [fault for fault in TokenFault if fault in ISSUING])
 def test_faults_that_issue_a_token_refuse_wrong_credentials_first(fault: TokenFault) -> None:
     answer = ask(failing(fault), 0, basic("x"))
     assert (status(answer), answer.delivery) == (401, Delivery.WHOLE)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from evertoken import HttpResponse, TokenRequest
 from evertoken_transports._coordinator import Coordinator
-from evertoken_transports._exchange import AsyncExchange, Exchange
+from evertoken_transports._exchange import AsyncExchange, Exchange, ExchangeFailed
 
 __all__ = ("carry", "carry_async", "described")
 
@@ -44,4 +44,6 @@ def _report(coordinator: Coordinator, request: TokenRequest, response: object) -
 
 def described(error: BaseException) -> str:
     """The error in one line; the machine takes every secret out of it before anybody sees it."""
+    if isinstance(error, ExchangeFailed):
+        return str(error)
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

@@ -6,7 +6,11 @@ from typing import Protocol
 
 from evertoken import HttpResponse, TokenRequest
 
-__all__ = ("AsyncExchange", "Exchange")
+__all__ = ("AsyncExchange", "Exchange", "ExchangeFailed")
+
+
+class ExchangeFailed(Exception):
+    """There is no answer. The text says where it failed and why, for people; it holds nothing that was sent or read."""
 
 
 class Exchange(Protocol):

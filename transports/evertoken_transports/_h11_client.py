@@ -11,6 +11,7 @@ from typing import NamedTuple
 from urllib.parse import quote, urlsplit
 
 from evertoken import HttpResponse, TokenRequest
+from evertoken_transports._exchange import ExchangeFailed
 
 try:
     import h11
@@ -42,10 +43,6 @@ _FLAWS = {
     "malformed chunk footer": "its chunks are malformed",
     "Receive buffer too long": "a chunk's own header does not end",
 }
-
-
-class ExchangeFailed(Exception):
-    """There is no answer. The text says where it failed and why, for people; it holds nothing that was sent or read."""
 
 
 class Target(NamedTuple):
