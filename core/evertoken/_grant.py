@@ -48,9 +48,9 @@ class AuthenticationParts(Unpicklable):
 class ClientAuthentication(Protocol):
     """The plug: anything that can authenticate the client in one token request (RFC 6749 section 2.3).
 
-    It is called anew for each request, so that an assertion is never sent twice. It must be hashable, and should compare
-    by value: two instances that are not equal do not share a token, and replacing one by the other is a change of
-    credentials, which lifts a refusal.
+    It is called anew for each request, so that an assertion is never sent twice. It must be hashable, and should
+    compare by value: two instances that are not equal do not share a token, and replacing one by the other is a change
+    of credentials, which lifts a refusal.
     """
 
     def authenticate(self, grant: ClientCredentials) -> AuthenticationParts:
