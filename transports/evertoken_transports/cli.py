@@ -1,0 +1,129 @@
+"""The ``evertoken`` command: ``evertoken demo`` and ``evertoken emulate``. Needs ``evertoken[cli]``.
+
+It can be imported without the extra; run without it, it says what to install and exits 2. What the two do stands in
+``_demo``, which is imported once the extra is known to be there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+import sys
+from collections.abc import Sequence
+
+__all__ = ("main",)
+
+_NEEDED = ("h11", "httpx", "rich")
+_BROKEN, _USAGE, _INTERRUPTED = 1, 2, 130
+
+_STATUSES = """\
+exit status: 0 if every promise was put to the test and kept, 1 if not (or if the port is taken), 2 for wrong usage or
+a missing library, 130 if interrupted"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command with ``arguments`` (default: those of the process) and return its exit status.
+
+    0: it went well, and every promise was put to the test and kept. 1: not so, or the port is taken. 2: wrong usage, or
+    a library is missing. 130: interrupted.
+    """
+    missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        return _complain(f"{' and '.join(missing)} not found: pip install 'evertoken[cli]'", _USAGE)
+    options = _parser().parse_args(arguments)
+    try:
+        return _demo(options) if options.command == "demo" else _emulate(options)
+    except KeyboardInterrupt:
+        return _complain("interrupted", _INTERRUPTED)
+    except BrokenPipeError:
+        # Whoever read the output has gone. Python would complain about it once more when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _BROKEN
+    except OSError as error:
+        return _complain(str(error), _BROKEN)
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from evertoken_transports._demo.play import play  # noqa: PLC0415 (an extra: see the module's docstring)
+    from evertoken_transports._demo.rigs import Sabotage  # noqa: PLC0415
+    from evertoken_transports._demo.story import StoryError, chapters, tell  # noqa: PLC0415
+
+    try:
+        story = tell(options.seconds, options.threads, chapters(options.chapters))
+        sabotage = None if options.sabotage is None else Sabotage.named(options.sabotage)
+    except StoryError as error:
+        return _complain(f"demo: {error}", _USAGE)
+    is_kept = play(story, plain=options.plain, as_json=options.json, sabotage=sabotage)
+    return 0 if is_kept else _BROKEN
+
+
+def _emulate(options: argparse.Namespace) -> int:
+    from evertoken.testing import ScriptError  # noqa: PLC0415 (not needed for a demo)
+    from evertoken_transports._demo.emulate import EXAMPLE, Options, emulate, read_script  # noqa: PLC0415
+
+    if options.print_script:
+        print(EXAMPLE.to_json())
+        return 0
+    try:
+        script = read_script(options.script, options.lifetime)
+    except ScriptError as error:
+        return _complain(f"emulate: {error}", _USAGE)
+    except (OSError, UnicodeDecodeError) as error:
+        return _complain(f"emulate: --script cannot be read: {error}", _USAGE)
+    try:
+        emulate(Options(script, options.port, options.client_id, options.api_key), _say)
+    except ValueError as error:
+        return _complain(f"emulate: {error}", _USAGE)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="evertoken", description="See evertoken at work, or try a client on it.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="demo | emulate")
+    _add_demo(
+        commands.add_parser("demo", help="keep a token alive through foul weather, and judge it", epilog=_STATUSES)
+    )
+    _add_emulate(commands.add_parser("emulate", help="a Mangopay-like server on this machine, faults included"))
+    return parser
+
+
+def _add_demo(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--seconds", type=float, default=20.0, help="how long it takes (default: 20)")
+    add("--threads", type=int, default=8, help="how many threads make API calls (default: 8)")
+    add("--chapters", metavar="NAMES", help="some of outage,rate-limit,revoked,lock (default: all of them)")
+    add("--plain", action="store_true", help="plain lines, as when the output is not a terminal")
+    add("--json", action="store_true", help="nothing but the verdict, as JSON")
+    # For the tests, which see to it that the verdict finds out. Shown nowhere else.
+    add("--sabotage", metavar="NAME", help=argparse.SUPPRESS)
+
+
+def _add_emulate(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--port", type=_port, default=8201, help="on 127.0.0.1; 0 for any that is free (default: 8201)")
+    add("--lifetime", type=int, help="seconds that a token lives (default: the script's, or 1200)")
+    add("--script", metavar="FILE", help="a JSON file that says what goes wrong when")
+    add("--print-script", action="store_true", help="print an example of such a file, and exit")
+    add("--client-id", default="demo", help="whose account it is (default: demo)")
+    add("--api-key", help="its API key (default: a made-up one, which is shown)")
+
+
+def _port(text: str) -> int:
+    port = int(text)
+    if not 0 <= port <= 65_535:
+        raise argparse.ArgumentTypeError("must be from 0 to 65535")
+    return port
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+def _complain(text: str, status: int) -> int:
+    print(f"evertoken: {text}", file=sys.stderr)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())
