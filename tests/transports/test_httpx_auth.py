@@ -280,25 +280,43 @@ def test_if_no_other_token_can_be_had_the_caller_gets_the_401_whole(kit: Kit) ->
     assert answer.history == []
 
 
-class SameAgain:
-    """A source that believes every rejection, and hands out the same value nonetheless."""
+class Scripted:
+    """A source that gives one verdict on every rejection, and has another value to hand or not."""
 
-    def __init__(self, value: str) -> None:
-        self.authorization_nowait = lambda: value
+    def __init__(self, verdict: Rejection, value: str) -> None:
+        self.verdict = verdict
+        self.value = value
+
+    def authorization_nowait(self) -> str:
+        return self.value
 
     def token_rejected(self, authorization: str, challenge: Challenge) -> Rejection:
-        return Rejection.DROPPED
+        return self.verdict
 
 
-def test_the_very_same_token_again_is_no_reason_to_repeat_the_call(blocking: Kit) -> None:
+@pytest.mark.parametrize(
+    ("verdict", "has_another", "repeats"),
+    [
+        (Rejection.DROPPED, True, True),
+        (Rejection.SUPERSEDED, True, True),
+        (Rejection.KEPT, True, False),
+        (Rejection.DROPPED, False, False),
+    ],
+)
+def test_a_call_is_repeated_unless_the_token_is_kept_and_only_with_another(
+    blocking: Kit, verdict: Rejection, *, has_another: bool, repeats: bool
+) -> None:
     auth = blocking.auth()
-    auth.source.warm_up()
     flow = auth.sync_auth_flow(request := blocking.library.Request("GET", f"{auth.api_base}/users"))
     next(flow)
-    old = request.headers["Authorization"]
-    object.__setattr__(auth._flow, "source", SameAgain(old))
-    with pytest.raises(StopIteration):
-        flow.send(blocking.library.Response(401, json={"Type": "invalid_credentials"}, request=request))
+    value = "Bearer other" if has_another else request.headers["Authorization"]
+    object.__setattr__(auth._flow, "source", Scripted(verdict, value))
+    answer = blocking.library.Response(401, json={"Type": "invalid_credentials"}, request=request)
+    if repeats:
+        assert flow.send(answer).headers["Authorization"] == "Bearer other"
+    else:
+        with pytest.raises(StopIteration):
+            flow.send(answer)
 
 
 def test_an_answer_that_asks_for_customer_authentication_is_left_alone(kit: Kit) -> None:
@@ -420,8 +438,8 @@ def _deflate(content: bytes) -> bytes:
 @pytest.mark.parametrize(
     ("coding", "body"),
     [
-        ("gzip", gzip.compress(TOKEN_401[2])),
-        ("x-gzip", gzip.compress(TOKEN_401[2])),
+        ("gzip", gzip.compress(TOKEN_401[2], mtime=0)),
+        ("x-gzip", gzip.compress(TOKEN_401[2], mtime=0)),
         ("deflate", zlib.compress(TOKEN_401[2])),
         ("deflate", _deflate(TOKEN_401[2])),
         ("identity", TOKEN_401[2]),
