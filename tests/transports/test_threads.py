@@ -6,6 +6,7 @@ import gc
 import os
 import threading
 from collections.abc import Iterator
+from typing import Any, cast
 
 import pytest
 
@@ -14,16 +15,18 @@ from evertoken import (
     Challenge,
     CredentialsRefused,
     EndpointLocked,
+    HttpResponse,
     LifetimeTooShort,
     LocalProtocolError,
     Policy,
     ProblemKind,
     RateLimited,
     Rejection,
+    TokenRequest,
     TokenUnavailable,
 )
 from evertoken.testing import Script, TokenBehaviour, TokenFault
-from evertoken_transports import Coordinator, _coordinator
+from evertoken_transports import Coordinator, Exchange, _coordinator
 from evertoken_transports.threads import TokenSource
 from tests import canary
 from tests.transports.worlds import LIMIT, World, run_in_threads, until
@@ -39,8 +42,9 @@ def world() -> Iterator[World]:
     made.settle()
 
 
-def source_of(world: World, **options: object) -> TokenSource:
-    return TokenSource(world.grant, coordinator=world.coordinator, exchange=world.endpoint, **options)  # type: ignore[arg-type]
+def source_of(world: World, exchange: Exchange | None = None, **options: Any) -> TokenSource:  # noqa: ANN401
+    chosen = world.endpoint if exchange is None else exchange
+    return TokenSource(world.grant, coordinator=world.coordinator, exchange=chosen, **options)
 
 
 def warm(world: World) -> TokenSource:
@@ -347,11 +351,11 @@ def test_20_calls_with_a_revoked_token_make_one_request(world: World) -> None:
 def test_without_background_the_caller_carries_the_request(world: World) -> None:
     threads: list[str] = []
 
-    def exchange(request: object) -> object:
+    def exchange(request: TokenRequest) -> HttpResponse:
         threads.append(threading.current_thread().name)
-        return world.endpoint(request)  # type: ignore[arg-type]
+        return world.endpoint(request)
 
-    source = TokenSource(world.grant, coordinator=world.coordinator, exchange=exchange, background=False)  # type: ignore[arg-type]
+    source = source_of(world, exchange, background=False)
     assert source.authorization_nowait() is None
     assert source.authorization()
     assert threads == [threading.current_thread().name]
@@ -373,12 +377,12 @@ def test_where_no_thread_can_be_started_the_caller_carries_the_request(
 def test_an_interruption_in_mid_refresh_leaves_nothing_held(world: World, interruption: type[BaseException]) -> None:
     raising = [True]
 
-    def exchange(request: object) -> object:
+    def exchange(request: TokenRequest) -> HttpResponse:
         if raising.pop():
             raise interruption
-        return world.endpoint(request)  # type: ignore[arg-type]
+        return world.endpoint(request)
 
-    source = TokenSource(world.grant, coordinator=world.coordinator, exchange=exchange, background=False)  # type: ignore[arg-type]
+    source = source_of(world, exchange, background=False)
     with pytest.raises(interruption):
         source.authorization()
     raising.append(False)
@@ -387,16 +391,19 @@ def test_an_interruption_in_mid_refresh_leaves_nothing_held(world: World, interr
 
 
 def test_an_exchange_that_returns_nonsense_is_a_failure_that_names_it(world: World) -> None:
-    source = TokenSource(world.grant, coordinator=world.coordinator, exchange=lambda _: 200)  # type: ignore[arg-type]
+    def exchange(_: TokenRequest) -> int:
+        return 200
+
+    source = source_of(world, cast("Exchange", exchange))
     with pytest.raises(TokenUnavailable, match="int, not an HttpResponse"):
         source.authorization(timeout=0.1)
 
 
 def test_an_exchange_that_raises_with_the_secret_in_its_text_does_not_leak_it(world: World) -> None:
-    def exchange(request: object) -> object:
-        raise OSError(f"cannot send {request.headers}")  # type: ignore[attr-defined]
+    def exchange(request: TokenRequest) -> HttpResponse:
+        raise OSError(f"cannot send {request.headers}")
 
-    source = TokenSource(world.grant, coordinator=world.coordinator, exchange=exchange)  # type: ignore[arg-type]
+    source = source_of(world, exchange)
     with pytest.raises(TokenUnavailable) as caught:
         source.authorization(timeout=0.1)
     canary.assert_clean(caught.value)
@@ -462,9 +469,9 @@ def test_closing_sends_waiters_home_and_refuses_further_calls(world: World) -> N
 
 
 @pytest.mark.parametrize("timeout", [-1, float("nan"), "5", True])
-def test_a_wrong_timeout_is_named(world: World, timeout: object) -> None:
+def test_a_wrong_timeout_is_named(world: World, timeout: Any) -> None:  # noqa: ANN401
     with pytest.raises(ValueError, match="timeout"):
-        source_of(world).authorization(timeout=timeout)  # type: ignore[arg-type]
+        source_of(world).authorization(timeout=timeout)
 
 
 @pytest.mark.parametrize("min_ttl", [-1, float("nan"), float("inf")])
