@@ -22,7 +22,7 @@ import pytest
 from evertoken import mangopay
 from evertoken.testing import Arrival, AuthorizationKind, Route, Script, TokenFault, TokenTruth
 from evertoken_transports import cli
-from evertoken_transports._demo.emulate import EXAMPLE, MADE_UP_KEY, Options, described, emulate, hints
+from evertoken_transports._demo.emulate import EXAMPLE, MADE_UP_KEY, Options, described, emulate, hints, unread
 from evertoken_transports.httpx import BearerAuth
 from tests import canary
 
@@ -293,6 +293,13 @@ ISSUED = ARRIVAL._replace(route=Route.TOKEN, method="POST", path="/v2.01/oauth/t
 )
 def test_an_arrival_is_one_line(arrival: Arrival, line: str) -> None:
     assert described(arrival) == f"    1.50 s  {arrival.method:<6} {arrival.path}  {line}"
+
+
+@pytest.mark.parametrize(("following", "news"), [(0, [5, 6, 7]), (6, [6, 7]), (8, [])])
+def test_each_arrival_is_told_once_also_when_the_log_has_forgotten_the_first(following: int, news: list[int]) -> None:
+    kept = [ARRIVAL._replace(seq=seq) for seq in (5, 6, 7)]
+    assert [arrival.seq for arrival in unread(kept, following)] == news
+    assert not unread([], following)
 
 
 def test_an_interrupt_ends_the_emulator_with_a_summary_and_status_0() -> None:

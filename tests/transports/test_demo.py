@@ -12,12 +12,22 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from evertoken import HttpResponse, TokenMachine
-from evertoken_transports import cli
+from evertoken import BlockKind, HttpResponse, Problem, ProblemKind, Rejection, TokenMachine
+from evertoken_transports import (
+    DoorClosed,
+    DoorOpened,
+    Event,
+    RequestFailed,
+    RequestStarted,
+    TokenDropped,
+    TokenGranted,
+    TokenKept,
+    cli,
+)
 from evertoken_transports._demo.callers import Tally
 from evertoken_transports._demo.panel import LivePanel, verdict_table
 from evertoken_transports._demo.rigs import Sabotage
-from evertoken_transports._demo.stage import Note, Snapshot
+from evertoken_transports._demo.stage import Note, Notes, Snapshot
 from evertoken_transports._demo.story import tell
 from evertoken_transports._demo.verdict import Finding, Ruling, Verdict, judge
 from evertoken_transports._demo.watchers import PlainWatcher, intro, verdict_lines
@@ -130,6 +140,34 @@ def drawn(*snapshots: Snapshot, colour: bool = False) -> list[str]:
             console.print(panel.picture)
         frames.append(capture.get())
     return frames
+
+
+PROBLEM = Problem(ProblemKind.SERVER, "The token endpoint failed", status=500)
+
+
+@pytest.mark.parametrize(
+    ("event", "text"),
+    [
+        (DoorClosed("me", BlockKind.LOCKED, 2.75, PROBLEM), "door closed: locked, no token request for 2.8 s"),
+        (DoorOpened("me", BlockKind.RATE_LIMITED), "door open again: no longer rate limited"),
+        (RequestFailed("me", 0.5, PROBLEM), "token request failed (500), next try in 0.5 s"),
+        (RequestFailed("me", 0.5, None), "token request failed (no answer), next try in 0.5 s"),
+        (TokenGranted("me", 2.1, 3.2), "token granted, next one due in 2.1 s"),
+        (TokenDropped("me"), "the API rejected the token: dropped, another is asked for"),
+    ],
+    ids=lambda value: "" if isinstance(value, str) else type(value).__name__,
+)
+def test_an_event_is_noted_in_few_words_and_a_closed_door_stands_out(event: Event, text: str) -> None:
+    notes = Notes(lambda: 1.5)
+    notes.take(event)
+    assert notes.all == (Note(0, 1.5, text, is_alarm=isinstance(event, DoorClosed)),)
+
+
+def test_events_of_everyday_life_are_not_noted() -> None:
+    notes = Notes(lambda: 1.5)
+    for event in (RequestStarted("me", 1), TokenKept("me", Rejection.SUPERSEDED)):
+        notes.take(event)
+    assert notes.all == ()
 
 
 def test_the_panel_keeps_its_size_and_fits_into_80_columns() -> None:

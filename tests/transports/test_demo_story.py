@@ -86,6 +86,11 @@ def test_the_needed_tokens_are_counted_by_the_policy_and_the_fair_stretches() ->
     assert story.tokens_needed(revoked) == story.tokens_needed(revoked - 0.01) + 1
 
 
+def test_tokens_are_still_needed_when_the_last_calls_end_after_the_story() -> None:
+    story = tell(20.0, 8)
+    assert story.tokens_needed(story.seconds + 2 * story.earliest_due) == story.tokens_needed(story.seconds) + 2
+
+
 def test_no_token_is_needed_while_the_endpoint_is_closed() -> None:
     story = tell(20.0, 8, [Weather.LOCK])
     lock = next(span for span in story.spans if span.weather is Weather.LOCK)

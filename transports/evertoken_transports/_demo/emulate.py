@@ -7,7 +7,7 @@ import shlex
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
@@ -26,7 +26,7 @@ from evertoken.testing import (
 )
 from evertoken_transports.emulator import Emulator
 
-__all__ = ("EXAMPLE", "MADE_UP_KEY", "Options", "described", "emulate", "hints", "read_script")
+__all__ = ("EXAMPLE", "MADE_UP_KEY", "Options", "described", "emulate", "hints", "read_script", "unread")
 
 MADE_UP_KEY = "made-up-demo-key"
 """Opens nothing but emulators on this machine; so it may be shown."""
@@ -101,13 +101,17 @@ def _follow(emulator: Emulator, write: Callable[[str], object], counts: Counter[
     while not is_over:
         is_over = over.wait(_TICK)
         with emulator.server() as server:
-            kept = server.arrivals
-            first = kept[0].seq if kept else following
-            fresh = kept[max(0, following - first) :]
+            fresh = unread(server.arrivals, following)
         for arrival in fresh:
             counts[arrival.route.value] += 1
             write(described(arrival))
             following = arrival.seq + 1
+
+
+def unread(kept: Sequence[Arrival], following: int) -> Sequence[Arrival]:
+    """The arrivals from number ``following`` on, of a log that has forgotten its oldest ones."""
+    first = kept[0].seq if kept else following
+    return kept[max(0, following - first) :]
 
 
 def described(arrival: Arrival) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 from evertoken import Explanation, Freshness, RequestState
@@ -23,7 +23,7 @@ from evertoken_transports._events import (
 from evertoken_transports.emulator import Emulator
 from evertoken_transports.threads import TokenSource
 
-__all__ = ("Note", "Snapshot", "Watcher", "perform")
+__all__ = ("Note", "Notes", "Snapshot", "Watcher", "perform")
 
 _TICK = 0.125
 """Seconds between two looks."""
@@ -78,7 +78,7 @@ def perform(story: Story, watcher: Watcher, sabotage: Sabotage | None = None) ->
         KeyboardInterrupt: the user has had enough; everything is closed.
     """
     with Emulator(story.script) as emulator:
-        notes = _Notes(emulator)
+        notes = Notes(emulator.now)
         rigs = rigs_for(story, emulator.grant(), notes.take, sabotage)
         with Callers(rigs, story.threads) as callers:
             look = _Lookout(story, emulator, rigs[0].source, callers, notes)
@@ -98,7 +98,7 @@ class _Lookout(NamedTuple):
     emulator: Emulator
     source: TokenSource
     callers: Callers
-    notes: _Notes
+    notes: Notes
 
     def at(self, elapsed: float) -> Snapshot:
         requests = [arrival for arrival in self.emulator.arrivals if arrival.route is Route.TOKEN]
@@ -115,16 +115,17 @@ class _Lookout(NamedTuple):
         )
 
 
-class _Notes:
-    """The machine's events, as far as people want to read them. ``take`` is an ``on_event``."""
+class Notes:
+    """The machine's events, as far as people want to read them. ``now`` gives the seconds of the story."""
 
-    def __init__(self, emulator: Emulator) -> None:
-        self._now = emulator.now
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
         self._lock = threading.Lock()
         self._count = 0
         self._kept: deque[Note] = deque(maxlen=_NOTES)
 
     def take(self, event: Event) -> None:
+        """Note ``event``. This is the ``on_event``."""
         text = _told(event)
         if text is None:
             return
@@ -134,6 +135,7 @@ class _Notes:
 
     @property
     def all(self) -> tuple[Note, ...]:
+        """The notes so far, oldest first."""
         with self._lock:
             return tuple(self._kept)
 
