@@ -63,17 +63,25 @@ def source_of(kind: Kind, coordinator: Coordinator, **options: object) -> Ours:
     return module.TokenSource(machine.grant, exchange=exchange, coordinator=coordinator)
 
 
-def ask(kind: Kind, coordinator: Coordinator, *timeouts: float, **options: object) -> list[object]:
+def ask(
+    kind: Kind,
+    coordinator: Coordinator,
+    *timeouts: float,
+    then: Callable[[], object] = lambda: None,
+    **options: object,
+) -> list[object]:
     """What comes of callers with these timeouts who ask at the same time: a header or an exception each.
 
-    The test fails if one of them is stuck, or if what carried the request is still there long after.
+    ``then`` is called when all of them are back. The test fails if one of them is stuck, or if what carried the request
+    is still there long after. ``options`` are those of the exchange.
     """
     source = source_of(kind, coordinator, **options)
     results: list[object] = []
     if kind.runtime == "threads":
         results += run_in_threads(len(timeouts), lambda index: source.authorization(timeouts[index]))()
+        then()
     else:
-        run_in(kind.runtime, lambda: _ask_and_see_it_end(kind.runtime, source, timeouts, results))
+        run_in(kind.runtime, lambda: _ask_and_see_it_end(kind.runtime, source, timeouts, results, then))
     until(lambda: not _threads())
     return results
 
@@ -100,7 +108,9 @@ def _names_below(task: trio.lowlevel.Task) -> Iterator[str]:
             yield from _names_below(child)
 
 
-async def _ask_and_see_it_end(runtime: str, source: Ours, timeouts: tuple[float, ...], results: list[object]) -> None:
+async def _ask_and_see_it_end(
+    runtime: str, source: Ours, timeouts: tuple[float, ...], results: list[object], then: Callable[[], object]
+) -> None:
     results += [None] * len(timeouts)
 
     async def caller(index: int) -> None:
@@ -111,6 +121,7 @@ async def _ask_and_see_it_end(runtime: str, source: Ours, timeouts: tuple[float,
 
     async def callers_and_carrier() -> None:
         await _side_by_side(runtime, caller, len(timeouts))
+        then()
         while carriers(runtime):
             await _pause(runtime)
 
