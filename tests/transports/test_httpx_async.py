@@ -12,6 +12,7 @@ import pytest
 import trio
 
 from evertoken import LocalProtocolError
+from evertoken.testing import TokenBehaviour, TokenFault
 from evertoken_transports._runtime import runtime
 from tests import canary
 from tests.transports.httpx_kits import LIBRARIES, TOKEN_401, Kit, Theirs, run_in
@@ -260,6 +261,22 @@ def test_a_rejection_under_stream_is_repeated_too(kit: Kit) -> None:
 
     assert run_in(kit.runtime, call) == b"served"
     assert first.closed == 1
+
+
+def test_a_body_that_was_read_to_its_end_frees_its_connection_before_the_wait_for_a_token(kit: Kit) -> None:
+    stream = kit.stream(iter([TOKEN_401[2]]))
+    auth = kit.auth()
+
+    async def drive() -> None:
+        request = kit.library.Request("GET", f"{auth.api_base}/users")
+        flow: AsyncGenerator[Theirs, Theirs] = auth.async_auth_flow(request)
+        await anext(flow)
+        kit.world.server.next_token_requests(TokenBehaviour(fault=TokenFault.LOCKED))
+        with pytest.raises(StopAsyncIteration):
+            await flow.asend(kit.library.Response(401, stream=stream, request=request))
+
+    run_in(kit.runtime, drive)
+    assert stream.closed == 1
 
 
 def test_a_caller_that_is_cancelled_while_a_body_is_looked_at_closes_it(kit: Kit) -> None:
