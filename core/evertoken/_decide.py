@@ -12,7 +12,7 @@ from evertoken._problems import Problem, ProblemKind
 from evertoken._records import LONG_AGO, MOST_DOUBLINGS, AccessToken, Attempt, Rejections
 from evertoken._states import Freshness, RequestState, State
 
-__all__ = ("Published", "back_off_from", "decide", "due_at", "freshness", "publish", "request_state", "settle")
+__all__ = ("LOST", "Published", "back_off_from", "decide", "due_at", "freshness", "publish", "request_state", "settle")
 
 Published = tuple[float, str | None]
 

@@ -10,7 +10,7 @@ from typing import assert_never
 
 from evertoken import _schedule
 from evertoken._actions import Rejection, SendRequest
-from evertoken._decide import back_off_from, decide, settle
+from evertoken._decide import LOST, back_off_from, decide, settle
 from evertoken._inputs import (
     AnswerReceived,
     BlockLifted,
@@ -147,9 +147,11 @@ def _receive(config: Policy, state: State, received: AnswerReceived) -> State:
 
 
 def _apply_late(config: Policy, state: State, lost: Attempt, outcome: Outcome, answer: Outcome) -> State:
-    """Late good news, and late news of a closed door, count. Of a late failure only a stated wait is kept."""
+    """Late good news, and late news of a closed door, count. Of a late failure its words and a stated wait are kept."""
     if not isinstance(outcome, Ignored):
         return _apply(config, state, lost, outcome)
+    if isinstance(answer, Failed | Malformed) and state.problem == LOST:  # It says better why there was no answer.
+        state = state._replace(problem=answer.problem)
     if isinstance(answer, Failed) and answer.retry_after is not None:
         return _hold_off(config, state, lost, answer.retry_after)
     return state

@@ -111,7 +111,7 @@ def test_a_life_is_told_in_events_without_a_secret(world: World) -> None:
 def test_an_abandoned_request_is_told(world: World) -> None:
     ear = Ear()
     source = source_of(world, ear)
-    _, request = world.coordinator.glance()
+    _, request = world.coordinator.glance(print)
     assert request is not None
     world.coordinator.request_abandoned(request)
     assert ear.kinds == [RequestStarted, RequestAbandoned]
@@ -151,7 +151,7 @@ def test_a_source_that_is_dropped_hears_nothing_more(world: World) -> None:
 def test_the_coordinators_own_callback_hears_everything(world: World) -> None:
     ear = Ear()
     coordinator = Coordinator(TokenMachine(world.grant, draw=lambda: 0.5), clock=world.clock, on_event=ear)
-    TokenSource(world.grant, coordinator=coordinator, exchange=world.endpoint).warm_up()
+    TokenSource(world.grant, coordinator=coordinator, exchange=world.endpoint, background=False).warm_up()
     assert ear.kinds == [RequestStarted, TokenGranted]
 
 
@@ -282,7 +282,7 @@ def test_a_broken_client_authentication_is_named_and_hurts_nobody_who_has_a_toke
     move = coordinator.ask(print, since=now, deadline=now + 10)
     assert isinstance(move.answer, Ready)
     assert move.request is None
-    assert coordinator.glance() == (f"Bearer {canary.token()}", None)
+    assert coordinator.glance(print) == (f"Bearer {canary.token()}", None)
 
 
 def test_next_deadline_is_now_when_a_request_is_due_and_the_wait_when_not(world: World) -> None:

@@ -108,9 +108,13 @@ class AsyncSource(BaseSource):
         may_send = self._background and self._can_spawn()
         if may_send:
             self._ensure_warm()
-        header, request = self._coordinator.glance(may_send=may_send)
-        if request is not None and not self._spawned(request):
-            self._coordinator.request_abandoned(request)
+        caller = _caller()
+        try:
+            header, request = self._coordinator.glance(caller, may_send=may_send)
+            if request is not None and self._spawned(request):
+                self._coordinator.took(request)
+        finally:
+            self._coordinator.forget(caller)
         return header
 
     async def _wait(self, timeout: float, min_ttl: float) -> str:
@@ -135,8 +139,15 @@ class AsyncSource(BaseSource):
 
     async def _see_carried(self, request: TokenRequest) -> None:
         """Nothing is awaited between the claim and the task that carries it, so no cancellation can come between."""
-        if not (self._background and self._spawned(request)):
+        if self._background and self._spawned(request):
+            self._coordinator.took(request)
+        else:
             await carry_async(self._coordinator, self._exchange, request)
+
+
+def _caller() -> Waker:
+    """A name for a caller that does not wait; another one each time."""
+    return lambda: None
 
 
 async def stay_warm(
@@ -146,7 +157,7 @@ async def stay_warm(
     try:
         while (held := source()) is not None and not held.closed:
             del held
-            _, request = coordinator.glance(waker=sleeper.wake)
+            _, request = coordinator.glance(sleeper.wake, may_wake=True)
             if request is not None:
                 await carry_async(coordinator, exchange, request)
             else:

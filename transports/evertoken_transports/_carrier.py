@@ -12,27 +12,25 @@ __all__ = ("carry", "carry_async", "described")
 def carry(coordinator: Coordinator, exchange: Exchange, request: TokenRequest) -> None:
     """Send ``request`` from this thread. One that raises has failed; a torn down thread gave up."""
     try:
-        response = exchange(request)
+        coordinator.took(request)
+        _report(coordinator, request, exchange(request))
     except Exception as error:  # noqa: BLE001 (an exchange may raise anything, and nothing may get lost)
         coordinator.send_failed(request, described(error))
     except BaseException:
         coordinator.request_abandoned(request)
         raise
-    else:
-        _report(coordinator, request, response)
 
 
 async def carry_async(coordinator: Coordinator, exchange: AsyncExchange, request: TokenRequest) -> None:
     """The same from a task. Cancellation is not failure: it is reported as abandoned, and goes on its way."""
     try:
-        response = await exchange(request)
+        coordinator.took(request)
+        _report(coordinator, request, await exchange(request))
     except Exception as error:  # noqa: BLE001 (an exchange may raise anything, and nothing may get lost)
         coordinator.send_failed(request, described(error))
     except BaseException:
         coordinator.request_abandoned(request)
         raise
-    else:
-        _report(coordinator, request, response)
 
 
 def _report(coordinator: Coordinator, request: TokenRequest, response: object) -> None:

@@ -89,6 +89,7 @@ class Coordinator:
         self._on_event = on_event
         self._lock = threading.Lock()
         self._wakers: dict[Waker, None] = {}
+        self._claims: dict[Waker, TokenRequest] = {}
         self._subscribers: weakref.WeakValueDictionary[int, Subscriber] = weakref.WeakValueDictionary()
         self._numbers = itertools.count()
         self._last_request: TokenRequest | None = None
@@ -115,37 +116,55 @@ class Coordinator:
 
         With a ``Wait``, ``waker`` is registered in the same instant: it is called once after the next input, and the
         caller asks again then, or when ``Wait.until`` has passed. A claimed request comes with a ``Wait`` for its
-        answer, or with ``Ready`` where the token in hand is good and the next one is due.
+        answer, or with ``Ready`` where the token in hand is good and the next one is due. :meth:`forget` in a
+        ``finally`` makes sure that a claim is given back if the caller is interrupted before anybody :meth:`took` it.
         """
         with self._lock:
             before = self.machine.state_value
             move = self._move(self.clock(), since, deadline, min_ttl)
             if isinstance(move.answer, Wait):
                 self._wakers[waker] = None
+            if move.request is not None:
+                self._claims[waker] = move.request
             after = self._published_state()
         self._announce(news(self._name, before, after))
         return move
 
-    def glance(self, *, may_send: bool = True, waker: Waker | None = None) -> tuple[str | None, TokenRequest | None]:
+    def glance(
+        self, waker: Waker, *, may_send: bool = True, may_wake: bool = False
+    ) -> tuple[str | None, TokenRequest | None]:
         """The Authorization value if there is one now, and a claimed request if one is due and ``may_send``.
 
-        ``waker``, if given, is called once after the next input.
+        ``waker`` stands for the caller as in :meth:`ask`; with ``may_wake`` it is called once after the next input.
         """
         with self._lock:
             before = self.machine.state_value
             now = self.clock()
             header = self.machine.authorization(now)
             request = self._claim_if_due(now) if may_send else None
-            if waker is not None:
+            if may_wake:
                 self._wakers[waker] = None
+            if request is not None:
+                self._claims[waker] = request
             after = self._published_state()
         self._announce(news(self._name, before, after))
         return header, request
 
     def forget(self, waker: Waker) -> None:
-        """The caller behind ``waker`` no longer waits. Forgetting twice, or one that was woken, is harmless."""
+        """The caller behind ``waker`` has gone: it no longer waits, and a claim that nobody took is given back.
+
+        Forgetting twice, or one that was woken, is harmless.
+        """
         with self._lock:
             self._wakers.pop(waker, None)
+            claim = self._claims.pop(waker, None)
+        if claim is not None:
+            self.request_abandoned(claim)
+
+    def took(self, request: TokenRequest) -> None:
+        """Somebody carries ``request`` now, and will report its outcome whatever becomes of the one who claimed it."""
+        with self._lock:
+            self._claims = {waker: claim for waker, claim in self._claims.items() if claim is not request}
 
     def wake_all(self) -> None:
         """Make every waiter ask again, as after an input."""
@@ -298,6 +317,7 @@ class Coordinator:
         """In the child: the lock may be held by a thread that is not here, and so may the request."""
         self._lock = threading.Lock()
         self._wakers = {}
+        self._claims = {}
         if self._last_request is not None:
             self.machine.request_abandoned(self.clock(), self._last_request)
             self._published_state()

@@ -25,6 +25,7 @@ __all__ = (
 )
 
 logger = logging.getLogger("evertoken")
+logger.addHandler(logging.NullHandler())  # Where nobody set up logging, nothing is printed behind their back.
 
 
 @dataclass(frozen=True, slots=True)

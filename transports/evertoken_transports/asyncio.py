@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import weakref
+from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -50,7 +51,8 @@ class TokenSource(AsyncSource):
             grant, policy, coordinator, on_event, exchange=exchange, background=background, keep_warm=keep_warm
         )
         self._tasks: set[asyncio.Task[None]] = set()
-        self._warmer: asyncio.Task[None] | None = None
+        self._warmers: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Task[None]]
+        self._warmers = weakref.WeakKeyDictionary()
 
     async def aclose(self) -> None:
         """Refuse further calls and send current waiters home. A request under way is finished for the others."""
@@ -81,16 +83,22 @@ class TokenSource(AsyncSource):
         loop = asyncio.get_running_loop()
         task = loop.create_task(carry_async(self._coordinator, self._exchange, request), name="evertoken-request")
         self._tasks.add(task)  # The loop itself holds tasks weakly.
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(partial(self._ended, request))
         return True
+
+    def _ended(self, request: TokenRequest, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if task.cancelled():  # Perhaps before its first step, so that it could not report it itself.
+            self._coordinator.request_abandoned(request)
 
     def _ensure_warm(self) -> None:
         if not self._keep_warm or self._closed:
             return
-        loop, warmer = asyncio.get_running_loop(), self._warmer
-        if warmer is None or warmer.done() or warmer.get_loop() is not loop:
+        loop = asyncio.get_running_loop()
+        warmer = self._warmers.get(loop)
+        if warmer is None or warmer.done():
             stay = stay_warm(weakref.ref(self), self._coordinator, self._exchange, _Sleeper())
-            self._warmer = loop.create_task(stay, name="evertoken-keep-warm")
+            self._warmers[loop] = loop.create_task(stay, name="evertoken-keep-warm")
 
 
 class _Sleeper(Sleeper):

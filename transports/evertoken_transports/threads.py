@@ -7,7 +7,7 @@ import weakref
 from types import TracebackType
 from typing import Self
 
-from evertoken import ClientCredentials, GiveUp, Policy, Ready, TokenRequest, Wait
+from evertoken import ClientCredentials, GiveUp, Policy, Ready, TokenRequest
 from evertoken_transports._carrier import carry
 from evertoken_transports._coordinator import Coordinator
 from evertoken_transports._events import EventCallback
@@ -104,21 +104,24 @@ class TokenSource(BaseSource):
     def _authorization_now(self) -> str | None:
         self._check_open()
         self._ensure_warm()
-        header, request = self._coordinator.glance(may_send=self._background)
-        if request is not None and not self._started(request):
-            self._coordinator.request_abandoned(request)
+        caller = _Caller()
+        try:
+            header, request = self._coordinator.glance(caller.wake, may_send=self._background)
+            if request is not None and self._started(request):
+                self._coordinator.took(request)
+        finally:
+            self._coordinator.forget(caller.wake)
         return header
 
     def _wait(self, timeout: float, min_ttl: float) -> str:
         since = self._clock()
         deadline = since + checked_timeout(timeout)
-        woken = threading.Event()
-        waker = woken.set
+        caller = _Caller()
         self._ensure_warm()
         try:
             while True:
                 self._check_open()
-                move = self._coordinator.ask(waker, since=since, deadline=deadline, min_ttl=min_ttl)
+                move = self._coordinator.ask(caller.wake, since=since, deadline=deadline, min_ttl=min_ttl)
                 if move.request is not None:
                     self._see_carried(move.request)
                 answer = move.answer
@@ -126,16 +129,14 @@ class TokenSource(BaseSource):
                     return answer.authorization
                 if isinstance(answer, GiveUp):
                     raise answer.error from None
-                self._sleep(woken, answer)
+                caller.sleep(answer.until - self._clock())
         finally:
-            self._coordinator.forget(waker)
-
-    def _sleep(self, woken: threading.Event, wait: Wait) -> None:
-        woken.wait(min(max(0.0, wait.until - self._clock()), LONGEST_SLEEP))
-        woken.clear()
+            self._coordinator.forget(caller.wake)
 
     def _see_carried(self, request: TokenRequest) -> None:
-        if not (self._background and self._started(request)):
+        if self._background and self._started(request):
+            self._coordinator.took(request)
+        else:
             carry(self._coordinator, self._exchange, request)
 
     def _started(self, request: TokenRequest) -> bool:
@@ -147,10 +148,6 @@ class TokenSource(BaseSource):
             thread.start()
         except RuntimeError:
             return False
-        except BaseException:  # Interrupted: either the thread runs and will report, or nobody will.
-            if thread.ident is None:
-                self._coordinator.request_abandoned(request)
-            raise
         return True
 
     # Keeping warm
@@ -169,17 +166,28 @@ class TokenSource(BaseSource):
         self._warmer.start()
 
 
+class _Caller:
+    """One thread that waits."""
+
+    def __init__(self) -> None:
+        self._woken = threading.Event()
+        self.wake = self._woken.set
+
+    def sleep(self, seconds: float) -> None:
+        """Return after ``seconds``, or soon after ``wake`` was called since the last sleep ended."""
+        self._woken.wait(min(max(0.0, seconds), LONGEST_SLEEP))
+        self._woken.clear()
+
+
 def _stay_warm(source: weakref.ref[TokenSource], coordinator: Coordinator, exchange: Exchange) -> None:
     """Carry every request as it falls due, until the source is closed or gone."""
-    stirred = threading.Event()
+    caller = _Caller()
     while _wants_warmth(source()):
-        stirred.clear()
-        _, request = coordinator.glance(waker=stirred.set)
+        _, request = coordinator.glance(caller.wake, may_wake=True)
         if request is not None:
             carry(coordinator, exchange, request)
         else:
-            ahead = coordinator.next_deadline() - coordinator.clock()
-            stirred.wait(min(max(SHORTEST_SLEEP, ahead), LONGEST_SLEEP))
+            caller.sleep(max(SHORTEST_SLEEP, coordinator.next_deadline() - coordinator.clock()))
 
 
 def _wants_warmth(source: TokenSource | None) -> bool:

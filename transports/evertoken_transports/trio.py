@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import weakref
-from contextlib import AsyncExitStack
 from functools import partial
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
 try:
     import trio
@@ -17,7 +16,7 @@ from evertoken import ClientCredentials, Policy, TokenRequest
 from evertoken_transports._async_source import AsyncSource, Sleeper, stay_warm
 from evertoken_transports._carrier import carry_async
 from evertoken_transports._coordinator import Coordinator
-from evertoken_transports._events import EventCallback
+from evertoken_transports._events import EventCallback, logger
 from evertoken_transports._exchange import AsyncExchange
 
 __all__ = ("TokenSource",)
@@ -37,8 +36,8 @@ class TokenSource(AsyncSource):
         keep_warm: refresh a due token even if nobody asks, from the first call on, for as long as the run lasts.
         on_event: called with each event; see :class:`~evertoken_transports.Coordinator`.
 
-    Used as an async context manager, it runs its tasks in a nursery of its own, and cancels them when the block ends.
-    Otherwise they are system tasks of the trio run, which end with it.
+    A token request runs in a system task, so that no caller's cancel scope reaches it, not even one around all of them.
+    Used as an async context manager, the source cancels what it has under way when the block ends, and waits for it.
     """
 
     def __init__(
@@ -55,38 +54,29 @@ class TokenSource(AsyncSource):
         super().__init__(
             grant, policy, coordinator, on_event, exchange=exchange, background=background, keep_warm=keep_warm
         )
-        self._stack: AsyncExitStack | None = None
-        self._nursery: trio.Nursery | None = None
-        self._home: trio.lowlevel.TrioToken | None = None
-        self._warm_in: trio.lowlevel.TrioToken | None = None
+        self._carriers: dict[trio.CancelScope, _Carrier] = {}
+        self._warm_in: weakref.WeakSet[trio.lowlevel.TrioToken] = weakref.WeakSet()
 
     async def aclose(self) -> None:
-        """Refuse further calls and send current waiters home.
-
-        A request that runs in the source's own nursery is cancelled, and counts as abandoned; one that runs in a system
-        task is finished for the others.
-        """
+        """Refuse further calls and send current waiters home. A request under way is finished for the others."""
         if not self._closed:
             self._shut()
             self._coordinator.wake_all()
-        if self._nursery is not None:
-            self._nursery.cancel_scope.cancel()
-            self._nursery = None
 
     async def __aenter__(self) -> Self:
-        async with AsyncExitStack() as stack:
-            self._nursery = await stack.enter_async_context(trio.open_nursery())
-            self._home = trio.lowlevel.current_trio_token()
-            self._stack = stack.pop_all()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        """Close, cancel what this source has under way in this run, and wait until it has ended."""
         await self.aclose()
-        stack, self._stack = self._stack, None
-        if stack is not None:  # Not told of the block's own error, which the nursery would wrap in a group.
-            await stack.aclose()
+        here = trio.lowlevel.current_trio_token()
+        mine = [(scope, carrier) for scope, carrier in self._carriers.items() if carrier.home is here]
+        with trio.CancelScope(shield=True):
+            for scope, carrier in mine:
+                scope.cancel()
+                await carrier.ended.wait()
 
     def _default_exchange(self) -> AsyncExchange:
         from evertoken_transports._trio_exchange import TrioExchange  # noqa: PLC0415 (an extra)
@@ -100,22 +90,35 @@ class TokenSource(AsyncSource):
         return trio.lowlevel.in_trio_run()
 
     def _spawned(self, request: TokenRequest) -> bool:
-        at_home = trio.lowlevel.current_trio_token() is self._home
-        if self._nursery is not None and at_home:
-            self._nursery.start_soon(carry_async, self._coordinator, self._exchange, request, name="evertoken-request")
-        else:
-            trio.lowlevel.spawn_system_task(
-                carry_async, self._coordinator, self._exchange, request, name="evertoken-request"
-            )
+        trio.lowlevel.spawn_system_task(self._carry, request, name="evertoken-request")
         return True
+
+    async def _carry(self, request: TokenRequest) -> None:
+        """A system task must not raise: that would end the whole run. Whatever it is has been reported as abandoned."""
+        with trio.CancelScope() as scope:
+            self._carriers[scope] = carrier = _Carrier(trio.lowlevel.current_trio_token(), trio.Event())
+            try:
+                await carry_async(self._coordinator, self._exchange, request)
+            except trio.Cancelled:
+                raise
+            except BaseException as error:  # noqa: BLE001
+                logger.error("the exchange of a token request raised %s", type(error).__name__)
+            finally:
+                del self._carriers[scope]
+                carrier.ended.set()
 
     def _ensure_warm(self) -> None:
         here = trio.lowlevel.current_trio_token()
-        if not self._keep_warm or self._closed or self._warm_in is here:
+        if not self._keep_warm or self._closed or here in self._warm_in:
             return
-        self._warm_in = here
+        self._warm_in.add(here)
         staying = partial(stay_warm, weakref.ref(self), self._coordinator, self._exchange, _Sleeper())
         trio.lowlevel.spawn_system_task(staying, name="evertoken-keep-warm")
+
+
+class _Carrier(NamedTuple):
+    home: trio.lowlevel.TrioToken
+    ended: trio.Event
 
 
 class _Sleeper(Sleeper):
