@@ -146,6 +146,8 @@ def test_text_that_cannot_be_meant_is_refused_by_name_and_not_repeated(
         ("parameters", {5: "x"}),
         ("parameters", "ab"),
         ("parameters", [("a", "b", "c")]),
+        ("parameters", [("a", "b"), ("a", "c")]),
+        ("parameters", 5),
     ],
 )
 def test_an_argument_that_is_empty_or_not_text_is_refused_by_name(argument: str, value: object) -> None:

@@ -96,3 +96,9 @@ def test_the_advice_names_the_mix_up_of_sandbox_and_production() -> None:
 
 def test_both_presets_take_the_same_arguments() -> None:
     assert inspect.signature(mangopay.production) == inspect.signature(mangopay.sandbox)
+
+
+@pytest.mark.parametrize("preset", [mangopay.production, mangopay.sandbox])
+def test_a_base_url_with_a_query_is_refused_since_paths_are_added_to_it(preset: Preset) -> None:
+    with pytest.raises(ValueError, match="base_url must not have a query"):
+        preset("id", canary.secret(), base_url="https://api.example/?tenant=1")
