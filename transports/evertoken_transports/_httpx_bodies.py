@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import AsyncIterator, Iterable, Iterator
-from typing import Any
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
+from typing import Any, cast
 
 __all__ = ("MOST_PEEKED", "AsyncPeekedStream", "PeekedStream", "decoded", "peeked_content")
 
@@ -123,9 +123,8 @@ class AsyncPeekedStream(_Peeked):
         """Close the stream underneath, once. A generator that stopped half-way must not be left to the collector."""
         if not self._is_closed:
             self._is_closed = True
-            half_read = getattr(self._rest, "aclose", None)
-            if half_read is not None:
-                await half_read()
+            if isinstance(self._rest, AsyncGenerator):
+                await cast("AsyncGenerator[bytes, None]", self._rest).aclose()
             await self._stream.aclose()
 
 
