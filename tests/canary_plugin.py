@@ -73,9 +73,7 @@ class Canary:
     def check_survivors(self) -> None:
         """Note the marks in the repr and str of evertoken's own objects, as far as they are still alive."""
         seen: Counter[type] = Counter()
-        for thing in gc.get_objects():
-            if not _is_ours(thing):
-                continue
+        for thing in [thing for thing in gc.get_objects() if _OURS[type(thing)]]:
             kind = type(thing)
             seen[kind] += 1
             if seen[kind] <= _SURVIVORS:
@@ -101,8 +99,20 @@ def _arguments(record: logging.LogRecord) -> Iterable[object]:
     return record.args.values() if isinstance(record.args, Mapping) else record.args or ()
 
 
+class _Ours(dict[type, bool]):
+    """Whether a type is evertoken's own, worked out once for each: this is asked of every object after every test."""
+
+    @override
+    def __missing__(self, kind: type) -> bool:
+        self[kind] = ours = str(kind.__module__).startswith("evertoken")
+        return ours
+
+
+_OURS = _Ours()
+
+
 def _is_ours(thing: object) -> bool:
-    return str(type(thing).__module__).startswith("evertoken")
+    return _OURS[type(thing)]
 
 
 def _shown(thing: object) -> str:
