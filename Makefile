@@ -15,8 +15,8 @@ PIP     := -m pip --disable-pip-version-check --no-input
 SOURCES := core transports tests benchmarks
 EXTRAS  := cli,h11,httpx,httpx2,trio
 
-# The parts of the suite that `make test` leaves to other targets.
-LATER   := --ignore=tests/real --ignore=tests/wheel
+# The parts of the suite that `make test` leaves to other targets, or runs apart: only core is measured for coverage.
+APART   := --ignore=tests/core --ignore=tests/real --ignore=tests/wheel
 
 .PHONY: help test demo lint real wheel bench pins clean
 
@@ -24,7 +24,8 @@ help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1 \t\2/p' Makefile
 
 test: $(VENV)/.ready ## run the tests; core must be covered whole, branches included
-	$(BIN)/python -m pytest -n auto --cov $(LATER)
+	$(BIN)/python -m pytest -n auto tests/core --cov
+	$(BIN)/python -m pytest -n auto $(APART)
 
 demo: $(VENV)/.ready ## keep a token alive over real HTTP for twenty seconds of fair and foul weather
 	@$(BIN)/evertoken demo

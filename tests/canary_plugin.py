@@ -102,7 +102,6 @@ def _arguments(record: logging.LogRecord) -> Iterable[object]:
 class _Ours(dict[type, bool]):
     """Whether a type is evertoken's own, worked out once for each: this is asked of every object after every test."""
 
-    @override
     def __missing__(self, kind: type) -> bool:
         self[kind] = ours = str(kind.__module__).startswith("evertoken")
         return ours
