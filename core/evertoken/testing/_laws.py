@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from evertoken._actions import SendRequest, Wait
+from evertoken._challenge import Challenge
 from evertoken._decide import decide, freshness, publish, request_state, settle
 from evertoken._inputs import (
     AnswerReceived,
@@ -26,9 +27,10 @@ from evertoken._inputs import (
 )
 from evertoken._judge import digest
 from evertoken._policy import TICK, Policy
-from evertoken._records import Attempt
+from evertoken._records import AccessToken, Attempt
 from evertoken._schedule import refill
 from evertoken._states import Freshness, RequestState, State
+from evertoken.outcomes import Abandoned, Failed, Granted, Malformed
 
 __all__ = ("broken_by", "broken_in", "liveness_bound")
 
@@ -45,7 +47,7 @@ def liveness_bound(policy: Policy) -> float:
     blocks = (policy.locked_wait_cap, policy.refused_wait_cap, policy.unclear_wait_cap, policy.rate_limited_wait_cap)
     longest = max(
         policy.request_timeout + max(policy.retry_cap, policy.malformed_cap),
-        max(blocks) + policy.wait_spread,
+        max(*blocks, policy.doubted_refusal_wait) + policy.wait_spread,
         policy.budget_interval,
     )
     return longest + 2 * policy.request_timeout
@@ -110,6 +112,10 @@ def broken_by(policy: Policy, before: State, happened: Input, after: State) -> I
     yield from _broken_by_budget(policy, before, after)
     yield from _broken_by_change_of_token(policy, before, happened, after)
     yield from _broken_by_open_doors(before, happened, after)
+    if isinstance(happened, AnswerReceived):
+        yield from _broken_by_answer(policy, before, happened, after)
+    elif isinstance(happened, TokenRejected) and before.token is not None and after.token is None:
+        yield from _broken_by_belief(policy, before, before.token, happened, after)
 
 
 def _broken_by_slot(policy: Policy, before: State, happened: Input, after: State) -> Iterator[str]:
@@ -186,3 +192,50 @@ def _broken_by_open_doors(before: State, happened: Input, after: State) -> Itera
         yield "a closed door opens early only by a grant, new credentials or lift_block"
     if not took and after.backoff.retry_at < before.backoff.retry_at:
         yield "a back-off ends early only by a grant"
+
+
+def _broken_by_answer(policy: Policy, before: State, received: AnswerReceived, after: State) -> Iterator[str]:
+    """What follows from an outcome, told apart from how the machine keeps its counts."""
+    flying, lost = before.attempt, before.lost
+    if flying is not None and flying.id == received.id:
+        if not flying.claimed:
+            yield from _broken_by_outcome(policy, before, flying, received, after)
+    elif lost is not None and lost.id == received.id:
+        if before.granted_at > lost.started and after.blocks != before.blocks:
+            yield "late news of a closed door is not believed once something later was granted"
+    elif after != before:
+        yield "an answer to an attempt that is not remembered changes nothing"
+
+
+def _broken_by_outcome(
+    policy: Policy, before: State, attempt: Attempt, received: AnswerReceived, after: State
+) -> Iterator[str]:
+    answer, counts = received.answer, before.backoff
+    failed = isinstance(answer, Failed | Malformed) or (isinstance(answer, Abandoned) and counts.abandoned > 0)
+    if failed:
+        longest = min(policy.retry_cap, policy.retry_base * 2.0 ** min(counts.failures, 40))
+        if after.backoff.retry_at < after.now + longest / 2 - TICK:
+            yield "a failure is followed by half of the doubled back-off at least"
+        if after.backoff.failures != min(counts.failures + 1, 40):
+            yield "every failure is counted"
+    if isinstance(answer, Abandoned) and not failed and after.backoff.abandoned != 1:
+        yield "every attempt that is given up is counted"
+    granted = isinstance(answer, Granted) and after.granted_at == attempt.started
+    if granted and any(block.since < attempt.started for block in after.blocks):
+        yield "a grant opens every door that was known to be closed before it was asked for"
+
+
+def _broken_by_belief(
+    policy: Policy, before: State, token: AccessToken, rejected: TokenRejected, after: State
+) -> Iterator[str]:
+    """A rejection is believed at most once an interval, and on thin evidence only of a token that has been about."""
+    now = after.now
+    if now >= token.refresh_at and rejected.challenge is Challenge.TOKEN:
+        return
+    if now < before.rejections.allowed_at or after.rejections.allowed_at < now + policy.rejection_interval - TICK:
+        yield "rejections are believed at most once in each rejection_interval"
+    if rejected.challenge is Challenge.UNKNOWN:
+        if now < token.started + min(policy.rejection_interval, token.lifetime / 4) - TICK:
+            yield "a 401 that names no cause counts only against a token that has been about"
+    elif rejected.challenge is not Challenge.TOKEN:
+        yield "only a 401 speaks of the token"

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from evertoken import BlockKind, Granted, Policy, Rejection, SendReason, SendRequest, State, Wait, WaitReason
+import evertoken
+from evertoken import BlockKind, Challenge, Granted, Policy, Rejection, SendReason, SendRequest, State, Wait, WaitReason
 from evertoken._decide import settle
 from evertoken._inputs import (
     AnswerReceived,
@@ -64,10 +69,30 @@ WORLDS: dict[str, tuple[Policy, Alphabet, float]] = {
 @pytest.mark.parametrize("world", WORLDS)
 def test_no_state_within_reach_breaks_a_law_and_from_each_a_token_is_within_reach(world: str) -> None:
     policy, alphabet, tick = WORLDS[world]
-    found = explore(policy, alphabet=alphabet, tick=tick, max_states=7_500)
+    found = explore(policy, alphabet=alphabet, tick=tick, max_states=2_500)
     assert not found.violations, str(found)
-    assert found.states >= 7_500
+    assert found.states >= 2_500
     assert 0 < found.slowest <= liveness_bound(policy)
+
+
+FAR = """
+import gc
+gc.disable()
+from evertoken.testing._explorer import explore
+found = explore(max_states=50_000)
+print(found.states, len(found.violations))
+print(found)
+"""
+
+
+def test_fifty_thousand_states_keep_the_laws() -> None:
+    # In a process of its own: what measures the coverage of this one would make it slow.
+    environment = {**os.environ, "PYTHONPATH": str(Path(evertoken.__file__).parents[1])}
+    run = subprocess.run([sys.executable, "-c", FAR], env=environment, capture_output=True, timeout=110, check=True)
+    counts, *found = run.stdout.decode().splitlines()
+    states, violations = map(int, counts.split())
+    assert states >= 50_000
+    assert violations == 0, "\n".join(found)
 
 
 def test_an_exploration_ends_when_no_state_is_left() -> None:
@@ -307,3 +332,57 @@ def test_a_claim_that_poll_does_not_allow_breaks_a_law() -> None:
     assert "no request is started unless poll says SendRequest" in list(
         broken_by(SMALL_POLICY, VALID_STATE, claimed, after)
     )
+
+
+CLAIMED = step(SMALL_POLICY, first_state(SMALL_POLICY), RequestClaimed(0.0, 0.0))
+LOCKED = step(SMALL_POLICY, CLAIMED, DoorClosed(1.0, BlockKind.LOCKED, None, 0.0))
+"""Locked, by a report, while an attempt is in flight that began before it."""
+
+
+def test_an_answer_to_nobody_that_changes_something_breaks_a_law() -> None:
+    after = CLAIMED._replace(problem=None, next_id=9)
+    stray = AnswerReceived(0.0, 7, Abandoned())
+    assert "an answer to an attempt that is not remembered changes nothing" in list(
+        broken_by(SMALL_POLICY, CLAIMED, stray, after)
+    )
+
+
+def test_a_failure_that_is_not_counted_breaks_a_law() -> None:
+    failed = AnswerReceived(1.0, 1, EVERY_ANSWER[0])
+    after = step(SMALL_POLICY, CLAIMED, failed)
+    after = after._replace(backoff=after.backoff._replace(failures=0))
+    assert list(broken_by(SMALL_POLICY, CLAIMED, failed, after)) == ["every failure is counted"]
+
+
+def test_a_grant_that_leaves_an_older_door_closed_breaks_a_law() -> None:
+    freed = step(SMALL_POLICY, LOCKED, AnswerReceived(1.0, 1, Abandoned()))
+    later = freed._replace(attempt=CLAIMED.attempt and CLAIMED.attempt._replace(id=2, started=2.0, deadline=4.0))
+    granted = AnswerReceived(3.0, 2, Granted("token#1", 8.0))
+    after = step(SMALL_POLICY, later, granted)
+    assert not list(broken_by(SMALL_POLICY, later, granted, after))
+    law = "a grant opens every door that was known to be closed before it was asked for"
+    assert law in list(broken_by(SMALL_POLICY, later, granted, after._replace(blocks=LOCKED.blocks)))
+
+
+@pytest.mark.parametrize(
+    ("challenge", "law"),
+    [
+        (Challenge.UNKNOWN, "a 401 that names no cause counts only against a token that has been about"),
+        (Challenge.SCA, "only a 401 speaks of the token"),
+    ],
+)
+def test_evidence_that_is_too_thin_breaks_a_law_if_it_is_believed(challenge: Challenge, law: str) -> None:
+    rejected = TokenRejected(1.0, "Bearer token#1", challenge)
+    believed = step(SMALL_POLICY, VALID_STATE, replace(rejected, challenge=Challenge.TOKEN))
+    assert law in list(broken_by(SMALL_POLICY, VALID_STATE, rejected, believed))
+    seasoned = replace(rejected, now=3.0)
+    believed = step(SMALL_POLICY, VALID_STATE, replace(seasoned, challenge=Challenge.TOKEN))
+    assert (law in list(broken_by(SMALL_POLICY, VALID_STATE, seasoned, believed))) is (challenge is Challenge.SCA)
+
+
+def test_rejections_believed_one_after_another_break_a_law() -> None:
+    pausing = VALID_STATE._replace(rejections=VALID_STATE.rejections._replace(allowed_at=5.0))
+    rejected = TokenRejected(1.0, "Bearer token#1", Challenge.TOKEN)
+    believed = step(SMALL_POLICY, VALID_STATE, rejected)
+    law = "rejections are believed at most once in each rejection_interval"
+    assert law in list(broken_by(SMALL_POLICY, pausing, rejected, believed))

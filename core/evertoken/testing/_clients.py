@@ -1,0 +1,283 @@
+"""A simulated client: a real TokenMachine under a clock of its own, its callers, and what their calls come to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol, cast
+
+from evertoken._actions import Rejection, SendRequest, Wait
+from evertoken._challenge import Challenge, read_challenge
+from evertoken._grant import ClientCredentials
+from evertoken._inputs import Input
+from evertoken._machine import TokenMachine
+from evertoken._messages import HttpResponse, TokenRequest
+from evertoken._patience import Ready, next_move
+from evertoken._problems import ProblemKind
+from evertoken._records import AccessToken, BlockKind
+from evertoken._states import State
+from evertoken.outcomes import Failed, Granted, Outcome
+from evertoken.testing._checks import BEHIND_DOOR, DEAD, GAVE_UP, REPLAYED
+from evertoken.testing._scenario import ClientPlan
+
+__all__ = ("Call", "Client", "Surroundings")
+
+SECOND = 1_000_000_000
+_HONEST_GRACE = 1e-6
+"""What floats may lose where the clocks of client and server differ, in seconds."""
+
+
+class Call:
+    """One call of one caller, who first needs a token."""
+
+    __slots__ = ("deadline", "min_ttl", "number", "replayed", "since")
+
+    def __init__(self, number: int, since: float, patience: float, min_ttl: float) -> None:
+        self.number = number
+        self.since = since
+        self.deadline = since + patience
+        self.min_ttl = min_ttl
+        self.replayed = False
+
+
+class Surroundings(Protocol):
+    """What a client asks of the world that it is in."""
+
+    time: int
+
+    def note(self, client: Client, before: State, happened: Input, after: State) -> None:
+        """A machine has made a step."""
+        ...
+
+    def saw(self, situation: str) -> None:
+        """Something has come about."""
+        ...
+
+    def send_token_request(self, client: Client, request: TokenRequest) -> None:
+        """Carry a token request."""
+        ...
+
+    def send_call(self, client: Client, call: Call, authorization: str, grace: float) -> None:
+        """Carry an API call."""
+        ...
+
+    def wake_at(self, client: Client, time: int) -> None:
+        """See to it that the client's waiting callers ask again at ``time``."""
+        ...
+
+
+class WatchedMachine(TokenMachine):
+    """The real machine; every step of it is told to somebody."""
+
+    __slots__ = ("_told",)
+
+    def __init__(self, grant: ClientCredentials, plan: ClientPlan, draw: Callable[[], float], told: Told) -> None:
+        self._told = told
+        super().__init__(grant, policy=plan.policy, draw=draw)
+
+    def _stepped(self, happened: Input) -> State:
+        after = super()._stepped(happened)
+        self._told(self._state, happened, after)
+        return after
+
+
+Told = Callable[[State, Input, State], None]
+
+
+class Client:
+    """The state of one client. What it does is done at ``world.time``, the world's clock in nanoseconds."""
+
+    def __init__(
+        self, number: int, plan: ClientPlan, grant: ClientCredentials, draw: Callable[[], float], world: Surroundings
+    ) -> None:
+        self.number = number
+        self.plan = plan
+        self.grant = grant
+        self.world = world
+        self.asleep_until = 0
+        self.epoch = 0
+        self.timer_at = 0
+        self.ready_at = -1
+        self.served_at = -1
+        self._draw = draw
+        self._stopped = 0
+        self._offset = round(plan.offset * SECOND)
+        self._drift = round(plan.drift * SECOND)
+        self._fuzz = 0.0 if plan.offset == plan.drift == 0.0 else _HONEST_GRACE
+        self._calls = 0
+        self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        self.machine = WatchedMachine(self.grant, self.plan, self._draw, self._told)
+        self.waiting: list[Call] = []
+        self.starts: dict[float, tuple[int, int]] = {}
+
+    def restart(self) -> None:
+        """The process ends, and another begins: nothing is left of the machine or of the calls."""
+        self.epoch += 1
+        self.timer_at = 0
+        self._begin_anew()
+
+    # Its clock
+    # ---------
+
+    def nanoseconds(self) -> int:
+        """What the client's clock shows, in nanoseconds."""
+        time = self.world.time - self._stopped
+        return self._offset + time + time * self._drift // SECOND
+
+    def now(self) -> float:
+        """The same in seconds, as it is handed to the machine."""
+        return self.nanoseconds() / SECOND
+
+    def stop_clock(self, nanoseconds: int) -> None:
+        """The clock has not counted these."""
+        self._stopped += nanoseconds
+
+    def world_time_at(self, moment: float) -> int:
+        """When, about, the client's clock will show ``moment``: a timer that is a little early is no harm."""
+        ahead = round(moment * SECOND) - self.nanoseconds()
+        return self.world.time + max(1, ahead - ahead * self._drift // SECOND + 1)
+
+    # Its callers
+    # -----------
+
+    def call(self) -> None:
+        """A caller comes, as impatient and demanding as they are here."""
+        self._come(self.plan.patience, self.plan.min_ttl)
+
+    def call_patiently(self) -> None:
+        """A caller comes who takes any token, and waits long enough for an attempt."""
+        self._come(3 * self.plan.policy.request_timeout, 0.0)
+
+    def _come(self, patience: float, min_ttl: float) -> None:
+        self._calls += 1
+        self._advance(Call(self._calls, self.now(), patience, min_ttl))
+
+    def wake(self) -> None:
+        """Whoever waits asks again."""
+        waiting, self.waiting = self.waiting, []
+        for call in waiting:
+            self._advance(call)
+
+    def _advance(self, call: Call) -> None:
+        now = self.now()
+        quiet_until, header = self.machine.published
+        if now < quiet_until and header is not None and not call.min_ttl:
+            self._use(call, header)
+            return
+        move = next_move(self.machine, now, since=call.since, deadline=call.deadline, min_ttl=call.min_ttl)
+        match move:
+            case Ready():
+                self._use(call, move.authorization)
+                self._refresh_beside(now)
+            case SendRequest():
+                self._carry(now, call.min_ttl, move)
+                self._wait(call, call.deadline)
+            case Wait():
+                self.world.saw(f"wait: {move.reason.value}")
+                self._wait(call, move.until)
+            case _:
+                self.world.saw(GAVE_UP)
+
+    def _wait(self, call: Call, until: float) -> None:
+        self.waiting.append(call)
+        self.world.wake_at(self, self.world_time_at(until))
+
+    def _refresh_beside(self, now: float) -> None:
+        action = self.machine.poll(now)
+        if isinstance(action, SendRequest):
+            self._carry(now, 0.0, action)
+            return
+        self.world.saw(f"wait: {action.reason.value}")
+        if self.machine.state_value.blocks:
+            self.world.saw(BEHIND_DOOR)
+
+    # Its token requests
+    # ------------------
+
+    def _carry(self, now: float, min_ttl: float, why: SendRequest) -> None:
+        self.world.saw(f"send: {why.reason.value}")
+        request = self.machine.start_request(now, min_ttl)
+        self.starts[self.machine.state_value.now] = (self.world.time, self.nanoseconds())
+        self.world.send_token_request(self, request)
+
+    def receive(self, request: TokenRequest, response: HttpResponse) -> None:
+        """The answer to a token request is here."""
+        self._came_of_it(self.machine.receive_response(self.now(), request, response))
+
+    def send_failed(self, request: TokenRequest, reason: str) -> None:
+        """Its carrier reports that it came to nothing."""
+        self._came_of_it(self.machine.send_failed(self.now(), request, reason))
+
+    def abandon(self, request: TokenRequest) -> None:
+        """Its carrier gives up."""
+        self._came_of_it(self.machine.request_abandoned(self.now(), request))
+
+    def _came_of_it(self, outcome: Outcome) -> None:
+        self.world.saw(f"outcome: {type(outcome).__name__}")
+        if isinstance(outcome, Granted):
+            token = self.machine.state_value.token
+            self.starts = {} if token is None else {token.started: self.starts[token.started]} | self._in_flight()
+        elif isinstance(outcome, Failed) and outcome.problem.kind is ProblemKind.DEAD_ON_ARRIVAL:
+            self.world.saw(DEAD)
+        self.wake()
+
+    def _in_flight(self) -> dict[float, tuple[int, int]]:
+        state = self.machine.state_value
+        return {
+            attempt.started: self.starts[attempt.started]
+            for attempt in (state.attempt, state.lost)
+            if attempt is not None
+        }
+
+    # Its API calls
+    # -------------
+
+    def _use(self, call: Call, authorization: str) -> None:
+        self.ready_at = self.world.time
+        self.world.send_call(self, call, authorization, self._grace())
+
+    def _grace(self) -> float:
+        """What is left of the leeway, in seconds, when the clock's faults since the token's start are taken off."""
+        token = cast("AccessToken", self.machine.state_value.token)
+        world_start, own_start = self.starts[token.started]
+        behind = (self.world.time - world_start) - (self.nanoseconds() - own_start)
+        return token.expires_at - token.fresh_until - max(0, behind) / SECOND - self._fuzz
+
+    def answered(self, call: Call, authorization: str, response: HttpResponse) -> None:
+        """The API has answered a call. A 401 makes the caller try once more, unless the token is kept."""
+        if response.status == 200:
+            self.served_at = self.world.time
+            if call.replayed:
+                self.world.saw(REPLAYED)
+            return
+        challenge = read_challenge(response.status, response.headers, response.body)
+        if challenge is Challenge.LOCKED:
+            self.machine.door_closed(self.now(), BlockKind.LOCKED)
+        elif challenge in (Challenge.TOKEN, Challenge.UNKNOWN):
+            verdict = self.machine.token_rejected(self.now(), authorization, challenge)
+            self.world.saw(f"rejection: {verdict.value}")
+            if verdict is not Rejection.KEPT and not call.replayed:
+                call.replayed = True
+                self._advance(call)
+
+    # News from elsewhere
+    # -------------------
+
+    def rotate(self, grant: ClientCredentials) -> None:
+        """The operator sets another secret."""
+        self.grant = grant
+        self.machine.replace_credentials(self.now(), grant)
+        self.wake()
+
+    def lift(self) -> None:
+        """The operator lifts the blocks."""
+        self.machine.lift_block(self.now())
+        self.wake()
+
+    def report(self, kind: BlockKind, seconds: float | None) -> None:
+        """Somebody says that a door is closed."""
+        self.machine.door_closed(self.now(), kind, seconds)
+
+    def _told(self, before: State, happened: Input, after: State) -> None:
+        self.world.note(self, before, happened, after)

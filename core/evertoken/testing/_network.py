@@ -1,0 +1,174 @@
+"""What lies between clients and the server: the heap of events, the way there and back, and what gets lost on it."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable
+
+from evertoken._messages import TokenRequest
+from evertoken.testing._answers import Delivery, ServerRequest
+from evertoken.testing._checks import Checks
+from evertoken.testing._clients import SECOND, Call, Client
+from evertoken.testing._random import Random
+from evertoken.testing._scenario import Scenario, WorldFault
+from evertoken.testing._script import ApiBehaviour, Script, TokenBehaviour
+from evertoken.testing._server import AuthorizationServer
+
+__all__ = ("Network",)
+
+_SILENT = (Delivery.HANG, Delivery.ENDLESS)
+_TOKEN_PATH = "/v2.01/oauth/token"
+_API_PATH = "/v2.01/client/users"
+_NOBODY = -1
+"""The moment at which a carrier reports that is not there any more."""
+
+
+class Network:
+    """Virtual time, and everything that is on its way. Events happen in ``(time, seq)`` order."""
+
+    def __init__(self, scenario: Scenario, script: Script) -> None:
+        self.scenario = scenario
+        self.time = 0
+        self.checks = Checks()
+        self.faulty = True
+        self.handled = 0
+        self.token_requests = 0
+        self.api_calls = 0
+        self.random = Random(scenario.seed)
+        self.latency = scenario.latency
+        self.partition_until = 0
+        self.outage: tuple[int, TokenBehaviour] = (0, TokenBehaviour())
+        self.server = AuthorizationServer(
+            "client", "key-0", script=script, seed=scenario.seed, token_prefix="simulated", keep_arrivals=8
+        )
+        self._rates = dict(scenario.rates)
+        self._events: list[tuple[int, int, Callable[..., None], tuple[object, ...]]] = []
+        self._seq = 0
+
+    def run_until(self, end: int) -> None:
+        """Let everything happen that is due by ``end``, on the world's clock in nanoseconds."""
+        events = self._events
+        while events and events[0][0] <= end:
+            self.time, _, action, arguments = heapq.heappop(events)
+            self.handled += 1
+            action(*arguments)
+        self.time = end
+
+    def at(self, time: int, action: Callable[..., None], *arguments: object) -> None:
+        """Do something at ``time``."""
+        self._seq += 1
+        heapq.heappush(self._events, (time, self._seq, action, arguments))
+
+    def after(self, seconds: float, action: Callable[..., None], *arguments: object) -> None:
+        """Do something in ``seconds``."""
+        self.at(self.time + round(seconds * SECOND), action, *arguments)
+
+    def at_client(self, client: Client, epoch: int, action: Callable[..., None], arguments: tuple[object, ...]) -> None:
+        """Do something at a client, unless it has been restarted meanwhile; and not while it sleeps."""
+        if self.time < client.asleep_until:
+            self.at(client.asleep_until, self.at_client, client, epoch, action, arguments)
+        elif epoch == client.epoch:
+            action(*arguments)
+
+    def _has(self, fault: WorldFault) -> bool:
+        """Whether ``fault`` strikes what happens now. Faults that the scenario does not have draw nothing."""
+        return self.faulty and fault in self._rates and self.random.chance(self._rates[fault])
+
+    # On the way
+    # ----------
+
+    def send_token_request(self, client: Client, request: TokenRequest) -> None:
+        """Carry a token request, or lose it."""
+        epoch, deadline = client.epoch, client.world_time_at(request.deadline)
+        timeout = client.plan.policy.request_timeout
+        if self._has(WorldFault.ABANDONED):
+            self.after(self.random.draw() * timeout, self.at_client, client, epoch, client.abandon, (request,))
+        if self._has(WorldFault.CARRIER_LOST):
+            deadline = _NOBODY
+        if self.time < self.partition_until or self._has(WorldFault.LOST_BEFORE):
+            refused = self.random.chance(0.5)
+            moment = min(deadline, self.time + self._way()) if refused else deadline
+            self._tell_failure(client, epoch, request, moment, "connection refused" if refused else "timed out")
+            return
+        self.at(self.time + self._way(), self._token_request, client, epoch, request, deadline)
+        if self._has(WorldFault.DUPLICATED):
+            self.at(self.time + self._way(), self._token_request, client, epoch, request, deadline)
+
+    def send_call(self, client: Client, call: Call, authorization: str, grace: float) -> None:
+        """Carry an API call. Where nothing takes time, it is answered on the spot."""
+        if self.time < self.partition_until:
+            return
+        least, most = self.scenario.api_latency
+        if most == 0.0:
+            self._api_call(client, client.epoch, call, authorization, grace)
+            return
+        way = self.random.between(least, most)
+        self.after(way, self._api_call, client, client.epoch, call, authorization, grace - way - 1e-6)
+
+    def _way(self) -> int:
+        least, most = self.latency
+        return round(self.random.between(least, most) * SECOND) if most else 0
+
+    # At the server
+    # -------------
+
+    def _token_request(self, client: Client, epoch: int, request: TokenRequest, deadline: int) -> None:
+        self.token_requests += 1
+        self._arrange_token_fault()
+        answer = self.server.handle(
+            self.time / SECOND, ServerRequest(request.method, _TOKEN_PATH, request.headers, request.body)
+        )
+        lost = self.time < self.partition_until or self._has(WorldFault.LOST_AFTER)
+        if lost or answer.delivery in _SILENT:
+            self._tell_failure(client, epoch, request, deadline, "timed out")
+            return
+        moment = self.time + round(answer.duration() * SECOND) + self._way()
+        if answer.response is None or answer.delivery is Delivery.CUT:
+            self._tell_failure(client, epoch, request, min(moment, deadline), "connection closed")
+            return
+        if self._has(WorldFault.LATE):
+            moment += round(self.random.between(0.5, 3.0) * client.plan.policy.request_timeout * SECOND)
+        if moment > deadline and self.random.chance(0.5):
+            self._tell_failure(client, epoch, request, deadline, "timed out")
+        if deadline != _NOBODY:
+            self.at(moment, self.at_client, client, epoch, client.receive, (request, answer.response))
+
+    def _arrange_token_fault(self) -> None:
+        scenario = self.scenario
+        until, behaviour = self.outage
+        if self.time < until:
+            self.server.next_token_requests(behaviour)
+        elif self.faulty and scenario.token_faults and self.random.chance(scenario.token_fault_rate):
+            self.server.next_token_requests(self._draw_token_behaviour())
+
+    def _draw_token_behaviour(self) -> TokenBehaviour:
+        faults = self.scenario.token_faults
+        slow = self.random.chance(0.2)
+        return TokenBehaviour(
+            fault=self.random.pick(faults),
+            latency_before=self.random.between(0.0, 10.0) if slow else 0.0,
+            latency_after=self.random.between(0.0, 10.0) if slow else 0.0,
+            bytes_per_second=self.random.between(10.0, 500.0),
+        )
+
+    def _tell_failure(self, client: Client, epoch: int, request: TokenRequest, moment: int, reason: str) -> None:
+        """The carrier reports at ``moment``, if it is still there."""
+        if moment != _NOBODY:
+            self.at(moment, self.at_client, client, epoch, client.send_failed, (request, reason))
+
+    def _api_call(self, client: Client, epoch: int, call: Call, authorization: str, grace: float) -> None:
+        self.api_calls += 1
+        self.handled += 1
+        if self.faulty and self.scenario.api_faults and self.random.chance(self.scenario.api_fault_rate):
+            self.server.next_api_calls(ApiBehaviour(fault=self.random.pick(self.scenario.api_faults)))
+        request = ServerRequest("GET", _API_PATH, (("Authorization", authorization),))
+        answer = self.server.handle(self.time / SECOND, request)
+        self.checks.now = self.time / SECOND
+        self.checks.arrival(client.number, self.server.arrivals[-1].token_truth, grace=grace)
+        if answer.response is None or answer.delivery is not Delivery.WHOLE:
+            return
+        if self.scenario.api_latency[1] == 0.0:
+            self.at_client(client, epoch, client.answered, (call, authorization, answer.response))
+        else:
+            way = self.random.between(*self.scenario.api_latency)
+            self.after(way, self.at_client, client, epoch, client.answered, (call, authorization, answer.response))

@@ -1,0 +1,170 @@
+"""What happened, line by line and without a secret: an append-only record that can be folded again.
+
+A trace of one seed is the same in every interpreter and under every hash seed; its digest is that of its lines. Tokens
+are called ``token#1``, ``token#2`` and so on, in the order in which they appear. Since all randomness and all meaning
+is in the inputs, :func:`replay` needs nothing but the policies and the inputs to come to the same lines.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from evertoken._actions import SendRequest
+from evertoken._decide import decide
+from evertoken._inputs import (
+    AnswerReceived,
+    CredentialsReplaced,
+    DoorClosed,
+    ExchangeStarted,
+    Input,
+    RequestClaimed,
+    SharedReceived,
+    TokenRejected,
+)
+from evertoken._policy import Policy
+from evertoken._states import State, first_state
+from evertoken._step import step
+from evertoken.outcomes import Granted, Outcome
+
+__all__ = ("Entry", "Trace", "replay")
+
+
+class Entry(NamedTuple):
+    """One step of one machine. ``happened`` is None where a client began anew, with an empty machine."""
+
+    seq: int
+    client: int
+    happened: Input | None
+    line: str
+
+    def __repr__(self) -> str:
+        return self.line
+
+
+class Trace:
+    """Append-only. ``policies`` are those of the clients, by number.
+
+    Args:
+        policies: one for each client.
+        keep: whether the entries are kept; without them there is the digest, and nothing to replay.
+    """
+
+    __slots__ = ("_digest", "_keep", "_names", "entries", "length", "policies")
+
+    def __init__(self, policies: Sequence[Policy], *, keep: bool = True) -> None:
+        self.policies = tuple(policies)
+        self.entries: list[Entry] = []
+        self.length = 0
+        self._keep = keep
+        self._names: dict[str, str] = {}
+        self._digest = hashlib.sha256()
+
+    def append(self, client: int, happened: Input | None, after: State) -> None:
+        """Write down that ``happened`` brought ``client`` to ``after``."""
+        masked = None if happened is None else self._masked(happened)
+        line = f"{self.length} {client} {_told(masked)} -> {self._state(self.policies[client], after)}"
+        self._digest.update(line.encode())
+        self._digest.update(b"\n")
+        if self._keep:
+            self.entries.append(Entry(self.length, client, masked, line))
+        self.length += 1
+
+    def digest(self) -> str:
+        """SHA-256 of all lines, in hexadecimal."""
+        return self._digest.hexdigest()
+
+    def name(self, token: str) -> str:
+        """What ``token`` is called in this trace."""
+        name = self._names.get(token)
+        if name is None:
+            # A replay meets the names themselves, in the same order: there, each is its own name.
+            name = self._names[token] = f"token#{len(self._names) + 1}"
+        return name
+
+    def lines(self, client: int | None = None) -> Iterator[str]:
+        """The lines that were kept, of all clients or of one."""
+        return (entry.line for entry in self.entries if client in (None, entry.client))
+
+    def _masked(self, happened: Input) -> Input:
+        match happened:
+            case AnswerReceived(answer=Granted() as granted):
+                return replace(happened, answer=replace(granted, access_token=self.name(granted.access_token)))
+            case SharedReceived():
+                record = replace(happened.record, access_token=self.name(happened.record.access_token))
+                return replace(happened, record=record)
+            case TokenRejected():
+                return replace(happened, authorization=f"Bearer {self.name(happened.authorization[7:])}")
+            case _:
+                return happened
+
+    def _state(self, policy: Policy, state: State) -> str:
+        token, attempt, lost = state.token, state.attempt, state.lost
+        held = "-" if token is None else f"{self.name(token.value)}<{token.refresh_at!r}<{token.fresh_until!r}"
+        flight = "-" if attempt is None else f"{attempt.id}<{attempt.deadline!r}"
+        blocks = ",".join(f"{block.kind.value}<{block.until!r}" for block in state.blocks)
+        action = decide(policy, state, state.now)
+        then = action.reason.value if isinstance(action, SendRequest) else f"{action.reason.value}<{action.until!r}"
+        return (
+            f"{state.now!r} {held} {flight} {0 if lost is None else lost.id} {tuple(state.backoff)} [{blocks}]"
+            f" {tuple(state.doublings)} {tuple(state.budget)} {state.rejections[:3]} {len(state.rejections.dropped)}"
+            f" {tuple(state.keys)} {state.granted_at!r} : {then}"
+        )
+
+
+def _told(happened: Input | None) -> str:
+    match happened:
+        case None:
+            return "restart"
+        case RequestClaimed():
+            shared = " shared" if happened.shared else ""
+            return f"{happened.now!r} claim{shared} draw={happened.draw!r} min_ttl={happened.min_ttl!r}"
+        case ExchangeStarted():
+            return f"{happened.now!r} exchange #{happened.id}"
+        case AnswerReceived():
+            return f"{happened.now!r} answer #{happened.id} {_outcome(happened.answer)}"
+        case SharedReceived(record=record):
+            return f"{happened.now!r} shared #{happened.id} {record.access_token} {record.started!r}"
+        case TokenRejected():
+            return f"{happened.now!r} rejected {happened.authorization} {happened.challenge.value}"
+        case DoorClosed():
+            return f"{happened.now!r} door {happened.kind.value} {happened.seconds!r} draw={happened.draw!r}"
+        case CredentialsReplaced():
+            return f"{happened.now!r} credentials"
+        case _:
+            return f"{happened.now!r} lift"
+
+
+def _outcome(answer: Outcome) -> str:
+    name = type(answer).__name__.lower()
+    if isinstance(answer, Granted):
+        return f"{name} {answer.access_token} {answer.expires_in!r}"
+    wait: float | None = getattr(answer, "retry_after", None)
+    return name if wait is None else f"{name} retry_after={wait!r}"
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """What a replay came to. ``differs_at`` is the number of the first line that came out otherwise, if one did."""
+
+    digest: str
+    differs_at: int | None
+
+
+def replay(trace: Trace) -> Replayed:
+    """Fold the inputs of ``trace`` with ``step``, from nothing, and write the trace again."""
+    again = Trace(trace.policies)
+    states = [first_state(policy) for policy in trace.policies]
+    differs_at = None
+    for entry in trace.entries:
+        policy = trace.policies[entry.client]
+        if entry.happened is None:
+            states[entry.client] = first_state(policy)
+        else:
+            states[entry.client] = step(policy, states[entry.client], entry.happened)
+        again.append(entry.client, entry.happened, states[entry.client])
+        if differs_at is None and again.entries[-1].line != entry.line:
+            differs_at = entry.seq
+    return Replayed(again.digest(), differs_at)

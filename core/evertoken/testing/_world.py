@@ -1,0 +1,277 @@
+"""A world in which everything goes wrong, in seconds: virtual time, clients with real machines, the server, a network.
+
+One heap holds the events in ``(time, seq)`` order; times are whole nanoseconds; every draw comes from one generator at
+the moment of its decision. So a scenario has one course, whatever the interpreter. First come the faults, then they
+stop, and within the bound that the policy allows every client must have a token that works.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from evertoken._grant import ClientCredentials
+from evertoken._inputs import Input
+from evertoken._records import BlockKind
+from evertoken._states import State
+from evertoken.testing._checks import RECOVERED, Broken, BudgetCheck, LawBroken
+from evertoken.testing._clients import SECOND, Client
+from evertoken.testing._laws import liveness_bound
+from evertoken.testing._network import Network
+from evertoken.testing._scenario import BY_THEMSELVES, DAY, Calls, Scenario, WorldFault
+from evertoken.testing._script import Overuse, Script, TokenBehaviour
+from evertoken.testing._trace import Trace
+
+__all__ = ("Report", "World")
+
+_OVERUSE_SECONDS = 600.0
+_HOUR = 3_600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What became of one run. ``broken`` is None if every law held."""
+
+    scenario: Scenario
+    digest: str
+    seconds: float
+    events: int
+    steps: int
+    token_requests: int
+    api_calls: int
+    seen: dict[str, int]
+    broken: Broken | None
+    trace: Trace = field(repr=False, compare=False)
+
+    @property
+    def ok(self) -> bool:
+        """Whether every law held."""
+        return self.broken is None
+
+
+class World(Network):
+    """One run of one scenario.
+
+    Args:
+        scenario: all that it follows from.
+        keep_trace: whether the trace keeps its lines, or only its digest.
+        client: how clients are made. A test of the checks passes one with a safeguard removed.
+    """
+
+    def __init__(self, scenario: Scenario, *, keep_trace: bool = False, client: type[Client] = Client) -> None:
+        super().__init__(scenario, Script(lifetime=scenario.lifetime, overuse=_overuse(scenario)))
+        self.trace = Trace([plan.policy for plan in scenario.clients], keep=keep_trace)
+        self._keys = 0
+        grant, numbered = self._grant(), enumerate(scenario.clients)
+        self.clients = [client(number, plan, grant, self.random.draw, self) for number, plan in numbered]
+        self._budgets = [BudgetCheck(plan.policy, _shortest(scenario)) for plan in scenario.clients]
+
+    def _grant(self) -> ClientCredentials:
+        return self.server.grant("https://api.example")
+
+    # Running
+    # -------
+
+    def run(self) -> Report:
+        """Run to the end, or to the first law that is broken."""
+        broken = None
+        try:
+            self._begin()
+            self.run_until(round(self.scenario.seconds * SECOND))
+            self._recover()
+        except LawBroken as stop:
+            broken = stop.broken
+        return Report(
+            self.scenario,
+            self.trace.digest(),
+            self.time / SECOND,
+            self.handled,
+            self.checks.steps,
+            self.token_requests,
+            self.api_calls,
+            dict(self.checks.seen),
+            broken,
+            self.trace,
+        )
+
+    def _begin(self) -> None:
+        for client in self.clients:
+            self.after(self.random.draw() * client.plan.period, self._caller, client, 0)
+        for fault, rate in self.scenario.rates:
+            if fault in BY_THEMSELVES:
+                self.after(self._gap(rate), self._strike, fault, rate)
+
+    # What clients ask of it
+    # ----------------------
+
+    def note(self, client: Client, before: State, happened: Input, after: State) -> None:
+        """A machine has made a step: write it down, and hold it to the laws."""
+        self.checks.now = self.time / SECOND
+        self.trace.append(client.number, happened, after)
+        self.checks.step(client.number, client.plan.policy, before, happened, after)
+        if not self._budgets[client.number].within(happened):
+            self.checks.fail(client.number, "exchanges in any window are at most the burst and the refills in it")
+
+    def saw(self, situation: str) -> None:
+        """Something has come about."""
+        self.checks.seen[situation] += 1
+
+    def wake_at(self, client: Client, time: int) -> None:
+        """Let the client's waiting callers ask again at ``time``."""
+        if not self.time < client.timer_at <= time:
+            client.timer_at = time
+            self.at(time, self.at_client, client, client.epoch, client.wake, ())
+
+    # Callers
+    # -------
+
+    def _caller(self, client: Client, number: int) -> None:
+        if not self.faulty:
+            return
+        if self.time < client.asleep_until:
+            self.at(client.asleep_until, self._caller, client, number)
+            return
+        for _ in range(20 if client.plan.calls is Calls.BURSTY else 1):
+            client.call()
+        self.after(self._until_next_call(client, number), self._caller, client, number + 1)
+
+    def _until_next_call(self, client: Client, number: int) -> float:
+        period = client.plan.period
+        match client.plan.calls:
+            case Calls.STEADY:
+                return period * self.random.between(0.5, 1.5)
+            case Calls.BURSTY:
+                return period * 20
+            case Calls.IDLE:
+                return period * self.random.draw() if number % 4 else DAY * self.random.between(0.05, 3.0)
+            case _:
+                return 1.0 if number % 100 else DAY
+
+    # What goes wrong by itself
+    # -------------------------
+
+    def _gap(self, rate: float) -> float:
+        return self.random.between(0.0, 2.0) * _HOUR / rate
+
+    def _strike(self, fault: WorldFault, rate: float) -> None:
+        if not self.faulty:
+            return
+        client = self.random.pick(self.clients)
+        match fault:
+            case WorldFault.PARTITION:
+                self.partition_until = self.time + round(self.random.between(1.0, 900.0) * SECOND)
+            case WorldFault.OUTAGE:
+                self._break_down()
+            case WorldFault.REVOKED:
+                self.server.revoke_all(self.time / SECOND)
+            case WorldFault.ROTATED:
+                self._rotate()
+            case _:
+                self._strike_client(fault, client)
+        self.after(self._gap(rate), self._strike, fault, rate)
+
+    def _strike_client(self, fault: WorldFault, client: Client) -> None:
+        match fault:
+            case WorldFault.CRASH:
+                self._crash(client)
+            case WorldFault.SUSPEND:
+                self._suspend(client)
+            case WorldFault.CLOCK_STOPPED:
+                self._stop_clock(client)
+            case WorldFault.LIFTED:
+                self.at_client(client, client.epoch, client.lift, ())
+            case _:
+                self._report(client)
+
+    def _break_down(self) -> None:
+        if self.scenario.token_faults:
+            until = self.time + round(self.random.between(10.0, 7_200.0) * SECOND)
+            self.outage = (until, self._draw_token_behaviour())
+
+    def _crash(self, client: Client) -> None:
+        client.restart()
+        self.trace.append(client.number, None, client.machine.state_value)
+        self._budgets[client.number] = BudgetCheck(client.plan.policy, _shortest(self.scenario))
+
+    def _suspend(self, client: Client) -> None:
+        client.asleep_until = max(client.asleep_until, self.time + round(self.random.between(1.0, 5_000.0) * SECOND))
+
+    def _stop_clock(self, client: Client) -> None:
+        if self.time >= client.asleep_until:
+            self._suspend(client)
+            client.stop_clock(client.asleep_until - self.time)
+
+    def _rotate(self) -> None:
+        self._keys += 1
+        self.server.set_api_key(f"key-{self._keys}")
+        for client in self.clients:
+            self.after(self.random.between(0.0, 600.0), self._hand_out, client)
+
+    def _hand_out(self, client: Client) -> None:
+        """The operator gives the new key to whatever process there is."""
+        if self.time < client.asleep_until:
+            self.at(client.asleep_until, self._hand_out, client)
+        else:
+            client.rotate(self._grant())
+
+    def _report(self, client: Client) -> None:
+        kind = self.random.pick((BlockKind.LOCKED, BlockKind.REFUSED, BlockKind.RATE_LIMITED))
+        seconds = self.random.pick((None, 0.0, 1.0, 100.0))
+        self.at_client(client, client.epoch, client.report, (kind, seconds))
+
+    # Recovery
+    # --------
+
+    def _recover(self) -> None:
+        """Faults stop; callers keep asking; there must be a token in time, and in the end one that the API takes."""
+        if self.server.lock_count:
+            self.checks.fail(0, "the overuse rule never fires")
+        self.faulty = False
+        self.latency = (0.0, 0.0)
+        self.partition_until = 0
+        self.outage = (0, TokenBehaviour())
+        start = max(self.time, *(client.asleep_until for client in self.clients))
+        self.run_until(start)
+        for client in self.clients:
+            client.rotate(self._grant())
+        bounds = [liveness_bound(client.plan.policy) * (1 + abs(client.plan.drift)) for client in self.clients]
+        longest = max(bounds)
+        for client, bound in zip(self.clients, bounds, strict=True):
+            self._ask_on(client, start + round(bound * SECOND), bound / 64, longest / 64)
+        for bound in sorted(set(bounds)):
+            self.run_until(start + round(bound * (1 + 1 / 64) * SECOND))
+            self._demand([client for client, own in zip(self.clients, bounds, strict=True) if own == bound], start)
+        self.run_until(self.time + round((longest + self.scenario.lifetime) * SECOND))
+        for client in self.clients:
+            if client.served_at < self.time - round(longest / 16 * SECOND):
+                self.checks.fail(client.number, "in the end, calls are served")
+
+    def _ask_on(self, client: Client, until: int, often: float, seldom: float) -> None:
+        client.call_patiently()
+        self.after(often if self.time < until else seldom, self._ask_on, client, until, often, seldom)
+
+    def _demand(self, clients: list[Client], start: int) -> None:
+        for client in clients:
+            if client.ready_at < start:
+                self.checks.fail(client.number, "a token is there within the bound, once faults have ended")
+            self.saw(RECOVERED)
+
+
+def _shortest(scenario: Scenario) -> float:
+    """The shortest life of a token, as the clients may come to know it: a repeated one has less left."""
+    return 1.0 if scenario.token_faults else float(scenario.lifetime)
+
+
+def _overuse(scenario: Scenario) -> Overuse | None:
+    """The server's rule, as strict as the budgets of the clients allow; none where processes begin anew."""
+    if WorldFault.CRASH in scenario.faults:
+        return None
+    window = _OVERUSE_SECONDS + 4 * scenario.latency[1] + 1
+    most = 1
+    for plan in scenario.clients:
+        policy = plan.policy
+        interval = min(policy.budget_interval, max(policy.budget_interval_floor, _shortest(scenario) / 2)) - 2.0**-10
+        most += policy.budget_burst + math.ceil(window * (1 + abs(plan.drift)) / interval)
+    if WorldFault.DUPLICATED in scenario.faults:
+        most *= 2
+    return Overuse(requests=most, seconds=_OVERUSE_SECONDS)

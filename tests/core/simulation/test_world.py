@@ -1,0 +1,406 @@
+"""The simulated world: the swarm, its checks, its determinism, and what it says when a law is broken."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import evertoken
+from evertoken import AccessToken, HttpResponse, Policy, TokenRequest, _decide, _judge, _schedule, _step
+from evertoken._inputs import ExchangeStarted, Input, RequestClaimed, SharedReceived, SharedRecord
+from evertoken._states import State, first_state
+from evertoken._step import step
+from evertoken.testing._arrivals import TokenTruth
+from evertoken.testing._checks import SITUATIONS, BudgetCheck, Checks, LawBroken
+from evertoken.testing._clients import Call, Client
+from evertoken.testing._faults import ApiFault, TokenFault
+from evertoken.testing._scenario import Calls, ClientPlan, Scenario, WorldFault, draw_scenario
+from evertoken.testing._swarm import _smaller, explain_failure, shrink, simulate, swarm
+from evertoken.testing._trace import Trace, replay
+from evertoken.testing._world import World
+
+HOUR = 3_600.0
+CHUNK = 100
+
+STEADY = Scenario(seed=1, seconds=6 * HOUR)
+
+
+# Every law holds
+# ---------------
+
+
+SWARM = """
+import gc
+gc.disable()
+from evertoken.testing._swarm import explain_failure, swarm
+report = swarm(range({first}, {last}))
+print(report.runs, int(report.seconds), report.events)
+print(*report.missing, sep=";")
+for failure in report.failures[:1]:
+    print(explain_failure(failure))
+"""
+
+
+def in_a_fresh_interpreter(script: str, **environment: str) -> str:
+    """What ``script`` prints: a process of its own is not slowed down by what measures the coverage of this one."""
+    path = str(Path(evertoken.__file__).parents[1])
+    run = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, "PYTHONPATH": path, **environment},
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=True,
+    )
+    return run.stdout
+
+
+@pytest.mark.parametrize("first", range(0, 1_000, CHUNK))
+def test_no_seed_of_the_swarm_breaks_a_law(first: int) -> None:
+    counts, missing, *failure = in_a_fresh_interpreter(SWARM.format(first=first, last=first + CHUNK)).splitlines()
+    assert not failure, "\n".join(failure)
+    runs, seconds, events = map(int, counts.split())
+    assert runs == CHUNK
+    assert seconds > CHUNK * 24 * HOUR
+    assert events > 100_000
+    assert set(missing.split(";")) <= {"", *RARE}
+
+
+RARE = {"a live token was used behind a closed door"}
+"""Situations that a hundred seeds need not bring about."""
+
+
+@pytest.mark.parametrize("fault", [*WorldFault, *TokenFault, *ApiFault], ids=str)
+def test_no_single_fault_however_frequent_breaks_a_law(fault: WorldFault | TokenFault | ApiFault) -> None:
+    scenario = replace(
+        STEADY,
+        seconds=2 * HOUR,
+        clients=(ClientPlan(), ClientPlan(calls=Calls.BURSTY, offset=-3.0, drift=1e-4, policy=Policy(leeway=0.0))),
+        rates=((fault, 0.9),) if isinstance(fault, WorldFault) else (),
+        token_faults=(fault,) if isinstance(fault, TokenFault) else (),
+        token_fault_rate=0.5,
+        api_faults=(fault,) if isinstance(fault, ApiFault) else (),
+        api_fault_rate=0.2,
+        latency=(0.01, 2.0),
+        lifetime=300,
+    )
+    report = simulate(scenario, keep_trace=True)
+    assert report.ok, explain_failure(report)
+    assert replay(report.trace).differs_at is None
+
+
+def test_in_fair_weather_there_is_one_request_per_token_and_nobody_waits_but_for_the_first() -> None:
+    world = World(replace(STEADY, seconds=24 * HOUR, clients=(ClientPlan(period=10.0),)))
+    world.run_until(0)
+    report = world.run()
+    assert report.ok
+    assert report.token_requests == len(world.server.tokens)
+    assert report.seen["outcome: Granted"] == report.token_requests
+    assert "wait: response" not in report.seen
+    assert report.seen["send: no token"] == 1
+    assert not {name for name in report.seen if name.startswith("block")}
+
+
+@pytest.mark.parametrize("calls", list(Calls))
+def test_every_kind_of_caller_is_served(calls: Calls) -> None:
+    report = simulate(replace(STEADY, seconds=7 * 24 * HOUR, clients=(ClientPlan(calls=calls, period=600.0),)))
+    assert report.ok
+    assert report.seen["truth: valid"] == report.api_calls > 0
+
+
+# One seed, one course
+# --------------------
+
+
+def test_one_seed_gives_one_trace_and_another_seed_another() -> None:
+    first, again, other = (simulate(seed, days=0.25) for seed in (17, 17, 18))
+    assert first.digest == again.digest != other.digest
+    assert first == again
+
+
+def test_keeping_the_trace_changes_nothing() -> None:
+    kept = simulate(22, days=0.25, keep_trace=True)
+    assert kept.digest == simulate(22, days=0.25).digest
+    assert len(kept.trace.entries) == kept.trace.length > 100
+
+
+SCRIPT = "from evertoken.testing._swarm import simulate; print(*(simulate(seed, days=0.1).digest for seed in (7, 11)))"
+
+
+@pytest.mark.parametrize("hash_seed", ["0", "1", "4242"])
+def test_a_trace_is_the_same_in_fresh_interpreters_under_every_hash_seed(hash_seed: str) -> None:
+    printed = in_a_fresh_interpreter(SCRIPT, PYTHONHASHSEED=hash_seed)
+    assert printed.split() == [simulate(seed, days=0.1).digest for seed in (7, 11)]
+
+
+@pytest.mark.parametrize("seed", [0, 7, 13, 17])
+def test_a_replay_is_a_fold_that_comes_to_the_same_lines(seed: int) -> None:
+    report = simulate(seed, days=0.5, keep_trace=True)
+    replayed = replay(report.trace)
+    assert replayed.differs_at is None
+    assert replayed.digest == report.digest
+
+
+def test_a_replay_names_the_line_from_which_it_differs() -> None:
+    report = simulate(7, days=0.25, keep_trace=True)
+    trace = report.trace
+    claims = (entry for entry in trace.entries if isinstance(entry.happened, RequestClaimed))
+    entry = next(claims)
+    assert isinstance(entry.happened, RequestClaimed)
+    trace.entries[entry.seq] = entry._replace(happened=replace(entry.happened, now=entry.happened.now + 1))
+    replayed = replay(trace)
+    assert replayed.differs_at == entry.seq
+    assert replayed.digest != report.digest
+
+
+def test_a_trace_holds_names_and_no_token() -> None:
+    report = simulate(13, keep_trace=True)
+    text = "\n".join(map(repr, report.trace.entries))
+    assert "token#1" in text
+    assert "simulated-" not in text
+    assert "key-0" not in text
+    assert list(report.trace.lines()) == text.split("\n")
+
+
+def test_a_trace_tells_of_shared_claims_too() -> None:
+    policy = Policy()
+    trace = Trace([policy])
+    state = first_state(policy)
+    claim = RequestClaimed(1.0, 0.5, shared=True)
+    record = SharedRecord("secret", 1.0, 60)
+    inputs: list[Input] = [claim, SharedReceived(2.0, 1, record), replace(claim, now=100.0), ExchangeStarted(101.0, 2)]
+    for happened in inputs:
+        state = step(policy, state, happened)
+        trace.append(0, happened, state)
+    assert [line.split(" -> ")[0] for line in trace.lines()] == [
+        "0 0 1.0 claim shared draw=0.5 min_ttl=0.0",
+        "1 0 2.0 shared #1 token#1 1.0",
+        "2 0 100.0 claim shared draw=0.5 min_ttl=0.0",
+        "3 0 101.0 exchange #2",
+    ]
+    assert replay(trace).differs_at is None
+
+
+# Checks that never speak up would be worth nothing
+# -------------------------------------------------
+
+
+def always(answer: object) -> Callable[..., object]:
+    def function(*_: object) -> object:
+        return answer
+
+    return function
+
+
+def second(_: object, argument: object, *__: object) -> object:
+    return argument
+
+
+def counts_life_from_receipt(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = _schedule.make_token
+
+    def make_token(
+        policy: Policy, value: str, scope: str | None, life: float, *, started: float, received: float, draw: float
+    ) -> AccessToken:
+        token = real(policy, value, scope, life, started=received, received=received, draw=draw)
+        return replace(token, started=started)
+
+    monkeypatch.setattr(_schedule, "make_token", make_token)
+
+
+def charges_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_schedule, "charge", second)
+
+
+def never_backs_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_schedule, "back_off", always(2.0**-10))
+
+
+def abandons_for_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_step, "_abandon", second)
+
+
+def never_notices_a_loss(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_decide, "_with_loss", second)
+
+
+def believes_everything(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_judge, "_is_credible", always(True))
+
+
+def drops_without_a_replacement(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_judge, "_can_be_replaced", always(True))
+
+
+def heeds_overtaken_news(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_judge, "_is_overtaken", always(False))
+
+
+def publishes_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = _decide._next_send
+
+    def a_second_more(config: Policy, state: State) -> float:
+        return real(config, state) + 1
+
+    monkeypatch.setattr(_decide, "_next_send", a_second_more)
+
+
+def stays_away_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_schedule, "own_wait", always(1e9))
+
+
+ABLATIONS: dict[Callable[[pytest.MonkeyPatch], None], tuple[int, str]] = {
+    counts_life_from_receipt: (27, "no call carries an expired token"),
+    charges_nothing: (0, "the budget is charged one for an exchange that starts"),
+    never_backs_off: (0, "a failure is followed by half of the doubled back-off at least"),
+    abandons_for_free: (7, "every attempt that is given up is counted"),
+    never_notices_a_loss: (0, "quiet_until is the next moment at which poll says SendRequest, or fresh_until"),
+    believes_everything: (8, "rejections are believed at most once in each rejection_interval"),
+    drops_without_a_replacement: (34, "a token is dropped only if another can be asked for at once or is on its way"),
+    heeds_overtaken_news: (50, "late news of a closed door is not believed once something later was granted"),
+    publishes_too_long: (0, "poll says no SendRequest until quiet_until"),
+    stays_away_for_ever: (1, "a token is there within the bound, once faults have ended"),
+}
+"""Each safeguard that is taken out, with the first seed that misses it, and the law by which it does."""
+
+
+@pytest.mark.parametrize("ablation", ABLATIONS, ids=lambda ablation: ablation.__name__)
+def test_a_machine_without_one_safeguard_is_found_out(
+    ablation: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seed, law = ABLATIONS[ablation]
+    ablation(monkeypatch)
+    broken = simulate(seed).broken
+    assert broken is not None
+    assert broken.law.startswith(law)
+
+
+class Forgetful(Client):
+    """A client that uses the first token it ever got, for ever."""
+
+    def answered(self, call: Call, authorization: str, response: HttpResponse) -> None:
+        if response.status == 200:
+            self.world.send_call(self, call, "Bearer never-issued", 1.0)
+
+
+class Lonely(Client):
+    """A client to whom no answer gets through."""
+
+    def receive(self, request: TokenRequest, response: HttpResponse) -> None:
+        self.abandon(request)
+
+
+class Unheard(Client):
+    """A client that is never served."""
+
+    def answered(self, call: Call, authorization: str, response: HttpResponse) -> None:
+        self.served_at = -1
+
+
+@pytest.mark.parametrize(
+    ("client", "law"),
+    [
+        (Forgetful, "no call carries a token that was never issued"),
+        (Lonely, "a token is there within the bound, once faults have ended"),
+        (Unheard, "in the end, calls are served"),
+    ],
+)
+def test_a_client_that_goes_astray_is_found_out(client: type[Client], law: str) -> None:
+    report = simulate(replace(STEADY, seconds=HOUR), client=client)
+    assert report.broken is not None
+    assert report.broken.law == law
+
+
+class Spendthrift(Client):
+    """A client whose budget is never spent, and who asks for a token at every call."""
+
+    def call(self) -> None:
+        state = self.machine.state_value
+        self.machine._become(state._replace(token=None, budget=first_state(self.plan.policy).budget))
+        super().call()
+
+
+def test_a_bystander_counts_the_exchanges_too() -> None:
+    report = simulate(replace(STEADY, clients=(ClientPlan(period=5.0),)), client=Spendthrift)
+    assert report.broken is not None
+    assert report.broken.law == "exchanges in any window are at most the burst and the refills in it"
+
+
+def test_a_lock_by_the_overuse_rule_breaks_a_law() -> None:
+    world = World(replace(STEADY, seconds=HOUR))
+    world.server._overuse.locks = 1
+    broken = world.run().broken
+    assert broken is not None
+    assert broken.law == "the overuse rule never fires"
+
+
+def test_the_budget_check_allows_the_burst_and_one_more_for_each_refill() -> None:
+    check = BudgetCheck(Policy(budget_burst=2, budget_interval=10), 1_200)
+    moments = (0.0, 0.0, 10.0, 20.0, 29.0)
+    assert [check.within(RequestClaimed(now, 0.0)) for now in moments] == [True, True, True, True, True]
+    assert not check.within(RequestClaimed(29.0, 0.0))
+    assert check.within(ExchangeStarted(29.0, 1))
+
+
+@pytest.mark.parametrize("truth", [None, TokenTruth.UNKNOWN, TokenTruth.EXPIRED])
+def test_an_arrival_with_a_bad_token_breaks_a_law(truth: TokenTruth | None) -> None:
+    with pytest.raises(LawBroken, match=r"no call carries .* \(client 3, at 0.0\)"):
+        Checks().arrival(3, truth, grace=0.0)
+
+
+def test_an_expired_token_is_forgiven_where_the_clock_was_at_fault() -> None:
+    checks = Checks()
+    checks.arrival(0, TokenTruth.EXPIRED, grace=-0.001)
+    assert checks.seen["truth: expired"] == 1
+
+
+# When a seed fails
+# -----------------
+
+
+def test_a_failing_seed_is_made_small_and_says_how_to_run_it_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    never_backs_off(monkeypatch)
+    report = next(report for report in map(simulate, range(100)) if not report.ok)
+    small = shrink(report)
+    assert small.broken is not None
+    assert report.broken is not None
+    assert small.broken.law == report.broken.law
+    assert len(small.scenario.clients) == 1
+    assert small.scenario.seconds < report.scenario.seconds
+    assert len(small.scenario.faults) < len(report.scenario.faults)
+    text = explain_failure(report)
+    seed = report.scenario.seed
+    assert text.startswith(f"Seed {seed}: {report.broken.law}\n")
+    assert f"python -c 'from evertoken.testing import simulate; print(simulate({seed}, days=1.0))'" in text
+    assert text.split("\n")[-1].endswith(next(reversed(list(small.trace.lines(0)))))
+
+
+def test_a_swarm_that_met_no_trouble_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    report = swarm([], days=1.0)
+    assert report.missing == SITUATIONS
+    report = swarm([3, 4], days=0.1)
+    assert (report.runs, report.failures) == (2, ())
+    assert 0 < len(report.missing) < len(SITUATIONS)
+    never_backs_off(monkeypatch)
+    assert swarm(range(3)).failures
+
+
+def test_scenarios_follow_from_their_seed_alone() -> None:
+    assert draw_scenario(5) == draw_scenario(5) != draw_scenario(6)
+    faults = {fault for seed in range(200) for fault in draw_scenario(seed).faults}
+    assert faults == {*WorldFault, *TokenFault, *ApiFault}
+    leeways = {plan.policy.leeway for seed in range(50) for plan in draw_scenario(seed).clients}
+    assert 0.0 in leeways
+
+
+def test_a_scenario_that_is_as_small_as_can_be_is_not_made_smaller() -> None:
+    assert not list(_smaller(Scenario(seed=1, seconds=60.0)))
+    crowded = Scenario(seed=1, seconds=60.0, clients=(ClientPlan(), ClientPlan(period=1.0)))
+    assert [len(smaller.clients) for smaller in _smaller(crowded)] == [1, 1]
+    assert [smaller.latency for smaller in _smaller(Scenario(seed=1, seconds=60.0, latency=(1.0, 2.0)))] == [(0.0, 0.0)]
