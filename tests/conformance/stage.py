@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Generic, TypeVar
 
-from evertoken import Policy, RequestState, TokenMachine
+from typing_extensions import override
+
+from evertoken import HttpResponse, Outcome, Policy, RequestState, TokenMachine, TokenRequest
 from evertoken.testing import AuthorizationServer, TokenTruth
 from evertoken_transports import Coordinator
 from evertoken_transports.threads import TokenSource as ThreadSource
@@ -18,12 +20,16 @@ from tests.conformance.venue import Venue
 from tests.conformance.wires import new_wire
 from tests.transports.worlds import Clock
 
-__all__ = ("LIMIT", "Group", "Scenario", "Stage", "play")
+__all__ = ("LIMIT", "Group", "Scenario", "Stage", "Unsettled", "play")
 
 LIMIT = 20.0
 """Real seconds after which a scenario gives up waiting. None comes near it unless something hangs."""
 
 _T = TypeVar("_T")
+
+
+class Unsettled(Exception):
+    """What a scenario waits for does not come about."""
 
 
 @dataclass
@@ -54,6 +60,29 @@ class Group(Generic[_T]):
         return self.errors
 
 
+class _Counting(Coordinator):
+    """Counts the outcomes of requests that were reported."""
+
+    outcomes = 0
+
+    @override
+    def receive_response(self, request: TokenRequest, response: HttpResponse) -> Outcome:
+        return self._counted(super().receive_response(request, response))
+
+    @override
+    def send_failed(self, request: TokenRequest, reason: str) -> Outcome:
+        return self._counted(super().send_failed(request, reason))
+
+    @override
+    def request_abandoned(self, request: TokenRequest) -> Outcome:
+        return self._counted(super().request_abandoned(request))
+
+    def _counted(self, outcome: Outcome) -> Outcome:
+        with self._lock:
+            self.outcomes += 1
+        return outcome
+
+
 class Stage:
     """One source with its coordinator, which nobody else shares, before an emulator, in time that stands still.
 
@@ -70,7 +99,7 @@ class Stage:
         self.venue.start()
         self.grant = self.venue.grant()
         machine = TokenMachine(self.grant, policy=Policy(), draw=lambda: 0.5)
-        self.coordinator = Coordinator(machine, clock=self.clock)
+        self.coordinator = _Counting(machine, clock=self.clock)
         self._runtime = runtime
         self._wire = new_wire(library, runtime.name, self.grant, self.coordinator)
         self._busy = 0
@@ -188,22 +217,23 @@ class Stage:
         await self.until(self._is_settled)
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        """Give everyone else their turn until ``condition`` holds; fail after ``LIMIT`` seconds."""
+        """Give everyone else their turn until ``condition`` holds; raise Unsettled after ``LIMIT`` seconds."""
         give_up = time.monotonic() + LIMIT
         while not condition():
-            assert time.monotonic() < give_up, f"this did not settle; {self._busy} busy\n{self.coordinator.explain()}"
+            if time.monotonic() >= give_up:
+                raise Unsettled(f"{self._busy} callers are busy\n{self.coordinator.explain()}")
             await self._runtime.pause()
 
     def _is_settled(self) -> bool:
-        """Whoever is busy waits for the coordinator, and so does it, for an answer that the endpoint holds back."""
-        coordinator = self.coordinator
+        """Whether every caller waits for the coordinator, and whatever is under way for the endpoint's answer."""
+        coordinator, machine = self.coordinator, self.coordinator.machine
         with coordinator._lock:
             if self._busy != len(coordinator._wakers):
                 return False
-            machine = coordinator.machine
             in_flight = machine.request_state(self.clock()) is RequestState.IN_FLIGHT
             started = machine.state_value.next_id - 1
-        return not in_flight or self.venue.keeps(started)
+            under_way = started - coordinator.outcomes
+        return under_way <= self.venue.answers_kept and (not in_flight or self.venue.keeps_newest(started))
 
     # The end
     # -------
@@ -214,6 +244,8 @@ class Stage:
             await self._release_all()
             await self.until(lambda: not self._runtime.leftovers())
             await self.until(lambda: not self.venue.has_visitors)
+            machine = self.coordinator.machine
+            assert self.coordinator.outcomes == machine.state_value.next_id - 1, "not one outcome for each request"
         finally:
             await self.abandon()
 

@@ -58,10 +58,16 @@ class Venue(Emulator):
             self._is_held = False
             self._turn.notify_all()
 
-    def keeps(self, requests: int) -> bool:
-        """Whether that many token requests have arrived so far, and the newest has no answer yet."""
+    @property
+    def answers_kept(self) -> int:
+        """How many token requests have no answer yet."""
         with self._turn:
-            return self._asked == requests and requests in self._kept
+            return len(self._kept)
+
+    def keeps_newest(self, requests: int) -> bool:
+        """Whether so many token requests have arrived, and the newest has no answer yet."""
+        with self._turn:
+            return self._asked >= requests and self._asked in self._kept
 
     @property
     def token_requests(self) -> list[Arrival]:
