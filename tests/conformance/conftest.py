@@ -7,6 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
+# Where most of the assertions stand, so that a failure says what was found.
+pytest.register_assert_rewrite("tests.conformance.scenarios", "tests.conformance.stage")
+
 
 def _tells_no_challenge(record: logging.LogRecord) -> bool:
     return "PendingUserAction" not in record.getMessage()
