@@ -156,7 +156,8 @@ class AsyncEndpoint:
 
 def source_in(loop: Loop, world: World, **options: Any) -> Source:  # noqa: ANN401 (those of either source)
     """A source of that loop's kind, on the world's coordinator; its endpoint answers in the next turn."""
-    options = {"coordinator": world.coordinator, "exchange": AsyncEndpoint(loop, world)} | options
+    options.setdefault("coordinator", world.coordinator)
+    options.setdefault("exchange", AsyncEndpoint(loop, world))
     if loop == "trio":
         return TrioSource(world.grant, **options)
     return AsyncioSource(world.grant, **options)
