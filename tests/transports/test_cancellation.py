@@ -102,12 +102,12 @@ def exchange_in(loop: Loop, world: World) -> AsyncExchange:
     """The loop's own exchange, but for the sockets."""
 
     class Asyncio(AsyncioExchange):
-        async def _open(self, target: Target) -> Line:
+        async def _open(self, target: Target, seconds: float) -> Line:
             await sleep(loop, 0.1)
             return MemoryLine(loop, world)
 
     class Trio(TrioExchange):
-        async def _open(self, target: Target) -> Line:
+        async def _open(self, target: Target, seconds: float) -> Line:
             await sleep(loop, 0.1)
             return MemoryLine(loop, world)
 

@@ -3,29 +3,60 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from collections.abc import Coroutine
 
 from evertoken import HttpResponse
+from evertoken_transports._connecting import reason_of
+from evertoken_transports._exchange import ExchangeFailed
 from evertoken_transports._h11_client import Target
 from evertoken_transports._stream_exchange import Line, StreamExchange
 
 __all__ = ("AsyncioExchange",)
 
-_NEXT_ADDRESS = 0.25
-"""Seconds after which the next address of a host is tried beside the last (RFC 8305)."""
-
 
 class AsyncioExchange(StreamExchange):
     """Sends a token request from a task; see :class:`.StreamExchange` for arguments and errors."""
 
-    async def _open(self, target: Target) -> Line:
-        reader, writer = await asyncio.open_connection(target.host, target.port, happy_eyeballs_delay=_NEXT_ADDRESS)
-        return _AsyncioLine(reader, writer)
+    async def _open(self, target: Target, seconds: float) -> Line:
+        """A connection to the first address that takes one. What time there is, those still to be tried share.
+
+        Not ``open_connection`` by name: where it races several addresses and is cancelled, the winner's socket is left
+        to the garbage collector.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + seconds
+        found = await loop.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
+        failures: list[str] = []
+        for tried, (family, _, _, _, place) in enumerate(found):
+            share = (deadline - loop.time()) / (len(found) - tried)
+            try:
+                reader, writer = await _connected(family, place, share)
+            except OSError as error:
+                failures.append(f"{place[0]}: {reason_of(error)}")
+            else:
+                return _AsyncioLine(reader, writer)
+        raise ExchangeFailed(f"no connection to {target.authority} ({'; '.join(failures)})")
 
     async def _within(self, seconds: float, work: Coroutine[None, None, HttpResponse]) -> HttpResponse:
         async with asyncio.timeout(seconds):
             return await work
+
+
+async def _connected(
+    family: int, place: tuple[object, ...], seconds: float
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Streams over a new connection; OSError if there is none, TimeoutError after ``seconds``."""
+    connection = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        connection.setblocking(False)  # noqa: FBT003 (socket's own signature)
+        async with asyncio.timeout(seconds):
+            await asyncio.get_running_loop().sock_connect(connection, place)
+        return await asyncio.open_connection(sock=connection)
+    except BaseException:
+        connection.close()
+        raise
 
 
 class _AsyncioLine(Line):

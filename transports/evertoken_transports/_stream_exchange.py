@@ -84,7 +84,8 @@ class StreamExchange(ABC):
         refuse_unsafe(target, trust_env=self._trust_env)
         attempt = _Attempt(Conversation(request, target, max_body=self._max_body))
         try:
-            return await self._within(max(0.0, request.deadline - self._clock()), self._carried(attempt, target))
+            seconds = max(0.0, request.deadline - self._clock())
+            return await self._within(seconds, self._carried(attempt, target, seconds))
         except ExchangeFailed as error:
             failure = error.with_traceback(None)
         except (OSError, UnicodeError) as error:
@@ -93,15 +94,15 @@ class StreamExchange(ABC):
         raise failure
 
     @abstractmethod
-    async def _open(self, target: Target) -> Line:
-        """A connection to ``target``, without TLS."""
+    async def _open(self, target: Target, seconds: float) -> Line:
+        """A connection to ``target``, without TLS. ``seconds`` is what there is for all of the exchange."""
 
     @abstractmethod
     async def _within(self, seconds: float, work: Coroutine[None, None, HttpResponse]) -> HttpResponse:
         """The result of ``work``; TimeoutError, and ``work`` is cancelled, after ``seconds``."""
 
-    async def _carried(self, attempt: _Attempt, target: Target) -> HttpResponse:
-        line = await self._open(target)
+    async def _carried(self, attempt: _Attempt, target: Target, seconds: float) -> HttpResponse:
+        line = await self._open(target, seconds)
         try:
             if target.scheme == "https":
                 await self._secured(line, attempt, target)

@@ -20,7 +20,7 @@ _T = TypeVar("_T")
 class TrioExchange(StreamExchange):
     """Sends a token request from a task; see :class:`.StreamExchange` for arguments and errors."""
 
-    async def _open(self, target: Target) -> Line:
+    async def _open(self, target: Target, seconds: float) -> Line:  # noqa: ARG002 (the caller's scope ends it)
         return _TrioLine(await trio.open_tcp_stream(target.host, target.port))
 
     async def _within(self, seconds: float, work: Coroutine[None, None, HttpResponse]) -> HttpResponse:
