@@ -151,9 +151,8 @@ def main() -> None:
     }
     runtimes: tuple[Runtime, ...] = ("asyncio", "trio")
     print(
-        f"python benchmarks/stall.py --rounds {rounds}: latest beat of {BEAT * 1000:.0f} ms, in ms, in a token call of"
+        f"python benchmarks/stall.py --rounds {rounds}: ms by which a beat was late, in a token call of {LATENCY:.0f} s"
     )
-    print(f"{LATENCY:.0f} s")
     print(f"{'':<22}{'loop':<10}{'median':>8}{'worst':>8}")
     for name, candidate in candidates.items():
         for runtime in runtimes:

@@ -47,6 +47,9 @@ CALLER_CHECKPOINTS = 1
 """Waiting for the answer."""
 CARRYING_CALLER_CHECKPOINTS = EXCHANGE_CHECKPOINTS + CALLER_CHECKPOINTS
 
+PAUSE = 0.1
+"""Seconds that each of them takes."""
+
 WAITERS = 50
 
 
@@ -68,7 +71,7 @@ class MemoryLine(Line):
         self._arriving: list[bytes] = []
 
     async def _pause(self) -> None:
-        await sleep(self._loop, 0.1)
+        await sleep(self._loop, PAUSE)
 
     async def send(self, data: bytes) -> None:
         head, _, body = data.decode().partition("\r\n\r\n")
@@ -103,12 +106,12 @@ def exchange_in(loop: Loop, world: World) -> AsyncExchange:
 
     class Asyncio(AsyncioExchange):
         async def _open(self, target: Target, seconds: float) -> Line:
-            await sleep(loop, 0.1)
+            await sleep(loop, PAUSE)
             return MemoryLine(loop, world)
 
     class Trio(TrioExchange):
         async def _open(self, target: Target, seconds: float) -> Line:
-            await sleep(loop, 0.1)
+            await sleep(loop, PAUSE)
             return MemoryLine(loop, world)
 
     kind = Trio if loop == "trio" else Asyncio
@@ -188,6 +191,12 @@ async def herd(world: World, victim: Victim, leader: Callable[[], Awaitable[obje
     return served
 
 
+def assert_no_time_lost(world: World, at: int) -> None:
+    """The others had their token as soon as one exchange could be made after the first was given up."""
+    soonest = 1_000 + (at + EXCHANGE_CHECKPOINTS) * PAUSE
+    assert world.clock() <= soonest + 2 * PAUSE
+
+
 # A caller gives up
 # -----------------
 
@@ -205,6 +214,7 @@ def test_a_caller_that_is_cancelled_anywhere_leaves_49_served_by_one_request(loo
     assert len(served) == WAITERS - 1
     assert len(set(served)) == 1
     assert len(world.token_requests()) == 1
+    assert_no_time_lost(world, at)
     assert_nothing_held(world)
 
 
@@ -222,6 +232,7 @@ def test_a_caller_that_carries_the_request_and_is_cancelled_anywhere_leaves_49_s
     assert victim.cancelled
     assert len(served) == WAITERS - 1
     assert len(world.token_requests()) <= 2
+    assert_no_time_lost(world, at)
     assert_nothing_held(world)
 
 
@@ -267,6 +278,7 @@ def test_the_task_of_asyncio_that_carries_the_request_is_cancelled_anywhere_and_
     assert victim.cancelled
     assert len(served) == WAITERS
     assert len(world.token_requests()) <= 2
+    assert_no_time_lost(world, at)
     assert_nothing_held(world)
 
 
@@ -307,6 +319,7 @@ def test_a_nursery_of_trio_that_carries_the_request_is_cancelled_anywhere_and_49
     assert victim.cancelled
     assert len(served) == WAITERS - 1
     assert len(world.token_requests()) <= 2
+    assert_no_time_lost(world, at)
     assert_nothing_held(world)
 
 
