@@ -16,10 +16,16 @@ from dataclasses import replace
 from typing import TypeVar
 
 from evertoken import Policy, SendRequest, TokenMachine
-from evertoken.testing import AuthorizationServer, Script, ServerRequest
-from evertoken.testing._explorer import explore
-from evertoken.testing._scenario import ClientPlan, Scenario
-from evertoken.testing._swarm import simulate, swarm
+from evertoken.testing import (
+    AuthorizationServer,
+    ClientPlan,
+    Scenario,
+    Script,
+    ServerRequest,
+    explore,
+    simulate,
+    swarm,
+)
 
 T = TypeVar("T")
 YEAR = 365 * 86_400
@@ -56,7 +62,7 @@ def timed(work: Callable[[], T]) -> tuple[float, T]:
 
 def main() -> None:
     """Run all of it and print."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description="How fast simulated time passes.")
     parser.add_argument("--seeds", type=int, default=100, help="hostile days, each a seed of its own")
     parser.add_argument("--states", type=int, default=50_000, help="states for the explorer")
     arguments = parser.parse_args()

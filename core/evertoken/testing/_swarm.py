@@ -95,7 +95,9 @@ def explain_failure(report: Report, *, client: type[Client] = Client, lines: int
             f"    at {broken.now} s, client {broken.client}",
             f"    shrunk to {len(small.scenario.clients)} client(s), {small.scenario.seconds} s, faults: {faults}",
             "Run it again with:",
-            f"    python -c 'from evertoken.testing import simulate; print(simulate({scenario.seed}, days={days!r}))'",
+            f"    python -c 'from evertoken.testing import simulate; print(simulate({scenario.seed}, days={days!r}))'"
+            if scenario == draw_scenario(scenario.seed, seconds=scenario.seconds)
+            else "    simulate(report.scenario)",
             "The end of its trace:",
             *(f"    {line}" for line in told),
         ]

@@ -20,7 +20,7 @@ from evertoken.testing._arrivals import TokenTruth
 from evertoken.testing._checks import SITUATIONS, BudgetCheck, Checks, LawBroken
 from evertoken.testing._clients import Call, Client
 from evertoken.testing._faults import ApiFault, TokenFault
-from evertoken.testing._scenario import Calls, ClientPlan, Scenario, WorldFault, draw_scenario
+from evertoken.testing._scenario import BY_THEMSELVES, Calls, ClientPlan, Scenario, WorldFault, draw_scenario
 from evertoken.testing._swarm import _smaller, explain_failure, shrink, simulate, swarm
 from evertoken.testing._trace import Trace, replay
 from evertoken.testing._world import World
@@ -82,7 +82,7 @@ def test_no_single_fault_however_frequent_breaks_a_law(fault: WorldFault | Token
         STEADY,
         seconds=2 * HOUR,
         clients=(ClientPlan(), ClientPlan(calls=Calls.BURSTY, offset=-3.0, drift=1e-4, policy=Policy(leeway=0.0))),
-        rates=((fault, 0.9),) if isinstance(fault, WorldFault) else (),
+        rates=((fault, 6.0 if fault in BY_THEMSELVES else 0.9),) if isinstance(fault, WorldFault) else (),
         token_faults=(fault,) if isinstance(fault, TokenFault) else (),
         token_fault_rate=0.5,
         api_faults=(fault,) if isinstance(fault, ApiFault) else (),
@@ -105,6 +105,21 @@ def test_in_fair_weather_there_is_one_request_per_token_and_nobody_waits_but_for
     assert "wait: response" not in report.seen
     assert report.seen["send: no token"] == 1
     assert not {name for name in report.seen if name.startswith("block")}
+
+
+def test_while_an_outage_lasts_every_token_request_meets_the_same_fault() -> None:
+    scenario = replace(
+        STEADY,
+        rates=((WorldFault.OUTAGE, 2.0), (WorldFault.CRASH, 2.0)),
+        token_faults=(TokenFault.SERVER_ERROR,),
+        latency=(0.5, 3.0),
+        clients=(ClientPlan(period=5.0), ClientPlan(period=5.0)),
+        lifetime=30,
+    )
+    report = simulate(scenario)
+    assert report.ok, explain_failure(report)
+    assert report.seen["outcome: Failed"] > 20
+    assert report.seen["outcome: Granted"] > 20
 
 
 @pytest.mark.parametrize("calls", list(Calls))
@@ -366,19 +381,32 @@ def test_an_expired_token_is_forgiven_where_the_clock_was_at_fault() -> None:
 
 def test_a_failing_seed_is_made_small_and_says_how_to_run_it_again(monkeypatch: pytest.MonkeyPatch) -> None:
     never_backs_off(monkeypatch)
-    report = next(report for report in map(simulate, range(100)) if not report.ok)
+    large = replace(
+        STEADY,
+        clients=(ClientPlan(), ClientPlan(calls=Calls.BURSTY), ClientPlan(calls=Calls.IDLE)),
+        rates=((WorldFault.DUPLICATED, 0.3), (WorldFault.REVOKED, 1.0)),
+        token_faults=(TokenFault.SERVER_ERROR, TokenFault.FORBIDDEN),
+        token_fault_rate=0.8,
+        latency=(0.0, 1.0),
+    )
+    report = simulate(large)
     small = shrink(report)
     assert small.broken is not None
     assert report.broken is not None
     assert small.broken.law == report.broken.law
-    assert len(small.scenario.clients) == 1
+    assert len(small.scenario.clients) < len(report.scenario.clients)
     assert small.scenario.seconds < report.scenario.seconds
     assert len(small.scenario.faults) < len(report.scenario.faults)
     text = explain_failure(report)
-    seed = report.scenario.seed
-    assert text.startswith(f"Seed {seed}: {report.broken.law}\n")
-    assert f"python -c 'from evertoken.testing import simulate; print(simulate({seed}, days=1.0))'" in text
-    assert text.split("\n")[-1].endswith(next(reversed(list(small.trace.lines(0)))))
+    assert text.startswith(f"Seed 1: {report.broken.law}\n")
+    assert "Run it again with:\n    simulate(report.scenario)\n" in text
+    assert text.endswith(list(small.trace.lines(small.broken.client))[-1])
+
+
+def test_a_failing_seed_of_the_swarm_prints_the_one_command_that_runs_it_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    never_backs_off(monkeypatch)
+    text = explain_failure(simulate(0, days=0.01), lines=3)
+    assert "    python -c 'from evertoken.testing import simulate; print(simulate(0, days=0.01))'\n" in text
 
 
 def test_a_swarm_that_met_no_trouble_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
