@@ -387,6 +387,7 @@ def test_closing_sends_waiters_home_and_leaves_the_request_to_the_others(loop: L
         async def refused() -> str:
             with pytest.raises(LocalProtocolError, match="closed"):
                 await source.authorization()
+            assert world.clock() == 1_000
             return ""
 
         async def close() -> str:
