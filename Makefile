@@ -18,7 +18,7 @@ EXTRAS  := cli,h11,httpx,httpx2,trio
 # The parts of the suite that `make test` leaves to other targets, or runs apart: only core is measured for coverage.
 APART   := --ignore=tests/core --ignore=tests/real --ignore=tests/wheel
 
-.PHONY: help test demo lint real wheel bench pins clean
+.PHONY: help test demo lint simulate real wheel bench pins clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1 \t\2/p' Makefile
@@ -35,6 +35,9 @@ lint: $(VENV)/.ready ## ruff, mypy strict and basedpyright strict
 	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/mypy
 	$(BIN)/basedpyright --pythonpath $(BIN)/python
+
+simulate: $(VENV)/.ready ## run SEEDS simulated hostile days (1000), where the tests run 200
+	EVERTOKEN_SEEDS=$(or $(SEEDS),1000) $(BIN)/python -m pytest -n auto tests/core/simulation -k swarm
 
 real: $(VENV)/.ready ## run the tests against servers that others wrote
 	$(BIN)/python -m pytest tests/real

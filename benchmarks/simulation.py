@@ -2,7 +2,7 @@
 
     python benchmarks/simulation.py [--seeds N]
 
-Prints medians of wall time of this process; run it on an otherwise idle machine. The quiet year is driven without the
+Prints the wall time of one run of each; run it on an otherwise idle machine. The quiet year is driven without the
 world around it, as an embedder's own simulator would: 525,600 uses, one a minute, of one machine.
 """
 
