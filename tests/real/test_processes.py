@@ -22,7 +22,8 @@ from tests.real.test_httpx_exchange import Server
 from tests.transports.worlds import LIMIT, run_in_threads, until
 
 ROOT = Path(__file__).parents[2]
-EVERY_KIND = pytest.mark.parametrize("kind", KINDS, ids=str)
+# httpx2 is the same code under another name, and every process costs the better part of a second.
+MOST_KINDS = pytest.mark.parametrize("kind", [kind for kind in KINDS if kind.library != "httpx2"], ids=str)
 THREADS = pytest.mark.parametrize("kind", [kind for kind in KINDS if kind.runtime == "threads"], ids=str)
 
 
@@ -129,7 +130,7 @@ def child(what: str, kind: Kind, issuer: Issuer) -> Generator[Child]:
         made._process.communicate()
 
 
-@EVERY_KIND
+@MOST_KINDS
 def test_a_process_that_ends_in_mid_refresh_ends_at_once_and_says_nothing(kind: Kind, issuer: Issuer) -> None:
     with child("leave", kind, issuer) as process:
         issuer.await_request()
@@ -146,7 +147,7 @@ def test_a_token_can_still_be_had_when_the_interpreter_is_on_its_way_out(kind: K
         assert process.ended() == f"{header(1)}\n"
 
 
-@EVERY_KIND
+@MOST_KINDS
 def test_a_child_forked_in_mid_refresh_gets_a_token_of_its_own_and_the_parent_keeps_its_answer(
     kind: Kind, issuer: Issuer
 ) -> None:
@@ -160,7 +161,7 @@ def test_a_child_forked_in_mid_refresh_gets_a_token_of_its_own_and_the_parent_ke
     assert issuer.requests == 2
 
 
-@EVERY_KIND
+@MOST_KINDS
 def test_a_process_that_is_interrupted_in_mid_refresh_can_go_on(kind: Kind, issuer: Issuer) -> None:
     with child("go_on", kind, issuer) as process:
         issuer.await_request()
