@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable
 
 from evertoken import ClientCredentials, GiveUp, Policy, Ready, TokenRequest
 from evertoken_transports._carrier import carry_async
@@ -151,7 +152,10 @@ def _caller() -> Waker:
 
 
 async def stay_warm(
-    source: weakref.ref[AsyncSource], coordinator: Coordinator, exchange: AsyncExchange, sleeper: Sleeper
+    source: weakref.ref[AsyncSource],
+    coordinator: Coordinator,
+    carry: Callable[[TokenRequest], Awaitable[None]],
+    sleeper: Sleeper,
 ) -> None:
     """Carry every request as it falls due, until the source is closed or gone."""
     try:
@@ -159,7 +163,7 @@ async def stay_warm(
             del held
             _, request = coordinator.glance(sleeper.wake, may_wake=True)
             if request is not None:
-                await carry_async(coordinator, exchange, request)
+                await carry(request)
             else:
                 ahead = coordinator.next_deadline() - coordinator.clock()
                 await sleeper.sleep(min(max(SHORTEST_SLEEP, ahead), LONGEST_SLEEP))

@@ -123,9 +123,11 @@ class AsyncPeekedStream(_Peeked):
         """Close the stream underneath, once. A generator that stopped half-way must not be left to the collector."""
         if not self._is_closed:
             self._is_closed = True
-            if isinstance(self._rest, AsyncGenerator):
-                await cast("AsyncGenerator[bytes, None]", self._rest).aclose()
-            await self._stream.aclose()
+            try:
+                if isinstance(self._rest, AsyncGenerator):
+                    await cast("AsyncGenerator[bytes, None]", self._rest).aclose()
+            finally:
+                await self._stream.aclose()
 
 
 def peeked_content(raw: bytes, encodings: Iterable[str]) -> bytes:

@@ -97,7 +97,8 @@ class TokenSource(AsyncSource):
         loop = asyncio.get_running_loop()
         warmer = self._warmers.get(loop)
         if warmer is None or warmer.done():
-            stay = stay_warm(weakref.ref(self), self._coordinator, self._exchange, _Sleeper())
+            carry = partial(carry_async, self._coordinator, self._exchange)
+            stay = stay_warm(weakref.ref(self), self._coordinator, carry, _Sleeper())
             self._warmers[loop] = loop.create_task(stay, name="evertoken-keep-warm")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import weakref
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
@@ -141,14 +142,7 @@ class TokenSource(BaseSource):
 
     def _started(self, request: TokenRequest) -> bool:
         """Whether a daemon thread took ``request``. At interpreter shutdown, or at the limit of threads, none does."""
-        thread = threading.Thread(
-            target=carry, args=(self._coordinator, self._exchange, request), name="evertoken-request", daemon=True
-        )
-        try:
-            thread.start()
-        except RuntimeError:
-            return False
-        return True
+        return _start("evertoken-request", carry, self._coordinator, self._exchange, request) is not None
 
     # Keeping warm
     # ------------
@@ -157,13 +151,16 @@ class TokenSource(BaseSource):
         """Start the warming thread where there should be one and is none: at first, and in a forked child."""
         if not self._keep_warm or self._closed or (self._warmer is not None and self._warmer.is_alive()):
             return
-        self._warmer = threading.Thread(
-            target=_stay_warm,
-            args=(weakref.ref(self), self._coordinator, self._exchange),
-            name="evertoken-keep-warm",
-            daemon=True,
-        )
-        self._warmer.start()
+        self._warmer = _start("evertoken-keep-warm", _stay_warm, weakref.ref(self), self._coordinator, self._exchange)
+
+
+def _start(name: str, work: Callable[..., None], *arguments: object) -> threading.Thread | None:
+    thread = threading.Thread(target=work, args=arguments, name=name, daemon=True)
+    try:
+        thread.start()
+    except RuntimeError:
+        return None
+    return thread
 
 
 class _Caller:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Awaitable, Callable
 from functools import partial
 from types import TracebackType
 from typing import NamedTuple, Self
@@ -72,7 +73,7 @@ class TokenSource(AsyncSource):
         """Close, cancel what this source has under way in this run, and wait until it has ended."""
         await self.aclose()
         here = trio.lowlevel.current_trio_token()
-        mine = [(scope, carrier) for scope, carrier in self._carriers.items() if carrier.home is here]
+        mine = [(scope, carrier) for scope, carrier in list(self._carriers.items()) if carrier.home is here]
         with trio.CancelScope(shield=True):
             for scope, carrier in mine:
                 scope.cancel()
@@ -93,32 +94,43 @@ class TokenSource(AsyncSource):
         trio.lowlevel.spawn_system_task(self._carry, request, name="evertoken-request")
         return True
 
-    async def _carry(self, request: TokenRequest) -> None:
-        """A system task must not raise: that would end the whole run. Whatever it is has been reported as abandoned."""
-        with trio.CancelScope() as scope:
-            self._carriers[scope] = carrier = _Carrier(trio.lowlevel.current_trio_token(), trio.Event())
-            try:
-                await carry_async(self._coordinator, self._exchange, request)
-            except trio.Cancelled:
-                raise
-            except BaseException as error:  # noqa: BLE001
-                logger.error("the exchange of a token request raised %s", type(error).__name__)
-            finally:
-                del self._carriers[scope]
-                carrier.ended.set()
+    @property
+    def _carry(self) -> Callable[[TokenRequest], Awaitable[None]]:
+        """What carries a request, without a reference to this source: a task must not keep it alive."""
+        return partial(_carry, self._coordinator, self._exchange, self._carriers)
 
     def _ensure_warm(self) -> None:
         here = trio.lowlevel.current_trio_token()
         if not self._keep_warm or self._closed or here in self._warm_in:
             return
         self._warm_in.add(here)
-        staying = partial(stay_warm, weakref.ref(self), self._coordinator, self._exchange, _Sleeper())
+        staying = partial(stay_warm, weakref.ref(self), self._coordinator, self._carry, _Sleeper())
         trio.lowlevel.spawn_system_task(staying, name="evertoken-keep-warm")
 
 
 class _Carrier(NamedTuple):
     home: trio.lowlevel.TrioToken
     ended: trio.Event
+
+
+async def _carry(
+    coordinator: Coordinator,
+    exchange: AsyncExchange,
+    carriers: dict[trio.CancelScope, _Carrier],
+    request: TokenRequest,
+) -> None:
+    """A system task must not raise: that would end the whole run. Whatever it is has been reported as abandoned."""
+    with trio.CancelScope() as scope:
+        carriers[scope] = carrier = _Carrier(trio.lowlevel.current_trio_token(), trio.Event())
+        try:
+            await carry_async(coordinator, exchange, request)
+        except trio.Cancelled:
+            raise
+        except BaseException as error:  # noqa: BLE001
+            logger.error("the exchange of a token request raised %s", type(error).__name__)
+        finally:
+            del carriers[scope]
+            carrier.ended.set()
 
 
 class _Sleeper(Sleeper):
