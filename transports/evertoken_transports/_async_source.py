@@ -73,7 +73,8 @@ class AsyncSource(BaseSource):
             LocalProtocolError: the source is closed.
             ValueError: an argument is negative or not a number.
         """
-        if not min_ttl and self._clock() < self._quiet_until:
+        clock = self._clock  # A local: Python 3.11 takes longer to call an attribute that is no method.
+        if not min_ttl and clock() < self._quiet_until:
             return self._header or await self._wait(timeout, min_ttl)
         return await self._wait(timeout, min_ttl)
 
