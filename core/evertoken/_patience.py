@@ -61,7 +61,7 @@ def next_move(
     header = machine.authorization(now, min_ttl)
     if header is not None:
         return Ready(header)
-    if _is_too_short(machine, now, since, min_ttl):
+    if min_ttl and _is_too_short(machine, now, since, min_ttl):
         return GiveUp(unavailable(_TOO_SHORT))
     action = machine.poll(now, min_ttl)
     if isinstance(action, SendRequest):
