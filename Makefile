@@ -40,10 +40,12 @@ simulate: $(VENV)/.ready ## run SEEDS simulated hostile days (1000), where the t
 	EVERTOKEN_SEEDS=$(or $(SEEDS),1000) $(BIN)/python -m pytest -n auto tests/core/simulation -k swarm
 
 real: $(VENV)/.ready ## run the tests against servers that others wrote
-	$(BIN)/python -m pytest tests/real
+	$(BIN)/python -m pytest -n auto tests/real
 
-bench: $(VENV)/.ready ## what the Authorization value costs while the token lives
+
 	$(BIN)/python benchmarks/hot_path.py
+	$(BIN)/python benchmarks/herd.py
+	$(BIN)/python benchmarks/stall.py
 
 # The wheel goes into an environment of its own, and the tests run beside it in a folder that has no source tree.
 # First with nothing but what the wheel itself asks for, then with the extras and the tools of the tests.

@@ -27,6 +27,9 @@ __all__ = ("main",)
 FOR_EVER = 600.0
 """Seconds: far beyond the time that the test waits for this process."""
 
+SOON = 2.0
+"""Seconds."""
+
 # A source of any runtime.
 Source = Any
 
@@ -34,7 +37,8 @@ Source = Any
 def main(what: str, runtime: str, library: str, base_url: str) -> None:
     """Do ``what``."""
     kind = Kind(runtime, library)
-    coordinator = coordinator_of(canary.grant(base_url=base_url), Policy(request_timeout=FOR_EVER))
+    timeout = SOON if what == "fork_and_give_up" else FOR_EVER
+    coordinator = coordinator_of(canary.grant(base_url=base_url), Policy(request_timeout=timeout))
     _DEEDS[what](kind, source_of(kind, coordinator))
 
 
@@ -54,6 +58,20 @@ def ask_at_exit(kind: Kind, source: Source) -> None:
 def fork(kind: Kind, source: Source) -> None:
     """Fork while the request is under way. Both sides want a token, the child first."""
     under_way(kind, source, fork_here(kind, source))
+
+
+def fork_and_give_up(kind: Kind, source: Source) -> None:
+    """Fork while the request is under way, and live for as long as the child does, which asks for nothing."""
+
+    def then() -> bool:
+        child = os.fork()
+        if child == 0:
+            sys.stdin.readline()
+            os._exit(0)
+        return False
+
+    under_way(kind, source, then)
+    os.wait()
 
 
 def go_on(kind: Kind, source: Source) -> None:
@@ -114,7 +132,13 @@ def say(what: object) -> None:
     sys.stdout.flush()
 
 
-_DEEDS = {"leave": leave, "ask_at_exit": ask_at_exit, "fork": fork, "go_on": go_on}
+_DEEDS = {
+    "leave": leave,
+    "ask_at_exit": ask_at_exit,
+    "fork": fork,
+    "fork_and_give_up": fork_and_give_up,
+    "go_on": go_on,
+}
 
 if __name__ == "__main__":
     main(*sys.argv[1:])

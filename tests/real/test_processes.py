@@ -78,11 +78,11 @@ def environment(**more: str) -> dict[str, str]:
 class Child:
     """A process of ``tests.real.child``."""
 
-    def __init__(self, what: str, kind: Kind, issuer: Issuer) -> None:
+    def __init__(self, what: str, kind: Kind, url: str) -> None:
         # Python 3.12 and later warn of every fork beside a thread: that is what is tried here.
         arguments = [sys.executable, "-W", "ignore::DeprecationWarning", "-m", "tests.real.child", what, *kind]
         self._process = subprocess.Popen(
-            [*arguments, issuer.url],
+            [*arguments, url],
             cwd=ROOT,
             env=environment(),
             text=True,
@@ -120,8 +120,8 @@ class Child:
 
 
 @contextmanager
-def child(what: str, kind: Kind, issuer: Issuer) -> Generator[Child]:
-    made = Child(what, kind, issuer)
+def child(what: str, kind: Kind, url: str) -> Generator[Child]:
+    made = Child(what, kind, url)
     try:
         yield made
     finally:
@@ -132,7 +132,7 @@ def child(what: str, kind: Kind, issuer: Issuer) -> Generator[Child]:
 
 @MOST_KINDS
 def test_a_process_that_ends_in_mid_refresh_ends_at_once_and_says_nothing(kind: Kind, issuer: Issuer) -> None:
-    with child("leave", kind, issuer) as process:
+    with child("leave", kind, issuer.url) as process:
         issuer.await_request()
         process.tell()
         # The server never answers, and the request had ten minutes.
@@ -143,7 +143,7 @@ def test_a_process_that_ends_in_mid_refresh_ends_at_once_and_says_nothing(kind: 
 @THREADS
 def test_a_token_can_still_be_had_when_the_interpreter_is_on_its_way_out(kind: Kind, issuer: Issuer) -> None:
     issuer.held_back.set()
-    with child("ask_at_exit", kind, issuer) as process:
+    with child("ask_at_exit", kind, issuer.url) as process:
         assert process.ended() == f"{header(1)}\n"
 
 
@@ -151,7 +151,7 @@ def test_a_token_can_still_be_had_when_the_interpreter_is_on_its_way_out(kind: K
 def test_a_child_forked_in_mid_refresh_gets_a_token_of_its_own_and_the_parent_keeps_its_answer(
     kind: Kind, issuer: Issuer
 ) -> None:
-    with child("fork", kind, issuer) as process:
+    with child("fork", kind, issuer.url) as process:
         issuer.await_request()
         process.tell()
         assert process.line() == header(2)  # the child's, over a connection of its own
@@ -162,8 +162,29 @@ def test_a_child_forked_in_mid_refresh_gets_a_token_of_its_own_and_the_parent_ke
 
 
 @MOST_KINDS
+def test_a_connection_that_the_parent_gives_up_is_over_though_a_forked_child_has_a_copy_of_it(kind: Kind) -> None:
+    asked, over = threading.Event(), threading.Event()
+
+    def wait_for_the_end(line: socket.socket) -> None:
+        server.read_request(line)
+        asked.set()
+        with suppress(ConnectionError):
+            line.recv(1)
+        over.set()
+
+    server = Server(wait_for_the_end)
+    with child("fork_and_give_up", kind, f"http://127.0.0.1:{server.port}") as process:
+        assert asked.wait(LIMIT)
+        process.tell()
+        assert over.wait(LIMIT), "the connection outlives the request"
+        process.tell()
+        assert process.ended() == ""
+    server.close()
+
+
+@MOST_KINDS
 def test_a_process_that_is_interrupted_in_mid_refresh_can_go_on(kind: Kind, issuer: Issuer) -> None:
-    with child("go_on", kind, issuer) as process:
+    with child("go_on", kind, issuer.url) as process:
         issuer.await_request()
         process.interrupt()
         assert process.line() == "interrupted"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import random
+import sys
 from collections.abc import Callable, Sequence
 
 from evertoken import (
@@ -22,7 +23,7 @@ from evertoken.testing import Arrival, AuthorizationServer, ServerAnswer, Server
 from evertoken_transports._demo.story import Story
 from tests import canary
 
-__all__ = ("simulated",)
+__all__ = ("interruptible", "simulated")
 
 PAUSE, PAUSE_AFTER_FAILURE = 0.08, 0.25
 
@@ -137,3 +138,11 @@ class _Caller:
 
         headers = (("Authorization", header), ("X-Request-Id", name))
         self.simulation.ask(ServerRequest("GET", "/v2.01/canary/users", headers), receive)
+
+
+_RESTORED = "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); os.execv(sys.argv[1], sys.argv[1:])"
+
+
+def interruptible(*arguments: str) -> list[str]:
+    """The command line of ``evertoken`` as a terminal would run it: a suite in the background ignores interrupts."""
+    return [sys.executable, "-c", _RESTORED, sys.executable, "-m", "evertoken_transports.cli", *arguments]

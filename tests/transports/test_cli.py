@@ -25,6 +25,7 @@ from evertoken_transports import cli
 from evertoken_transports._demo.emulate import EXAMPLE, MADE_UP_KEY, Options, described, emulate, hints, unread
 from evertoken_transports.httpx import BearerAuth
 from tests import canary
+from tests.transports.demo_worlds import interruptible
 
 LIMIT = 30.0
 """Real seconds after which what should have happened has not. No test comes near it unless something hangs."""
@@ -303,7 +304,7 @@ def test_each_arrival_is_told_once_also_when_the_log_has_forgotten_the_first(fol
 
 
 def test_an_interrupt_ends_the_emulator_with_a_summary_and_status_0() -> None:
-    command = [sys.executable, "-m", "evertoken_transports.cli", "emulate", "--port", "0"]
+    command = interruptible("emulate", "--port", "0")
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
         assert any("Node.js" in line for line in server.stdout)

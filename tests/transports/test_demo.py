@@ -6,7 +6,6 @@ import io
 import json
 import signal
 import subprocess
-import sys
 from typing import Any
 
 import pytest
@@ -32,6 +31,7 @@ from evertoken_transports._demo.story import tell
 from evertoken_transports._demo.verdict import Finding, Ruling, Verdict, judge
 from evertoken_transports._demo.watchers import PlainWatcher, intro, verdict_lines
 from tests import canary
+from tests.transports.demo_worlds import interruptible
 
 LIMIT = 30.0
 """Real seconds after which a process that should have ended has not. No test comes near it unless something hangs."""
@@ -82,7 +82,7 @@ def test_a_sabotage_breaks_its_promises_and_the_status_says_so(
 
 
 def test_an_interrupt_ends_the_demo_at_once_and_in_one_line() -> None:
-    command = [sys.executable, "-m", "evertoken_transports.cli", "demo", "--chapters", "outage"]
+    command = interruptible("demo", "--chapters", "outage")
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as demo:
         assert demo.stdout is not None
         assert any("token granted" in line for line in demo.stdout)

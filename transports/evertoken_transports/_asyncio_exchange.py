@@ -6,6 +6,7 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Coroutine
+from contextlib import suppress
 
 from evertoken import HttpResponse
 from evertoken_transports._connecting import reason_of
@@ -79,6 +80,10 @@ class _AsyncioLine(Line):
         return str(self._writer.get_extra_info("peername")[0])
 
     async def close(self) -> None:
+        plain = self._writer.get_extra_info("socket")
+        if plain is not None:  # A forked child holds a copy of the socket: closing ours alone would leave it open.
+            with suppress(OSError):
+                plain.shutdown(socket.SHUT_RDWR)
         self._writer.transport.abort()
         # One turn, in which the loop closes the socket. Not wait_closed: after a handshake that was broken off the
         # stream never learns that it is closed, and waits for ever.

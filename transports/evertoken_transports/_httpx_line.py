@@ -50,6 +50,7 @@ class Line:
         self.note(event)
         if event.endswith(".connect_tcp.complete"):
             self._stream = info["return_value"]
+            self._socket = self._stream.get_extra_info("socket").dup()
 
     def note(self, event: str) -> None:
         """Keep how far the request has come."""
@@ -68,6 +69,7 @@ class Line:
 
     async def aclose(self) -> None:
         """Close the connection if it is still open: cancelled in a handshake, the libraries leave it so."""
+        self.cut()
         stream, self._stream = self._stream, None
         if stream is not None:
             with suppress(Exception):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Awaitable, Coroutine
+from contextlib import suppress
 from typing import TypeVar
 
 import trio
@@ -51,6 +52,8 @@ class _TrioLine(Line):
         return str(self._plain.socket.getpeername()[0])
 
     async def close(self) -> None:
+        with suppress(OSError):  # A forked child holds a copy of the socket: closing ours alone would leave it open.
+            self._plain.socket.shutdown(trio.socket.SHUT_RDWR)
         await trio.aclose_forcefully(self._stream)
 
 

@@ -89,7 +89,11 @@ class H11Exchange:
                 connection.settimeout(attempt.seconds_left(HANDSHAKE))
                 connection.do_handshake()
                 check_alpn(connection.selected_alpn_protocol())
-            return attempt.converse(connection)
+            try:
+                return attempt.converse(connection)
+            finally:
+                with suppress(OSError):  # A forked child holds a copy: closing ours alone would leave it open.
+                    connection.shutdown(socket.SHUT_RDWR)
 
     def _wrapped(self, plain: socket.socket, target: Target) -> socket.socket:
         if target.scheme != "https":
