@@ -42,7 +42,7 @@ simulate: $(VENV)/.ready ## run SEEDS simulated hostile days (1000), where the t
 real: $(VENV)/.ready ## run the tests against servers that others wrote
 	$(BIN)/python -m pytest -n auto tests/real
 
-
+bench: $(VENV)/.ready ## what a token costs: the header while it lives, a herd without one, the loop meanwhile
 	$(BIN)/python benchmarks/hot_path.py
 	$(BIN)/python benchmarks/herd.py
 	$(BIN)/python benchmarks/stall.py

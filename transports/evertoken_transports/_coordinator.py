@@ -127,7 +127,8 @@ class Coordinator:
             if move.request is not None:
                 self._claims[waker] = move.request
             after = self._published_state()
-        self._announce(news(self._name, before, after))
+        if after is not before:
+            self._announce(news(self._name, before, after))
         return move
 
     def glance(
