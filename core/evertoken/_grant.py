@@ -98,9 +98,16 @@ class Profile:
     name: str = "OAuth 2.0"
     locked_codes: tuple[str, ...] = ()
     """Error codes that mean "locked out" here, although RFC 6749 section 5.2 reads them as a refusal."""
-    locked_advice: str = "Wait; find out what sent bad or too many token requests; ask the provider how long it lasts."
-    refused_advice: str = "Check client id, secret and token endpoint, then set new credentials."
-    forbidden_advice: str = "A 403 is about permission, not about the token: is this host on the provider's allowlist?"
+    locked_advice: str = field(
+        default="Wait; find out what sent bad or too many token requests; ask the provider how long it lasts.",
+        repr=False,
+    )
+    refused_advice: str = field(
+        default="Check client id, secret and token endpoint, then set new credentials.", repr=False
+    )
+    forbidden_advice: str = field(
+        default="A 403 is about permission, not about the token: is this host on the provider's allowlist?", repr=False
+    )
 
 
 @dataclass(frozen=True, slots=True)
