@@ -448,11 +448,10 @@ class Interruption:
     That is where a function of Python begins, and where one of C has returned; sys.setprofile is told of both.
     """
 
-    def __init__(self, kind: type[BaseException], at: int, world: World) -> None:
-        self._kind, self._at, self._lock = kind, at, world.coordinator._lock
+    def __init__(self, kind: type[BaseException], at: int) -> None:
+        self._kind, self._at = kind, at
         self._passed = 0
         self.struck = False
-        self.under_lock = False
 
     def run(self, work: Callable[[], object]) -> None:
         sys.setprofile(self._look)
@@ -468,7 +467,7 @@ class Interruption:
             return
         if self._passed == self._at:
             sys.setprofile(None)
-            self.struck, self.under_lock = True, self._lock.locked()
+            self.struck = True
             raise self._kind
         self._passed += 1
 
@@ -476,22 +475,18 @@ class Interruption:
 @pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit])
 @pytest.mark.parametrize("background", [False, True])
 def test_a_thread_that_is_interrupted_anywhere_holds_nothing(background: bool, kind: type[BaseException]) -> None:
-    """In the moment of the claim, under the lock, it may hold the request; but no longer than to its deadline."""
     tried = 0
     for at in itertools.count():
         world = World()
         source = TokenSource(world.grant, coordinator=world.coordinator, exchange=world.endpoint, background=background)
-        interruption = Interruption(kind, at, world)
+        interruption = Interruption(kind, at)
         interruption.run(source.authorization_nowait if background else source.authorization)
         if not interruption.struck:
             break
         assert not world.coordinator._lock.locked()
         assert world.coordinator._wakers == {}
-        if interruption.under_lock:
-            world.clock.now += world.policy.request_timeout + world.policy.retry_base
-        else:
-            world.settle()
-            assert_nothing_held(world)
+        world.settle()
+        assert_nothing_held(world)
         assert source.authorization()
         assert len(world.token_requests()) <= 2
         tried = at

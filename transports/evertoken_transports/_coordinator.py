@@ -90,6 +90,7 @@ class Coordinator:
         self._lock = threading.Lock()
         self._wakers: dict[Waker, None] = {}
         self._claims: dict[Waker, TokenRequest] = {}
+        self._asking: dict[Waker, int] = {}
         self._subscribers: weakref.WeakValueDictionary[int, Subscriber] = weakref.WeakValueDictionary()
         self._numbers = itertools.count()
         self._last_request: TokenRequest | None = None
@@ -121,12 +122,14 @@ class Coordinator:
         """
         with self._lock:
             before = self.machine.state_value
+            self._asking[waker] = before.next_id
             move = self._move(self.clock(), since, deadline, min_ttl)
             if isinstance(move.answer, Wait):
                 self._wakers[waker] = None
             if move.request is not None:
                 self._claims[waker] = move.request
             after = self._published_state()
+            del self._asking[waker]
         if after is not before:
             self._announce(news(self._name, before, after))
         return move
@@ -140,6 +143,7 @@ class Coordinator:
         """
         with self._lock:
             before = self.machine.state_value
+            self._asking[waker] = before.next_id
             now = self.clock()
             header = self.machine.authorization(now)
             request = self._claim_if_due(now) if may_send else None
@@ -148,6 +152,7 @@ class Coordinator:
             if request is not None:
                 self._claims[waker] = request
             after = self._published_state()
+            del self._asking[waker]
         self._announce(news(self._name, before, after))
         return header, request
 
@@ -158,7 +163,7 @@ class Coordinator:
         """
         with self._lock:
             self._wakers.pop(waker, None)
-            claim = self._claims.pop(waker, None)
+            claim = self._claims.pop(waker, None) or self._interrupted_claim(waker)
         if claim is not None:
             self.request_abandoned(claim)
 
@@ -309,6 +314,13 @@ class Coordinator:
                 subscriber.republish(*self._last_published)
         return self.machine.state_value
 
+    def _interrupted_claim(self, waker: Waker) -> TokenRequest | None:
+        """What ``waker`` claimed in a call that was interrupted before it could even be noted: known by its number."""
+        number, attempt = self._asking.pop(waker, None), self.machine.state_value.attempt
+        if attempt is None or attempt.id != number:
+            return None
+        return TokenRequest(attempt.id, "POST", self.machine.grant.endpoint.url, (), b"", attempt.deadline)
+
     def _take_wakers(self) -> list[Waker]:
         wakers = list(self._wakers)
         self._wakers = {}
@@ -319,6 +331,7 @@ class Coordinator:
         self._lock = threading.Lock()
         self._wakers = {}
         self._claims = {}
+        self._asking = {}
         if self._last_request is not None:
             self.machine.request_abandoned(self.clock(), self._last_request)
             self._published_state()
