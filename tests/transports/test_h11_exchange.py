@@ -521,6 +521,9 @@ class Interrupted:
     def settimeout(self, seconds: float) -> None:
         return
 
+    def shutdown(self, how: int) -> None:
+        return
+
     def sendall(self, data: bytes) -> None:
         del data
         if self.when == "sendall":
