@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import weakref
+from typing import Any
 
 import pytest
 
@@ -18,6 +20,7 @@ from evertoken import (
     Ready,
     TokenEndpoint,
     TokenMachine,
+    TokenRequest,
     TokenUnavailable,
     Wait,
     WaitReason,
@@ -162,6 +165,39 @@ def test_a_callback_that_raises_loses_nothing(world: World, caplog: pytest.LogCa
     source = TokenSource(world.grant, coordinator=world.coordinator, exchange=world.endpoint, on_event=callback)
     assert source.authorization()
     assert "on_event raised" in caplog.text
+
+
+def test_what_an_exchange_raised_is_no_part_of_what_is_logged_of_a_callback(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    def exchange(request: TokenRequest) -> HttpResponse:
+        raise OSError(f"cannot send {request.headers}")
+
+    def callback(event: Event) -> None:
+        raise KeyError(type(event).__name__)
+
+    source = TokenSource(
+        world.grant, coordinator=world.coordinator, exchange=exchange, background=False, on_event=callback
+    )
+    with pytest.raises(TokenUnavailable):
+        source.authorization(timeout=0.1)
+    assert "RequestFailed" in caplog.text
+    canary.assert_clean(caplog.text)
+
+
+def test_sources_may_come_while_others_are_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    held: list[bool] = []
+
+    class Watched(weakref.WeakValueDictionary[int, TokenSource]):
+        def values(self) -> Any:  # noqa: ANN401
+            held.append(world.coordinator._lock.locked())
+            return super().values()
+
+    monkeypatch.setattr(world.coordinator, "_subscribers", Watched())
+    source = source_of(world, Ear())
+    source.warm_up()
+    assert held
+    assert all(held)
 
 
 def test_a_callback_that_asks_the_source_does_not_lock_up(world: World) -> None:

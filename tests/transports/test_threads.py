@@ -468,6 +468,44 @@ def test_closing_sends_waiters_home_and_refuses_further_calls(world: World) -> N
     assert len(world.token_requests()) == 1
 
 
+def test_a_waiter_who_registers_just_after_the_closing_is_sent_home_and_gives_its_claim_back(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = source_of(world)
+    ask = world.coordinator.ask
+
+    def closed_meanwhile(*arguments: Any, **options: Any) -> object:  # noqa: ANN401
+        source.close()
+        return ask(*arguments, **options)
+
+    monkeypatch.setattr(world.coordinator, "ask", closed_meanwhile)
+    with pytest.raises(LocalProtocolError, match="closed"):
+        source.authorization()
+    assert world.token_requests() == []
+    assert world.coordinator._wakers == {}
+    monkeypatch.undo()
+    assert source_of(world).authorization()
+
+
+def test_a_source_that_is_closed_while_it_is_brought_up_to_date_stays_closed(world: World) -> None:
+    source = warm(world)
+
+    original = type(source).__setattr__
+
+    def closes_in_between(self: TokenSource, name: str, value: object) -> None:
+        if name == "_quiet_until" and value == 5_000.0:
+            original(self, "_closed", True)
+        original(self, name, value)
+
+    try:
+        type(source).__setattr__ = closes_in_between  # type: ignore[method-assign, assignment]
+        source.republish(5_000.0, "Bearer x")
+    finally:
+        del type(source).__setattr__
+    with pytest.raises(LocalProtocolError):
+        source.authorization_nowait()
+
+
 @pytest.mark.parametrize("timeout", [-1, float("nan"), "5", True])
 def test_a_wrong_timeout_is_named(world: World, timeout: Any) -> None:  # noqa: ANN401
     with pytest.raises(ValueError, match="timeout"):

@@ -128,6 +128,7 @@ class AsyncSource(BaseSource):
             while True:
                 self._check_open()
                 move = self._coordinator.ask(sleeper.wake, since=since, deadline=deadline, min_ttl=min_ttl)
+                self._check_open()  # Closing wakes those who are registered by now.
                 if move.request is not None:
                     await self._see_carried(move.request)
                 answer = move.answer

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
 from evertoken import HttpResponse, TokenRequest
 from evertoken_transports._coordinator import Coordinator
 from evertoken_transports._exchange import AsyncExchange, Exchange, ExchangeFailed
@@ -9,13 +11,16 @@ from evertoken_transports._exchange import AsyncExchange, Exchange, ExchangeFail
 __all__ = ("carry", "carry_async", "described")
 
 
+@dataclass(frozen=True, slots=True)
+class _NoAnswer:
+    reason: str = field(repr=False)
+
+
 def carry(coordinator: Coordinator, exchange: Exchange, request: TokenRequest) -> None:
     """Send ``request`` from this thread. One that raises has failed; a torn down thread gave up."""
     try:
         coordinator.took(request)
-        _report(coordinator, request, exchange(request))
-    except Exception as error:  # noqa: BLE001 (an exchange may raise anything, and nothing may get lost)
-        coordinator.send_failed(request, described(error))
+        _report(coordinator, request, _outcome(exchange, request))
     except BaseException:
         coordinator.request_abandoned(request)
         raise
@@ -25,19 +30,37 @@ async def carry_async(coordinator: Coordinator, exchange: AsyncExchange, request
     """The same from a task. Cancellation is not failure: it is reported as abandoned, and goes on its way."""
     try:
         coordinator.took(request)
-        _report(coordinator, request, await exchange(request))
-    except Exception as error:  # noqa: BLE001 (an exchange may raise anything, and nothing may get lost)
-        coordinator.send_failed(request, described(error))
+        _report(coordinator, request, await _outcome_async(exchange, request))
     except BaseException:
         coordinator.request_abandoned(request)
         raise
 
 
-def _report(coordinator: Coordinator, request: TokenRequest, response: object) -> None:
-    if isinstance(response, HttpResponse):
-        coordinator.receive_response(request, response)
+# An exchange may raise anything, with the secret in its text and in its frames. So its exception is over and forgotten
+# before anybody is told: else it would be the context of whatever a callback raises.
+
+
+def _outcome(exchange: Exchange, request: TokenRequest) -> object:
+    try:
+        return exchange(request)
+    except Exception as error:  # noqa: BLE001
+        return _NoAnswer(described(error))
+
+
+async def _outcome_async(exchange: AsyncExchange, request: TokenRequest) -> object:
+    try:
+        return await exchange(request)
+    except Exception as error:  # noqa: BLE001
+        return _NoAnswer(described(error))
+
+
+def _report(coordinator: Coordinator, request: TokenRequest, outcome: object) -> None:
+    if isinstance(outcome, HttpResponse):
+        coordinator.receive_response(request, outcome)
+    elif isinstance(outcome, _NoAnswer):
+        coordinator.send_failed(request, outcome.reason)
     else:
-        coordinator.send_failed(request, f"the exchange returned {type(response).__name__}, not an HttpResponse")
+        coordinator.send_failed(request, f"the exchange returned {type(outcome).__name__}, not an HttpResponse")
 
 
 def described(error: BaseException) -> str:

@@ -159,7 +159,7 @@ class Coordinator:
     def forget(self, waker: Waker) -> None:
         """The caller behind ``waker`` has gone: it no longer waits, and a claim that nobody took is given back.
 
-        Forgetting twice, or one that was woken, is harmless.
+        Forgetting twice is harmless.
         """
         with self._lock:
             self._wakers.pop(waker, None)
@@ -223,10 +223,7 @@ class Coordinator:
         self._feed(lambda now: self.machine.door_closed(now, kind, seconds))
 
     def replace_credentials(self, credentials: ClientCredentials) -> None:
-        """Use another secret from now on; see :meth:`evertoken.TokenMachine.replace_credentials`.
-
-        A coordinator from the registry is found under the new credentials too.
-        """
+        """Use another secret; see :meth:`evertoken.TokenMachine.replace_credentials`. The registry knows it too, then."""
         old = self.machine.grant
         self._feed(lambda now: self.machine.replace_credentials(now, credentials))
         if self.machine.grant != old:
@@ -251,7 +248,9 @@ class Coordinator:
         if not events:
             return
         callbacks = [] if self._on_event is None else [self._on_event]
-        for subscriber in list(self._subscribers.values()):
+        with self._lock:  # Sources come while others listen.
+            subscribers = list(self._subscribers.values())
+        for subscriber in subscribers:
             if subscriber.on_event is not None and subscriber.on_event not in callbacks:
                 callbacks.append(subscriber.on_event)
         for event in events:

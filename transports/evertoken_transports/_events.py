@@ -214,8 +214,9 @@ def tell(callback: EventCallback, event: Event) -> None:
     """Call ``callback``; whatever it does, the caller goes on."""
     try:
         answer = callback(event)
-    except Exception:
-        logger.exception("on_event raised while it was told of %s", type(event).__name__)
+    except Exception as error:
+        error.__context__ = None  # What was being handled meanwhile may quote a secret.
+        logger.error("on_event raised while it was told of %s", type(event).__name__, exc_info=error)  # noqa: TRY400
         return
     if inspect.iscoroutine(answer):
         answer.close()

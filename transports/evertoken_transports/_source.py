@@ -110,6 +110,8 @@ class BaseSource:
         self._header = header
         if not self._closed:
             self._quiet_until = quiet_until
+        if self._closed:  # Closed in between.
+            self._quiet_until = -math.inf
 
     def _check_open(self) -> None:
         if self._closed:

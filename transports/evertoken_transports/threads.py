@@ -123,6 +123,7 @@ class TokenSource(BaseSource):
             while True:
                 self._check_open()
                 move = self._coordinator.ask(caller.wake, since=since, deadline=deadline, min_ttl=min_ttl)
+                self._check_open()  # Closing wakes those who are registered by now.
                 if move.request is not None:
                     self._see_carried(move.request)
                 answer = move.answer
