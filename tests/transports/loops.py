@@ -187,6 +187,6 @@ def assert_nothing_held(world: World) -> None:
     """No caller is remembered, no request is under way, the lock is free, and nobody has to pay for it."""
     coordinator = world.coordinator
     assert coordinator._wakers == {}
-    assert not coordinator._lock.locked()
+    assert not coordinator._is_inside()
     assert coordinator.machine.request_state(world.clock()) is not RequestState.IN_FLIGHT
     assert coordinator.explain().failures == 0

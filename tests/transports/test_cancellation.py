@@ -483,7 +483,7 @@ def test_a_thread_that_is_interrupted_anywhere_holds_nothing(background: bool, k
         interruption.run(source.authorization_nowait if background else source.authorization)
         if not interruption.struck:
             break
-        assert not world.coordinator._lock.locked()
+        assert not world.coordinator._is_inside()
         assert world.coordinator._wakers == {}
         world.settle()
         assert_nothing_held(world)

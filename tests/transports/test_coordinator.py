@@ -190,7 +190,7 @@ def test_sources_may_come_while_others_are_told(world: World, monkeypatch: pytes
 
     class Watched(weakref.WeakValueDictionary[int, TokenSource]):
         def values(self) -> Any:  # noqa: ANN401
-            held.append(world.coordinator._lock.locked())
+            held.append(world.coordinator._is_inside())
             return super().values()
 
     monkeypatch.setattr(world.coordinator, "_subscribers", Watched())
@@ -282,6 +282,19 @@ def test_a_caller_who_forgets_is_not_woken(world: World) -> None:
     world.coordinator.forget(waker)
     world.coordinator.wake_all()
     assert calls == []
+
+
+def test_a_caller_that_is_collected_in_the_midst_of_a_step_is_forgotten_after_it(world: World) -> None:
+    now = world.clock()
+    move = world.coordinator.ask(print, since=now, deadline=now + 10)
+    assert move.request is not None
+    with world.coordinator._lock:
+        world.coordinator.forget(print)
+        assert world.coordinator._claims
+    world.coordinator.wake_all()
+    world.coordinator.ask(str, since=now, deadline=now + 10)
+    assert print not in world.coordinator._claims
+    assert print not in world.coordinator._wakers
 
 
 # A client authentication that breaks

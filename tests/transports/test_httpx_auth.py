@@ -551,7 +551,7 @@ def test_a_flow_that_ends_anywhere_leaves_nothing_held(blocking: Kit, how: str, 
         del flow, cycle
         gc.collect()
     assert blocking.client(auth).get("/users").status_code == 200
-    assert not blocking.world.coordinator._lock.locked()
+    assert not blocking.world.coordinator._is_inside()
 
 
 def test_a_request_object_that_is_sent_again_later_is_signed_anew(kit: Kit) -> None:

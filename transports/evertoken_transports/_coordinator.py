@@ -13,9 +13,9 @@ import os
 import random
 import threading
 import weakref
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable
-from typing import NamedTuple, Protocol, TypeVar
+from typing import Any, TypeVar, cast
 
 from evertoken import (
     BlockKind,
@@ -41,31 +41,11 @@ from evertoken import (
 )
 from evertoken_transports._clock import Clock, suspend_aware_clock
 from evertoken_transports._events import CredentialsReplaced, Event, EventCallback, TokenKept, log, news, tell
+from evertoken_transports._moves import Move, Subscriber, Waker
 
 __all__ = ("Coordinator", "Move", "Subscriber", "Waker")
 
-Waker = Callable[[], object]
 _T = TypeVar("_T")
-
-
-class Move(NamedTuple):
-    """What one caller does next, and the request that it must see carried first, if any.
-
-    A request that is handed out here is claimed: whoever gets it reports exactly one outcome for it.
-    """
-
-    answer: Ready | GiveUp | Wait
-    request: TokenRequest | None
-
-
-class Subscriber(Protocol):
-    """What a coordinator keeps up to date: a source. It is held weakly, so one that is dropped is forgotten."""
-
-    on_event: EventCallback | None
-
-    def republish(self, quiet_until: float, header: str | None) -> None:
-        """Before ``quiet_until``, ``header`` is good and nothing needs doing. Called under the lock: only keep it."""
-        ...
 
 
 class Coordinator:
@@ -87,7 +67,8 @@ class Coordinator:
         self.machine = machine
         self.clock = clock
         self._on_event = on_event
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
+        self._forgotten: deque[Waker] = deque()
         self._wakers: dict[Waker, None] = {}
         self._claims: dict[Waker, TokenRequest] = {}
         self._asking: dict[Waker, int] = {}
@@ -130,6 +111,7 @@ class Coordinator:
                 self._claims[waker] = move.request
             after = self._published_state()
             del self._asking[waker]
+        self._forget_all()
         if after is not before:
             self._announce(news(self._name, before, after))
         return move
@@ -161,11 +143,8 @@ class Coordinator:
 
         Forgetting twice is harmless.
         """
-        with self._lock:
-            self._wakers.pop(waker, None)
-            claim = self._claims.pop(waker, None) or self._interrupted_claim(waker)
-        if claim is not None:
-            self.request_abandoned(claim)
+        self._forgotten.append(waker)
+        self._forget_all()
 
     def took(self, request: TokenRequest) -> None:
         """Somebody carries ``request`` now, and will report its outcome whatever becomes of the one who claimed it."""
@@ -223,7 +202,7 @@ class Coordinator:
         self._feed(lambda now: self.machine.door_closed(now, kind, seconds))
 
     def replace_credentials(self, credentials: ClientCredentials) -> None:
-        """Use another secret; see :meth:`evertoken.TokenMachine.replace_credentials`. The registry knows it too, then."""
+        """Use another secret; see :meth:`evertoken.TokenMachine.replace_credentials`. The registry knows it then."""
         old = self.machine.grant
         self._feed(lambda now: self.machine.replace_credentials(now, credentials))
         if self.machine.grant != old:
@@ -302,6 +281,7 @@ class Coordinator:
             after = self._published_state()
             wakers = self._take_wakers()
         _wake(wakers)
+        self._forget_all()
         self._announce(news(self._name, before, after))
         return result
 
@@ -312,6 +292,20 @@ class Coordinator:
             for subscriber in list(self._subscribers.values()):
                 subscriber.republish(*self._last_published)
         return self.machine.state_value
+
+    def _forget_all(self) -> None:
+        """Never waits for this thread itself: who is collected in the midst of a step is forgotten after it."""
+        while self._forgotten and not self._is_inside():
+            with self._lock:
+                waker = self._forgotten.popleft()
+                self._wakers.pop(waker, None)
+                claim = self._claims.pop(waker, None) or self._interrupted_claim(waker)
+            if claim is not None:
+                self.request_abandoned(claim)
+
+    def _is_inside(self) -> bool:
+        """Whether this very thread holds the lock."""
+        return bool(cast("Any", self._lock)._is_owned())  # noqa: SLF001 (as threading.Condition asks)
 
     def _interrupted_claim(self, waker: Waker) -> TokenRequest | None:
         """What ``waker`` claimed in a call that was interrupted before it could even be noted: known by its number."""
@@ -327,7 +321,7 @@ class Coordinator:
 
     def after_fork_in_child(self) -> None:
         """In the child: the lock may be held by a thread that is not here, and so may the request."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._wakers = {}
         self._claims = {}
         self._asking = {}
