@@ -297,6 +297,8 @@ class Coordinator:
         """Never waits for this thread itself: who is collected in the midst of a step is forgotten after it."""
         while self._forgotten and not self._is_inside():
             with self._lock:
+                if not self._forgotten:  # Another thread was here first.
+                    return
                 waker = self._forgotten.popleft()
                 self._wakers.pop(waker, None)
                 claim = self._claims.pop(waker, None) or self._interrupted_claim(waker)
@@ -325,6 +327,7 @@ class Coordinator:
         self._wakers = {}
         self._claims = {}
         self._asking = {}
+        self._forgotten.clear()
         if self._last_request is not None:
             self.machine.request_abandoned(self.clock(), self._last_request)
             self._published_state()
