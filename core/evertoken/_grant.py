@@ -176,7 +176,7 @@ class ClientCredentials(Unpicklable):
             "client_secret": client_secret,
             "scope": scope,
             "audience": audience,
-            "resource": (resource,) if isinstance(resource, str) else tuple(resource),
+            "resource": _uris(resource),
             "parameters": pairs or (),
             "api_base": api_base,
         }
@@ -274,6 +274,13 @@ def _pairs(parameters: Mapping[str, str] | Iterable[tuple[str, str]]) -> Pairs |
         return None
     sound = all(isinstance(pair, tuple) and len(pair) == 2 for pair in pairs)
     return pairs if sound and len(dict(pairs)) == len(pairs) else None
+
+
+def _uris(resource: object) -> tuple[object, ...]:
+    """The resources one by one; what is no series of them is left as it is, for the check that names it."""
+    if isinstance(resource, str) or not isinstance(resource, Iterable):
+        return (resource,)
+    return tuple(cast("Iterable[object]", resource))
 
 
 def _assign(grant: ClientCredentials, values: Mapping[str, object]) -> None:

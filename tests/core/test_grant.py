@@ -138,6 +138,8 @@ def test_text_that_cannot_be_meant_is_refused_by_name_and_not_repeated(
         ("audience", b"bytes"),
         ("resource", ""),
         ("resource", [5]),
+        ("resource", 5),
+        ("resource", None),
         ("endpoint", 5),
         ("endpoint", "https://as.example"),
         ("parameters", {"": "x"}),

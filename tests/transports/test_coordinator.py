@@ -40,6 +40,7 @@ from evertoken_transports import (
     TokenGranted,
     TokenKept,
 )
+from evertoken_transports._carrier import carry
 from evertoken_transports.threads import TokenSource
 from tests import canary
 from tests.transports.worlds import World
@@ -295,6 +296,15 @@ def test_a_caller_that_is_collected_in_the_midst_of_a_step_is_forgotten_after_it
     world.coordinator.ask(str, since=now, deadline=now + 10)
     assert print not in world.coordinator._claims
     assert print not in world.coordinator._wakers
+
+
+def test_a_claim_that_was_given_back_is_not_sent(world: World) -> None:
+    _, request = world.coordinator.glance(print)
+    assert request is not None
+    world.coordinator.forget(print)
+    carry(world.coordinator, world.endpoint, request)
+    assert world.token_requests() == []
+    assert source_of(world, Ear()).authorization()
 
 
 # A client authentication that breaks

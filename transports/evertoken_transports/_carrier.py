@@ -19,8 +19,8 @@ class _NoAnswer:
 def carry(coordinator: Coordinator, exchange: Exchange, request: TokenRequest) -> None:
     """Send ``request`` from this thread. One that raises has failed; a torn down thread gave up."""
     try:
-        coordinator.took(request)
-        _report(coordinator, request, _outcome(exchange, request))
+        if coordinator.took(request):
+            _report(coordinator, request, _outcome(exchange, request))
     except BaseException:
         coordinator.request_abandoned(request)
         raise
@@ -29,8 +29,8 @@ def carry(coordinator: Coordinator, exchange: Exchange, request: TokenRequest) -
 async def carry_async(coordinator: Coordinator, exchange: AsyncExchange, request: TokenRequest) -> None:
     """The same from a task. Cancellation is not failure: it is reported as abandoned, and goes on its way."""
     try:
-        coordinator.took(request)
-        _report(coordinator, request, await _outcome_async(exchange, request))
+        if coordinator.took(request):
+            _report(coordinator, request, await _outcome_async(exchange, request))
     except BaseException:
         coordinator.request_abandoned(request)
         raise

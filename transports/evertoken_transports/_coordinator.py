@@ -72,6 +72,7 @@ class Coordinator:
         self._wakers: dict[Waker, None] = {}
         self._claims: dict[Waker, TokenRequest] = {}
         self._asking: dict[Waker, int] = {}
+        self._taken = 0
         self._subscribers: weakref.WeakValueDictionary[int, Subscriber] = weakref.WeakValueDictionary()
         self._numbers = itertools.count()
         self._last_request: TokenRequest | None = None
@@ -146,10 +147,13 @@ class Coordinator:
         self._forgotten.append(waker)
         self._forget_all()
 
-    def took(self, request: TokenRequest) -> None:
-        """Somebody carries ``request`` now, and will report its outcome whatever becomes of the one who claimed it."""
+    def took(self, request: TokenRequest) -> bool:
+        """Somebody carries ``request`` now and reports its outcome. False, and no sending, if it was given back."""
         with self._lock:
-            self._claims = {waker: claim for waker, claim in self._claims.items() if claim is not request}
+            if request in self._claims.values():
+                self._taken = request.id
+                self._claims = {waker: claim for waker, claim in self._claims.items() if claim is not request}
+            return self._taken == request.id
 
     def wake_all(self) -> None:
         """Make every waiter ask again, as after an input."""
