@@ -298,6 +298,20 @@ def test_a_caller_that_is_collected_in_the_midst_of_a_step_is_forgotten_after_it
     assert print not in world.coordinator._wakers
 
 
+def test_a_carrier_that_is_collected_in_the_midst_of_a_step_gives_up_after_it(world: World) -> None:
+    _, request = world.coordinator.glance(print)
+    assert request is not None
+    with world.coordinator._lock:
+        world.coordinator.request_abandoned(request)
+        assert world.coordinator.explain().attempt_deadline is not None
+    world.coordinator.forget(repr_of_nobody)
+    assert world.coordinator.explain().attempt_deadline is None
+
+
+def repr_of_nobody() -> None:
+    """A waker that was never registered."""
+
+
 def test_a_claim_that_was_given_back_is_not_sent(world: World) -> None:
     _, request = world.coordinator.glance(print)
     assert request is not None

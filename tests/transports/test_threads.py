@@ -509,6 +509,15 @@ def test_a_source_that_is_closed_while_it_is_brought_up_to_date_stays_closed(wor
         source.authorization_nowait()
 
 
+def test_a_wrong_type_is_named_and_its_value_is_in_no_local_variable(world: World) -> None:
+    source = warm(world)
+    wrong: Any = canary.secret()
+    with pytest.raises(TypeError, match="challenge"):
+        source.token_rejected(source.authorization(), wrong)
+    with pytest.raises(TypeError, match="credentials"):
+        source.replace_credentials(wrong)
+
+
 @pytest.mark.parametrize("timeout", [-1, float("nan"), "5", True])
 def test_a_wrong_timeout_is_named(world: World, timeout: Any) -> None:  # noqa: ANN401
     with pytest.raises(ValueError, match="timeout"):

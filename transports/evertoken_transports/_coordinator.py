@@ -1,6 +1,6 @@
 """Coordinator: one machine, many waiters of any runtime, and the only lock in the project.
 
-The lock is plain and held for microseconds: for one step of the machine, never over a yield, an await, a callback or a
+The lock is held for microseconds: for one step of the machine, never over a yield, an await, a callback or a
 socket. Waiting is not done here. A waiter leaves a *waker*, a callable that may be called from any thread, and is woken
 once after the next input; then it asks again. So threads, several event loops and a trio run can share one coordinator,
 and none of them needs to know of the others.
@@ -15,9 +15,11 @@ import threading
 import weakref
 from collections import OrderedDict, deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, TypeVar, cast
 
 from evertoken import (
+    Abandoned,
     BlockKind,
     Challenge,
     ClientCredentials,
@@ -41,7 +43,7 @@ from evertoken import (
 )
 from evertoken_transports._clock import Clock, suspend_aware_clock
 from evertoken_transports._events import CredentialsReplaced, Event, EventCallback, TokenKept, log, news, tell
-from evertoken_transports._moves import Move, Subscriber, Waker
+from evertoken_transports._moves import Move, Subscriber, Waker, wake
 
 __all__ = ("Coordinator", "Move", "Subscriber", "Waker")
 
@@ -69,6 +71,7 @@ class Coordinator:
         self._on_event = on_event
         self._lock = threading.RLock()
         self._forgotten: deque[Waker] = deque()
+        self._given_back: deque[TokenRequest] = deque()
         self._wakers: dict[Waker, None] = {}
         self._claims: dict[Waker, TokenRequest] = {}
         self._asking: dict[Waker, int] = {}
@@ -159,7 +162,7 @@ class Coordinator:
         """Make every waiter ask again, as after an input."""
         with self._lock:
             wakers = self._take_wakers()
-        _wake(wakers)
+        wake(wakers)
 
     def next_deadline(self) -> float:
         """When something will next be worth doing, on :attr:`clock`: now, if a token request is due already.
@@ -188,7 +191,10 @@ class Coordinator:
         return self._feed(lambda now: self.machine.send_failed(now, request, reason))
 
     def request_abandoned(self, request: TokenRequest) -> Outcome:
-        """The carrier was cancelled."""
+        """The carrier was cancelled. If the collector ended it in the midst of a step, it counts after that step."""
+        if self._is_inside():
+            self._given_back.append(request)
+            return Abandoned()
         return self._feed(lambda now: self.machine.request_abandoned(now, request))
 
     # News from elsewhere
@@ -284,7 +290,7 @@ class Coordinator:
             result = act(self.clock())
             after = self._published_state()
             wakers = self._take_wakers()
-        _wake(wakers)
+        wake(wakers)
         self._forget_all()
         self._announce(news(self._name, before, after))
         return result
@@ -299,15 +305,15 @@ class Coordinator:
 
     def _forget_all(self) -> None:
         """Never waits for this thread itself: who is collected in the midst of a step is forgotten after it."""
-        while self._forgotten and not self._is_inside():
-            with self._lock:
-                if not self._forgotten:  # Another thread was here first.
-                    return
+        while (self._forgotten or self._given_back) and not self._is_inside():
+            with self._lock, suppress(IndexError):  # Another thread may have been here first.
                 waker = self._forgotten.popleft()
                 self._wakers.pop(waker, None)
                 claim = self._claims.pop(waker, None) or self._interrupted_claim(waker)
-            if claim is not None:
-                self.request_abandoned(claim)
+                if claim is not None:
+                    self._given_back.append(claim)
+            with suppress(IndexError):
+                self.request_abandoned(self._given_back.popleft())
 
     def _is_inside(self) -> bool:
         """Whether this very thread holds the lock."""
@@ -332,18 +338,10 @@ class Coordinator:
         self._claims = {}
         self._asking = {}
         self._forgotten.clear()
+        self._given_back.clear()
         if self._last_request is not None:
             self.machine.request_abandoned(self.clock(), self._last_request)
             self._published_state()
-
-
-def _wake(wakers: list[Waker]) -> None:
-    """Wake everyone. A waiter whose event loop is closed cannot be woken, and must not stop the others."""
-    for wake in wakers:
-        try:
-            wake()
-        except Exception:  # noqa: BLE001, S112 (there is nobody to tell: its loop is gone)
-            continue
 
 
 class _Registry:

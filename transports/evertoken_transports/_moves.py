@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 from evertoken import GiveUp, Ready, TokenRequest, Wait
 from evertoken_transports._events import EventCallback
 
-__all__ = ("Move", "Subscriber", "Waker")
+__all__ = ("Move", "Subscriber", "Waker", "wake")
 
 Waker = Callable[[], object]
 """May be called from any thread. Whoever is woken asks again."""
@@ -32,3 +32,12 @@ class Subscriber(Protocol):
     def republish(self, quiet_until: float, header: str | None) -> None:
         """Before ``quiet_until``, ``header`` is good and nothing needs doing. Called under the lock: only keep it."""
         ...
+
+
+def wake(wakers: list[Waker]) -> None:
+    """Wake everyone. A waiter whose event loop is closed cannot be woken, and must not stop the others."""
+    for wake in wakers:
+        try:
+            wake()
+        except Exception:  # noqa: BLE001, S112 (there is nobody to tell: its loop is gone)
+            continue

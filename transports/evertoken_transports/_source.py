@@ -65,6 +65,10 @@ class BaseSource:
 
         Repeat the call once unless the answer is KEPT, if it can be repeated, and with another token.
         """
+        if not isinstance(challenge, Challenge):
+            kind = type(challenge).__name__
+            del authorization, challenge  # Error trackers show local variables.
+            raise TypeError(f"challenge must be a Challenge, not {kind}")
         return self._coordinator.token_rejected(authorization, challenge)
 
     def door_closed(self, seconds: float | None = None) -> None:
@@ -76,6 +80,10 @@ class BaseSource:
 
         Everyone who shares the coordinator uses it too, and sources made with it later find the same token.
         """
+        if not isinstance(credentials, ClientCredentials):
+            kind = type(credentials).__name__
+            del credentials  # Perhaps the secret itself.
+            raise TypeError(f"credentials must be a ClientCredentials (see with_secret), not {kind}")
         self._coordinator.replace_credentials(credentials)
 
     def lift_block(self) -> None:
