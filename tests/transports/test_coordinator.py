@@ -186,6 +186,32 @@ def test_what_an_exchange_raised_is_no_part_of_what_is_logged_of_a_callback(
     canary.assert_clean(caplog.text)
 
 
+def test_a_filter_of_the_application_that_raises_costs_nobody_a_token(world: World) -> None:
+    def refuse(_: logging.LogRecord) -> bool:
+        raise ZeroDivisionError
+
+    logger = logging.getLogger("evertoken")
+    logger.addFilter(refuse)
+    try:
+        assert source_of(world, Ear()).authorization()
+    finally:
+        logger.removeFilter(refuse)
+
+
+def test_an_exchange_error_that_cannot_be_printed_is_named(world: World) -> None:
+    class Unprintable(OSError):
+        def __str__(self) -> str:
+            raise ValueError
+
+    def exchange(_: TokenRequest) -> HttpResponse:
+        raise Unprintable
+
+    source = TokenSource(world.grant, coordinator=world.coordinator, exchange=exchange, background=False)
+    with pytest.raises(TokenUnavailable, match="Unprintable"):
+        source.authorization(timeout=0.1)
+    assert source.explain().failures == 1
+
+
 def test_sources_may_come_while_others_are_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     held: list[bool] = []
 

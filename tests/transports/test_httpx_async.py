@@ -16,7 +16,7 @@ from evertoken.testing import TokenBehaviour, TokenFault
 from evertoken_transports._runtime import runtime
 from tests import canary
 from tests.transports.httpx_kits import LIBRARIES, TOKEN_401, Kit, Theirs, run_in
-from tests.transports.worlds import World
+from tests.transports.worlds import World, run_in_threads
 
 LOOPS = ("asyncio", "trio")
 ENOUGH = 65_536
@@ -153,6 +153,18 @@ def test_a_source_that_is_closed_refuses_in_a_loop_too(kit: Kit) -> None:
     auth.source.close()
     with pytest.raises(LocalProtocolError, match="closed"):
         client.get("/users")
+
+
+def test_closing_the_source_sends_home_who_waits_in_a_loop(kit: Kit) -> None:
+    auth = kit.auth()
+    client = kit.client(auth)
+    kit.world.endpoint.gate.clear()
+    join = run_in_threads(1, lambda _: client.get("/users"))
+    kit.world.wait_for_waiters(1)
+    auth.source.close()
+    kit.world.wait_for_waiters(0)
+    kit.world.endpoint.gate.set()
+    assert isinstance(join()[0], LocalProtocolError)
 
 
 def test_each_runtime_gets_one_source_however_many_ask_at_once(kit: Kit) -> None:

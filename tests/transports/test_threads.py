@@ -419,7 +419,7 @@ def test_a_forked_child_gets_a_token_of_its_own(world: World) -> None:
     world.wait_for_waiters(1)
     assert world.endpoint.entered.acquire(timeout=LIMIT)
     child = os.fork()
-    if child == 0:  # pragma: no cover (another process)
+    if child == 0:
         world.endpoint.gate.set()
         os._exit(0 if source.authorization() and source.explain().failures == 0 else 1)
     _, status = os.waitpid(child, 0)
@@ -441,7 +441,7 @@ def test_a_fork_while_another_thread_holds_the_lock_does_not_lock_the_child(worl
     thread.start()
     assert held.wait(LIMIT)
     child = os.fork()
-    if child == 0:  # pragma: no cover (another process)
+    if child == 0:
         os._exit(0 if source.explain().budget_left == 9 else 1)
     _, status = os.waitpid(child, 0)
     release.set()

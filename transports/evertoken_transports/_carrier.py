@@ -67,4 +67,8 @@ def described(error: BaseException) -> str:
     """The error in one line; the machine takes every secret out of it before anybody sees it."""
     if isinstance(error, ExchangeFailed):
         return str(error)
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    try:
+        text = str(error)
+    except Exception:  # noqa: BLE001 (its own __str__ is broken: the name has to do)
+        text = ""
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

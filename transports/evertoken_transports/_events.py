@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from evertoken import BlockKind, Problem, Rejection, State
@@ -205,19 +206,23 @@ def _news_of_tokens(client_id: str, before: State, after: State) -> list[Event]:
 
 def log(event: Event) -> None:
     """Write ``event`` to the logger ``evertoken``: WARNING when a door closes, INFO for trouble, DEBUG for the rest."""
-    level = _LEVELS.get(type(event), logging.DEBUG)
-    if logger.isEnabledFor(level):
-        logger.log(level, "%s", event)
+    write(_LEVELS.get(type(event), logging.DEBUG), "%s", event)
 
 
 def tell(callback: EventCallback, event: Event) -> None:
     """Call ``callback``; whatever it does, the caller goes on."""
     try:
         answer = callback(event)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 (the embedder's callback may raise anything)
         error.__context__ = None  # What was being handled meanwhile may quote a secret.
-        logger.error("on_event raised while it was told of %s", type(event).__name__, exc_info=error)  # noqa: TRY400
+        write(logging.ERROR, "on_event raised while it was told of %s", type(event).__name__, error=error)
         return
     if inspect.iscoroutine(answer):
         answer.close()
-        logger.error("on_event must be a plain function: the coroutine that it returned was not run")
+        write(logging.ERROR, "on_event must be a plain function: the coroutine that it returned was not run")
+
+
+def write(level: int, text: str, *arguments: object, error: Exception | None = None) -> None:
+    """Write to the logger ``evertoken``. What an application's filter raises must not cost a caller its token."""
+    with suppress(Exception):
+        logger.log(level, text, *arguments, exc_info=error)

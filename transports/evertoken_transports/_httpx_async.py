@@ -105,7 +105,12 @@ class AsyncSources:
             raise LocalProtocolError("this TokenSource is closed")
         which = runtime()
         # Two threads may both make one; both then use the same.
-        return self._made.get(which) or self._made.setdefault(which, self._new(which))
+        return self._made.get(which) or self._made.setdefault(which, self._following(which))
+
+    def _following(self, which: Runtime) -> AsyncSource:
+        made = self._new(which)
+        made.close_with(self._source)
+        return made
 
     def _new(self, which: Runtime) -> AsyncSource:
         coordinator = self._source.coordinator

@@ -39,6 +39,7 @@ class BaseSource:
         self._coordinator = _found(grant, policy, coordinator)
         self._clock = self._coordinator.clock
         self._closed = False
+        self._followers: list[BaseSource] = []
         self._quiet_until = -math.inf
         self._header: str | None = None
         self.on_event = on_event
@@ -107,6 +108,10 @@ class BaseSource:
         if self.on_event is not None:
             tell(self.on_event, event)
 
+    def close_with(self, other: BaseSource) -> None:
+        """Count as closed, too, once ``other`` is closed."""
+        other._followers.append(self)
+
     def republish(self, quiet_until: float, header: str | None) -> None:
         """For the coordinator: before ``quiet_until``, ``header`` is good and nothing needs doing.
 
@@ -129,6 +134,8 @@ class BaseSource:
         """From here on the lock-free path finds nothing, and the slow one says why."""
         self._closed = True
         self._quiet_until = -math.inf
+        for follower in self._followers:
+            follower._shut()  # noqa: SLF001 (a source like this one)
 
 
 def _found(grant: ClientCredentials, policy: Policy, coordinator: Coordinator | None) -> Coordinator:

@@ -21,7 +21,7 @@ from typing import Self
 
 try:
     import h11
-except ImportError:  # pragma: no cover (tests/wheel runs without it)
+except ImportError:
     raise ImportError("the emulator needs h11: install evertoken[h11]") from None
 
 from evertoken import ClientCredentials, HttpResponse

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import weakref
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -17,7 +18,7 @@ from evertoken import ClientCredentials, Policy, TokenRequest
 from evertoken_transports._async_source import AsyncSource, Sleeper, stay_warm
 from evertoken_transports._carrier import carry_async
 from evertoken_transports._coordinator import Coordinator
-from evertoken_transports._events import EventCallback, logger
+from evertoken_transports._events import EventCallback, write
 from evertoken_transports._exchange import AsyncExchange
 
 __all__ = ("TokenSource",)
@@ -127,7 +128,7 @@ async def _carry(
         except trio.Cancelled:
             raise
         except BaseException as error:  # noqa: BLE001
-            logger.error("the exchange of a token request raised %s", type(error).__name__)
+            write(logging.ERROR, "the exchange of a token request raised %s", type(error).__name__)
         finally:
             del carriers[scope]
             carrier.ended.set()
