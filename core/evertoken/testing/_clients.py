@@ -16,7 +16,7 @@ from evertoken._problems import ProblemKind
 from evertoken._records import AccessToken, BlockKind
 from evertoken._states import State
 from evertoken.outcomes import Failed, Granted, Outcome
-from evertoken.testing._checks import BEHIND_DOOR, DEAD, GAVE_UP, REPLAYED
+from evertoken.testing._checks import BEHIND_DOOR, DEAD, REPLAYED
 from evertoken.testing._scenario import ClientPlan
 
 __all__ = ("Call", "Client", "Surroundings")
@@ -50,6 +50,10 @@ class Surroundings(Protocol):
 
     def saw(self, situation: str) -> None:
         """Something has come about."""
+        ...
+
+    def gave_up(self, client: Client) -> None:
+        """A caller has given up."""
         ...
 
     def send_token_request(self, client: Client, request: TokenRequest) -> None:
@@ -86,6 +90,8 @@ Told = Callable[[State, Input, State], None]
 class Client:
     """The state of one client. What it does is done at ``world.time``, the world's clock in nanoseconds."""
 
+    machine_class: type[WatchedMachine] = WatchedMachine
+
     def __init__(
         self, number: int, plan: ClientPlan, grant: ClientCredentials, draw: Callable[[], float], world: Surroundings
     ) -> None:
@@ -107,7 +113,7 @@ class Client:
         self._begin_anew()
 
     def _begin_anew(self) -> None:
-        self.machine = WatchedMachine(self.grant, self.plan, self._draw, self._told)
+        self.machine = self.machine_class(self.grant, self.plan, self._draw, self._told)
         self.waiting: list[Call] = []
         self.starts: dict[float, tuple[int, int]] = {}
 
@@ -177,7 +183,7 @@ class Client:
                 self.world.saw(f"wait: {move.reason.value}")
                 self._wait(call, move.until)
             case _:
-                self.world.saw(GAVE_UP)
+                self.world.gave_up(self)
 
     def _wait(self, call: Call, until: float) -> None:
         self.waiting.append(call)

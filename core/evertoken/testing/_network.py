@@ -13,6 +13,7 @@ from evertoken.testing._random import Random
 from evertoken.testing._scenario import Scenario, WorldFault
 from evertoken.testing._script import ApiBehaviour, Script, TokenBehaviour
 from evertoken.testing._server import AuthorizationServer
+from evertoken.testing._watch import Watcher
 
 __all__ = ("Network",)
 
@@ -26,8 +27,9 @@ _NOBODY = -1
 class Network:
     """Virtual time, and everything that is on its way. Events happen in ``(time, seq)`` order."""
 
-    def __init__(self, scenario: Scenario, script: Script) -> None:
+    def __init__(self, scenario: Scenario, script: Script, watch: Watcher | None) -> None:
         self.scenario = scenario
+        self.watch = watch
         self.time = 0
         self.checks = Checks()
         self.faulty = True
@@ -70,9 +72,16 @@ class Network:
         elif epoch == client.epoch:
             action(*arguments)
 
-    def _has(self, fault: WorldFault) -> bool:
+    def _has(self, fault: WorldFault, client: Client) -> bool:
         """Whether ``fault`` strikes what happens now. Faults that the scenario does not have draw nothing."""
-        return self.faulty and fault in self._rates and self.random.chance(self._rates[fault])
+        if not (self.faulty and fault in self._rates and self.random.chance(self._rates[fault])):
+            return False
+        self._tell(fault, client)
+        return True
+
+    def _tell(self, fault: WorldFault, client: Client | None = None, until: int = 0) -> None:
+        if self.watch is not None:
+            self.watch.fault(self.time, fault, client, max(self.time, until))
 
     # On the way
     # ----------
@@ -81,17 +90,17 @@ class Network:
         """Carry a token request, or lose it."""
         epoch, deadline = client.epoch, client.world_time_at(request.deadline)
         timeout = client.plan.policy.request_timeout
-        if self._has(WorldFault.ABANDONED):
+        if self._has(WorldFault.ABANDONED, client):
             self.after(self.random.draw() * timeout, self.at_client, client, epoch, client.abandon, (request,))
-        if self._has(WorldFault.CARRIER_LOST):
+        if self._has(WorldFault.CARRIER_LOST, client):
             deadline = _NOBODY
-        if self.time < self.partition_until or self._has(WorldFault.LOST_BEFORE):
+        if self.time < self.partition_until or self._has(WorldFault.LOST_BEFORE, client):
             refused = self.random.chance(0.5)
             moment = min(deadline, self.time + self._way()) if refused else deadline
             self._tell_failure(client, epoch, request, moment, "connection refused" if refused else "timed out")
             return
         self.at(self.time + self._way(), self._token_request, client, epoch, request, deadline)
-        if self._has(WorldFault.DUPLICATED):
+        if self._has(WorldFault.DUPLICATED, client):
             self.at(self.time + self._way(), self._token_request, client, epoch, request, deadline)
 
     def send_call(self, client: Client, call: Call, authorization: str, grace: float) -> None:
@@ -118,7 +127,9 @@ class Network:
         answer = self.server.handle(
             self.time / SECOND, ServerRequest(request.method, _TOKEN_PATH, request.headers, request.body)
         )
-        lost = self.time < self.partition_until or self._has(WorldFault.LOST_AFTER)
+        if self.watch is not None:
+            self.watch.arrival(self.time, client, self.server.arrivals[-1])
+        lost = self.time < self.partition_until or self._has(WorldFault.LOST_AFTER, client)
         if lost or answer.delivery in _SILENT:
             self._tell_failure(client, epoch, request, deadline, "timed out")
             return
@@ -126,7 +137,7 @@ class Network:
         if answer.response is None or answer.delivery is Delivery.CUT:
             self._tell_failure(client, epoch, request, min(moment, deadline), "connection closed")
             return
-        if self._has(WorldFault.LATE):
+        if self._has(WorldFault.LATE, client):
             moment += round(self.random.between(0.5, 3.0) * client.plan.policy.request_timeout * SECOND)
         if moment > deadline and self.random.chance(0.5):
             self._tell_failure(client, epoch, request, deadline, "timed out")
@@ -163,6 +174,8 @@ class Network:
             self.server.next_api_calls(ApiBehaviour(fault=self.random.pick(self.scenario.api_faults)))
         request = ServerRequest("GET", _API_PATH, (("Authorization", authorization),))
         answer = self.server.handle(self.time / SECOND, request)
+        if self.watch is not None:
+            self.watch.arrival(self.time, client, self.server.arrivals[-1])
         self.checks.now = self.time / SECOND
         self.checks.arrival(client.number, self.server.arrivals[-1].token_truth, grace=grace)
         if answer.response is None or answer.delivery is not Delivery.WHOLE:

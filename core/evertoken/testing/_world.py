@@ -14,13 +14,14 @@ from evertoken._grant import ClientCredentials
 from evertoken._inputs import Input
 from evertoken._records import BlockKind
 from evertoken._states import State
-from evertoken.testing._checks import RECOVERED, Broken, BudgetCheck, LawBroken
+from evertoken.testing._checks import GAVE_UP, RECOVERED, Broken, BudgetCheck, LawBroken
 from evertoken.testing._clients import SECOND, Client
 from evertoken.testing._laws import liveness_bound
 from evertoken.testing._network import Network
 from evertoken.testing._scenario import BY_THEMSELVES, DAY, Calls, Scenario, WorldFault
 from evertoken.testing._script import Overuse, Script, TokenBehaviour
 from evertoken.testing._trace import Trace
+from evertoken.testing._watch import Watcher
 
 __all__ = ("Report", "World")
 
@@ -56,10 +57,18 @@ class World(Network):
         scenario: all that it follows from.
         keep_trace: whether the trace keeps its lines, or only its digest.
         client: how clients are made. A test of the checks passes one with a safeguard removed.
+        watch: who looks on.
     """
 
-    def __init__(self, scenario: Scenario, *, keep_trace: bool = False, client: type[Client] = Client) -> None:
-        super().__init__(scenario, Script(lifetime=scenario.lifetime, overuse=_overuse(scenario)))
+    def __init__(
+        self,
+        scenario: Scenario,
+        *,
+        keep_trace: bool = False,
+        client: type[Client] = Client,
+        watch: Watcher | None = None,
+    ) -> None:
+        super().__init__(scenario, Script(lifetime=scenario.lifetime, overuse=_overuse(scenario)), watch)
         self.trace = Trace([plan.policy for plan in scenario.clients], keep=keep_trace)
         self._keys = 0
         grant, numbered = self._grant(), enumerate(scenario.clients)
@@ -81,6 +90,8 @@ class World(Network):
             self._recover()
         except LawBroken as stop:
             broken = stop.broken
+        if self.watch is not None:
+            self.watch.end(self.time, broken)
         return Report(
             self.scenario,
             self.trace.digest(),
@@ -95,6 +106,8 @@ class World(Network):
         )
 
     def _begin(self) -> None:
+        if self.watch is not None:
+            self.watch.begin(self.scenario, self.clients, self.server)
         for client in self.clients:
             self.after(self.random.draw() * client.plan.period, self._caller, client, 0)
         for fault, rate in self.scenario.rates:
@@ -108,6 +121,8 @@ class World(Network):
         """A machine has made a step: write it down, and hold it to the laws."""
         self.checks.now = self.time / SECOND
         self.trace.append(client.number, happened, after)
+        if self.watch is not None:
+            self.watch.step(self.time, client, before, happened, after)
         self.checks.step(client.number, client.plan.policy, before, happened, after)
         if not self._budgets[client.number].within(happened):
             self.checks.fail(client.number, "exchanges in any window are at most the burst and the refills in it")
@@ -115,6 +130,12 @@ class World(Network):
     def saw(self, situation: str) -> None:
         """Something has come about."""
         self.checks.seen[situation] += 1
+
+    def gave_up(self, client: Client) -> None:
+        """A caller has given up."""
+        self.saw(GAVE_UP)
+        if self.watch is not None:
+            self.watch.gave_up(self.time, client)
 
     def wake_at(self, client: Client, time: int) -> None:
         """Let the client's waiting callers ask again at ``time``."""
@@ -160,9 +181,11 @@ class World(Network):
         match fault:
             case WorldFault.PARTITION:
                 self.partition_until = self.time + round(self.random.between(1.0, 900.0) * SECOND)
+                self._tell(fault, until=self.partition_until)
             case WorldFault.OUTAGE:
                 self._break_down()
             case WorldFault.REVOKED:
+                self._tell(fault)
                 self.server.revoke_all(self.time / SECOND)
             case WorldFault.ROTATED:
                 self._rotate()
@@ -179,29 +202,38 @@ class World(Network):
             case WorldFault.CLOCK_STOPPED:
                 self._stop_clock(client)
             case WorldFault.LIFTED:
+                self._tell(fault, client)
                 self.at_client(client, client.epoch, client.lift, ())
             case _:
+                self._tell(fault, client)
                 self._report(client)
 
     def _break_down(self) -> None:
         if self.scenario.token_faults:
             until = self.time + round(self.random.between(10.0, 7_200.0) * SECOND)
+            self._tell(WorldFault.OUTAGE, until=until)
             self.outage = (until, self._draw_token_behaviour())
 
     def _crash(self, client: Client) -> None:
+        self._tell(WorldFault.CRASH, client)
+        before = client.machine.state_value
         client.restart()
         self.trace.append(client.number, None, client.machine.state_value)
+        if self.watch is not None:
+            self.watch.step(self.time, client, before, None, client.machine.state_value)
         self._budgets[client.number] = BudgetCheck(client.plan.policy, _shortest(self.scenario))
 
-    def _suspend(self, client: Client) -> None:
+    def _suspend(self, client: Client, fault: WorldFault = WorldFault.SUSPEND) -> None:
         client.asleep_until = max(client.asleep_until, self.time + round(self.random.between(1.0, 5_000.0) * SECOND))
+        self._tell(fault, client, client.asleep_until)
 
     def _stop_clock(self, client: Client) -> None:
         if self.time >= client.asleep_until:
-            self._suspend(client)
+            self._suspend(client, WorldFault.CLOCK_STOPPED)
             client.stop_clock(client.asleep_until - self.time)
 
     def _rotate(self) -> None:
+        self._tell(WorldFault.ROTATED)
         self._keys += 1
         self.server.set_api_key(f"key-{self._keys}")
         for client in self.clients:
