@@ -34,6 +34,7 @@ from evertoken._patience import GiveUp, Ready, next_move
 from evertoken._policy import Policy
 from evertoken._problems import Problem, ProblemKind
 from evertoken._records import AccessToken, BlockKind
+from evertoken._snapshot import Snapshot
 from evertoken._states import Freshness, RequestState, State, TokenState
 from evertoken.outcomes import Abandoned, Failed, Granted, Ignored, Locked, Malformed, Outcome, Refused, Stale, Unclear
 
@@ -73,6 +74,7 @@ __all__ = (
     "SendReason",
     "SendRequest",
     "SharedRecord",
+    "Snapshot",
     "Stale",
     "State",
     "TokenEndpoint",

@@ -19,7 +19,7 @@ class SendReason(enum.Enum):
     EXPIRED = "expired"
     """The token in hand is no longer handed out."""
     REJECTED = "rejected"
-    """An API rejected the token, and it was dropped."""
+    """An API rejected the token, and it was dropped; or the machine was restored from a snapshot without it."""
 
 
 @enum.unique

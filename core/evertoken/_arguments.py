@@ -9,7 +9,16 @@ from __future__ import annotations
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-__all__ = ("check_url", "fault_of_text", "fault_of_url", "is_loopback")
+__all__ = (
+    "check_now",
+    "check_seconds",
+    "check_type",
+    "check_url",
+    "fault_of_text",
+    "fault_of_url",
+    "is_loopback",
+    "is_moment",
+)
 
 
 def fault_of_text(name: str, value: object) -> str | None:
@@ -70,3 +79,26 @@ def _split(url: str) -> _Parts | None:
     except ValueError:
         return None
     return _Parts(parts.scheme, parts.hostname, "@" in parts.netloc)
+
+
+def check_type(name: str, value: object, kind: type) -> None:
+    """Raise TypeError, naming ``name``, unless ``value`` is a ``kind``."""
+    if not isinstance(value, kind):
+        raise TypeError(f"{name} must be a {kind.__name__}, not {type(value).__name__}")
+
+
+def check_now(now: float) -> None:
+    """Raise ValueError unless ``now`` can be a point in time."""
+    if not is_moment(now):
+        raise ValueError("now must be a finite number of seconds, less than 2**40 in magnitude")
+
+
+def check_seconds(name: str, seconds: float) -> None:
+    """Raise ValueError, naming ``name``, unless ``seconds`` can be a duration."""
+    if not is_moment(seconds) or seconds < 0:
+        raise ValueError(f"{name} must be a finite number of seconds that is not negative")
+
+
+def is_moment(now: object) -> bool:
+    """Whether ``now`` can be a point in time: a finite number that floats hold to the tick."""
+    return isinstance(now, int | float) and not isinstance(now, bool) and -(2**40) < now < 2**40

@@ -7,14 +7,21 @@ from dataclasses import dataclass
 
 from evertoken import _schedule
 from evertoken._actions import SendRequest, Wait
-from evertoken._decide import decide, freshness, request_state
+from evertoken._decide import decide, due_at, freshness, request_state
 from evertoken._grant import ClientCredentials
 from evertoken._policy import Policy
-from evertoken._problems import Problem
+from evertoken._problems import Problem, ProblemKind
 from evertoken._records import BlockKind
 from evertoken._states import Freshness, RequestState, State, TokenState
 
-__all__ = ("Explanation", "explain", "folded")
+__all__ = ("Explanation", "explain", "folded", "problem_of")
+
+_BUDGET_SPENT = Problem(
+    ProblemKind.BUDGET,
+    "As many token requests have been made as the policy allows for now",
+    "Find out what uses up the tokens; Policy.budget_burst and Policy.budget_interval set the limit.",
+)
+_HARD = (BlockKind.LOCKED, BlockKind.REFUSED, BlockKind.UNCLEAR)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +91,9 @@ class Explanation:
         return f"{distance:.1f} s from now" if distance >= 0 else f"{-distance:.1f} s ago"
 
 
-def explain(grant: ClientCredentials, config: Policy, state: State, now: float, problem: Problem | None) -> Explanation:
-    """The explanation of a settled ``state`` at ``now``."""
+def explain(grant: ClientCredentials, config: Policy, state: State) -> Explanation:
+    """The explanation of a state that is settled at its own moment."""
+    now = state.now
     fresh, request = freshness(state, now), request_state(config, state, now)
     budget = _schedule.refill(config, state.budget, now)
     token, attempt, rejections = state.token, state.attempt, state.rejections
@@ -109,10 +117,20 @@ def explain(grant: ClientCredentials, config: Policy, state: State, now: float, 
         rejections=rejections.honoured,
         next_rejection_at=rejections.allowed_at if now < rejections.allowed_at else None,
         credentials_generation=state.keys.generation,
-        problem=problem,
+        problem=problem_of(state),
     )
 
 
 def folded(fresh: Freshness, request: RequestState) -> TokenState:
     """The one word that people read: BLOCKED wins over the freshness."""
     return TokenState.BLOCKED if request is RequestState.BLOCKED else TokenState[fresh.name]
+
+
+def problem_of(state: State) -> Problem | None:
+    """Why there is no token, or why the last attempt failed, in a settled state; of closed doors the gravest."""
+    if state.blocks:
+        hard = [block for block in state.blocks if block.kind in _HARD]
+        return max(hard or state.blocks, key=lambda block: block.until).problem
+    if state.problem is None and state.now < state.budget_at and due_at(state.token) <= state.now:
+        return _BUDGET_SPENT
+    return state.problem

@@ -6,6 +6,7 @@ import hashlib
 
 from evertoken import _schedule
 from evertoken._actions import Rejection, SendRequest
+from evertoken._arguments import is_moment
 from evertoken._challenge import Challenge
 from evertoken._decide import decide, due_at, settle
 from evertoken._inputs import AnswerReceived, SharedReceived, SharedRecord, TokenRejected
@@ -121,7 +122,7 @@ def judge_shared(config: Policy, state: State, received: SharedReceived) -> Outc
 def _is_sound(record: SharedRecord, now: float) -> bool:
     """A store is no more trusted than a network: a record has to make sense before it is looked at."""
     life, moments = record.expires_in, (record.started, record.expires_in)
-    if not all(_schedule.is_moment(moment) for moment in moments) or not is_visible_ascii(record.access_token):
+    if not all(is_moment(moment) for moment in moments) or not is_visible_ascii(record.access_token):
         return False
     return record.started <= now and life > 0
 

@@ -7,14 +7,14 @@ adapters in ``evertoken_transports`` put a lock around it and do the waiting; a 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import cast
+from typing import Self, cast
 
-from evertoken import _schedule
 from evertoken._actions import Rejection, SendRequest, Wait
+from evertoken._arguments import check_now, check_seconds, check_type
 from evertoken._challenge import Challenge
-from evertoken._decide import Published, decide, due_at, freshness, publish, request_state, settle
+from evertoken._decide import Published, decide, freshness, publish, request_state, settle
 from evertoken._errors import LocalProtocolError
-from evertoken._explain import Explanation, explain, folded
+from evertoken._explain import Explanation, explain, folded, problem_of
 from evertoken._grant import ClientCredentials
 from evertoken._inputs import (
     AnswerReceived,
@@ -33,6 +33,7 @@ from evertoken._messages import HttpResponse, TokenRequest, build_request
 from evertoken._policy import Policy
 from evertoken._problems import Problem, ProblemKind
 from evertoken._records import AccessToken, Attempt, BlockKind
+from evertoken._snapshot import Snapshot, read_snapshot, take_snapshot
 from evertoken._states import Freshness, RequestState, State, TokenState, first_state
 from evertoken._step import step
 from evertoken._wire import read_answer, scrub
@@ -40,13 +41,7 @@ from evertoken.outcomes import Abandoned, Failed, Outcome
 
 __all__ = ("TokenMachine",)
 
-_BUDGET_SPENT = Problem(
-    ProblemKind.BUDGET,
-    "As many token requests have been made as the policy allows for now",
-    "Find out what uses up the tokens; Policy.budget_burst and Policy.budget_interval set the limit.",
-)
 _REPORTABLE = (BlockKind.LOCKED, BlockKind.REFUSED, BlockKind.RATE_LIMITED)
-_HARD = (BlockKind.LOCKED, BlockKind.REFUSED, BlockKind.UNCLEAR)
 
 
 class TokenMachine:
@@ -73,10 +68,10 @@ class TokenMachine:
     ``quiet_until`` ask :meth:`authorization` and :meth:`poll`."""
 
     def __init__(self, grant: ClientCredentials, *, policy: Policy | None = None, draw: Callable[[], float]) -> None:
-        _check_type("grant", grant, ClientCredentials)
+        check_type("grant", grant, ClientCredentials)
         self._grant = grant
         self._policy = Policy() if policy is None else policy
-        _check_type("policy", self._policy, Policy)
+        check_type("policy", self._policy, Policy)
         self._draw = draw
         self._become(first_state(self._policy))
 
@@ -117,12 +112,12 @@ class TokenMachine:
 
     def freshness(self, now: float) -> Freshness:
         """How good the token in hand is."""
-        _check_now(now)
+        check_now(now)
         return freshness(self._state, now)
 
     def request_state(self, now: float) -> RequestState:
         """Whether the token endpoint may be asked, is being asked, or must be left alone."""
-        _check_now(now)
+        check_now(now)
         return request_state(self._policy, self._state, now)
 
     def state(self, now: float) -> TokenState:
@@ -135,8 +130,8 @@ class TokenMachine:
         ``min_ttl`` is in seconds, and counts up to half of a token's usable life; above that it is treated as 0.
         Level-triggered: asking twice changes nothing, and no answer is lost by not acting on it.
         """
-        _check_now(now)
-        _check_seconds("min_ttl", min_ttl)
+        check_now(now)
+        check_seconds("min_ttl", min_ttl)
         return decide(self._policy, self._state, now, min_ttl)
 
     def problem(self, now: float) -> Problem | None:
@@ -144,20 +139,13 @@ class TokenMachine:
 
         While doors are closed, that of the gravest: a lock, a refusal or an unclear answer before a rate limit.
         """
-        _check_now(now)
-        state = settle(self._policy, self._state, now)
-        if state.blocks:
-            hard = [block for block in state.blocks if block.kind in _HARD]
-            return max(hard or state.blocks, key=lambda block: block.until).problem
-        if state.problem is None and state.now < state.budget_at and due_at(state.token) <= state.now:
-            return _BUDGET_SPENT
-        return state.problem
+        check_now(now)
+        return problem_of(settle(self._policy, self._state, now))
 
     def explain(self, now: float) -> Explanation:
         """All of it: state, deadlines, budget left, the last problem. Redacted and printable."""
-        problem = self.problem(now)
-        state = settle(self._policy, self._state, now)
-        return explain(self._grant, self._policy, state, state.now, problem)
+        check_now(now)
+        return explain(self._grant, self._policy, settle(self._policy, self._state, now))
 
     # Inputs: one attempt
     # -------------------
@@ -190,7 +178,7 @@ class TokenMachine:
             LocalProtocolError: the claim is void or was consumed; or the door has closed meanwhile, and the claim has
                 been released.
         """
-        _check_now(now)
+        check_now(now)
         attempt = settle(self._policy, self._state, now).attempt
         if attempt is None or attempt.id != request.id or not attempt.claimed:
             raise LocalProtocolError("exchange_started: this request holds no claim that has yet to start")
@@ -210,7 +198,7 @@ class TokenMachine:
         Raises:
             LocalProtocolError: the request is a claim whose exchange was never started.
         """
-        _check_now(now)
+        check_now(now)
         return self._receive(now, request, self._read(request, response))
 
     def send_failed(self, now: float, request: TokenRequest, reason: str) -> Outcome:
@@ -218,7 +206,7 @@ class TokenMachine:
 
         Raises as :meth:`receive_response`.
         """
-        _check_now(now)
+        check_now(now)
         said = scrub(str(reason), self._secrets(request)) or "no reason was given"
         problem = Problem(
             ProblemKind.TRANSPORT,
@@ -233,12 +221,12 @@ class TokenMachine:
         The first since the last outcome costs nothing but its budget, further ones count as failed. Giving back a claim
         that never became an exchange is free.
         """
-        _check_now(now)
+        check_now(now)
         return self._answer(AnswerReceived(now, request.id, Abandoned()))
 
     def receive_shared(self, now: float, request: TokenRequest, record: SharedRecord) -> Outcome:
         """A shared store held this record. ``Granted`` if it was taken, else ``Ignored``: the claim stands."""
-        _check_now(now)
+        check_now(now)
         happened = SharedReceived(now, request.id, record)
         outcome = judge_shared(self._policy, self._state, happened)
         self._become(self._stepped(happened))
@@ -255,8 +243,8 @@ class TokenMachine:
         """
         happened = TokenRejected(now, authorization, challenge)
         del authorization  # Error trackers show local variables; this one is the token.
-        _check_now(now)
-        _check_type("challenge", challenge, Challenge)
+        check_now(now)
+        check_type("challenge", challenge, Challenge)
         if challenge not in (Challenge.TOKEN, Challenge.UNKNOWN):
             return Rejection.KEPT
         verdict = judge_rejection(self._policy, self._state, happened)
@@ -272,11 +260,11 @@ class TokenMachine:
         Raises:
             LocalProtocolError: ``kind`` is UNCLEAR, which is true of one host only and never shared.
         """
-        _check_now(now)
+        check_now(now)
         if kind not in _REPORTABLE:
             raise LocalProtocolError(f"door_closed: kind must be LOCKED, REFUSED or RATE_LIMITED, not {kind}")
         if seconds is not None:
-            _check_seconds("seconds", seconds)
+            check_seconds("seconds", seconds)
         self._become(self._stepped(DoorClosed(now, kind, seconds, self._drawn())))
 
     def replace_credentials(self, now: float, credentials: ClientCredentials) -> None:
@@ -288,8 +276,8 @@ class TokenMachine:
             LocalProtocolError: ``credentials`` are another client's, or for another endpoint, scope or audience: that
                 is another machine.
         """
-        _check_now(now)
-        _check_type("credentials", credentials, ClientCredentials)
+        check_now(now)
+        check_type("credentials", credentials, ClientCredentials)
         if not self._grant.same_client(credentials):
             raise LocalProtocolError(
                 "replace_credentials: endpoint, client id and parameters must stay; another client is another machine"
@@ -301,15 +289,63 @@ class TokenMachine:
 
     def lift_block(self, now: float) -> None:
         """The operator's word, after mending the cause: all closed doors count as open. Back-off and budget stay."""
-        _check_now(now)
+        check_now(now)
         self._become(self._stepped(BlockLifted(now)))
+
+    # Keeping and copying
+    # -------------------
+
+    def snapshot(self, now: float, secrets: bool = False) -> Snapshot:  # noqa: FBT001, FBT002 - the design's spelling
+        """The state as it stands at ``now``, fit to be kept as JSON. With ``secrets``, the token is in it.
+
+        An attempt in flight is in it too: restored, it may still be answered, and is lost at its deadline.
+        """
+        check_now(now)
+        moment = max(now, self._state.now)
+        return take_snapshot(self._grant, settle(self._policy, self._state, moment), moment, secrets=secrets)
+
+    @classmethod
+    def restore(
+        cls,
+        grant: ClientCredentials,
+        snapshot: Snapshot,
+        now: float,
+        elapsed: float = 0.0,
+        *,
+        policy: Policy | None = None,
+        draw: Callable[[], float],
+    ) -> Self:
+        """A machine that goes on where ``snapshot`` was taken, ``elapsed`` seconds ago.
+
+        The clock of ``now`` may be another one than the snapshot's. Where nobody knows how long the program was away,
+        too small an ``elapsed`` keeps doors closed for longer than need be, too large a one opens them early; a token
+        seems good for longer than it is if ``elapsed`` is too small. A snapshot without secrets holds no token, but all
+        else; ``poll`` calls that REJECTED. If ``grant`` has another secret than the snapshot was taken with, it counts
+        as replaced now.
+
+        Raises:
+            ValueError: the snapshot is another client's; or ``elapsed`` is negative or not finite.
+        """
+        machine = cls(grant, policy=policy, draw=draw)
+        check_now(now)
+        check_type("snapshot", snapshot, Snapshot)
+        check_seconds("elapsed", elapsed)
+        state, is_same_secret = read_snapshot(grant, machine.policy, snapshot, now, elapsed)
+        machine._become(state if is_same_secret else step(machine.policy, state, CredentialsReplaced(now)))
+        return machine
+
+    def fork(self, draw: Callable[[], float] | None = None) -> TokenMachine:
+        """An independent machine in the same state, with ``draw`` or the same one: both go on from here."""
+        twin = TokenMachine(self._grant, policy=self._policy, draw=self._draw if draw is None else draw)
+        twin._become(self._state)
+        return twin
 
     # Behind the grammar
     # ------------------
 
     def _live(self, now: float, min_ttl: float) -> AccessToken | None:
-        _check_now(now)
-        _check_seconds("min_ttl", min_ttl)
+        check_now(now)
+        check_seconds("min_ttl", min_ttl)
         token = self._state.token
         if token is None or max(now, self._state.now) >= token.fresh_until - min_ttl:
             return None
@@ -357,18 +393,3 @@ class TokenMachine:
     def _become(self, state: State) -> None:
         self._state = state
         self.published = publish(self._policy, state)
-
-
-def _check_type(name: str, value: object, kind: type) -> None:
-    if not isinstance(value, kind):
-        raise TypeError(f"{name} must be a {kind.__name__}, not {type(value).__name__}")
-
-
-def _check_now(now: float) -> None:
-    if not _schedule.is_moment(now):
-        raise ValueError("now must be a finite number of seconds, less than 2**40 in magnitude")
-
-
-def _check_seconds(name: str, seconds: float) -> None:
-    if not _schedule.is_moment(seconds) or seconds < 0:
-        raise ValueError(f"{name} must be a finite number of seconds that is not negative")

@@ -11,7 +11,6 @@ from evertoken._records import MOST_DOUBLINGS, NEVER, AccessToken, BlockKind, Bu
 __all__ = (
     "back_off",
     "charge",
-    "is_moment",
     "make_token",
     "own_wait",
     "refill",
@@ -106,8 +105,3 @@ def rejection_pause(policy: Policy, count: int) -> float:
     return whole_ticks(
         min(policy.rejection_interval_cap, policy.rejection_interval * 2.0 ** min(count, MOST_DOUBLINGS))
     )
-
-
-def is_moment(now: object) -> bool:
-    """Whether ``now`` can be a point in time: a finite number that floats hold to the tick."""
-    return isinstance(now, int | float) and not isinstance(now, bool) and -(2**40) < now < 2**40
