@@ -3,17 +3,18 @@
     broken_in(policy, state, now)              -> the laws that this state breaks
     broken_by(policy, before, happened, after) -> the laws that this step breaks
 
-Both give sentences, and none when all is well. They look only at what ``decide``, ``publish`` and ``step`` say, so they
-hold for an embedder's own policy too. The explorer asks them in every state, the simulated world after every step.
+Both give sentences, and none when all is well; what follows a colon is detail. They look only at what ``decide``,
+``publish`` and ``step`` say, and compare that with ``_expected``, so they hold for an embedder's own policy too. The
+explorer asks them in every state, the simulated world after every step.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from typing import assert_never
 
-from evertoken._actions import SendRequest, Wait
+from evertoken._actions import SendReason, SendRequest, Wait, WaitReason
 from evertoken._challenge import Challenge
-from evertoken._decide import decide, freshness, publish, request_state, settle
+from evertoken._decide import decide, publish, settle
 from evertoken._inputs import (
     AnswerReceived,
     BlockLifted,
@@ -25,17 +26,30 @@ from evertoken._inputs import (
     SharedReceived,
     TokenRejected,
 )
-from evertoken._judge import digest
-from evertoken._policy import TICK, Policy
-from evertoken._records import AccessToken, Attempt
-from evertoken._schedule import refill
-from evertoken._states import Freshness, RequestState, State
-from evertoken.outcomes import Abandoned, Failed, Granted, Malformed
+from evertoken._policy import Policy
+from evertoken._records import LONG_AGO, AccessToken, Attempt, BackOff, Block, BlockKind
+from evertoken._states import State
+from evertoken.testing._answer_laws import check_answer, check_shared
+from evertoken.testing._expected import (
+    charged,
+    closed_until,
+    counted,
+    door_wait,
+    doors_but,
+    doubled,
+    loss_retry_at,
+    more,
+    stated,
+    unblock_at,
+    whole,
+)
 
 __all__ = ("broken_by", "broken_in", "liveness_bound")
 
-_VALID = Freshness.VALID
-_IDLE = RequestState.IDLE
+# Bound once: before Python 3.12, reading an enum member through its class is slow, and this runs after every step.
+_RESPONSE, _REFRESH, _RETRY, _BUDGET, _UNBLOCK = WaitReason
+_Rarer = TokenRejected | DoorClosed | CredentialsReplaced | BlockLifted | ExchangeStarted | SharedReceived
+_REFUSED, _LOCKED = BlockKind.REFUSED, BlockKind.LOCKED
 
 
 def liveness_bound(policy: Policy) -> float:
@@ -57,185 +71,333 @@ def liveness_bound(policy: Policy) -> float:
 # ---------
 
 
-def broken_in(policy: Policy, state: State, now: float) -> Iterator[str]:
+def broken_in(policy: Policy, state: State, now: float) -> list[str]:
     """The laws that ``state`` breaks when it is looked at at ``now``, which is not before ``state.now``."""
+    found: list[str] = []
     action = decide(policy, state, now)
-    sends = isinstance(action, SendRequest)
-    if isinstance(action, Wait) and not action.until > now:
-        yield f"Wait.until lies ahead: {action} at {now}"
-    if decide(policy, settle(policy, state, now), now) != action:
-        yield "what time alone has done changes no answer of poll"
-    if sends != (request_state(policy, state, now) is _IDLE and freshness(state, now) is not _VALID):
-        yield "poll says SendRequest exactly when the request is IDLE and the token is not VALID"
-    yield from _broken_by_published(policy, state, now, sends=sends)
-    yield from _broken_by_token(state)
-    if not 0 <= state.budget.level <= policy.budget_burst:
-        yield f"the budget holds from 0 to budget_burst requests, not {state.budget.level}"
-
-
-def _broken_by_published(policy: Policy, state: State, now: float, *, sends: bool) -> Iterator[str]:
-    quiet_until, header = publish(policy, state)
+    if state.now < now:
+        state = settle(policy, state, now)
+        if decide(policy, state, now) != action:
+            found.append("what time alone has done changes no answer of poll")
+    if isinstance(action, Wait):
+        _check_wait(state, now, action, found)
+    else:
+        _check_permission(state, now, action, found)
+    _check_published(policy, state, now, found)
     token = state.token
-    if (token is None) != (header is None) or (token is not None and header != token.authorization):
-        yield "readers see the header of the token in hand"
-    if token is None or not now < quiet_until:
-        return
-    if sends:
-        yield "poll says no SendRequest before quiet_until"
-    if quiet_until > token.fresh_until:
-        yield "no header is handed out from fresh_until on"
-    if quiet_until != token.fresh_until and not isinstance(decide(policy, state, quiet_until), SendRequest):
-        yield "quiet_until is the next moment at which poll says SendRequest, or fresh_until"
-    if isinstance(decide(policy, state, max(now, quiet_until - TICK)), SendRequest):
-        yield "poll says no SendRequest until quiet_until"
+    if token is not None and not token.started <= token.refresh_at <= token.fresh_until <= token.expires_at:
+        found.append("a token's moments stand in order: started, refresh_at, fresh_until, expires_at")
+    if not 0 <= state.budget.level <= policy.budget_burst:
+        found.append(f"the budget holds from 0 to budget_burst requests: not {state.budget.level}")
+    return found
 
 
-def _broken_by_token(state: State) -> Iterator[str]:
+def _check_wait(state: State, now: float, action: Wait, found: list[str]) -> None:
+    until, attempt = action.until, state.attempt
+    if not until > now:
+        found.append(f"Wait.until lies ahead: {action} at {now}")
+    if attempt is not None:
+        expected, reason = attempt.deadline, _RESPONSE
+    else:
+        expected, reason = unblock_at(state.blocks), _UNBLOCK
+        if state.budget.level < 1 and state.budget.refill_at > expected:
+            expected, reason = state.budget.refill_at, _BUDGET
+        if state.backoff.retry_at > expected:
+            expected, reason = state.backoff.retry_at, _RETRY
+        if state.token is not None and state.token.refresh_at > expected:
+            expected, reason = state.token.refresh_at, _REFRESH
+    if until != expected or action.reason is not reason:
+        found.append(f"poll waits for the answer, or for the last of the moments that lie ahead: {action}")
+
+
+def _check_permission(state: State, now: float, action: SendRequest, found: list[str]) -> None:
+    _check_start(state, now, 0.0, "poll says SendRequest", found)
     token = state.token
     if token is None:
+        reason = SendReason.NO_TOKEN if state.granted_at == LONG_AGO else SendReason.REJECTED
+    else:
+        reason = SendReason.REFRESH_DUE if now < token.fresh_until else SendReason.EXPIRED
+    if action.reason is not reason:
+        found.append("poll says why a request may start")
+
+
+def _check_start(state: State, now: float, min_ttl: float, what: str, found: list[str]) -> None:
+    """What stands in the way of a request that starts at ``now``, each by its name."""
+    token = state.token
+    if state.attempt is not None:
+        found.append(f"at most one attempt before its deadline: {what}")
+    if now < unblock_at(state.blocks):
+        found.append(f"no request is started while a door is closed: {what}")
+    if now < state.backoff.retry_at:
+        found.append(f"no request is started while backing off: {what}")
+    if state.budget.level < 1 and now < state.budget.refill_at:
+        found.append(f"no request is started without budget: {what}")
+    if token is not None and now < token.refresh_at:
+        wanted = 0.0 < min_ttl <= (token.fresh_until - token.started) / 2 and now >= token.fresh_until - min_ttl
+        if not wanted:
+            found.append(f"no request is started while the token is VALID: {what}, min_ttl {min_ttl}")
+
+
+def _check_published(policy: Policy, state: State, now: float, found: list[str]) -> None:
+    """Readers see one whole token, and until exactly when nothing else is to be done."""
+    quiet_until, header = publish(policy, state)
+    token, attempt = state.token, state.attempt
+    if token is None:
+        if header is not None:
+            found.append("readers see the header of the token in hand")
         return
-    if not token.started <= token.refresh_at <= token.fresh_until <= token.expires_at:
-        yield "a token's moments stand in order: started, refresh_at, fresh_until, expires_at"
+    if header != token.authorization:
+        found.append("readers see the header of the token in hand")
+    moment = max(token.refresh_at, unblock_at(state.blocks))
+    if state.budget.level < 1:
+        moment = max(moment, state.budget.refill_at)
+    if attempt is None:
+        moment = max(moment, state.backoff.retry_at)
+    else:
+        moment = max(moment, attempt.deadline, loss_retry_at(policy, state, attempt))
+    if quiet_until > token.fresh_until:
+        found.append("no header is handed out from fresh_until on")
+    elif quiet_until != min(moment, token.fresh_until) and max(quiet_until, moment) > now:
+        found.append("quiet_until is the next moment at which poll says SendRequest, or fresh_until")
 
 
 # One step
 # --------
 
 
-def broken_by(policy: Policy, before: State, happened: Input, after: State) -> Iterator[str]:
+def broken_by(policy: Policy, before: State, happened: Input, after: State) -> list[str]:
     """The laws that the step from ``before`` through ``happened`` to ``after`` breaks."""
-    if before.now < happened.now:  # Else it is settled: every state is at its own moment.
-        before = settle(policy, before, happened.now)
-    if after.now != before.now:
-        yield "the machine keeps the largest now of any input"
-    yield from _broken_by_slot(policy, before, happened, after)
-    yield from _broken_by_budget(policy, before, after)
-    yield from _broken_by_change_of_token(policy, before, happened, after)
-    yield from _broken_by_open_doors(before, happened, after)
-    if isinstance(happened, AnswerReceived):
-        yield from _broken_by_answer(policy, before, happened, after)
-    elif isinstance(happened, TokenRejected) and before.token is not None and after.token is None:
-        yield from _broken_by_belief(policy, before, before.token, happened, after)
-
-
-def _broken_by_slot(policy: Policy, before: State, happened: Input, after: State) -> Iterator[str]:
-    """At most one attempt before its deadline, and none that ``poll`` does not allow."""
-    held, holds = before.attempt, after.attempt
+    found: list[str] = []
+    now = before.now
+    if now < happened.now:  # Else it is settled: every state is at its own moment.
+        now = happened.now
+        settled = settle(policy, before, now)
+        _check_time(policy, before, settled, found)
+        before = settled
+    if not after.now == before.now == now:
+        found.append("the machine keeps the largest now of any input")
     if isinstance(happened, RequestClaimed):
-        if not isinstance(decide(policy, before, before.now, happened.min_ttl), SendRequest):
-            yield "no request is started unless poll says SendRequest"
-        return
-    if held is None:
-        if holds is not None:
-            yield "an attempt begins with a claim"
-    elif not _may_end(held, happened) and holds != held:
-        yield "an attempt holds its slot until its own outcome or its deadline"
+        _check_claim(policy, before, happened, after, found)
+    elif isinstance(happened, AnswerReceived):
+        check_answer(policy, before, happened, after, found)
+    else:
+        _check_rarer(policy, before, happened, after, found)
+    return found
 
 
-def _may_end(held: Attempt, happened: Input) -> bool:
+def _check_rarer(policy: Policy, before: State, happened: _Rarer, after: State, found: list[str]) -> None:
     match happened:
-        case AnswerReceived():
-            return happened.id == held.id
-        case SharedReceived() | ExchangeStarted():
-            return held.claimed and happened.id == held.id
+        case TokenRejected():
+            _check_rejection(policy, before, happened, after, found)
         case DoorClosed():
-            return held.claimed
+            _check_report(policy, before, happened, after, found)
+        case CredentialsReplaced():
+            _check_rotation(before, after, found)
+        case BlockLifted():
+            if after != before._replace(blocks=(), problem=after.problem):
+                found.append("lifting opens every door, and changes nothing else")
+        case ExchangeStarted():
+            _check_exchange(policy, before, happened, after, found)
+        case SharedReceived():
+            check_shared(policy, before, happened, after, found)
         case _:
-            return False
+            assert_never(happened)
 
 
-def _broken_by_budget(policy: Policy, before: State, after: State) -> Iterator[str]:
-    """Charged by exactly one when an exchange starts, refunded never, refilled by time alone."""
-    started = after.attempt is not None and not after.attempt.claimed and _is_new(before.attempt, after.attempt)
-    level = refill(policy, before.budget, before.now).level
-    left = refill(policy, after.budget, after.now).level
-    if left != level - started:
-        yield f"the budget is charged one for an exchange that starts, else nothing: {level} became {left}"
+def _check_time(policy: Policy, before: State, settled: State, found: list[str]) -> None:
+    """What time alone has done between two inputs."""
+    attempt = before.attempt
+    if attempt is not None and attempt.deadline <= settled.now:
+        _check_loss(policy, before, attempt, settled, found)
+    elif settled.attempt != attempt or settled.lost != before.lost or settled.backoff != before.backoff:
+        found.append("an attempt holds its slot until its own outcome or its deadline")
+    if settled.blocks is not before.blocks and settled.blocks != _still_closed(before.blocks, settled.now):
+        found.append("a door opens at its moment, and not before")
+    if (
+        settled.token != before.token
+        or settled.budget is not before.budget
+        or settled.doublings is not before.doublings
+        or settled.keys is not before.keys
+        or settled.next_id != before.next_id
+        or settled.granted_at != before.granted_at
+    ):
+        found.append("time alone takes no token, refunds no request and replaces no credentials")
+    _check_rejections_in_time(before, settled, found)
 
 
-def _is_new(held: Attempt | None, holds: Attempt) -> bool:
-    return held is None or held.claimed or held.id != holds.id
+def _check_loss(policy: Policy, before: State, attempt: Attempt, settled: State, found: list[str]) -> None:
+    lost, backoff = attempt, before.backoff
+    if attempt.claimed:
+        lost = before.lost
+    else:
+        failures, since = more(backoff.failures), max(backoff.since, attempt.started)
+        backoff = BackOff(failures, 0, 0, backoff.repeats, loss_retry_at(policy, before, attempt), since)
+    if settled.attempt is not None or settled.lost != lost:
+        found.append("an attempt past its deadline is lost, and a claim void")
+    if settled.backoff != backoff:
+        found.append("a lost attempt is one failure more, with a back-off from its deadline; a void claim is none")
 
 
-def _broken_by_change_of_token(policy: Policy, before: State, happened: Input, after: State) -> Iterator[str]:
-    held, holds = before.token, after.token
-    if held == holds:
+def _still_closed(blocks: tuple[Block, ...], now: float) -> tuple[Block, ...]:
+    return tuple(block for block in blocks if now < block.until)
+
+
+def _check_rejections_in_time(before: State, settled: State, found: list[str]) -> None:
+    was, is_now, token = before.rejections, settled.rejections, before.token
+    if was is is_now and not was.honoured and not was.dropped:
         return
-    if holds is None:
-        if not isinstance(happened, TokenRejected):
-            yield "only a rejection takes the token away"
-        elif after.attempt is None and not isinstance(decide(policy, after, after.now), SendRequest):
-            yield "a token is dropped only if another can be asked for at once or is on its way"
-    elif not isinstance(happened, AnswerReceived | SharedReceived):
-        yield "only a grant brings a token"
-    elif not after.now < holds.fresh_until:
-        yield "no token is taken that is past its fresh_until"
-    elif held is not None and holds.started < held.started:
-        yield "a token never gives way to one whose request started earlier"
-    elif _is_shunned(holds.value, after):
-        yield "a dropped token is not handed out again before rejection_interval has passed"
+    quiet = token is not None and settled.now >= token.refresh_at and not was.touched
+    if is_now.honoured != (0 if quiet else was.honoured):
+        found.append("rejections are forgiven when a token has lived to its refresh without one")
+    remembered = tuple(entry for entry in was.dropped if settled.now < entry.forget_at)
+    if is_now[1:] != (was.allowed_at, was.touched, remembered):
+        found.append("a dropped token is remembered until it would have expired")
 
 
-def _is_shunned(value: str, state: State) -> bool:
-    dropped = state.rejections.dropped
-    return any(entry.digest == digest(value) and state.now < entry.vouched_at for entry in dropped)
+def _check_claim(policy: Policy, before: State, claimed: RequestClaimed, after: State, found: list[str]) -> None:
+    """One slot, taken by whom ``poll`` allows to; charged at once, unless a store is asked first."""
+    now, shared = before.now, claimed.shared
+    _check_start(before, now, claimed.min_ttl, "start_request", found)
+    seconds = whole(2 * policy.request_timeout if shared else policy.request_timeout)
+    attempt = (before.next_id, now, now + seconds, claimed.draw, before.keys.generation, claimed.min_ttl, shared)
+    if after.attempt != attempt or after.next_id != before.next_id + 1:
+        found.append("an attempt begins with a claim, has an id of its own, and request_timeout to its deadline")
+    budget = before.budget if shared else charged(policy, before.budget, now)
+    if after.budget != budget:
+        found.append(f"the budget is charged one for an exchange that starts: {before.budget} became {after.budget}")
+    if (
+        after.token is not before.token
+        or after.blocks is not before.blocks
+        or after.backoff is not before.backoff
+        or after.rejections is not before.rejections
+        or after.keys is not before.keys
+        or after.lost is not before.lost
+        or after.doublings is not before.doublings
+        or after.granted_at != before.granted_at
+    ) and before != after._replace(attempt=before.attempt, next_id=before.next_id, budget=before.budget):
+        found.append("a claim takes the slot and its charge, and changes nothing else")
 
 
-def _broken_by_open_doors(before: State, happened: Input, after: State) -> Iterator[str]:
-    """A door opens before its moment by a grant, by new credentials or by the operator's word; by nothing else."""
-    if isinstance(happened, BlockLifted | CredentialsReplaced):
+def _check_exchange(policy: Policy, before: State, started: ExchangeStarted, after: State, found: list[str]) -> None:
+    """A claim becomes an exchange, or is released; anything else is no claim and changes nothing."""
+    claim, now = before.attempt, before.now
+    if claim is None or claim.id != started.id or not claim.claimed:
+        if after != before:
+            found.append("only a claim becomes an exchange")
         return
-    took = after.token is not None and after.token != before.token
-    still = {block.kind: block.until for block in after.blocks}
-    closed = [block for block in before.blocks if after.now < block.until]
-    if not took and any(still.get(block.kind, block.until - 1) < block.until for block in closed):
-        yield "a closed door opens early only by a grant, new credentials or lift_block"
-    if not took and after.backoff.retry_at < before.backoff.retry_at:
-        yield "a back-off ends early only by a grant"
-
-
-def _broken_by_answer(policy: Policy, before: State, received: AnswerReceived, after: State) -> Iterator[str]:
-    """What follows from an outcome, told apart from how the machine keeps its counts."""
-    flying, lost = before.attempt, before.lost
-    if flying is not None and flying.id == received.id:
-        if not flying.claimed:
-            yield from _broken_by_outcome(policy, before, flying, received, after)
-    elif lost is not None and lost.id == received.id:
-        if before.granted_at > lost.started and after.blocks != before.blocks:
-            yield "late news of a closed door is not believed once something later was granted"
-    elif after != before:
-        yield "an answer to an attempt that is not remembered changes nothing"
-
-
-def _broken_by_outcome(
-    policy: Policy, before: State, attempt: Attempt, received: AnswerReceived, after: State
-) -> Iterator[str]:
-    answer, counts = received.answer, before.backoff
-    failed = isinstance(answer, Failed | Malformed) or (isinstance(answer, Abandoned) and counts.abandoned > 0)
-    if failed:
-        longest = min(policy.retry_cap, policy.retry_base * 2.0 ** min(counts.failures, 40))
-        if after.backoff.retry_at < after.now + longest / 2 - TICK:
-            yield "a failure is followed by half of the doubled back-off at least"
-        if after.backoff.failures != min(counts.failures + 1, 40):
-            yield "every failure is counted"
-    if isinstance(answer, Abandoned) and not failed and after.backoff.abandoned != 1:
-        yield "every attempt that is given up is counted"
-    granted = isinstance(answer, Granted) and after.granted_at == attempt.started
-    if granted and any(block.since < attempt.started for block in after.blocks):
-        yield "a grant opens every door that was known to be closed before it was asked for"
-
-
-def _broken_by_belief(
-    policy: Policy, before: State, token: AccessToken, rejected: TokenRejected, after: State
-) -> Iterator[str]:
-    """A rejection is believed at most once an interval, and on thin evidence only of a token that has been about."""
-    now = after.now
-    if now >= token.refresh_at and rejected.challenge is Challenge.TOKEN:
+    shut: list[str] = []
+    _check_start(before._replace(attempt=None, token=None), now, 0.0, "exchange_started", shut)
+    if shut:
+        if after != before._replace(attempt=None):
+            found.append("a claim is released if its exchange may not start any more")
         return
-    if now < before.rejections.allowed_at or after.rejections.allowed_at < now + policy.rejection_interval - TICK:
-        yield "rejections are believed at most once in each rejection_interval"
-    if rejected.challenge is Challenge.UNKNOWN:
-        if now < token.started + min(policy.rejection_interval, token.lifetime / 4) - TICK:
-            yield "a 401 that names no cause counts only against a token that has been about"
-    elif rejected.challenge is not Challenge.TOKEN:
-        yield "only a 401 speaks of the token"
+    deadline = now + whole(policy.request_timeout)
+    attempt = claim._replace(started=now, deadline=deadline, generation=before.keys.generation, claimed=False)
+    if after != before._replace(attempt=attempt, budget=charged(policy, before.budget, now)):
+        found.append("an exchange has its own clock, the credentials of the moment, and is charged when it starts")
+
+
+# News from elsewhere
+# -------------------
+
+
+def _check_rejection(policy: Policy, before: State, rejected: TokenRejected, after: State, found: list[str]) -> None:
+    """A rejection is about the token in hand, is believed so often, and only where another token can be had."""
+    token, now = before.token, before.now
+    if token is None or now >= token.fresh_until or token.authorization != rejected.authorization:
+        if after != before:
+            found.append("a rejection of any token but the one in hand changes nothing")
+        return
+    shut: list[str] = []
+    if before.attempt is None:
+        _check_start(before._replace(token=None), now, 0.0, "", shut)
+    free = now >= token.refresh_at and rejected.challenge is Challenge.TOKEN
+    if after.token is not None:
+        if after != before._replace(rejections=before.rejections._replace(touched=True)):
+            found.append("a rejection that is not believed is noted, and changes nothing else")
+        if not shut and (free or _is_credible(policy, before, token, rejected.challenge)):
+            found.append("a rejection that can be believed is believed")
+        return
+    if shut:
+        found.append("a token is dropped only if another can be asked for at once or is on its way")
+    if not free:
+        _check_belief(policy, before, rejected, after, found)
+        if rejected.challenge is Challenge.UNKNOWN and not _has_been_about(policy, before, token):
+            found.append("a 401 that names no cause counts only against a token that has been about")
+    _check_dropped(policy, before, token, after, found, free=free)
+
+
+def _is_credible(policy: Policy, state: State, token: AccessToken, challenge: Challenge) -> bool:
+    if state.now < state.rejections.allowed_at:
+        return False
+    return challenge is Challenge.TOKEN or (challenge is Challenge.UNKNOWN and _has_been_about(policy, state, token))
+
+
+def _has_been_about(policy: Policy, state: State, token: AccessToken) -> bool:
+    quarter = (token.expires_at - token.started) / 4
+    return state.now >= token.started + whole(min(policy.rejection_interval, quarter))
+
+
+def _check_belief(policy: Policy, before: State, rejected: TokenRejected, after: State, found: list[str]) -> None:
+    now, was, is_now = before.now, before.rejections, after.rejections
+    pause = whole(doubled(policy.rejection_interval, policy.rejection_interval_cap, was.honoured))
+    if now < was.allowed_at or is_now.allowed_at != now + pause or is_now.honoured != more(was.honoured):
+        found.append("rejections are believed at most once in each rejection_interval, which doubles each time")
+    if rejected.challenge not in (Challenge.TOKEN, Challenge.UNKNOWN):
+        found.append("only a 401 speaks of the token")
+
+
+def _check_dropped(
+    policy: Policy, before: State, token: AccessToken, after: State, found: list[str], *, free: bool
+) -> None:
+    was, is_now = before.rejections, after.rejections
+    vouched_at = before.now + whole(policy.rejection_interval)
+    *others, last = is_now.dropped or (None,)
+    if (
+        is_now.touched
+        or tuple(others) != was.dropped
+        or last is None
+        or last[1:] != (vouched_at, max(vouched_at, token.expires_at))
+    ):
+        found.append("a dropped token is remembered, and not taken again before rejection_interval has passed")
+    if free and (is_now.honoured, is_now.allowed_at) != (was.honoured, was.allowed_at):
+        found.append("a token that was due for renewal is dropped without charging the interval")
+    if after != before._replace(token=None, rejections=is_now, problem=after.problem):
+        found.append("a rejection takes the token, and changes nothing else")
+
+
+def _check_report(policy: Policy, before: State, closed: DoorClosed, after: State, found: list[str]) -> None:
+    """A report closes its door for as long as it says, or for our own wait; it doubles nothing while it stands."""
+    now, kind = before.now, closed.kind
+    claim = before.attempt is not None and before.attempt.claimed
+    if after.attempt != (None if claim else before.attempt):
+        found.append("a report frees a claim that has sent nothing, and no other attempt")
+    if closed.seconds is None:
+        wait = door_wait(policy, before, kind, None, closed.draw)
+    else:
+        cap = policy.locked_wait_cap if kind is _LOCKED else policy.rate_limited_wait_cap
+        cap = policy.refused_wait_cap if kind is _REFUSED else cap
+        wait = stated(policy, closed.seconds, cap, closed.draw)
+    old = closed_until(before, kind)
+    if closed_until(after, kind) != max(old, now + wait if wait > 0 else old):
+        found.append(f"a reported door stays closed as long as was said, or our own wait: {kind.value}")
+    if after.doublings != (before.doublings if closed.seconds is not None else counted(before, kind)):
+        found.append("each wait of ours doubles when its door is found closed again, and not while it is known to be")
+    if doors_but(after, kind) != doors_but(before, kind):
+        found.append("a closed door opens early only by a grant, new credentials or lift_block")
+    fields = {"attempt": after.attempt, "blocks": after.blocks, "doublings": after.doublings, "problem": after.problem}
+    if after != before._replace(**fields):
+        found.append("a report of a closed door leaves token, back-off, budget and credentials alone")
+
+
+def _check_rotation(before: State, after: State, found: list[str]) -> None:
+    """New credentials open a door closed by a refusal, and once between grants one closed by a lock."""
+    keys, locks = before.keys, not before.keys.unlocked
+    lifted = (_REFUSED, _LOCKED) if locks else (_REFUSED,)
+    if after.blocks != tuple(block for block in before.blocks if block.kind not in lifted):
+        found.append("new credentials open a refused door, a locked one once between grants, and no other")
+    spent = not locks or any(block.kind is _LOCKED for block in before.blocks)
+    if after.keys != (keys.generation + 1, keys.vouched, spent):
+        found.append("new credentials are a generation of their own")
+    if after != before._replace(blocks=after.blocks, keys=after.keys, problem=after.problem):
+        found.append("new credentials change nothing but doors")

@@ -237,19 +237,19 @@ def mixes_up_the_header(config: Policy, state: State, happened: Input) -> State:
 Step = Callable[[Policy, State, Input], State]
 
 SABOTAGE: dict[Step, str] = {
-    refunds: "the budget is charged one for an exchange that starts, else nothing: 2 became 3",
-    opens_doors_at_a_second_report: "a closed door opens early only by a grant, new credentials or lift_block",
-    forgets_the_back_off_at_a_report: "a back-off ends early only by a grant",
-    frees_the_slot_for_a_record: "an attempt holds its slot until its own outcome or its deadline",
+    refunds: "the budget is never refunded",
+    opens_doors_at_a_second_report: "a reported door stays closed as long as was said, or our own wait",
+    forgets_the_back_off_at_a_report: "a report of a closed door leaves token, back-off, budget and credentials alone",
+    frees_the_slot_for_a_record: "a report frees a claim that has sent nothing, and no other attempt",
     believes_every_rejection: "a token is dropped only if another can be asked for at once or is on its way",
     takes_dropped_tokens_back: "a dropped token is not handed out again before rejection_interval has passed",
     lets_the_older_token_win: "a token never gives way to one whose request started earlier",
     lets_an_answer_take_the_token: "only a rejection takes the token away",
-    brings_the_token_late: "no token is taken that is past its fresh_until",
-    keeps_a_token_up_its_sleeve: "only a grant brings a token",
-    claims_without_asking: "an attempt begins with a claim",
+    brings_the_token_late: "a token is handed out until the leeway, or its share of the lifetime, before its expiry",
+    keeps_a_token_up_its_sleeve: "lifting opens every door, and changes nothing else",
+    claims_without_asking: "a report frees a claim that has sent nothing, and no other attempt",
     runs_late: "the machine keeps the largest now of any input",
-    overfills_the_bucket: "the budget holds from 0 to budget_burst requests, not 4",
+    overfills_the_bucket: "the budget holds from 0 to budget_burst requests: not 4",
     mixes_up_the_header: "a token's moments stand in order: started, refresh_at, fresh_until, expires_at",
 }
 
@@ -266,7 +266,7 @@ def test_a_violation_tells_its_shortest_path() -> None:
     found = explore(step=refunds, max_violations=1)
     first = found.violations[0]
     assert str(first) == (
-        "the budget is charged one for an exchange that starts, else nothing: 2 became 3, at 0.0, after\n"
+        "the budget is never refunded, at 0.0, after\n"
         "    RequestClaimed(now=0.0, draw=0.0, min_ttl=0.0, shared=False)\n"
         "    AnswerReceived(now=0.0, id=1, answer=Abandoned())"
     )
@@ -280,9 +280,8 @@ def never_lets_go(config: Policy, state: State, happened: Input) -> State:
 
 def test_a_machine_that_never_recovers_breaks_the_law_of_liveness() -> None:
     alphabet = replace(CALM, answers=EVERY_ANSWER[:1], challenges=(), repeats=False)
-    found = explore(alphabet=alphabet, step=never_lets_go, max_states=50, max_violations=3)
-    assert len(found.violations) == 3
-    assert all(violation.law.startswith("a token is there within 14 s") for violation in found.violations)
+    found = explore(alphabet=alphabet, step=never_lets_go, max_states=50, max_violations=1_000)
+    assert any(violation.law.startswith("a token is there within 14 s") for violation in found.violations)
 
 
 def _says_wait(config: Policy, state: State, now: float, min_ttl: float = 0.0) -> Wait:
@@ -309,12 +308,12 @@ VALID_STATE = step(
 QUERIES = {
     "Wait.until lies ahead": ("decide", _says_wait),
     "what time alone has done changes no answer of poll": ("settle", _forgets_when_settled),
-    "poll says SendRequest exactly when": ("decide", _says_send),
-    "poll says no SendRequest before quiet_until": ("decide", _says_send),
+    "no request is started while the token is VALID": ("decide", _says_send),
+    "poll says why a request may start": ("decide", _says_send),
+    "poll waits for the answer, or for the last of the moments that lie ahead": ("decide", _says_wait),
     "readers see the header of the token in hand": ("publish", _published(6.0, "Bearer token#2")),
     "no header is handed out from fresh_until on": ("publish", _published(8.0, "Bearer token#1")),
     "quiet_until is the next moment at which": ("publish", _published(5.0, "Bearer token#1")),
-    "poll says no SendRequest until quiet_until": ("publish", _published(6.5, "Bearer token#1")),
 }
 
 
@@ -329,9 +328,8 @@ def test_a_query_that_lies_breaks_the_law_about_it(law: str, monkeypatch: pytest
 def test_a_claim_that_poll_does_not_allow_breaks_a_law() -> None:
     claimed = RequestClaimed(1.0, 0.0)
     after = step(SMALL_POLICY, VALID_STATE, claimed)
-    assert "no request is started unless poll says SendRequest" in list(
-        broken_by(SMALL_POLICY, VALID_STATE, claimed, after)
-    )
+    law = "no request is started while the token is VALID: start_request, min_ttl 0.0"
+    assert law in broken_by(SMALL_POLICY, VALID_STATE, claimed, after)
 
 
 CLAIMED = step(SMALL_POLICY, first_state(SMALL_POLICY), RequestClaimed(0.0, 0.0))
@@ -351,7 +349,7 @@ def test_a_failure_that_is_not_counted_breaks_a_law() -> None:
     failed = AnswerReceived(1.0, 1, EVERY_ANSWER[0])
     after = step(SMALL_POLICY, CLAIMED, failed)
     after = after._replace(backoff=after.backoff._replace(failures=0))
-    assert list(broken_by(SMALL_POLICY, CLAIMED, failed, after)) == ["every failure is counted"]
+    assert list(broken_by(SMALL_POLICY, CLAIMED, failed, after)) == ["every failure is counted, and nothing else is"]
 
 
 def test_a_grant_that_leaves_an_older_door_closed_breaks_a_law() -> None:
@@ -360,7 +358,7 @@ def test_a_grant_that_leaves_an_older_door_closed_breaks_a_law() -> None:
     granted = AnswerReceived(3.0, 2, Granted("token#1", 8.0))
     after = step(SMALL_POLICY, later, granted)
     assert not list(broken_by(SMALL_POLICY, later, granted, after))
-    law = "a grant opens every door that was known to be closed before it was asked for"
+    law = "a grant opens exactly the doors that were known to be closed before it was asked for"
     assert law in list(broken_by(SMALL_POLICY, later, granted, after._replace(blocks=LOCKED.blocks)))
 
 
@@ -384,5 +382,5 @@ def test_rejections_believed_one_after_another_break_a_law() -> None:
     pausing = VALID_STATE._replace(rejections=VALID_STATE.rejections._replace(allowed_at=5.0))
     rejected = TokenRejected(1.0, "Bearer token#1", Challenge.TOKEN)
     believed = step(SMALL_POLICY, VALID_STATE, rejected)
-    law = "rejections are believed at most once in each rejection_interval"
+    law = "rejections are believed at most once in each rejection_interval, which doubles each time"
     assert law in list(broken_by(SMALL_POLICY, pausing, rejected, believed))

@@ -1,0 +1,281 @@
+"""What a policy makes of an answer, worked out a second time and more simply: the yardstick of the laws.
+
+Nothing here is shared with ``_schedule``, ``_judge`` or ``_step``. A mistake has to be made twice, and in the same way,
+to go unnoticed. What all agree on is that durations are whole ticks, rounded down.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+from dataclasses import replace
+
+from evertoken._inputs import SharedRecord
+from evertoken._judge import digest
+from evertoken._policy import TICK, Policy
+from evertoken._records import (
+    LONG_AGO,
+    MOST_DOUBLINGS,
+    NEVER,
+    AccessToken,
+    Attempt,
+    Block,
+    BlockKind,
+    Budget,
+    Doublings,
+)
+from evertoken._states import State
+from evertoken.outcomes import Abandoned, Failed, Granted, Locked, Malformed, Outcome, RateLimited, Refused, Unclear
+
+__all__ = (
+    "Meaning",
+    "charged",
+    "closed_until",
+    "counted",
+    "door_wait",
+    "doors_but",
+    "doubled",
+    "expected_token",
+    "gained",
+    "is_shunned",
+    "is_usable",
+    "loss_retry_at",
+    "meaning_of",
+    "more",
+    "retry_wait",
+    "retuned",
+    "shared_token",
+    "stated",
+    "stated_by",
+    "unblock_at",
+    "whole",
+    "whole_life",
+)
+
+_PER_SECOND = 1 / TICK
+
+
+@enum.unique
+class Meaning(enum.Enum):
+    """What an answer amounts to in a state. All but NOTHING are about an attempt that is remembered."""
+
+    TAKEN = "a token that is taken"
+    FAILED = "a failure"
+    MALFORMED = "a malformed answer"
+    ABANDONED = "nobody waits for it any more"
+    DOOR = "a closed door"
+    STALE = "a refusal of credentials that have been replaced since"
+    OVERTAKEN = "older than what is known"
+
+
+def whole(seconds: float) -> float:
+    """``seconds`` rounded down to whole ticks."""
+    return math.floor(seconds * _PER_SECOND) / _PER_SECOND
+
+
+def doubled(wait: float, cap: float, times: int) -> float:
+    """``wait`` doubled so many times, and never more than ``cap``."""
+    for _ in range(times):
+        if wait >= cap:
+            break
+        wait *= 2
+    return min(wait, cap)
+
+
+def more(count: int) -> int:
+    """One more than ``count``, as far as anybody counts."""
+    return min(count + 1, MOST_DOUBLINGS)
+
+
+# Waits
+# -----
+
+
+def retry_wait(policy: Policy, failures: int, malformed: int, draw: float) -> float:
+    """The back-off after so many failures in a row, the latest ``malformed`` of them 200s without a token."""
+    longest = doubled(policy.retry_base, policy.retry_cap, failures - 1)
+    if malformed:
+        longest = max(longest, doubled(policy.retry_base, policy.malformed_cap, malformed - 1))
+    return max(TICK, whole(longest * (0.5 + 0.5 * draw)))
+
+
+def stated(policy: Policy, seconds: float | None, cap: float, draw: float) -> float:
+    """A wait that a server stated: as long as it says, up to the cap, and the drawn part of the spread longer."""
+    if seconds is None:
+        return 0.0
+    seconds = min(seconds, cap)
+    return whole(seconds + draw * min(policy.wait_spread, policy.wait_spread_share * seconds))
+
+
+def door_wait(policy: Policy, state: State, kind: BlockKind, seconds: float | None, draw: float) -> float:
+    """How long a door stays closed of which nobody, or ``seconds``, says for how long."""
+    if kind is BlockKind.RATE_LIMITED:
+        if seconds is not None:
+            return stated(policy, seconds, policy.rate_limited_wait_cap, draw)
+        return whole(min(policy.rate_limited_wait, policy.rate_limited_wait_cap))
+    if kind is BlockKind.LOCKED:
+        wait, cap, times = policy.locked_wait, policy.locked_wait_cap, state.doublings.locked
+    elif kind is BlockKind.REFUSED:
+        wait, cap, times = policy.refused_wait, policy.refused_wait_cap, state.doublings.refused
+    else:
+        wait, cap, times = policy.unclear_wait, policy.unclear_wait_cap, state.doublings.unclear
+    if any(block.kind is kind for block in state.blocks):  # Known already: the same wait once more.
+        times = max(0, times - 1)
+    return max(whole(doubled(wait, cap, times)), stated(policy, seconds, cap, draw))
+
+
+def counted(state: State, kind: BlockKind) -> Doublings:
+    """The doublings once a door is found closed: one more for its kind, unless it was known to be closed."""
+    locked, refused, unclear = state.doublings
+    if kind is BlockKind.RATE_LIMITED or any(block.kind is kind for block in state.blocks):
+        return state.doublings
+    if kind is BlockKind.LOCKED:
+        return Doublings(more(locked), refused, unclear)
+    if kind is BlockKind.REFUSED:
+        return Doublings(locked, more(refused), unclear)
+    return Doublings(locked, refused, more(unclear))
+
+
+def closed_until(state: State, kind: BlockKind) -> float:
+    """When the door of this kind opens; long ago if it is open."""
+    return next((block.until for block in state.blocks if block.kind is kind), LONG_AGO)
+
+
+def doors_but(state: State, kind: BlockKind) -> list[Block]:
+    """The closed doors of every other kind."""
+    return [block for block in state.blocks if block.kind is not kind]
+
+
+def unblock_at(blocks: tuple[Block, ...]) -> float:
+    """When the last closed door opens."""
+    latest = LONG_AGO
+    for block in blocks:
+        latest = max(latest, block.until)
+    return latest
+
+
+def loss_retry_at(policy: Policy, state: State, attempt: Attempt) -> float:
+    """When the next try may start once ``attempt`` is lost: the back-off counts from its deadline."""
+    if attempt.claimed:
+        return state.backoff.retry_at
+    wait = retry_wait(policy, more(state.backoff.failures), 0, attempt.draw)
+    return max(state.backoff.retry_at, attempt.deadline + wait)
+
+
+# The budget
+# ----------
+
+
+def gained(policy: Policy, budget: Budget, now: float) -> Budget:
+    """The bucket at ``now``: one more for each interval that has ended, until it is full and its clock stands."""
+    level, refill_at, interval = budget
+    if now < refill_at:
+        return budget
+    refills = 1 + int((now - refill_at) // interval)
+    if level + refills >= policy.budget_burst:
+        return Budget(policy.budget_burst, NEVER, interval)
+    return Budget(level + refills, refill_at + refills * interval, interval)
+
+
+def charged(policy: Policy, budget: Budget, now: float) -> Budget:
+    """The bucket after one exchange: one less, and its clock runs."""
+    level, refill_at, interval = gained(policy, budget, now)
+    return Budget(level - 1, now + interval if refill_at == NEVER else refill_at, interval)
+
+
+def retuned(policy: Policy, budget: Budget, now: float, lifetime: float) -> Budget:
+    """The bucket with the interval that such tokens need; a refill may come sooner for it, and never later."""
+    level, refill_at, _ = gained(policy, budget, now)
+    interval = min(policy.budget_interval, max(policy.budget_interval_floor, lifetime / 2))
+    interval = whole(interval)
+    return Budget(level, refill_at if refill_at == NEVER else min(refill_at, now + interval), interval)
+
+
+# What an answer means
+# --------------------
+
+
+def _token(policy: Policy, granted: Granted, started: float, received: float, draw: float) -> AccessToken:
+    """Its life counts from the start of the request, and its margins are shares of that at most."""
+    value, life = granted.access_token, whole_life(policy, granted)
+    fresh_until = started + whole(life - min(policy.leeway, policy.leeway_share * life))
+    ahead = min(policy.refresh_before, policy.refresh_before_share * life)
+    refresh_at = started + whole(life - (ahead + draw * policy.refresh_jitter_share * life))
+    refresh_at = min(fresh_until, max(refresh_at, received + whole((fresh_until - received) / 2)))
+    return AccessToken(value, f"Bearer {value}", started, refresh_at, fresh_until, started + life, granted.scope)
+
+
+def whole_life(policy: Policy, granted: Granted) -> float:
+    """The lifetime that an answer states, or the default: in ticks, and never more than the policy believes."""
+    life = policy.default_lifetime if granted.expires_in is None else granted.expires_in
+    return whole(min(life, policy.max_lifetime))
+
+
+def expected_token(policy: Policy, state: State, attempt: Attempt, granted: Granted) -> AccessToken:
+    """The token of this answer. A repeated one is not due again before a back-off, or each would bring the next."""
+    token = _token(policy, granted, attempt.started, state.now, attempt.draw)
+    if state.token is None or state.token.value != token.value:
+        return token
+    moment = state.now + retry_wait(policy, state.backoff.repeats + 1, 0, attempt.draw)
+    return replace(token, refresh_at=min(token.fresh_until, max(token.refresh_at, moment)))
+
+
+def shared_token(policy: Policy, claim: Attempt, record: SharedRecord) -> AccessToken:
+    """The token of this record: as if it had been received when it was asked for."""
+    granted = Granted(record.access_token, record.expires_in, record.scope)
+    return _token(policy, granted, record.started, record.started, claim.draw)
+
+
+def is_usable(state: State, claim: Attempt, record: SharedRecord, token: AccessToken) -> bool:
+    """Whether a record is newer than the token in hand, not due yet, and never was rejected here."""
+    if not record.expires_in > 0 or not record.started <= state.now:
+        return False
+    if state.token is not None and record.started <= state.token.started:
+        return False
+    if any(entry.digest == digest(token.value) for entry in state.rejections.dropped):
+        return False
+    wanted = claim.min_ttl if claim.min_ttl <= (token.fresh_until - token.started) / 2 else 0.0
+    return state.now < (min(token.refresh_at, token.fresh_until - wanted) if wanted else token.refresh_at)
+
+
+def is_shunned(state: State, value: str) -> bool:
+    """Whether the API rejected this token so lately that it is not taken again."""
+    dropped = state.rejections.dropped
+    if not dropped:
+        return False
+    name = digest(value)
+    return any(entry.digest == name and state.now < entry.vouched_at for entry in dropped)
+
+
+def meaning_of(policy: Policy, state: State, attempt: Attempt, answer: Outcome) -> Meaning:
+    """What ``answer`` amounts to for ``attempt``, which is in flight or the latest lost one."""
+    late = attempt is not state.attempt
+    if isinstance(answer, Granted):
+        return _meaning_of_grant(policy, state, attempt, answer, late=late)
+    if isinstance(answer, Refused) and attempt.generation != state.keys.generation:
+        return Meaning.STALE
+    if isinstance(answer, Refused | Unclear | Locked | RateLimited):
+        return Meaning.OVERTAKEN if late and state.granted_at > attempt.started else Meaning.DOOR
+    if late:  # Its loss was counted.
+        return Meaning.OVERTAKEN
+    if isinstance(answer, Abandoned):
+        return Meaning.ABANDONED
+    return Meaning.MALFORMED if isinstance(answer, Malformed) else Meaning.FAILED
+
+
+def _meaning_of_grant(policy: Policy, state: State, attempt: Attempt, granted: Granted, *, late: bool) -> Meaning:
+    unusable = Meaning.OVERTAKEN if late else Meaning.FAILED
+    if is_shunned(state, granted.access_token):
+        return unusable
+    life = whole_life(policy, granted)
+    if state.now >= attempt.started + whole(life - min(policy.leeway, policy.leeway_share * life)):
+        return unusable
+    held = state.token
+    if held is not None and (held.started > attempt.started or (late and held.started == attempt.started)):
+        return Meaning.OVERTAKEN
+    return Meaning.TAKEN
+
+
+def stated_by(answer: Outcome) -> float | None:
+    """The wait that an answer states, in seconds."""
+    return answer.retry_after if isinstance(answer, Failed | Unclear | Locked | RateLimited) else None

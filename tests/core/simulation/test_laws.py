@@ -1,0 +1,171 @@
+"""The laws say all there is to say about a step: whatever field of its outcome is changed, one of them is broken."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import NamedTuple
+
+import pytest
+
+from evertoken import BlockKind, Challenge, State
+from evertoken._decide import settle
+from evertoken._inputs import AnswerReceived, ExchangeStarted, Input, SharedReceived, SharedRecord, TokenRejected
+from evertoken._problems import Problem, ProblemKind
+from evertoken._records import LONG_AGO, NEVER, AccessToken, Attempt, Block, Budget, Dropped, Rejections
+from evertoken._states import first_state
+from evertoken._step import step
+from evertoken.testing import _laws
+from evertoken.testing._enabled import EVERY_ANSWER, Alphabet, enabled_inputs
+from evertoken.testing._explorer import SMALL_POLICY
+from evertoken.testing._laws import broken_by, broken_in
+from evertoken.testing._random import Random
+
+POLICY = replace(SMALL_POLICY, refresh_jitter_share=0.25, wait_spread=4, wait_spread_share=0.5)
+ALPHABET = Alphabet(
+    lifetimes=(8.0, 3.0, 1.0, None),
+    draws=(0.0, 0.5),
+    demands=(0.0, 2.0),
+    challenges=(Challenge.TOKEN, Challenge.UNKNOWN),
+    doors=(
+        (BlockKind.LOCKED, None),
+        (BlockKind.RATE_LIMITED, 2.0),
+        (BlockKind.REFUSED, 0.0),
+        (BlockKind.REFUSED, None),
+    ),
+    record_ages=(0.0, 1.0, 7.0),
+)
+OTHER = AccessToken("other", "Bearer other", 0.0, 4.0, 6.0, 8.0)
+PROBLEM = Problem(ProblemKind.SERVER, "made up")
+
+
+class Step(NamedTuple):
+    before: State
+    happened: Input
+    after: State
+
+
+def walk(seed: int, steps: int) -> Iterator[Step]:
+    """A life at random: any enabled input, now and then a stray one, and time goes on."""
+    random = Random(seed)
+    state = settle(POLICY, first_state(POLICY), 0.0)
+    for _ in range(steps):
+        now = state.now + random.pick((0.0, 0.0, 0.0, 0.5, 1.0, 2.0, 4.0))
+        settled = settle(POLICY, state, now)
+        inputs = strays(settled, random) if random.chance(0.1) else enabled_inputs(POLICY, settled, now, ALPHABET)
+        happened = random.pick(list(inputs))
+        after = step(POLICY, state, happened)
+        yield Step(state, happened, after)
+        state = after
+
+
+def strays(state: State, random: Random) -> list[Input]:
+    """What comes too late, twice, or from a store that holds nonsense."""
+    now, claim = state.now, 99 if state.attempt is None else state.attempt.id
+    known = "token#1" if state.token is None else state.token.value
+    return [
+        AnswerReceived(now, 99, random.pick(EVERY_ANSWER)),
+        ExchangeStarted(now, 99),
+        TokenRejected(now, "Bearer other", Challenge.TOKEN),
+        SharedReceived(now, 99, SharedRecord("record", now, 8.0)),
+        SharedReceived(now, claim, SharedRecord("record", now + 1.0, 8.0)),
+        SharedReceived(now, claim, SharedRecord(known, now, 0.0)),
+        SharedReceived(now, claim, SharedRecord(f"token#{1 + random.below(4)}", now, 8.0)),
+    ]
+
+
+# Long enough that each law has something to say, and thinned where nothing is new.
+WALKS = [taken for seed in range(5) for taken in walk(seed, 300)][::2]
+
+
+def changed(state: State) -> Iterator[State]:
+    """``state`` with one thing changed, for every thing that it holds but a text."""
+    now = state.now
+    yield state._replace(now=now + 1)
+    yield state._replace(next_id=state.next_id + 1)
+    yield state._replace(granted_at=now + 1)
+    for attempt in (None, Attempt(99, now, now + 2, 0.0, 0, 0.0, claimed=False)):
+        if state.attempt != attempt:
+            yield state._replace(attempt=attempt)
+        if state.lost != attempt:
+            yield state._replace(lost=attempt)
+    yield from changed_tokens(state)
+    yield from changed_waits(state)
+    yield from (state._replace(rejections=rejections) for rejections in changed_rejections(state))
+    yield state._replace(keys=state.keys._replace(generation=state.keys.generation + 1))
+    yield state._replace(keys=state.keys._replace(vouched=state.keys.vouched + 1))
+    yield state._replace(keys=state.keys._replace(unlocked=not state.keys.unlocked))
+
+
+def changed_tokens(state: State) -> Iterator[State]:
+    yield state._replace(token=OTHER)
+    if state.token is not None:
+        yield state._replace(token=None)
+        for name in ("started", "refresh_at", "fresh_until", "expires_at"):
+            yield state._replace(token=replace(state.token, **{name: getattr(state.token, name) + 2**-10}))
+        yield state._replace(token=replace(state.token, scope="another"))
+
+
+def changed_waits(state: State) -> Iterator[State]:
+    now, backoff, doublings = state.now, state.backoff, state.doublings
+    for name in ("failures", "malformed", "abandoned", "repeats"):
+        yield state._replace(backoff=backoff._replace(**{name: getattr(backoff, name) + 1}))
+    for name in ("retry_at", "since"):
+        moment = getattr(backoff, name)
+        for moved in (now + 7 if moment == LONG_AGO else moment - 0.5, now + 9):
+            yield state._replace(backoff=backoff._replace(**{name: moved}))
+    door = Block(BlockKind.UNCLEAR, now + 9, now, reported=False, problem=PROBLEM)
+    yield state._replace(blocks=(*state.blocks, door))
+    for number, block in enumerate(state.blocks):
+        earlier, later = state.blocks[:number], state.blocks[number + 1 :]
+        yield state._replace(blocks=earlier + later)
+        for until in (block.until - 2**-10, block.until + 1):
+            yield state._replace(blocks=(*earlier, block._replace(until=until), *later))
+    for name in ("locked", "refused", "unclear"):
+        yield state._replace(doublings=doublings._replace(**{name: getattr(doublings, name) + 1}))
+    level, refill_at, interval = state.budget
+    yield state._replace(budget=Budget(level + 1, refill_at, interval))
+    yield state._replace(budget=Budget(level, now + 99 if refill_at == NEVER else refill_at - 0.5, interval))
+    yield state._replace(budget=Budget(level, refill_at, interval + 1))
+
+
+def changed_rejections(state: State) -> Iterator[Rejections]:
+    told = state.rejections
+    yield told._replace(honoured=told.honoured + 1)
+    yield told._replace(allowed_at=state.now + 50)
+    yield told._replace(touched=not told.touched)
+    yield told._replace(dropped=(*told.dropped, Dropped("another", state.now + 1, state.now + 2)))
+
+
+def test_the_walks_come_across_everything() -> None:
+    kinds = {type(taken.happened) for taken in WALKS}
+    answers = {type(taken.happened.answer) for taken in WALKS if isinstance(taken.happened, AnswerReceived)}
+    assert len(kinds) == 8
+    assert len(answers) == 1 + len({type(answer) for answer in EVERY_ANSWER})
+
+
+def test_no_step_breaks_a_law() -> None:
+    for before, happened, after in WALKS:
+        assert not broken_by(POLICY, before, happened, after)
+        assert not broken_in(POLICY, after, after.now)
+
+
+def test_whatever_is_changed_in_the_outcome_of_a_step_some_law_is_broken() -> None:
+    for taken in WALKS:
+        for after in changed(taken.after):
+            found = broken_by(POLICY, taken.before, taken.happened, after)
+            assert found, f"{taken}\nbecame\n{after}"
+
+
+def _always(state: State) -> Callable[..., State]:
+    return lambda *_: state
+
+
+def test_whatever_is_changed_in_what_time_alone_has_done_some_law_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
+    aged = [taken for taken in WALKS if taken.before.now < taken.happened.now]
+    for before, happened, _ in aged[::2]:
+        settled = settle(POLICY, before, happened.now)
+        for wrong in changed(settled):
+            monkeypatch.setattr(_laws, "settle", _always(wrong))
+            found = broken_by(POLICY, before, happened, step(POLICY, wrong, happened))
+            assert found, f"{before}\nbecame\n{wrong}"
