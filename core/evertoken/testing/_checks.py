@@ -126,6 +126,10 @@ class BudgetCheck:
         self._interval = shortest - 2.0**-10  # Durations are rounded down to ticks.
         self._starts: deque[float] = deque(maxlen=2 * policy.budget_burst + 4)
 
+    def moved(self, seconds: float) -> None:
+        """The clock of the machine has been set forward by this much: by a restart, on another clock."""
+        self._starts = deque((start + seconds for start in self._starts), maxlen=self._starts.maxlen)
+
     def within(self, happened: Input) -> bool:
         """Count ``happened`` if it starts an exchange; False if that is one too many for some window."""
         if not isinstance(happened, RequestClaimed):

@@ -17,6 +17,7 @@ from evertoken._records import AccessToken, BlockKind
 from evertoken._states import State
 from evertoken.outcomes import Failed, Granted, Outcome
 from evertoken.testing._checks import BEHIND_DOOR, DEAD, REPLAYED
+from evertoken.testing._restart import Restart, restarted
 from evertoken.testing._scenario import ClientPlan
 
 __all__ = ("Call", "Client", "Surroundings")
@@ -83,8 +84,19 @@ class WatchedMachine(TokenMachine):
         self._told(self._state, happened, after)
         return after
 
+    def become(self, state: State) -> State:
+        """Go on in ``state``, which a snapshot held."""
+        self._become(state)
+        return state
+
 
 Told = Callable[[State, Input, State], None]
+
+
+def _starts_of(state: State) -> dict[int, float]:
+    """When the requests started that the machine may still speak of: by their ids, and 0 for the token's."""
+    attempts = {attempt.id: attempt.started for attempt in (state.attempt, state.lost) if attempt is not None}
+    return attempts if state.token is None else attempts | {0: state.token.started}
 
 
 class Client:
@@ -117,18 +129,41 @@ class Client:
         self.waiting: list[Call] = []
         self.starts: dict[float, tuple[int, int]] = {}
 
-    def restart(self) -> None:
+    def crash(self) -> None:
         """The process ends, and another begins: nothing is left of the machine or of the calls."""
         self.epoch += 1
         self.timer_at = 0
         self._begin_anew()
+
+    def restart(self, *, secrets: bool, clock: float | None) -> Restart:
+        """The process ends, and goes on from its snapshot when the client is awake again. Its calls are gone.
+
+        ``clock`` is what its clock then shows, if that began anew; the machine is told how long it was away.
+        """
+        before, own, starts = self.machine.state_value, self.nanoseconds(), self.starts
+        self.crash()
+        away = self.asleep_until - self.world.time
+        if clock is not None:
+            self._offset += round(clock * SECOND) - self._nanoseconds_at(self.asleep_until)
+        awake = self._nanoseconds_at(self.asleep_until)
+        restart = Restart(own / SECOND, awake / SECOND, away / SECOND, secrets)
+        after = self.machine.become(restarted(self.plan.policy, before, restart))
+        moments = _starts_of(before)
+        for name, started in _starts_of(after).items():
+            world_start, own_start = starts[moments[name]]
+            self.starts[started] = (world_start, awake - away - (own - own_start))
+        self._fuzz = _HONEST_GRACE
+        return restart
 
     # Its clock
     # ---------
 
     def nanoseconds(self) -> int:
         """What the client's clock shows, in nanoseconds."""
-        time = self.world.time - self._stopped
+        return self._nanoseconds_at(self.world.time)
+
+    def _nanoseconds_at(self, world_time: int) -> int:
+        time = world_time - self._stopped
         return self._offset + time + time * self._drift // SECOND
 
     def now(self) -> float:
@@ -222,19 +257,10 @@ class Client:
     def _came_of_it(self, outcome: Outcome) -> None:
         self.world.saw(f"outcome: {type(outcome).__name__}")
         if isinstance(outcome, Granted):
-            token = self.machine.state_value.token
-            self.starts = {} if token is None else {token.started: self.starts[token.started]} | self._in_flight()
+            self.starts = {started: self.starts[started] for started in _starts_of(self.machine.state_value).values()}
         elif isinstance(outcome, Failed) and outcome.problem.kind is ProblemKind.DEAD_ON_ARRIVAL:
             self.world.saw(DEAD)
         self.wake()
-
-    def _in_flight(self) -> dict[float, tuple[int, int]]:
-        state = self.machine.state_value
-        return {
-            attempt.started: self.starts[attempt.started]
-            for attempt in (state.attempt, state.lost)
-            if attempt is not None
-        }
 
     # Its API calls
     # -------------

@@ -36,6 +36,8 @@ class WorldFault(enum.Enum):
     """Whoever carries the token request disappears and reports nothing."""
     CRASH = "crash"
     """The client's process ends and another begins, with an empty machine."""
+    RESTART = "restart"
+    """The client's process ends; after a while another goes on from a snapshot, perhaps on a clock that began anew."""
     SUSPEND = "suspend"
     """The client's host sleeps; its clock goes on meanwhile."""
     CLOCK_STOPPED = "clock stopped"
@@ -54,6 +56,7 @@ BY_THEMSELVES = (
     WorldFault.PARTITION,
     WorldFault.OUTAGE,
     WorldFault.CRASH,
+    WorldFault.RESTART,
     WorldFault.SUSPEND,
     WorldFault.CLOCK_STOPPED,
     WorldFault.REVOKED,

@@ -28,16 +28,17 @@ from evertoken._policy import Policy
 from evertoken._states import State, first_state
 from evertoken._step import step
 from evertoken.outcomes import Granted, Outcome
+from evertoken.testing._restart import Restart, restarted
 
 __all__ = ("Entry", "Trace", "replay")
 
 
 class Entry(NamedTuple):
-    """One step of one machine. ``happened`` is None where a client began anew, with an empty machine."""
+    """One step of one machine. ``happened`` is None where a process began anew, with an empty machine."""
 
     seq: int
     client: int
-    happened: Input | None
+    happened: Input | Restart | None
     line: str
 
     def __repr__(self) -> str:
@@ -62,7 +63,7 @@ class Trace:
         self._names: dict[str, str] = {}
         self._digest = hashlib.sha256()
 
-    def append(self, client: int, happened: Input | None, after: State) -> None:
+    def append(self, client: int, happened: Input | Restart | None, after: State) -> None:
         """Write down that ``happened`` brought ``client`` to ``after``."""
         masked = None if happened is None else self._masked(happened)
         line = f"{self.length} {client} {_told(masked)} -> {self._state(self.policies[client], after)}"
@@ -88,7 +89,7 @@ class Trace:
         """The lines that were kept, of all clients or of one."""
         return (entry.line for entry in self.entries if client in (None, entry.client))
 
-    def _masked(self, happened: Input) -> Input:
+    def _masked(self, happened: Input | Restart) -> Input | Restart:
         match happened:
             case AnswerReceived(answer=Granted() as granted):
                 return replace(happened, answer=replace(granted, access_token=self.name(granted.access_token)))
@@ -114,10 +115,13 @@ class Trace:
         )
 
 
-def _told(happened: Input | None) -> str:
+def _told(happened: Input | Restart | None) -> str:
     match happened:
         case None:
-            return "restart"
+            return "crash"
+        case Restart():
+            token = "with" if happened.secrets else "without"
+            return f"{happened.now!r} restart after {happened.elapsed!r} {token} token"
         case RequestClaimed():
             shared = " shared" if happened.shared else ""
             return f"{happened.now!r} claim{shared} draw={happened.draw!r} min_ttl={happened.min_ttl!r}"
@@ -160,11 +164,14 @@ def replay(trace: Trace) -> Replayed:
     differs_at = None
     for entry in trace.entries:
         policy = trace.policies[entry.client]
-        if entry.happened is None:
-            states[entry.client] = first_state(policy)
-        else:
-            states[entry.client] = step(policy, states[entry.client], entry.happened)
+        states[entry.client] = _folded(policy, states[entry.client], entry.happened)
         again.append(entry.client, entry.happened, states[entry.client])
         if differs_at is None and again.entries[-1].line != entry.line:
             differs_at = entry.seq
     return Replayed(again.digest(), differs_at)
+
+
+def _folded(policy: Policy, state: State, happened: Input | Restart | None) -> State:
+    if happened is None:
+        return first_state(policy)
+    return restarted(policy, state, happened) if isinstance(happened, Restart) else step(policy, state, happened)

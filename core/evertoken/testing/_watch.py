@@ -24,7 +24,7 @@ class Watcher(Protocol):
         ...
 
     def step(self, time: int, client: Client, before: State, happened: Input | None, after: State) -> None:
-        """A machine has made a step. ``happened`` is None where the process began anew, with an empty machine."""
+        """A machine has made a step. ``happened`` is None where the process ended and another began."""
         ...
 
     def arrival(self, time: int, client: Client, arrival: Arrival) -> None:

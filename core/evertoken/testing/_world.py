@@ -18,6 +18,7 @@ from evertoken.testing._checks import GAVE_UP, RECOVERED, Broken, BudgetCheck, L
 from evertoken.testing._clients import SECOND, Client
 from evertoken.testing._laws import liveness_bound
 from evertoken.testing._network import Network
+from evertoken.testing._restart import Restart
 from evertoken.testing._scenario import BY_THEMSELVES, DAY, Calls, Scenario, WorldFault
 from evertoken.testing._script import Overuse, Script, TokenBehaviour
 from evertoken.testing._trace import Trace
@@ -197,6 +198,8 @@ class World(Network):
         match fault:
             case WorldFault.CRASH:
                 self._crash(client)
+            case WorldFault.RESTART:
+                self._restart(client)
             case WorldFault.SUSPEND:
                 self._suspend(client)
             case WorldFault.CLOCK_STOPPED:
@@ -217,11 +220,27 @@ class World(Network):
     def _crash(self, client: Client) -> None:
         self._tell(WorldFault.CRASH, client)
         before = client.machine.state_value
-        client.restart()
-        self.trace.append(client.number, None, client.machine.state_value)
-        if self.watch is not None:
-            self.watch.step(self.time, client, before, None, client.machine.state_value)
+        client.crash()
         self._budgets[client.number] = BudgetCheck(client.plan.policy, _shortest(self.scenario))
+        self._note_anew(client, before, None)
+
+    def _restart(self, client: Client) -> None:
+        """Sometimes the host is booted too, and its clock begins anew."""
+        if self.time < client.asleep_until:
+            return
+        before, showed = client.machine.state_value, client.nanoseconds()
+        client.asleep_until = self.time + round(self.random.between(0.0, 900.0) * SECOND)
+        self._tell(WorldFault.RESTART, client, client.asleep_until)
+        clock = self.random.between(0.0, 100.0) if self.random.chance(0.5) else None
+        restart = client.restart(secrets=self.random.chance(0.5), clock=clock)
+        self._budgets[client.number].moved(restart.now - restart.elapsed - showed / SECOND)
+        self._note_anew(client, before, restart)
+
+    def _note_anew(self, client: Client, before: State, restart: Restart | None) -> None:
+        after = client.machine.state_value
+        self.trace.append(client.number, restart, after)
+        if self.watch is not None:
+            self.watch.step(self.time, client, before, None, after)
 
     def _suspend(self, client: Client, fault: WorldFault = WorldFault.SUSPEND) -> None:
         client.asleep_until = max(client.asleep_until, self.time + round(self.random.between(1.0, 5_000.0) * SECOND))

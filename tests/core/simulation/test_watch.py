@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 
 from evertoken import State
 from evertoken._inputs import Input
-from evertoken.testing import Arrival, AuthorizationServer, Broken, Route, Scenario, WorldFault, draw_scenario
+from evertoken.testing import (
+    Arrival,
+    AuthorizationServer,
+    Broken,
+    Route,
+    Scenario,
+    TokenFault,
+    WorldFault,
+)
 from evertoken.testing._clients import Client
 from evertoken.testing._world import World
 
@@ -55,8 +62,9 @@ class Tally:
 
 
 def test_a_watcher_is_told_all_of_it_and_changes_nothing() -> None:
-    scenario = draw_scenario(7, seconds=20_000.0)
-    scenario = replace(scenario, rates=tuple((fault, 0.5) for fault in WorldFault))
+    rates = tuple((fault, 0.5) for fault in WorldFault)
+    faults = tuple(TokenFault)
+    scenario = Scenario(seed=7, seconds=40_000.0, lifetime=300, latency=(0.01, 4.0), rates=rates, token_faults=faults)
     tally = Tally()
     report = World(scenario, watch=tally).run()
     assert report == World(scenario).run()

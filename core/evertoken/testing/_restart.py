@@ -1,0 +1,36 @@
+"""A process that ends and goes on from a snapshot of its machine, as one value that a trace can hold and replay."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from evertoken import mangopay
+from evertoken._decide import settle
+from evertoken._policy import Policy
+from evertoken._snapshot import Snapshot, read_snapshot, take_snapshot
+from evertoken._states import State
+
+__all__ = ("Restart", "restarted")
+
+_ANYBODY = mangopay.sandbox("anybody", "any key")
+"""Whose snapshot it is makes no difference to a state."""
+
+
+class Restart(NamedTuple):
+    """When the snapshot was taken; and when the new process starts, on its own clock, ``elapsed`` seconds later.
+
+    Without ``secrets`` the token is not kept.
+    """
+
+    taken_at: float
+    now: float
+    elapsed: float
+    secrets: bool
+
+
+def restarted(policy: Policy, state: State, restart: Restart) -> State:
+    """The state of the new process: ``state``, written down as JSON and read again."""
+    moment = max(restart.taken_at, state.now)
+    taken = take_snapshot(_ANYBODY, settle(policy, state, moment), moment, secrets=restart.secrets)
+    kept = Snapshot.from_json(taken.to_json())
+    return read_snapshot(_ANYBODY, policy, kept, restart.now, restart.elapsed)[0]

@@ -1,0 +1,59 @@
+"""Processes that end and go on from a snapshot: nothing that was known is forgotten, whatever their clock shows."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from evertoken._decide import decide
+from evertoken.testing import Calls, ClientPlan, Scenario, World, WorldFault, replay, simulate
+from evertoken.testing._restart import Restart, restarted
+from tests.core.driving import LOCKED, attempt, machine
+
+RESTLESS = Scenario(
+    seed=5,
+    seconds=40_000.0,
+    clients=(ClientPlan(calls=Calls.STEADY, period=60.0), ClientPlan(offset=1e6, drift=1e-3)),
+    lifetime=300,
+    latency=(0.01, 4.0),
+    rates=(
+        (WorldFault.RESTART, 4.0),
+        (WorldFault.SUSPEND, 1.0),
+        (WorldFault.LOST_AFTER, 0.2),
+        (WorldFault.REPORTED, 1.0),
+    ),
+)
+
+
+def test_a_run_full_of_restarts_breaks_no_law_and_can_be_replayed() -> None:
+    report = simulate(RESTLESS, keep_trace=True)
+    assert report.ok, report.broken
+    assert replay(report.trace).differs_at is None
+    assert replay(report.trace).digest == report.digest
+    restarts = [entry.happened for entry in report.trace.entries if isinstance(entry.happened, Restart)]
+    assert {restart.secrets for restart in restarts} == {False, True}
+    assert any(restart.now < restart.taken_at for restart in restarts)
+    assert any("restart after" in line and "without token" in line for line in report.trace.lines())
+
+
+def test_the_servers_rule_watches_over_restarts_but_not_over_crashes_that_keep_nothing() -> None:
+    assert World(RESTLESS).server.script.overuse is not None
+    crashes = replace(RESTLESS, rates=((WorldFault.CRASH, 1.0),))
+    assert World(crashes).server.script.overuse is None
+
+
+def test_who_sleeps_is_not_restarted() -> None:
+    world = World(replace(RESTLESS, rates=()))
+    client = world.clients[0]
+    client.asleep_until = 10
+    world._restart(client)
+    assert (client.epoch, world.trace.length) == (0, 0)
+
+
+@pytest.mark.parametrize("secrets", [False, True])
+def test_a_closed_door_is_closed_for_the_rest_of_its_time_on_whatever_clock(secrets: bool) -> None:
+    m = machine()
+    attempt(m, 1_000, LOCKED)
+    after = restarted(m.policy, m.state_value, Restart(1_000, 3, 60, secrets))
+    assert getattr(decide(m.policy, after, 3), "until", None) == 3 + 900 - 60
