@@ -483,10 +483,74 @@ def test_nothing_that_it_keeps_or_shows_holds_a_secret() -> None:
 def test_drafts_and_visits_hide_what_they_hold() -> None:
     server = server_of()
     reply = server._issue(0, TokenBehaviour())
-    authorization = basic()[1]
-    visit = Visit(3, Route.TOKEN, "POST", "/x", (basic(),), b"", authorization, AuthorizationKind.BASIC, within=True)
+    path, proof = f"{TOKEN_PATH}?{canary.secret()}", server._proof(f"Bearer {canary.token()}")
+    request = ServerRequest("POST", path, (basic(),))
+    visit = Visit(3, request, server._place(path), proof, canary.secret(), within=True)
     assert (repr(visit), repr(reply.draft)) == ("Visit(POST token at 3)", "Draft(200, 103 bytes, whole)")
     assert not canary.find_marks(repr(reply))
+    for thing in (visit, visit.place, proof, server._proof, server._place):
+        canary.assert_clean(thing)
+
+
+def test_header_lines_tell_of_the_moment_of_the_answer_whenever_they_are_read() -> None:
+    server = server_of(epoch=1_000_000)
+    ask(server, 1)
+    late, early = copy.deepcopy(server), copy.deepcopy(server)
+    answer, again = ask(late, 2).response, ask(early, 2).response
+    assert answer is not None
+    assert again is not None
+    expected = tuple(again.headers)
+    warm(late)
+    late.replace_script(Script(rate_limits=()))
+    ask(late, 90_000)
+    assert answer.headers == again.headers == expected
+    assert expected == answer.headers
+    assert answer.headers != expected[1:]
+    assert hash(answer) == hash(again)
+    assert (answer.headers[0], answer.headers[1:]) == (expected[0], expected[1:])
+    assert repr(answer.headers) == f"<{len(expected)} header lines>"
+    canary.assert_clean(answer.headers)
+
+
+@pytest.mark.parametrize(
+    ("headers", "request_id"),
+    [
+        ([("X-Request-Id", "a"), ("X-Request-Id", "b")], "a"),
+        ([("Idempotency-Key", "a"), ("IDEMPOTENCY-KEY", "b")], "a"),
+        ([("Idempotency-Key", "a"), ("x-REQUEST-id", "b")], "b"),
+        ([("X-Request-Id", ""), ("idempotency-key", "b")], "b"),
+        ([("X-Request-Id", "")], None),
+        ([("Authorization", "Bearer other"), ("X-Request-Idea", "a")], None),
+    ],
+)
+def test_the_first_line_of_a_name_counts_and_a_request_id_before_a_key(
+    headers: list[tuple[str, str]], request_id: str | None
+) -> None:
+    server = server_of()
+    assert status(call(server, 1, warm(server), *headers)) == 200
+    assert last(server).request_id == request_id
+
+
+def test_what_it_remembers_of_requests_is_bounded() -> None:
+    server = server_of()
+    for number in range(300):
+        call(server, 1, f"unknown{number}", ("X-Request-Id", f"{number}"), path=f"/v2.01/client/{number}")
+    assert {cache.cache_info().currsize for cache in (server._place, server._proof, server._shown)} == {128}
+
+
+@pytest.mark.parametrize("fork", [copy.copy, copy.deepcopy])
+def test_a_rotation_in_a_copy_is_not_one_in_the_original(
+    fork: Callable[[AuthorizationServer], AuthorizationServer],
+) -> None:
+    server = server_of()
+    ask(server)
+    twin = fork(server)
+    twin.set_api_key(canary.secret(1))
+    assert (status(ask(server, 1)), status(ask(twin, 1))) == (200, 401)
+    path = f"/v2.01/client/{canary.secret(1)}"
+    for each in (server, twin, server):
+        call(each, 2, None, path=path.replace(canary.secret(1), "new") if each is server else path)
+    assert (last(server).path, last(twin).path) == ("/v2.01/client/new", "(redacted)")
 
 
 def test_only_as_many_arrivals_are_kept_as_asked_for() -> None:

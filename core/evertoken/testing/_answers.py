@@ -123,7 +123,12 @@ SILENCE = Draft(None, delivery=Delivery.HANG)
 
 def http_date(wall: float) -> str:
     """``wall``, Unix time in seconds, as an IMF-fixdate (RFC 9110 section 5.6.7)."""
-    days, rest = divmod(int(wall), 86_400)
+    return _imf_fixdate(int(wall))
+
+
+@functools.lru_cache(maxsize=16)
+def _imf_fixdate(second: int) -> str:
+    days, rest = divmod(second, 86_400)
     year, month, day = _civil(days)
     name = ("Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed")[days % 7]
     clock = f"{rest // 3_600:02}:{rest // 60 % 60:02}:{rest % 60:02}"
@@ -149,8 +154,9 @@ def granted(token: str, expires_in: int | None) -> Draft:
     return Draft(200, TOKEN_ANSWER, f'{{"access_token":"{token}","token_type":"Bearer"{lifetime}}}'.encode())
 
 
+@functools.cache
 def oauth_error(status: int, error: str, description: str | None = None) -> Draft:
-    """The error family of RFC 6749 section 5.2."""
+    """The error family of RFC 6749 section 5.2. There are few, and each is made once."""
     body = {"error": error} if description is None else {"error": error, "error_description": description}
     return Draft(status, TOKEN_ANSWER, json.dumps(body, separators=(",", ":")).encode())
 
@@ -169,9 +175,8 @@ def grant_refusal(body: bytes) -> tuple[Draft | None, str]:
 
 
 def api_error(status: int, message: str, kind: str, wall: float) -> Draft:
-    """Mangopay's own error family."""
-    body = {"Message": message, "Type": kind, "Date": int(wall)}
-    return Draft(status, JSON, json.dumps(body, separators=(",", ":")).encode())
+    """Mangopay's own error family. ``message`` and ``kind`` need no escapes in JSON."""
+    return Draft(status, JSON, f'{{"Message":"{message}","Type":"{kind}","Date":{int(wall)}}}'.encode())
 
 
 def locked() -> Draft:
@@ -239,8 +244,6 @@ def sca(secret: str) -> Draft:
 def token_fault(behaviour: TokenBehaviour, wall: float) -> Draft | None:
     """The answer of a fault that issues no token; None for the faults that do."""
     fault = behaviour.fault
-    if fault is TOKEN_FINE:
-        return None
     if fault in _TOKEN_FAULTS:
         return _TOKEN_FAULTS[fault]
     match fault:
@@ -308,6 +311,7 @@ def _stating(draft: Draft, retry_after: int | None) -> Draft:
     return draft._replace(headers=(*draft.headers, ("Retry-After", str(retry_after))), retry_after=retry_after)
 
 
+@functools.cache
 def _page(status: int, title: str) -> Draft:
     text = f"<!DOCTYPE html>\n<html><head><title>{title}</title></head><body><h1>{title}</h1></body></html>\n"
     return Draft(status, HTML, text.encode(), own=False)

@@ -5,79 +5,95 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import deque
+from typing import NamedTuple
 
+from evertoken.testing._answers import Lines
 from evertoken.testing._script import MANGOPAY_RATE_LIMITS, Overuse, RateLimit
 
-__all__ = ("OveruseMeter", "RateMeter", "WorkMeter")
+__all__ = ("OveruseMeter", "RateMeter", "Windows", "WorkMeter")
+
+
+class Windows(NamedTuple):
+    """The windows of the rate limits as they stand. Immutable: where one of them ends, others take their place."""
+
+    limits: tuple[RateLimit, ...]
+    began: tuple[int, ...]
+    """How many calls there had been in all when each window began."""
+    ends: tuple[int, ...]
+    """When each window ends, in seconds since the start."""
+
+    @classmethod
+    def opened(cls, limits: tuple[RateLimit, ...]) -> Windows:
+        """The windows at the start."""
+        return cls(limits, (0,) * len(limits), tuple(limit.seconds for limit in limits))
+
+    def turned(self, elapsed: float, total: int) -> Windows:
+        """The windows at ``elapsed`` seconds since the start, where those that have ended begin with ``total``."""
+        began, ends = list(self.began), list(self.ends)
+        for index, limit in enumerate(self.limits):
+            if elapsed >= ends[index]:
+                began[index] = total
+                ends[index] = (int(elapsed // limit.seconds) + 1) * limit.seconds
+        return Windows(self.limits, tuple(began), tuple(ends))
+
+    def lines(self, total: int, wall: float | None, *, exhausted: int | None = None) -> Lines:
+        """Mangopay's three header lines after ``total`` calls; no X-RateLimit-Reset where ``wall`` is None.
+
+        ``wall`` is the Unix time of ``start``. With ``exhausted``, the first window is used up until that Unix time;
+        where there are no windows, it is the first of Mangopay's.
+        """
+        if not self.limits:
+            return () if exhausted is None else _MANGOPAY.lines(0, wall, exhausted=exhausted)
+        made = [total - begin for begin in self.began]
+        left = [max(0, limit.calls - calls) for limit, calls in zip(self.limits, made, strict=True)]
+        resets = None if wall is None else [int(wall + end) for end in self.ends]
+        if exhausted is not None and resets is not None:
+            made[0], left[0], resets[0] = self.limits[0].calls, 0, exhausted
+        lines = (("X-RateLimit", _joined(made)), ("X-RateLimit-Remaining", _joined(left)))
+        return lines if resets is None else (*lines, ("X-RateLimit-Reset", _joined(resets)))
+
+
+_MANGOPAY = Windows.opened(MANGOPAY_RATE_LIMITS)
+
+
+def _joined(values: list[int]) -> str:
+    return ", ".join(map(str, values))
 
 
 class RateMeter:
     """Calls per window. The windows are fixed ones that follow each other from ``start``; Mangopay's slide.
 
-    Every call counts in every window, so a window's count is the total less what the total was when it began. That, the
-    total at which it is full, and when it ends change only where a window ends.
+    Every call counts in every window, so a window's count is the total less what the total was when it began. What a
+    call is compared with, the total at which a window is full and the end of the next one, changes only where one ends.
     """
 
-    __slots__ = ("_began", "_end", "_ends", "_full", "_limits", "_most", "_start", "_total")
+    __slots__ = ("_end", "_most", "_start", "total", "windows")
 
     def __init__(self, limits: tuple[RateLimit, ...], start: float) -> None:
-        self._limits = limits
         self._start = start
-        self._total = 0
-        self._began = [0] * len(limits)
-        self._ends = [limit.seconds for limit in limits]
-        self._settle()
+        self.total = 0
+        self._use(Windows.opened(limits))
 
-    def _settle(self) -> None:
-        self._full = [begin + limit.calls for begin, limit in zip(self._began, self._limits, strict=True)]
-        self._most = min(self._full, default=math.inf)
-        self._end = min(self._ends, default=math.inf)
+    def _use(self, windows: Windows) -> None:
+        self.windows = windows
+        full = (begin + limit.calls for begin, limit in zip(windows.began, windows.limits, strict=True))
+        self._most = min(full, default=math.inf)
+        self._end = min(windows.ends, default=math.inf)
 
     def copy(self) -> RateMeter:
         """An independent meter with the same counts."""
-        twin = RateMeter(self._limits, self._start)
-        twin._total = self._total
-        twin._began = self._began.copy()
-        twin._ends = self._ends.copy()
-        twin._settle()
+        twin = RateMeter((), self._start)
+        twin.total = self.total
+        twin._use(self.windows)
         return twin
 
     def count(self, now: float) -> bool:
         """Count one call; whether it is within every limit."""
-        if now - self._start >= self._end:
-            self._turn(now - self._start)
-        self._total += 1
-        return self._total <= self._most
-
-    def _turn(self, elapsed: float) -> None:
-        for index, limit in enumerate(self._limits):
-            if elapsed >= self._ends[index]:
-                self._began[index] = self._total
-                self._ends[index] = (int(elapsed // limit.seconds) + 1) * limit.seconds
-        self._settle()
-
-    def headers(self, wall: float | None, *, exhausted: int | None = None) -> tuple[tuple[str, str], ...]:
-        """Mangopay's three header lines, one value per window; no X-RateLimit-Reset where ``wall`` is None.
-
-        ``wall`` is the Unix time of ``start``. With ``exhausted``, the first window is used up until that Unix time;
-        where there are no windows, it is the first of Mangopay's.
-        """
-        if not self._limits:
-            return () if exhausted is None else RateMeter(MANGOPAY_RATE_LIMITS, 0).headers(wall, exhausted=exhausted)
-        total = self._total
-        made = [total - begin for begin in self._began]
-        left = [full - total for full in self._full]
-        if total > self._most:
-            left = [max(0, calls) for calls in left]
-        resets = None if wall is None else [int(wall + end) for end in self._ends]
-        if exhausted is not None and resets is not None:
-            made[0], left[0], resets[0] = self._limits[0].calls, 0, exhausted
-        lines = (("X-RateLimit", _joined(made)), ("X-RateLimit-Remaining", _joined(left)))
-        return lines if resets is None else (*lines, ("X-RateLimit-Reset", _joined(resets)))
-
-
-def _joined(values: list[int]) -> str:
-    return ", ".join(map(str, values))
+        elapsed = now - self._start
+        if elapsed >= self._end:
+            self._use(self.windows.turned(elapsed, self.total))
+        self.total += 1
+        return self.total <= self._most
 
 
 class OveruseMeter:

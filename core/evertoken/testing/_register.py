@@ -11,7 +11,15 @@ from urllib.parse import quote
 from evertoken._secrecy import Unpicklable
 from evertoken.testing._arrivals import BASIC, BEARER, VALID, AuthorizationKind, TokenRecord, TokenTruth
 
-__all__ = ("ApiKeys", "TokenRegister")
+__all__ = ("ApiKeys", "Proof", "TokenRegister")
+
+
+@dataclass(frozen=True, slots=True)
+class Proof(Unpicklable):
+    """What the value of an Authorization header is to an account, and the text of its token if it is Bearer."""
+
+    kind: AuthorizationKind
+    token: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,20 +37,18 @@ class ApiKeys(Unpicklable):
         codes = (base64.b64encode(f"{name}:{key}".encode()).decode() for name, key in (*pairs, *quoted))
         object.__setattr__(self, "codes", frozenset(codes))
 
-    def kind(self, authorization: str | None) -> AuthorizationKind:
+    def proof(self, authorization: str | None) -> Proof:
         """What the value of an Authorization header is to this account."""
         if authorization is None:
-            return AuthorizationKind.NONE
+            return Proof(AuthorizationKind.NONE)
         scheme, _, rest = authorization.partition(" ")
-        if rest in self.codes and scheme == "Basic":
-            return BASIC
         match scheme.lower():
             case "basic":
-                return BASIC if rest.strip() in self.codes else AuthorizationKind.WRONG_BASIC
+                return Proof(BASIC if rest.strip() in self.codes else AuthorizationKind.WRONG_BASIC)
             case "bearer":
-                return BEARER
+                return Proof(BEARER, rest.strip())
             case _:
-                return AuthorizationKind.OTHER
+                return Proof(AuthorizationKind.OTHER)
 
 
 class TokenRegister(Unpicklable):

@@ -12,20 +12,20 @@ from __future__ import annotations
 
 import copy
 import math
+from collections import deque
 from collections.abc import Sequence
-from urllib.parse import quote, unquote
+from functools import lru_cache
 
 from evertoken import mangopay
 from evertoken._grant import ClientCredentials
 from evertoken._messages import HttpResponse
 from evertoken._secrecy import Unpicklable
 from evertoken.testing._answers import (
+    API_FINE,
     JSON,
     TOKEN_FINE,
     WHOLE,
-    Delivery,
     Draft,
-    Lines,
     ServerAnswer,
     ServerRequest,
     api_fault,
@@ -33,7 +33,6 @@ from evertoken.testing._answers import (
     forbidden,
     grant_refusal,
     granted,
-    http_date,
     locked,
     not_a_post,
     not_found,
@@ -43,22 +42,22 @@ from evertoken.testing._answers import (
     token_fault,
     token_invalid,
 )
-from evertoken.testing._arrivals import API, BASIC, BEARER, TOKEN, VALID, Arrival, Route, TokenRecord, TokenTruth
+from evertoken.testing._arrivals import API, BASIC, BEARER, TOKEN, VALID, Arrival, TokenRecord, TokenTruth
 from evertoken.testing._faults import ApiFault, TokenFault
-from evertoken.testing._logbook import Logbook, Reply, Visit, header
+from evertoken.testing._head import Head, WallClock
+from evertoken.testing._logbook import Censor, Logbook, Reply, Visit, identity
 from evertoken.testing._meters import OveruseMeter, RateMeter, WorkMeter
 from evertoken.testing._register import ApiKeys, TokenRegister
+from evertoken.testing._routes import Router
 from evertoken.testing._script import ApiBehaviour, Script, Segment, TokenBehaviour
 
 __all__ = ("AuthorizationServer",)
 
-_REFERENCE = 1_700_000_000
-"""The Unix time of ``start`` in answers that cannot do without one, where the server was not told."""
-
 _FAIR = Script()
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS", "TRACE")
-_CHUNKED: Lines = (("Transfer-Encoding", "chunked"),)
-_API_VERSIONS = ("v2.01", "v3.0")
+
+_REMEMBERED = 128
+"""How many different paths, methods and Authorization values are understood once and then remembered, each."""
 
 
 class AuthorizationServer(Unpicklable):
@@ -102,35 +101,31 @@ class AuthorizationServer(Unpicklable):
             raise ValueError(f"keep_arrivals must be at least 1, or None for all, not {keep_arrivals}")
         self._register = TokenRegister(seed, token_prefix)
         self._client_id = client_id
-        self._use_keys(self._secrets)
-        self._secrets = (*self._secrets, self._register.mark)
+        keys, self._secrets = self._secrets, (*self._secrets, self._register.mark)
+        self._use_keys(keys)
         self._work = WorkMeter()
         self._overuse = OveruseMeter(script.overuse)
         self._start = start
-        self._epoch = epoch
-        self._date = (-1, "")
-        self._api_path = f"/v2.01/{quote(client_id, safe='')}/"
-        self._token_queue = list(script.first_token_requests)
-        self._api_queue = list(script.first_api_calls)
+        self._clock = WallClock(start, epoch)
+        self._token_queue = deque(script.first_token_requests)
+        self._api_queue = deque(script.first_api_calls)
         self.replace_script(script)
 
     # What happens to it.
 
     def handle(self, now: float, request: ServerRequest) -> ServerAnswer:
         """The answer to ``request``, which arrives whole at ``now``. No request makes it raise."""
-        path = request.path.partition("?")[0]
-        authorization = header(request.headers, "authorization")
+        place = self._place(request.path)
+        authorization, request_id = identity(request.headers)
         within = self._rates.count(now) or not self._script.enforce_rate_limits
-        route = self._route(path)
-        kind = self._keys.kind(authorization)
-        visit = Visit(now, route, request.method, path, request.headers, request.body, authorization, kind, within)
-        if route is TOKEN:
-            reply = self._token_request(visit)
-        elif route is API:
+        visit = Visit(now, request, place, self._proof(authorization), request_id, within)
+        if place.route is API:
             reply = self._api_call(visit)
+        elif place.route is TOKEN:
+            reply = self._token_request(visit)
         else:
-            reply = Reply(not_found(self._wall(now)))
-        self._log.write(visit, reply, self._secrets)
+            reply = Reply(not_found(self._clock.at(now)))
+        self._log.write(visit, reply, self._shown)
         return self._answer(now, reply)
 
     def next_token_requests(self, *behaviours: TokenBehaviour) -> None:
@@ -246,35 +241,38 @@ class AuthorizationServer(Unpicklable):
         return twin
 
     def __deepcopy__(self, memo: object) -> AuthorizationServer:
-        # Everything that the copies still share is immutable.
+        # Everything that the copies still share is immutable, or remembers what is the same for all of them.
         return copy.copy(self)
 
     # The token endpoint.
 
     def _token_request(self, visit: Visit) -> Reply:
-        behaviour = self._token_queue.pop(0) if self._token_queue else self._at(visit.now).token
-        is_locked = self._overuse.request(visit.now)
-        draft, detail = token_fault(behaviour, self._wall(visit.now)), ""
+        now = visit.now
+        behaviour = self._token_queue.popleft() if self._token_queue else self._at(now).token
+        is_locked = self._overuse.request(now)
+        draft, detail = None, ""
+        if behaviour.fault is not TOKEN_FINE:
+            draft = token_fault(behaviour, self._clock.at(now))
+            if behaviour.fault is TokenFault.INVALID_CLIENT:
+                self._overuse.refusal(now)
         if draft is None:
             draft, detail = self._refusal(visit, is_locked=is_locked)
-        elif behaviour.fault is TokenFault.INVALID_CLIENT:
-            self._overuse.refusal(visit.now)
         if draft is None:
-            return self._issue(visit.now, behaviour)
+            return self._issue(now, behaviour)
         return Reply(draft, behaviour.latency_before + behaviour.latency_after, behaviour, detail=detail)
 
     def _refusal(self, visit: Visit, *, is_locked: bool) -> tuple[Draft | None, str]:
         if is_locked:
             return locked(), "locked"
         if not visit.within:
-            return over_the_limit(self._wall(visit.now)), "over the rate limit"
-        if visit.method != "POST":
-            return not_a_post(self._wall(visit.now)), "not a POST"
-        if visit.kind is not BASIC:
+            return over_the_limit(self._clock.at(visit.now)), "over the rate limit"
+        if visit.request.method != "POST":
+            return not_a_post(self._clock.at(visit.now)), "not a POST"
+        if visit.proof.kind is not BASIC:
             if self._overuse.refusal(visit.now):
                 return locked(), "locked"
             return oauth_error(401, "invalid_client"), "wrong credentials"
-        return grant_refusal(visit.body)
+        return grant_refusal(visit.request.body)
 
     def _issue(self, now: float, behaviour: TokenBehaviour) -> Reply:
         fault, pause = behaviour.fault, behaviour.latency_after
@@ -306,51 +304,43 @@ class AuthorizationServer(Unpicklable):
     # The API.
 
     def _api_call(self, visit: Visit) -> Reply:
-        behaviour = self._api_queue.pop(0) if self._api_queue else self._at(visit.now).api
-        number, truth = None, None
-        if visit.authorization is not None and visit.kind is BEARER:
-            number = self._register.number(visit.authorization.partition(" ")[2].strip())
-            truth = self._register.truth(visit.now, number)
-        draft, detail = api_fault(behaviour, self._wall(visit.now)), ""
-        if draft is None:
-            draft, detail = self._denial(visit, truth, behaviour.fault)
-        applied = draft is None
-        if draft is None:
-            draft = self._carry_out(visit, number, behaviour.fault)
-        return Reply(draft, behaviour.latency, behaviour, number, truth, detail, applied)
+        now, proof, number, truth = visit.now, visit.proof, None, None
+        behaviour = self._api_queue.popleft() if self._api_queue else self._at(now).api
+        if proof.kind is BEARER:
+            number = self._register.number(proof.token)
+            truth = self._register.truth(now, number)
+        fair = truth is VALID and behaviour.fault is API_FINE and visit.within and visit.place.is_own
+        draft, detail = (None, "") if fair else self._denial(visit, truth, behaviour)
+        if draft is not None:
+            return Reply(draft, behaviour.latency, behaviour, number, truth, detail)
+        draft = self._carry_out(visit, number, behaviour.fault)
+        return Reply(draft, behaviour.latency, behaviour, number, truth, "", applied=True)
 
-    def _denial(self, visit: Visit, truth: TokenTruth | None, fault: ApiFault) -> tuple[Draft | None, str]:
-        wall = self._wall(visit.now)
+    def _denial(self, visit: Visit, truth: TokenTruth | None, behaviour: ApiBehaviour) -> tuple[Draft | None, str]:
+        wall = self._clock.at(visit.now)
+        draft = api_fault(behaviour, wall)
+        if draft is not None:
+            return draft, ""
         if not visit.within:
             return over_the_limit(wall), "over the rate limit"
-        if unquote(visit.path.split("/")[2]) != self._client_id:
+        if not visit.place.is_own:
             return token_invalid(wall), "another client id in the path"
         if truth is not VALID:
             return token_invalid(wall), "no valid token"
-        if fault is ApiFault.SCA:
+        if behaviour.fault is ApiFault.SCA:
             return sca(self._register.secret(f"sca/{self._log.seq}")), "strong customer authentication"
-        if fault is ApiFault.FORBIDDEN:
+        if behaviour.fault is ApiFault.FORBIDDEN:
             return forbidden(wall), "forbidden"
         return None, ""
 
     def _carry_out(self, visit: Visit, number: int | None, fault: ApiFault) -> Draft:
-        if visit.method not in _SAFE_METHODS:
-            self._work.count(visit.method, visit.path, visit.body)
-        body = f'{{"Call":{self._log.seq},"TokenNumber":{number}}}'
-        return delivered(Draft(200, JSON, body.encode()), fault)
+        request = visit.request
+        if request.method not in _SAFE_METHODS:
+            self._work.count(request.method, visit.place.path, request.body)
+        draft = Draft(200, JSON, f'{{"Call":{self._log.seq},"TokenNumber":{number}}}'.encode())
+        return draft if fault is API_FINE else delivered(draft, fault)
 
     # What both have in common.
-
-    def _route(self, path: str) -> Route:
-        if path == "/v2.01/oauth/token":
-            return TOKEN
-        if path.startswith(self._api_path):
-            return API
-        parts = path.rstrip("/").split("/")
-        if [part.lower() for part in parts] == ["", "v2.01", "oauth", "token"]:
-            return TOKEN
-        is_api = len(parts) >= 3 and parts[1].lower() in _API_VERSIONS and parts[2] != "oauth"
-        return API if is_api else Route.OTHER
 
     def _at(self, now: float) -> Segment:
         elapsed = now - self._start
@@ -365,30 +355,17 @@ class AuthorizationServer(Unpicklable):
         # Keys that are gone are still secrets.
         self._secrets = tuple(dict.fromkeys((*self._secrets, *keys)))
         self._keys = ApiKeys(self._client_id, keys)
-
-    def _wall(self, now: float) -> float:
-        return now - self._start + _REFERENCE if self._epoch is None else self._epoch + now
+        self._proof = lru_cache(_REMEMBERED)(self._keys.proof)
+        self._shown = lru_cache(_REMEMBERED)(Censor(self._secrets).shown)
+        self._place = lru_cache(_REMEMBERED)(Router(self._client_id, self._shown).place)
 
     def _answer(self, now: float, reply: Reply) -> ServerAnswer:
         draft = reply.draft
         if draft.status is None:
             return ServerAnswer(reply.delay, None, draft.delivery)
-        endless = draft.delivery is not WHOLE and draft.delivery is Delivery.ENDLESS
-        frame = _CHUNKED if endless else (("Content-Length", str(len(draft.body))),)
-        response = HttpResponse(draft.status, (*draft.headers, *frame, *self._common(now, draft)), draft.body)
+        head = Head(draft, now, self._clock, self._rates.windows, self._rates.total)
+        response = HttpResponse(draft.status, head, draft.body)
         if reply.behaviour is None or draft.delivery is WHOLE:
             return ServerAnswer(reply.delay, response)
         pace, cut_after = reply.behaviour.bytes_per_second, reply.behaviour.cut_after
         return ServerAnswer(reply.delay, response, draft.delivery, pace, cut_after)
-
-    def _common(self, now: float, draft: Draft) -> Lines:
-        dated = draft.dated or self._epoch is not None
-        wall = self._wall(self._start) if dated else None
-        lines = self._rates.headers(wall, exhausted=draft.exhausted) if draft.own else ()
-        return (*lines, ("Date", self._http_date(now))) if dated else lines
-
-    def _http_date(self, now: float) -> str:
-        second = int(self._wall(now))
-        if second != self._date[0]:
-            self._date = (second, http_date(second))
-        return self._date[1]
