@@ -1,7 +1,7 @@
-"""The ``evertoken`` command: ``evertoken demo`` and ``evertoken emulate``. Needs ``evertoken[cli]``.
+"""The ``evertoken`` command: ``evertoken demo``, ``emulate`` and ``simulate``. Needs ``evertoken[cli]``.
 
-It can be imported without the extra; run without it, it says what to install and exits 2. What the two do stands in
-``_demo``, which is imported once the extra is known to be there.
+It can be imported without the extra; run without it, it says what to install and exits 2. What they do stands in
+``_demo`` and ``_simulate``, which are imported once the extra is known to be there.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ a missing library, 130 if interrupted"""
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command with ``arguments`` (default: those of the process) and return its exit status.
 
-    0: it went well, and every promise was put to the test and kept. 1: not so, or the port is taken. 2: wrong usage, or
-    a library is missing. 130: interrupted.
+    0: it went well, and every promise or law was put to the test and kept. 1: not so, or the port is taken, or a file
+    cannot be written. 2: wrong usage, or a library is missing. 130: interrupted.
     """
     missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
     if missing:
         return _complain(f"{' and '.join(missing)} not found: pip install 'evertoken[cli]'", _USAGE)
     options = _parser().parse_args(arguments)
     try:
-        return _demo(options) if options.command == "demo" else _emulate(options)
+        return _COMMANDS[options.command](options)
     except KeyboardInterrupt:
         return _complain("interrupted", _INTERRUPTED)
     except BrokenPipeError:
@@ -78,13 +78,31 @@ def _emulate(options: argparse.Namespace) -> int:
     return 0
 
 
+def _simulate(options: argparse.Namespace) -> int:
+    from evertoken_transports._simulate.campaign import WorkerLost  # noqa: PLC0415 (needs rich)
+    from evertoken_transports._simulate.choices import ChoiceError  # noqa: PLC0415
+    from evertoken_transports._simulate.play import play  # noqa: PLC0415
+
+    try:
+        is_kept = play(options)
+    except ChoiceError as error:
+        return _complain(f"simulate: {error}", _USAGE)
+    except WorkerLost as error:
+        return _complain(f"simulate: {error}", _BROKEN)
+    return 0 if is_kept else _BROKEN
+
+
+_COMMANDS = {"demo": _demo, "emulate": _emulate, "simulate": _simulate}
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="evertoken", description="See evertoken at work, or try a client on it.")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="demo | emulate")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="demo | emulate | simulate")
     _add_demo(
         commands.add_parser("demo", help="keep a token alive through foul weather, and judge it", epilog=_STATUSES)
     )
     _add_emulate(commands.add_parser("emulate", help="a Mangopay-like server on this machine, faults included"))
+    _add_simulate(commands.add_parser("simulate", help="hostile days in virtual time, every law checked at every step"))
     return parser
 
 
@@ -107,6 +125,23 @@ def _add_emulate(parser: argparse.ArgumentParser) -> None:
     add("--print-script", action="store_true", help="print an example of such a file, and exit")
     add("--client-id", default="demo", help="whose account it is (default: demo)")
     add("--api-key", help="its API key (default: a made-up one, which is shown)")
+
+
+def _add_simulate(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    which, time = parser.add_mutually_exclusive_group(), parser.add_mutually_exclusive_group()
+    which.add_argument("--seed", type=int, default=1, help="what everything follows from (default: 1)")
+    which.add_argument("--seeds", metavar="LIST", help="many of them, like 0-999: on all cores, without a picture")
+    time.add_argument("--days", type=float, default=1.0, help="simulated days with faults (default: 1)")
+    time.add_argument("--years", type=float, help="the same in years of 365 days")
+    add("--clients", type=int, help="how many there are (default: as the seed has it)")
+    add("--faults", default="swarm", help="swarm: what the seed draws (the default); none; all; or a list of names")
+    add("--double-check", action="store_true", help="run each seed twice, and compare")
+    add("--quiet", action="store_true", help="no progress, only the summary")
+    many = parser.add_argument_group("with --seeds").add_argument
+    many("--jobs", type=int, help="how many processes (default: one for each core)")
+    many("--commit", metavar="SHA", help="the commit that is tried: noted, and one more seed is made of it")
+    many("--out", metavar="FILE", help="write down what was run, as JSON; a file that is there is continued")
 
 
 def _port(text: str) -> int:

@@ -1,0 +1,259 @@
+"""``evertoken simulate``: what it takes, what it says, what it writes down, and that it finds what is wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from evertoken.testing import ApiFault, Broken, Report, Scenario, TokenFault, WorldFault, draw_scenario, simulate
+from evertoken_transports import cli
+from evertoken_transports._simulate import campaign
+from evertoken_transports._simulate.campaign import WorkerLost, run_seed, run_seeds
+from evertoken_transports._simulate.choices import (
+    ChoiceError,
+    Choices,
+    commit_seed,
+    read_faults,
+    read_seeds,
+    spelt_seeds,
+)
+from evertoken_transports._simulate.record import SeedResult
+
+LIMIT = 60.0
+"""Real seconds after which what should have happened has not. No test comes near it unless something hangs."""
+
+HOUR = "0.04"
+COMMIT = "00000000000000110123456789abcdef01234567"  # Seed 17.
+
+
+def ran(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    status = cli.main(["simulate", *arguments])
+    said = capsys.readouterr()
+    return status, said.out, said.err
+
+
+def read(path: Path) -> dict[str, Any]:
+    data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return data
+
+
+# What it takes
+# -------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--days", "0"], "--days must be above 0"),
+        (["--days", "nan"], "--days must be above 0"),
+        (["--years", "101"], "--days must be above 0 and at most 36525"),
+        (["--clients", "0"], "--clients must be from 1"),
+        (
+            ["--faults", "hail"],
+            "--faults: 'hail' is none of swarm, none, all, nor a list of faults (world: lost",
+        ),
+        (["--seeds", "9-1"], "--seeds: '9-1' ends before it begins"),
+        (["--seeds", "a"], "--seeds: 'a' is no seed"),
+        (["--seeds", "0-99999999"], "--seeds: at most"),
+        (["--seeds", "1", "--jobs", "0"], "--jobs must be at least 1"),
+        (["--seeds", "1", "--commit", "HEAD"], "--commit must be a commit's full hash"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_value_that_cannot_be_used_is_one_line_and_status_2(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
+) -> None:
+    status, out, complaint = ran(capsys, *arguments)
+    assert (status, out) == (2, "")
+    assert complaint.startswith(f"evertoken: simulate: {words}")
+    assert complaint.count("\n") == 1
+
+
+def test_faults_are_named_as_they_are_written_elsewhere_or_with_dashes() -> None:
+    assert read_faults("swarm") is None
+    assert read_faults("none") == ()
+    assert read_faults("lost before, SUSPEND,token:html") == (
+        WorldFault.LOST_BEFORE,
+        WorldFault.SUSPEND,
+        TokenFault.HTML,
+    )
+    assert read_faults("locked") == (TokenFault.LOCKED, ApiFault.LOCKED)
+    everything = read_faults("all")
+    assert everything is not None
+    assert {WorldFault.CRASH, TokenFault.HANG, ApiFault.SCA} < set(everything)
+    assert not {TokenFault.NONE, ApiFault.NONE} & set(everything)
+
+
+@pytest.mark.parametrize(
+    ("text", "seeds"), [("7", (7,)), ("0-3", (0, 1, 2, 3)), ("9,0-2, 1", (0, 1, 2, 9)), ("5-5,6", (5, 6))]
+)
+def test_seeds_are_a_list_of_ranges(text: str, seeds: tuple[int, ...]) -> None:
+    assert read_seeds(text) == seeds
+    assert read_seeds(spelt_seeds(seeds)) == seeds
+
+
+def test_a_commit_makes_one_seed() -> None:
+    assert commit_seed(COMMIT) == 17
+    with pytest.raises(ChoiceError):
+        commit_seed("0x11_23456789abcdef")
+
+
+def test_without_overrides_a_seed_is_what_it_is_in_the_swarm() -> None:
+    assert Choices(days=2.0).scenario(7) == draw_scenario(7, seconds=172_800.0)
+
+
+# Many seeds
+# ----------
+
+
+def test_many_seeds_come_to_one_digest_whatever_the_number_of_processes(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    alone, together = tmp_path / "alone.json", tmp_path / "together.json"
+    many = ("--seeds", "0-3", "--days", HOUR, "--commit", COMMIT, "--double-check", "--quiet")
+    assert ran(capsys, *many, "--jobs", "1", "--out", str(alone))[0] == 0
+    status, out, _ = ran(capsys, *many, "--jobs", "2", "--out", str(together))
+    assert status == 0
+    assert "all held, in 5 of 5 seeds" in out
+    one, two = read(alone), read(together)
+    assert one["digest"] == two["digest"]
+    assert one["digest"] in out
+    assert [row["seed"] for row in two["results"]] == [0, 1, 2, 3, 17]
+    assert (one["runs"], one["whole"], one["ok"]) == (5, True, True)
+    assert one["campaign"]["commit_seed"] == 17
+    for changing in ("cpu_seconds", "wall_seconds", "times_real_time", "results"):
+        del one[changing], two[changing]
+    assert one == two
+
+
+def test_a_record_is_continued_and_comes_to_what_it_would_have_at_one_go(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, whole = tmp_path / "out.json", tmp_path / "whole.json"
+    many = ("--seeds", "0-5", "--days", HOUR, "--jobs", "1", "--quiet")
+    real, seeds = campaign.run_seed, list[int]()
+
+    def interrupted(choices: Choices, seed: int, *, twice: bool) -> SeedResult:
+        seeds.append(seed)
+        if seed == 3 and len(seeds) == 4:
+            raise KeyboardInterrupt
+        return real(choices, seed, twice=twice)
+
+    monkeypatch.setattr(campaign, "run_seed", interrupted)
+    assert ran(capsys, *many, "--out", str(out))[0] == 130
+    assert (read(out)["runs"], read(out)["whole"]) == (3, False)
+    assert ran(capsys, *many, "--out", str(out))[0] == 0
+    assert seeds == [0, 1, 2, 3, 3, 4, 5]
+    assert ran(capsys, *many, "--out", str(whole))[0] == 0
+    for name in ("digest", "situations", "events", "campaign", "whole"):
+        assert read(out)[name] == read(whole)[name]
+    assert sorted(tmp_path.iterdir()) == [out, whole]
+
+
+def test_a_record_of_another_campaign_is_left_alone(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    out = tmp_path / "out.json"
+    many = ("--seeds", "0", "--quiet", "--out", str(out))
+    assert ran(capsys, *many, "--days", HOUR)[0] == 0
+    before = out.read_bytes()
+    status, _, complaint = ran(capsys, *many, "--days", "0.05")
+    assert status == 2
+    assert "holds another campaign (choices was {'days': 0.04" in complaint
+    assert out.read_bytes() == before
+    out.write_text("[]", encoding="utf-8")
+    assert "is no record of simulate" in ran(capsys, *many)[2]
+    assert out.read_text(encoding="utf-8") == "[]"
+
+
+def test_a_file_that_cannot_be_written_is_told_before_anything_is_run(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    status, out, complaint = ran(capsys, "--seeds", "0-999999", "--out", str(tmp_path / "nowhere" / "out.json"))
+    assert (status, out) == (1, "")
+    assert "nowhere" in complaint
+
+
+def test_a_broken_law_is_a_failure_with_the_command_that_breaks_it_again(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calm = simulate(Choices(0.01).scenario(0))
+
+    def breaking(scenario: Scenario) -> Report:
+        return replace(calm, scenario=scenario, broken=Broken("nothing is ever wrong", 1, 2.5))
+
+    monkeypatch.setattr(campaign, "simulate", breaking)
+    status, out, _ = ran(capsys, "--seeds", "0-11", "--days", HOUR, "--clients", "2", "--jobs", "1", "--quiet")
+    assert status == 1
+    assert "FAILED          seed 0: nothing is ever wrong (client 1, at 2.500 s)\n" in out
+    assert "and 2 more seeds" in out
+    assert "evertoken simulate --seed 0 --days 0.04 --clients 2 --faults swarm\n" in out
+
+
+def test_a_swarm_in_which_a_named_situation_never_came_about_fails(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calm = run_seed(Choices(0.01), 0)
+
+    def calmly(_choices: Choices, seed: int, *, twice: bool) -> SeedResult:
+        return replace(calm, seed=seed)
+
+    monkeypatch.setattr(campaign, "run_seed", calmly)
+    status, out, _ = ran(capsys, "--seeds", "0-99", "--jobs", "1", "--quiet")
+    assert status == 1
+    assert "FAILED          never came about: outcome: Abandoned" in out
+    assert ran(capsys, "--seeds", "0-98", "--jobs", "1", "--quiet")[0] == 0
+
+
+def test_a_seed_that_falls_over_is_a_failure_of_that_seed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_scenario: object) -> Report:
+        raise ZeroDivisionError("oops")
+
+    monkeypatch.setattr(campaign, "simulate", broken)
+    failure = run_seed(Choices(), 5).failure
+    assert failure is not None
+    assert (failure.seed, failure.law) == (5, "a simulation raises nothing: ZeroDivisionError: oops")
+
+
+def test_a_second_run_with_another_course_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = iter((0, 1))
+
+    def drifting(scenario: Scenario) -> Report:
+        return simulate(Choices(0.01).scenario(scenario.seed + next(runs)))
+
+    monkeypatch.setattr(campaign, "simulate", drifting)
+    failure = run_seed(Choices(0.01), 5, twice=True).failure
+    assert failure is not None
+    assert failure.law == "one seed has one course: the second run came to another digest"
+
+
+def test_a_process_that_disappears_is_noticed() -> None:
+    class Fatal:
+        """Something to send that ends the process that receives it."""
+
+        def __reduce__(self) -> tuple[Callable[[int], object], tuple[int]]:
+            return os._exit, (1,)
+
+    with pytest.raises(WorkerLost, match="has disappeared: out of memory"):
+        list(run_seeds(Choices(0.01), cast("list[int]", [1, Fatal()]), jobs=2))
+
+
+def test_an_interrupt_ends_all_processes_and_keeps_what_was_done(tmp_path: Path) -> None:
+    out = tmp_path / "out.json"
+    command = [sys.executable, "-m", "evertoken_transports.cli", "simulate", "--seeds", "0-999999", "--days", HOUR]
+    command += ["--jobs", "2", "--out", str(out)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
+        assert run.stdout is not None
+        run.stdout.readline()
+        run.send_signal(signal.SIGINT)
+        _, complaint = run.communicate(timeout=LIMIT)
+    assert (run.returncode, complaint) == (130, "evertoken: interrupted\n")
+    assert 0 < read(out)["runs"] < 1_000_000
+    assert not read(out)["whole"]

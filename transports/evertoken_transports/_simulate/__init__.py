@@ -1,0 +1,12 @@
+"""``evertoken simulate``: one seed to look at, or many on all cores, and a record of what was run.
+
+``choices``     what is to be simulated, read from the command line, and written as one again
+``campaign``    many seeds, in processes of their own
+``record``      what they came to, as a file that can be continued
+``progress``    how far it is, on a terminal or in lines
+``play``        the command
+"""
+
+from __future__ import annotations
+
+__all__ = ()
