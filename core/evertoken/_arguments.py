@@ -20,6 +20,9 @@ __all__ = (
     "is_moment",
 )
 
+_LIMIT = 2.0**40
+"""Seconds: floats below it in magnitude hold a moment to the tick, and some more."""
+
 
 def fault_of_text(name: str, value: object) -> str | None:
     """Why ``value`` cannot be sent as a credential or a parameter; None if it can."""
@@ -101,4 +104,6 @@ def check_seconds(name: str, seconds: float) -> None:
 
 def is_moment(now: object) -> bool:
     """Whether ``now`` can be a point in time: a finite number that floats hold to the tick."""
-    return isinstance(now, int | float) and not isinstance(now, bool) and -(2**40) < now < 2**40
+    if type(now) is not float and (not isinstance(now, (int, float)) or isinstance(now, bool)):
+        return False
+    return -_LIMIT < now < _LIMIT

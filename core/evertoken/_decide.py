@@ -9,7 +9,7 @@ from evertoken import _schedule
 from evertoken._actions import SendReason, SendRequest, Wait, WaitReason
 from evertoken._policy import Policy
 from evertoken._problems import Problem, ProblemKind
-from evertoken._records import LONG_AGO, MOST_DOUBLINGS, AccessToken, Attempt, Rejections
+from evertoken._records import LONG_AGO, MOST_DOUBLINGS, AccessToken, Attempt, BackOff, Rejections
 from evertoken._states import Freshness, RequestState, State
 
 __all__ = ("LOST", "Published", "back_off_from", "decide", "due_at", "freshness", "publish", "request_state", "settle")
@@ -34,16 +34,15 @@ def decide(config: Policy, state: State, now: float, min_ttl: float = 0.0) -> Se
     state = _with_loss(config, state, now)
     if state.attempt is not None:
         return Wait(state.attempt.deadline, _RESPONSE)
-    until, reason = now, None
-    for moment, name in (
-        (state.unblock_at, _UNBLOCK),
-        (state.budget_at, _BUDGET),
-        (state.backoff.retry_at, _RETRY),
-        (due_at(state.token, min_ttl), _REFRESH),
-    ):
-        if moment > until:
-            until, reason = moment, name
-    return _SEND[_why_send(state, now)] if reason is None else Wait(until, reason)
+    until, reason = state.unblock_at, _UNBLOCK
+    if state.budget_at > until:
+        until, reason = state.budget_at, _BUDGET
+    if state.backoff.retry_at > until:
+        until, reason = state.backoff.retry_at, _RETRY
+    due = due_at(state.token, min_ttl)
+    if due > until:
+        until, reason = due, _REFRESH
+    return Wait(until, reason) if until > now else _SEND[_why_send(state, now)]
 
 
 def due_at(token: AccessToken | None, min_ttl: float = 0.0) -> float:
@@ -71,11 +70,13 @@ def publish(config: Policy, state: State) -> Published:
 
 def _next_send(config: Policy, state: State) -> float:
     """The first moment from which ``decide`` says SendRequest, if nothing but time happens until then."""
-    deadline = LONG_AGO
-    if state.attempt is not None:
-        deadline = state.attempt.deadline
-        state = _with_loss(config, state, deadline)
-    return max(deadline, due_at(state.token), state.backoff.retry_at, state.budget_at, state.unblock_at)
+    attempt, retry_at = state.attempt, state.backoff.retry_at
+    moment = max(due_at(state.token), state.budget_at, state.unblock_at)
+    if attempt is not None:
+        moment = max(moment, attempt.deadline)
+        if not attempt.claimed:  # If nobody answers, its loss is followed by a back-off.
+            retry_at = max(retry_at, attempt.deadline + _wait_after(config, state, attempt))
+    return max(moment, retry_at)
 
 
 def freshness(state: State, now: float) -> Freshness:
@@ -111,8 +112,14 @@ def settle(config: Policy, state: State, now: float) -> State:
     if now <= state.now:
         return state
     state = _with_loss(config, state, now)
-    blocks = tuple(block for block in state.blocks if now < block.until)
-    return state._replace(now=now, blocks=blocks, rejections=_settled_rejections(state, now))
+    blocks, rejections = state.blocks, state.rejections
+    if blocks:
+        blocks = tuple(block for block in blocks if now < block.until)
+    if rejections.dropped or rejections.honoured:
+        rejections = _settled_rejections(state, now)
+    if blocks is state.blocks and rejections is state.rejections:
+        return state.at(now)
+    return state._replace(now=now, blocks=blocks, rejections=rejections)
 
 
 def _with_loss(config: Policy, state: State, now: float) -> State:
@@ -130,17 +137,21 @@ def back_off_from(
 ) -> State:
     """``state`` after ``attempt`` came to nothing: one more failure, and a back-off that counts from ``moment``."""
     backoff = state.backoff
-    failures = min(backoff.failures + 1, MOST_DOUBLINGS)
     in_a_row = min(backoff.malformed + 1, MOST_DOUBLINGS) if malformed else 0
-    wait = _schedule.back_off(config, failures, attempt.draw, in_a_row)
-    backoff = backoff._replace(
-        failures=failures,
+    backoff = BackOff(
+        failures=min(backoff.failures + 1, MOST_DOUBLINGS),
         malformed=in_a_row,
         abandoned=0,
-        retry_at=max(backoff.retry_at, moment + wait),
+        repeats=backoff.repeats,
+        retry_at=max(backoff.retry_at, moment + _wait_after(config, state, attempt, in_a_row)),
         since=max(backoff.since, attempt.started),
     )
     return state._replace(backoff=backoff, problem=problem)
+
+
+def _wait_after(config: Policy, state: State, attempt: Attempt, malformed: int = 0) -> float:
+    """The back-off, in seconds, if ``attempt`` comes to nothing."""
+    return _schedule.back_off(config, min(state.backoff.failures + 1, MOST_DOUBLINGS), attempt.draw, malformed)
 
 
 def _settled_rejections(state: State, now: float) -> Rejections:

@@ -38,15 +38,17 @@ def digest(value: str) -> str:
 
 def which(state: State, request_id: int) -> Attempt | None:
     """The attempt with that id, if it is in flight or the latest lost one: no other is remembered."""
-    for attempt in (state.attempt, state.lost):
-        if attempt is not None and attempt.id == request_id:
-            return attempt
-    return None
+    attempt, lost = state.attempt, state.lost
+    if attempt is not None and attempt.id == request_id:
+        return attempt
+    return lost if lost is not None and lost.id == request_id else None
 
 
-def judge(config: Policy, state: State, received: AnswerReceived) -> Outcome:
-    """What the answer amounts to. May differ from the answer: a token can be dead, old, or known to be bad."""
-    state = settle(config, state, received.now)
+def judge(config: Policy, state: State, received: AnswerReceived) -> Outcome | AccessToken:
+    """What the answer amounts to in a settled state: for a grant that is taken, the token that it brings.
+
+    May differ from the answer: a token can be dead, old, or known to be bad.
+    """
     attempt, answer = which(state, received.id), received.answer
     if attempt is None:
         return Ignored()
@@ -61,10 +63,10 @@ def judge(config: Policy, state: State, received: AnswerReceived) -> Outcome:
 
 def _is_overtaken(state: State, lost: Attempt, answer: Outcome) -> bool:
     """A late failure was counted as a loss already; late news of a closed door is stale after a newer grant."""
-    return isinstance(answer, Failed | Malformed | Abandoned) or state.granted_at > lost.started
+    return isinstance(answer, (Failed, Malformed, Abandoned)) or state.granted_at > lost.started
 
 
-def _judge_grant(config: Policy, state: State, attempt: Attempt, granted: Granted) -> Outcome:
+def _judge_grant(config: Policy, state: State, attempt: Attempt, granted: Granted) -> Outcome | AccessToken:
     late = attempt is state.lost
     token = token_of(config, state, attempt, granted)
     if _is_shunned(state, token.value, state.now):
@@ -73,13 +75,16 @@ def _judge_grant(config: Policy, state: State, attempt: Attempt, granted: Grante
         return Ignored() if late else Failed(DEAD_ON_ARRIVAL)
     if state.token is not None and (state.token.started, late) > (attempt.started, False):
         return Ignored()
-    return granted
+    return token
 
 
 def _is_shunned(state: State, value: str, now: float) -> bool:
     """Whether the API rejected this token so lately that the endpoint's word does not make it good."""
-    name = digest(value) if state.rejections.dropped else ""
-    return any(entry.digest == name and now < entry.vouched_at for entry in state.rejections.dropped)
+    dropped = state.rejections.dropped
+    if not dropped:
+        return False
+    name = digest(value)
+    return any(entry.digest == name and now < entry.vouched_at for entry in dropped)
 
 
 def token_of(config: Policy, state: State, attempt: Attempt, granted: Granted) -> AccessToken:

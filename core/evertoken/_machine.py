@@ -28,14 +28,14 @@ from evertoken._inputs import (
     SharedRecord,
     TokenRejected,
 )
-from evertoken._judge import judge, judge_rejection, judge_shared, which
+from evertoken._judge import judge_rejection, judge_shared
 from evertoken._messages import HttpResponse, TokenRequest, build_request
 from evertoken._policy import Policy
 from evertoken._problems import Problem, ProblemKind
 from evertoken._records import AccessToken, Attempt, BlockKind
 from evertoken._snapshot import Snapshot, read_snapshot, take_snapshot
 from evertoken._states import Freshness, RequestState, State, TokenState, first_state
-from evertoken._step import step
+from evertoken._step import receive, step
 from evertoken._wire import read_answer, scrub
 from evertoken.outcomes import Abandoned, Failed, Outcome
 
@@ -182,12 +182,13 @@ class TokenMachine:
         attempt = settle(self._policy, self._state, now).attempt
         if attempt is None or attempt.id != request.id or not attempt.claimed:
             raise LocalProtocolError("exchange_started: this request holds no claim that has yet to start")
-        state = self._stepped(ExchangeStarted(now, request.id))
+        happened = ExchangeStarted(now, request.id)
+        state = step(self._policy, self._state, happened)
         if state.attempt is None:
-            self._become(state)
+            self._enter(happened, state)
             raise LocalProtocolError("exchange_started: no request may be sent now; the claim has been released")
         sent = build_request(self._grant, request.id, state.attempt.deadline)
-        self._become(state)
+        self._enter(happened, state)
         return sent
 
     def receive_response(self, now: float, request: TokenRequest, response: HttpResponse) -> Outcome:
@@ -229,7 +230,7 @@ class TokenMachine:
         check_now(now)
         happened = SharedReceived(now, request.id, record)
         outcome = judge_shared(self._policy, self._state, happened)
-        self._become(self._stepped(happened))
+        self._step(happened)
         return outcome
 
     # Inputs: news from elsewhere
@@ -248,7 +249,7 @@ class TokenMachine:
         if challenge not in (Challenge.TOKEN, Challenge.UNKNOWN):
             return Rejection.KEPT
         verdict = judge_rejection(self._policy, self._state, happened)
-        self._become(self._stepped(happened))
+        self._step(happened)
         return verdict
 
     def door_closed(self, now: float, kind: BlockKind, seconds: float | None = None) -> None:
@@ -265,7 +266,7 @@ class TokenMachine:
             raise LocalProtocolError(f"door_closed: kind must be LOCKED, REFUSED or RATE_LIMITED, not {kind}")
         if seconds is not None:
             check_seconds("seconds", seconds)
-        self._become(self._stepped(DoorClosed(now, kind, seconds, self._drawn())))
+        self._step(DoorClosed(now, kind, seconds, self._drawn()))
 
     def replace_credentials(self, now: float, credentials: ClientCredentials) -> None:
         """Use another secret from now on. The live token is kept; the same secret again changes nothing.
@@ -283,14 +284,13 @@ class TokenMachine:
                 "replace_credentials: endpoint, client id and parameters must stay; another client is another machine"
             )
         if not self._grant.same_proof(credentials):
-            state = self._stepped(CredentialsReplaced(now))
             self._grant = credentials
-            self._become(state)
+            self._step(CredentialsReplaced(now))
 
     def lift_block(self, now: float) -> None:
         """The operator's word, after mending the cause: all closed doors count as open. Back-off and budget stay."""
         check_now(now)
-        self._become(self._stepped(BlockLifted(now)))
+        self._step(BlockLifted(now))
 
     # Keeping and copying
     # -------------------
@@ -355,10 +355,11 @@ class TokenMachine:
         action = self.poll(now, min_ttl)
         if isinstance(action, Wait):
             raise LocalProtocolError(f"no token request may be started now: wait ({action.reason.value})")
-        state = self._stepped(RequestClaimed(now, self._drawn(), min_ttl, shared))
+        happened = RequestClaimed(now, self._drawn(), min_ttl, shared)
+        state = step(self._policy, self._state, happened)
         attempt = cast("Attempt", state.attempt)
         request = build_request(self._grant, attempt.id, attempt.deadline)
-        self._become(state)
+        self._enter(happened, state)
         return request
 
     def _read(self, request: TokenRequest, response: HttpResponse) -> Outcome:
@@ -371,14 +372,14 @@ class TokenMachine:
         return (*request.secrets, *self._grant.secrets(), *(() if token is None else (token.value,)))
 
     def _receive(self, now: float, request: TokenRequest, answer: Outcome) -> Outcome:
-        attempt = which(settle(self._policy, self._state, now), request.id)
-        if attempt is not None and attempt.claimed:
+        attempt = self._state.attempt
+        if attempt is not None and attempt.claimed and attempt.id == request.id and now < attempt.deadline:
             raise LocalProtocolError("this request is a claim: call exchange_started before sending it")
         return self._answer(AnswerReceived(now, request.id, answer))
 
     def _answer(self, received: AnswerReceived) -> Outcome:
-        outcome = judge(self._policy, self._state, received)
-        self._become(self._stepped(received))
+        state, outcome = receive(self._policy, self._state, received)
+        self._enter(received, state)
         return outcome
 
     def _drawn(self) -> float:
@@ -387,8 +388,12 @@ class TokenMachine:
             raise LocalProtocolError("draw() must return a number in [0, 1)")
         return number
 
-    def _stepped(self, happened: Input) -> State:
-        return step(self._policy, self._state, happened)
+    def _step(self, happened: Input) -> None:
+        self._enter(happened, step(self._policy, self._state, happened))
+
+    def _enter(self, happened: Input, state: State) -> None:  # noqa: ARG002 - for those who override it
+        """``happened`` leads to ``state``. Every input passes here, so here is where simulators look on."""
+        self._become(state)
 
     def _become(self, state: State) -> None:
         self._state = state

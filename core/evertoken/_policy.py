@@ -138,4 +138,4 @@ def _check_seconds(name: str, value: float) -> None:
 
 def whole_ticks(seconds: float) -> float:
     """``seconds`` rounded down to a whole number of ticks, so that no origin of time changes an answer."""
-    return math.floor(seconds / TICK) * TICK
+    return seconds // TICK * TICK

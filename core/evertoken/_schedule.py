@@ -61,26 +61,32 @@ def own_wait(policy: Policy, kind: BlockKind, doublings: int) -> float:
 
 def wait_and_cap(policy: Policy, kind: BlockKind) -> tuple[float, float]:
     """The policy's wait for this kind of block, and its cap."""
-    field = f"{kind.name.lower()}_wait"
-    return getattr(policy, field), getattr(policy, f"{field}_cap")
+    match kind:
+        case BlockKind.LOCKED:
+            return policy.locked_wait, policy.locked_wait_cap
+        case BlockKind.REFUSED:
+            return policy.refused_wait, policy.refused_wait_cap
+        case BlockKind.UNCLEAR:
+            return policy.unclear_wait, policy.unclear_wait_cap
+        case BlockKind.RATE_LIMITED:
+            return policy.rate_limited_wait, policy.rate_limited_wait_cap
 
 
 def refill(policy: Policy, budget: Budget, now: float) -> Budget:
     """The bucket as it stands at ``now``. Its clock runs only while it is not full."""
-    if now < budget.refill_at:
+    level, refill_at, interval = budget
+    if now < refill_at:
         return budget
-    gained = 1 + int((now - budget.refill_at) // budget.interval)
-    level = budget.level + gained
-    if level >= policy.budget_burst:
-        return budget._replace(level=policy.budget_burst, refill_at=NEVER)
-    return budget._replace(level=level, refill_at=budget.refill_at + gained * budget.interval)
+    gained = 1 + int((now - refill_at) // interval)
+    if level + gained >= policy.budget_burst:
+        return Budget(policy.budget_burst, NEVER, interval)
+    return Budget(level + gained, refill_at + gained * interval, interval)
 
 
 def charge(policy: Policy, budget: Budget, now: float) -> Budget:
     """The bucket after one exchange started at ``now``; the caller has checked that there is one left."""
-    budget = refill(policy, budget, now)
-    refill_at = now + budget.interval if budget.refill_at == NEVER else budget.refill_at
-    return budget._replace(level=budget.level - 1, refill_at=refill_at)
+    level, refill_at, interval = refill(policy, budget, now)
+    return Budget(level - 1, now + interval if refill_at == NEVER else refill_at, interval)
 
 
 def retuned(policy: Policy, budget: Budget, now: float, lifetime: float) -> Budget:
@@ -89,10 +95,9 @@ def retuned(policy: Policy, budget: Budget, now: float, lifetime: float) -> Budg
     The next refill keeps its moment, unless the new interval brings it sooner: the first short-lived token must not sit
     out an interval that was made for long ones. Refills stay at least one interval apart either way.
     """
-    budget = refill(policy, budget, now)
+    level, refill_at, _ = refill(policy, budget, now)
     interval = whole_ticks(max(policy.budget_interval_floor, min(policy.budget_interval, lifetime / 2)))
-    sooner = budget.refill_at if budget.refill_at == NEVER else min(budget.refill_at, now + interval)
-    return budget._replace(interval=interval, refill_at=sooner)
+    return Budget(level, refill_at if refill_at == NEVER else min(refill_at, now + interval), interval)
 
 
 def unknown_evidence_at(policy: Policy, token: AccessToken) -> float:

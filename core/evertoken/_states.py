@@ -145,12 +145,19 @@ class State(NamedTuple):
     @property
     def unblock_at(self) -> float:
         """When the last of the closed doors opens; long ago if none is closed."""
-        return max((block.until for block in self.blocks), default=LONG_AGO)
+        blocks = self.blocks
+        if len(blocks) < 2:
+            return blocks[0].until if blocks else LONG_AGO
+        return max(block.until for block in blocks)
 
     @property
     def budget_at(self) -> float:
         """When the budget allows the next exchange; long ago if it allows one now."""
         return LONG_AGO if self.budget.level > 0 else self.budget.refill_at
+
+    def at(self, now: float) -> State:
+        """The same at another moment: what :meth:`_replace` would give, in a fraction of its time."""
+        return self._make((now, *self[1:]))
 
     def canonical(self, now: float) -> tuple[object, ...]:
         """The same state with its history taken out, for explorers that merge states: it hashes and compares.

@@ -22,10 +22,21 @@ from evertoken._inputs import (
     SharedReceived,
     TokenRejected,
 )
-from evertoken._judge import digest, is_free, judge, judge_rejection, judge_shared, shared_token, token_of, which
+from evertoken._judge import digest, is_free, judge, judge_rejection, judge_shared, shared_token, which
 from evertoken._policy import Policy, whole_ticks
 from evertoken._problems import Problem, ProblemKind
-from evertoken._records import MOST_DOUBLINGS, AccessToken, Attempt, BackOff, Block, BlockKind, Doublings, Dropped
+from evertoken._records import (
+    MOST_DOUBLINGS,
+    AccessToken,
+    Attempt,
+    BackOff,
+    Block,
+    BlockKind,
+    Doublings,
+    Dropped,
+    Keys,
+    Rejections,
+)
 from evertoken._states import State
 from evertoken.outcomes import (
     Abandoned,
@@ -40,7 +51,7 @@ from evertoken.outcomes import (
     Unclear,
 )
 
-__all__ = ("step",)
+__all__ = ("receive", "step")
 
 ABANDONED = Problem(
     ProblemKind.ABANDONED,
@@ -78,7 +89,7 @@ def step(config: Policy, state: State, happened: Input) -> State:
         case ExchangeStarted():
             return _start_exchange(config, settled, happened)
         case AnswerReceived():
-            return _receive(config, settled, happened)
+            return _receive(config, settled, happened)[0]
         case SharedReceived():
             return _receive_shared(config, settled, happened)
         case TokenRejected():
@@ -91,6 +102,11 @@ def step(config: Policy, state: State, happened: Input) -> State:
             return _open(settled, ())
         case _:
             assert_never(happened)
+
+
+def receive(config: Policy, state: State, received: AnswerReceived) -> tuple[State, Outcome]:
+    """The state after an answer, as :func:`step` gives it, and what the answer amounted to."""
+    return _receive(config, settle(config, state, received.now), received)
 
 
 # Claims and exchanges
@@ -134,22 +150,24 @@ def _start_exchange(config: Policy, state: State, started: ExchangeStarted) -> S
 # -----------------------
 
 
-def _receive(config: Policy, state: State, received: AnswerReceived) -> State:
+def _receive(config: Policy, state: State, received: AnswerReceived) -> tuple[State, Outcome]:
     attempt = which(state, received.id)
     if attempt is None:
-        return state
-    outcome = judge(config, state, received)
+        return state, Ignored()
+    judged = judge(config, state, received)
+    outcome = received.answer if isinstance(judged, AccessToken) else judged
     if attempt is state.lost:
-        return _apply_late(config, state._replace(lost=None), attempt, outcome, received.answer)
+        return _apply_late(config, state._replace(lost=None), attempt, judged, received.answer), outcome
+    state = state._replace(attempt=None)
     if attempt.claimed:  # Nothing was sent, so nothing can have come of it: the claim is given back.
-        return state._replace(attempt=None)
-    return _apply(config, state._replace(attempt=None), attempt, outcome)
+        return state, outcome
+    return _apply(config, state, attempt, judged), outcome
 
 
-def _apply_late(config: Policy, state: State, lost: Attempt, outcome: Outcome, answer: Outcome) -> State:
+def _apply_late(config: Policy, state: State, lost: Attempt, judged: Outcome | AccessToken, answer: Outcome) -> State:
     """Late good news, and late news of a closed door, count. Of a late failure its words and a stated wait are kept."""
-    if not isinstance(outcome, Ignored):
-        return _apply(config, state, lost, outcome)
+    if not isinstance(judged, Ignored):
+        return _apply(config, state, lost, judged)
     if isinstance(answer, Failed | Malformed) and state.problem == LOST:  # It says better why there was no answer.
         state = state._replace(problem=answer.problem)
     if isinstance(answer, Failed) and answer.retry_after is not None:
@@ -157,19 +175,19 @@ def _apply_late(config: Policy, state: State, lost: Attempt, outcome: Outcome, a
     return state
 
 
-def _apply(config: Policy, state: State, attempt: Attempt, outcome: Outcome) -> State:
-    match outcome:
-        case Granted():
-            return _grant(config, state, attempt, token_of(config, state, attempt, outcome))
+def _apply(config: Policy, state: State, attempt: Attempt, judged: Outcome | AccessToken) -> State:
+    match judged:
+        case AccessToken():
+            return _grant(config, state, attempt, judged)
         case Abandoned():
             return _abandon(config, state, attempt)
         case Failed():
-            state = back_off_from(config, state, attempt, state.now, outcome.problem)
-            return state if outcome.retry_after is None else _hold_off(config, state, attempt, outcome.retry_after)
+            state = back_off_from(config, state, attempt, state.now, judged.problem)
+            return state if judged.retry_after is None else _hold_off(config, state, attempt, judged.retry_after)
         case Malformed():
-            return back_off_from(config, state, attempt, state.now, outcome.problem, malformed=True)
+            return back_off_from(config, state, attempt, state.now, judged.problem, malformed=True)
         case Refused() | Unclear() | Locked() | RateLimited():
-            return _block(config, state, attempt, outcome)
+            return _block(config, state, attempt, judged)
         case _:  # Stale, or a token that something newer has overtaken: the slot is free, nothing else.
             return state._replace(backoff=state.backoff._replace(abandoned=0))
 
@@ -195,29 +213,34 @@ def _grant(config: Policy, state: State, attempt: Attempt, token: AccessToken) -
     repeats = min(state.backoff.repeats + 1, MOST_DOUBLINGS) if repeated else 0
     generation = state.keys.generation
     vouched = generation if attempt.generation == generation else state.keys.vouched
-    state = _take(state, token, attempt.started)
-    return state._replace(
-        backoff=state.backoff._replace(repeats=repeats, abandoned=0),
-        budget=_schedule.retuned(config, state.budget, state.now, token.lifetime),
-        keys=state.keys._replace(vouched=vouched, unlocked=False),
-    )
+    return _take(config, state, token, repeats, Keys(generation, vouched))
 
 
-def _take(state: State, token: AccessToken, started: float) -> State:
+def _take(config: Policy, state: State, token: AccessToken, repeats: int, keys: Keys) -> State:
     """``token`` becomes the one in hand; troubles that it has outlived are forgotten."""
-    name = digest(token.value) if state.rejections.dropped else ""
-    dropped = tuple(entry for entry in state.rejections.dropped if entry.digest != name)
-    blocks = tuple(block for block in state.blocks if not _opens(block, started))
+    started = token.started
     outlived = state.backoff.since <= started
+    blocks = tuple(block for block in state.blocks if not _opens(block, started)) if state.blocks else ()
     return state._replace(
         token=token,
-        backoff=BackOff(repeats=state.backoff.repeats) if outlived else state.backoff,
+        backoff=BackOff(repeats=repeats) if outlived else state.backoff._replace(repeats=repeats, abandoned=0),
         blocks=blocks,
         doublings=state.doublings if blocks else Doublings(),
-        rejections=state.rejections._replace(touched=False, dropped=dropped),
+        budget=_schedule.retuned(config, state.budget, state.now, token.lifetime),
+        rejections=_taken_back(state.rejections, token),
+        keys=keys,
         granted_at=max(state.granted_at, started),
         problem=None if outlived else state.problem,
     )
+
+
+def _taken_back(rejections: Rejections, token: AccessToken) -> Rejections:
+    """``token`` is untouched, and no longer among the dropped ones if it was."""
+    if not rejections.dropped:
+        return rejections._replace(touched=False) if rejections.touched else rejections
+    name = digest(token.value)
+    dropped = tuple(entry for entry in rejections.dropped if entry.digest != name)
+    return rejections._replace(touched=False, dropped=dropped)
 
 
 def _opens(block: Block, started: float) -> bool:
@@ -231,11 +254,7 @@ def _receive_shared(config: Policy, state: State, received: SharedReceived) -> S
     if claim is None or not isinstance(judge_shared(config, state, received), Granted):
         return state
     token = shared_token(config, claim, received.record)
-    state = _take(state._replace(attempt=None), token, token.started)
-    return state._replace(
-        backoff=state.backoff._replace(repeats=0, abandoned=0),
-        budget=_schedule.retuned(config, state.budget, state.now, token.lifetime),
-    )
+    return _take(config, state._replace(attempt=None), token, 0, state.keys)
 
 
 # Closed doors

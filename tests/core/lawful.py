@@ -84,9 +84,9 @@ class Archivist(TokenMachine):
         super().__init__(canary.grant(), policy=policy, draw=lambda: numbers[-1])
 
     @override
-    def _stepped(self, happened: Input) -> State:
+    def _enter(self, happened: Input, state: State) -> None:
         self.inputs.append(happened)
-        return super()._stepped(happened)
+        super()._enter(happened, state)
 
 
 @dataclass

@@ -79,10 +79,9 @@ class WatchedMachine(TokenMachine):
         self._told = told
         super().__init__(grant, policy=plan.policy, draw=draw)
 
-    def _stepped(self, happened: Input) -> State:
-        after = super()._stepped(happened)
-        self._told(self._state, happened, after)
-        return after
+    def _enter(self, happened: Input, state: State) -> None:
+        self._told(self._state, happened, state)
+        super()._enter(happened, state)
 
     def become(self, state: State) -> State:
         """Go on in ``state``, which a snapshot held."""
