@@ -23,6 +23,7 @@ __all__ = (
     "PostAuthentication",
     "Profile",
     "TokenEndpoint",
+    "TokenMessage",
 )
 
 Pairs = tuple[tuple[str, str], ...]
@@ -43,6 +44,15 @@ class AuthenticationParts(Unpicklable):
     def __repr__(self) -> str:
         names = [name for name, _ in (*self.headers, *self.form)]
         return f"AuthenticationParts({', '.join(names)})"
+
+
+@dataclass(frozen=True, slots=True)
+class TokenMessage(Unpicklable):
+    """What one token request carries, and what must be taken out of any text about it."""
+
+    headers: Pairs = field(repr=False)
+    body: bytes = field(repr=False)
+    secrets: tuple[str, ...] = field(repr=False)
 
 
 class ClientAuthentication(Protocol):
@@ -156,6 +166,8 @@ class ClientCredentials(Unpicklable):
     resource: tuple[str, ...]
     parameters: Pairs = field(repr=False)
     api_base: str | None
+    _message: TokenMessage | None = field(init=False, repr=False, compare=False)
+    _spellings: tuple[str, ...] | None = field(init=False, repr=False, compare=False)
 
     def __init__(
         self,
@@ -179,6 +191,8 @@ class ClientCredentials(Unpicklable):
             "resource": _uris(resource),
             "parameters": pairs or (),
             "api_base": api_base,
+            "_message": None,
+            "_spellings": None,
         }
         _assign(self, values)
         fault = _fault_of(self) if pairs is not None else "parameters must map names to values, each name once"
@@ -220,12 +234,22 @@ class ClientCredentials(Unpicklable):
             *self.parameters,
         )
 
+    def message(self) -> TokenMessage:
+        """What a token request of this grant carries, with client authentication built anew where that may matter."""
+        if self._message is not None:
+            return self._message
+        message = _message_of(self)
+        if type(self.endpoint.authentication) in _UNCHANGING:
+            _assign(self, {"_message": message})
+        return message
+
     def secrets(self) -> tuple[str, ...]:
         """Every spelling of the secret that could turn up in text and must be taken out of it."""
-        if not self.client_secret:
-            return ()
-        spellings = {self.client_secret, quote(self.client_secret, safe=""), urlencode({"": self.client_secret})[1:]}
-        return tuple(sorted(spellings, key=lambda text: (-len(text), text)))
+        spellings = self._spellings
+        if spellings is None:
+            spellings = _spellings_of(self.client_secret)
+            _assign(self, {"_spellings": spellings})
+        return spellings
 
 
 class Extras(TypedDict, total=False):
@@ -286,6 +310,32 @@ def _uris(resource: object) -> tuple[object, ...]:
 def _assign(grant: ClientCredentials, values: Mapping[str, object]) -> None:
     for name, value in values.items():
         object.__setattr__(grant, name, value)
+
+
+# They follow from the grant alone, so a grant says them once. A subclass may not, nor an embedder's own.
+_UNCHANGING = (BasicAuthentication, PostAuthentication)
+
+
+def _message_of(grant: ClientCredentials) -> TokenMessage:
+    parts = grant.endpoint.authentication.authenticate(grant)
+    body = urlencode((*grant.form(), *parts.form)).encode("ascii")
+    headers = (
+        ("Accept", "application/json"),
+        ("Accept-Encoding", "identity"),
+        ("Content-Type", "application/x-www-form-urlencoded"),
+        ("Content-Length", str(len(body))),
+        *parts.headers,
+    )
+    proofs = tuple(value for _, value in (*parts.headers, *parts.form) if value != grant.client_id)
+    bare = tuple(value.partition(" ")[2] for value in proofs if " " in value)
+    return TokenMessage(headers, body, (*proofs, *bare, *grant.secrets()))
+
+
+def _spellings_of(secret: str) -> tuple[str, ...]:
+    if not secret:
+        return ()
+    spellings = {secret, quote(secret, safe=""), urlencode({"": secret})[1:]}
+    return tuple(sorted(spellings, key=lambda text: (-len(text), text)))
 
 
 def _identity(grant: ClientCredentials) -> tuple[object, ...]:

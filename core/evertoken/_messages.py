@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from urllib.parse import urlencode
 
 from evertoken._grant import ClientCredentials, Pairs
 from evertoken._secrecy import Unpicklable
@@ -46,18 +45,8 @@ class HttpResponse(Unpicklable):
 
 
 def build_request(grant: ClientCredentials, request_id: int, deadline: float) -> TokenRequest:
-    """The token request that ``grant`` makes, with client authentication built fresh."""
-    parts = grant.endpoint.authentication.authenticate(grant)
-    body = urlencode((*grant.form(), *parts.form)).encode("ascii")
-    headers = (
-        ("Accept", "application/json"),
-        ("Accept-Encoding", "identity"),
-        ("Content-Type", "application/x-www-form-urlencoded"),
-        ("Content-Length", str(len(body))),
-        *parts.headers,
-    )
-    proofs = tuple(value for _, value in (*parts.headers, *parts.form) if value != grant.client_id)
-    bare = tuple(value.partition(" ")[2] for value in proofs if " " in value)
+    """The token request that ``grant`` makes. An embedder's own client authentication is called for each request."""
+    message = grant.message()
     return TokenRequest(
-        request_id, "POST", grant.endpoint.url, headers, body, deadline, (*proofs, *bare, *grant.secrets())
+        request_id, "POST", grant.endpoint.url, message.headers, message.body, deadline, message.secrets
     )

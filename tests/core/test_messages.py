@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from urllib.parse import parse_qsl
 
 from evertoken import (
     AuthenticationParts,
+    BasicAuthentication,
     ClientCredentials,
     HttpResponse,
     PostAuthentication,
@@ -77,6 +79,31 @@ def test_client_authentication_is_built_anew_for_each_request() -> None:
     m = machine(credentials=ClientCredentials(TokenEndpoint(URL, Counting()), "canary"))
     assertions = [dict(form(serve(m, now, n)))["client_assertion"] for n, now in enumerate((0, 270, 540))]
     assert assertions == ["canary-1", "canary-2", "canary-3"]
+
+
+def test_a_variant_of_a_built_in_authentication_is_called_anew_too() -> None:
+    class Dated(BasicAuthentication):
+        calls = 0
+
+        def authenticate(self, grant: ClientCredentials) -> AuthenticationParts:
+            Dated.calls += 1
+            return AuthenticationParts(headers=(("X-Call", f"{Dated.calls}"),))
+
+    grant = ClientCredentials(TokenEndpoint(URL, Dated()), "canary", canary.secret())
+    calls = [dict(build_request(grant, n, 0).headers)["X-Call"] for n in (1, 2, 3)]
+    assert calls == ["1", "2", "3"]
+
+
+def test_a_grant_that_has_made_a_request_is_still_the_same_grant() -> None:
+    used, unused = full(), full()
+    first, second = build_request(used, 1, 0), build_request(used, 1, 0)
+    assert first == second == build_request(unused, 1, 0)
+    assert first.secrets == second.secrets
+    assert used.secrets() == unused.secrets()
+    assert (used, hash(used), repr(used)) == (unused, hash(full()), repr(full()))
+    assert replace(used, scope="write") != used
+    assert b"scope=write" in build_request(replace(used, scope="write"), 1, 0).body
+    canary.assert_clean(used, used.message())
 
 
 def test_every_request_has_an_id_of_its_own() -> None:
