@@ -31,11 +31,12 @@ def check_nothing_is_installed_but_what_the_wheel_asks_for() -> None:
     assert names - BROUGHT_BY_VENV == {"evertoken", "typing-extensions"}, names
 
 
-def check_the_wheel_holds_the_two_packages_and_no_tests() -> None:
+def check_the_wheel_holds_the_two_packages_and_the_plugin_and_no_tests() -> None:
     files = [str(path) for path in metadata.files("evertoken") or []]
     dist_info = f"evertoken-{metadata.version('evertoken')}.dist-info"
     places = {file.partition("/")[0] for file in files if not file.startswith("..")}
-    assert places == {"evertoken", "evertoken_transports", dist_info}, places
+    plugin = "_evertoken_pytest.py"
+    assert places - {"__pycache__"} == {"evertoken", "evertoken_transports", plugin, dist_info}, places
     assert set(files) >= TYPED
     assert any(file.endswith("/licenses/LICENSE") for file in files), "the licence is missing"
 

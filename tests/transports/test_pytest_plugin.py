@@ -1,0 +1,83 @@
+"""The plugin as an application has it: installed, found by pytest itself, in test files of its own."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+
+import pytest
+
+from tests.hygiene.source_tree import ROOT
+
+pytest_plugins = ["pytester"]
+
+QUIET = ("-q", "-p", "no:cacheprovider", "-p", "no:cov", "-o", "asyncio_default_fixture_loop_scope=function")
+
+
+def examples(page: str) -> str:
+    """Every example of ``page``, in one file."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    return "\n".join(re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL))
+
+
+def test_every_example_of_the_documentation_works_as_written(pytester: pytest.Pytester) -> None:
+    source = examples("docs/testing.md")
+    pytester.makepyfile(source)
+    result = pytester.runpytest_inprocess(*QUIET)
+    result.assert_outcomes(passed=source.count("def test_"))
+
+
+def test_a_test_knows_no_token_of_another_one(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile("""
+        import pytest
+        from evertoken import Policy
+        from evertoken_transports import Coordinator
+
+        @pytest.fixture
+        def before(request):
+            return Coordinator.shared
+
+        seen = []
+
+        @pytest.mark.parametrize("turn", [1, 2])
+        def test_each_makes_a_request_of_its_own(before, mangopay_server, turn):
+            assert Coordinator.shared != before
+            shared = Coordinator.shared(mangopay_server.grant(), Policy())
+            assert shared not in seen
+            seen.append(shared)
+            mangopay_server.token_source().authorization()
+            assert mangopay_server.token_requests == 1
+            assert shared.clock is mangopay_server.clock
+
+        def test_afterwards_everything_is_as_it_was(before):
+            assert Coordinator.shared(seen[0].machine.grant, Policy()) not in seen
+    """)
+    pytester.runpytest_inprocess(*QUIET).assert_outcomes(passed=3)
+
+
+def test_the_plugin_works_under_anyio_with_either_backend(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile("""
+        import httpx, pytest
+        from evertoken.testing import ApiFault, WorldFault
+        from evertoken_transports.httpx import BearerAuth
+
+        @pytest.mark.anyio
+        async def test_calls_are_signed_in_whatever_loop(mangopay_server, anyio_backend):
+            mangopay_server.next_token_requests(WorldFault.LOST_AFTER)
+            auth = BearerAuth(mangopay_server.grant(), exchange=mangopay_server.exchange)
+            transport = mangopay_server.httpx_transport()
+            async with httpx.AsyncClient(auth=auth, base_url=auth.api_base, transport=transport) as client:
+                assert (await client.get("/users")).status_code == 200
+                mangopay_server.next_api_calls(ApiFault.UNAUTHORIZED)
+                assert (await client.get("/users")).status_code == 200
+            assert mangopay_server.token_requests == 3
+            assert mangopay_server.api_calls == 3
+    """)
+    pytester.runpytest_inprocess(*QUIET).assert_outcomes(passed=2)
+
+
+def test_loading_the_plugin_loads_nothing_of_evertoken() -> None:
+    loaded = "import sys, _evertoken_pytest; print(*(name for name in sys.modules if name.startswith('evertoken')))"
+    run = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, timeout=60, check=True)
+    assert not run.stdout.split()

@@ -1,0 +1,28 @@
+"""Test tools that need a library or a runtime; what needs neither is in ``evertoken.testing``.
+
+    with MangopayServer() as server:                  under pytest: the fixture ``mangopay_server``
+        source = server.token_source()                for threads; ``async_token_source()`` for asyncio and trio
+        server.next_token_requests(TokenFault.SERVER_ERROR, WorldFault.LOST_AFTER)
+        source.authorization()
+        server.advance(3600)
+
+``docs/testing.md`` shows how the tests of an application use them. Needs ``evertoken[pytest]``, or h11 alone without
+pytest. Strategies and a state machine for Hypothesis are in ``evertoken_transports.testing.hypothesis``.
+"""
+
+from __future__ import annotations
+
+from evertoken_transports.testing._clocks import LoopClock, VirtualClock
+from evertoken_transports.testing._loops import VirtualEventLoop
+from evertoken_transports.testing._network import NETWORK_FAULTS, ApiTrouble, TokenTrouble
+from evertoken_transports.testing._server import MangopayServer
+
+__all__ = (
+    "NETWORK_FAULTS",
+    "ApiTrouble",
+    "LoopClock",
+    "MangopayServer",
+    "TokenTrouble",
+    "VirtualClock",
+    "VirtualEventLoop",
+)

@@ -1,0 +1,133 @@
+"""Exchanges over connections in memory: the library's own, from the bytes of HTTP to the words for failure.
+
+Only what opens a connection is replaced. TLS is left out: there is nobody to listen, and nothing to verify.
+"""
+
+from __future__ import annotations
+
+import math
+import ssl
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol
+
+from typing_extensions import override
+
+from evertoken import HttpResponse
+from evertoken_transports._h11_client import Target
+from evertoken_transports._runtime import runtime, within
+from evertoken_transports._stream_exchange import Line, StreamExchange
+from evertoken_transports.h11 import H11Exchange
+from evertoken_transports.testing._clocks import LoopClock, VirtualClock
+from evertoken_transports.testing._wire import Wire
+
+__all__ = ("AsyncMemoryExchange", "MemoryExchange")
+
+Connect = Callable[[], Wire]
+
+_UNUSED = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+"""To load the machine's authorities would take longer than most tests."""
+
+
+class _Attempt(Protocol):
+    """What ``H11Exchange`` has under way."""
+
+    def converse(self, connection: Any, /) -> HttpResponse: ...  # noqa: ANN401
+
+
+class MemoryExchange(H11Exchange):
+    """The exchange of threads: :class:`evertoken_transports.h11.H11Exchange` over a connection in memory."""
+
+    def __init__(self, connect: Connect, clock: VirtualClock, max_body: int) -> None:
+        super().__init__(max_body=max_body, trust_env=False, clock=clock)
+        self._connect = connect
+        self._time = clock
+
+    @override
+    def _carried(self, attempt: _Attempt) -> HttpResponse:
+        return attempt.converse(_Socket(self._connect(), self._time))
+
+
+class _Socket:
+    """As much of a socket as an exchange uses."""
+
+    def __init__(self, wire: Wire, clock: VirtualClock) -> None:
+        self._wire = wire
+        self._clock = clock
+        self._timeout = math.inf
+
+    def settimeout(self, seconds: float) -> None:
+        self._timeout = seconds
+
+    def sendall(self, data: bytes) -> None:
+        self._wire.send(data)
+
+    def recv(self, most: int) -> bytes:
+        deadline = self._clock() + self._timeout
+        while not isinstance(arrived := self._wire.receive(most), bytes):
+            if self._clock() >= deadline:
+                raise TimeoutError
+            self._clock.sleep_until(min(arrived, deadline), carries=True)
+        return arrived
+
+
+class AsyncMemoryExchange(StreamExchange):
+    """The exchange of asyncio's and trio's sources over a stream in memory, in whichever of the two is running."""
+
+    def __init__(self, connect: Connect, clock: VirtualClock | LoopClock, max_body: int) -> None:
+        super().__init__(max_body=max_body, ssl_context=_UNUSED, trust_env=False, clock=clock)
+        self._connect = connect
+        self._time = clock
+
+    @override
+    async def _open(self, target: Target, seconds: float) -> Line:
+        return _Stream(self._connect(), self._time, self._time() + seconds)
+
+    @override
+    async def _within(self, seconds: float, work: Coroutine[None, None, HttpResponse]) -> HttpResponse:
+        # On a VirtualClock the loop's timers are those of real time. The stream knows its deadline itself.
+        return await (work if isinstance(self._time, VirtualClock) else within(seconds, work))
+
+
+class _Stream(Line):
+    def __init__(self, wire: Wire, clock: VirtualClock | LoopClock, deadline: float) -> None:
+        self._wire = wire
+        self._clock = clock
+        self._deadline = deadline
+
+    @override
+    async def send(self, data: bytes) -> None:
+        await _turn()
+        self._wire.send(data)
+
+    @override
+    async def receive(self, most: int) -> bytes:
+        await _turn()
+        while not isinstance(arrived := self._wire.receive(most), bytes):
+            if self._clock() >= self._deadline:
+                raise TimeoutError
+            await self._clock.asleep_until(min(arrived, self._deadline), carries=True)
+        return arrived
+
+    @override
+    async def start_tls(self, context: ssl.SSLContext, name: str) -> str | None:
+        return "http/1.1"
+
+    @override
+    def peer(self) -> str:
+        return "127.0.0.1"
+
+    @override
+    async def close(self) -> None:
+        """There is nothing to close, and so nothing to wait for."""
+
+
+async def _turn() -> None:
+    """Give others their turn, as a stream that is real does, and let a cancellation in."""
+    if runtime() == "trio":
+        import trio  # noqa: PLC0415 (an extra)
+
+        await trio.lowlevel.checkpoint()
+    else:
+        import asyncio  # noqa: PLC0415 (only for those who use it)
+
+        await asyncio.sleep(0)
