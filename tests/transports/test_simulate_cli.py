@@ -15,6 +15,7 @@ from typing import Any, cast
 import pytest
 
 from evertoken.testing import ApiFault, Broken, Report, Scenario, TokenFault, WorldFault, draw_scenario, simulate
+from evertoken.testing._checks import Checks, LawBroken
 from evertoken_transports import cli
 from evertoken_transports._simulate import campaign
 from evertoken_transports._simulate.campaign import WorkerLost, run_seed, run_seeds
@@ -109,6 +110,44 @@ def test_a_commit_makes_one_seed() -> None:
 
 def test_without_overrides_a_seed_is_what_it_is_in_the_swarm() -> None:
     assert Choices(days=2.0).scenario(7) == draw_scenario(7, seconds=172_800.0)
+
+
+# One seed
+# --------
+
+
+def test_one_seed_is_summed_up_and_the_same_in_every_run(capsys: pytest.CaptureFixture[str]) -> None:
+    chosen = ("--seed", "7", "--days", HOUR, "--clients", "3", "--faults", "lost-before,crash")
+    status, out, complaint = ran(capsys, *chosen, "--double-check")
+    assert (status, complaint) == (0, "")
+    report = simulate(Choices(0.04, 3, "lost-before,crash").scenario(7))
+    assert "seed            7: 0.04 days, 3 clients, tokens live 300 s, faults: lost-before,crash\n" in out
+    assert f"digest          {report.digest}\n" in out
+    assert "checked         a second run came to the same digest\n" in out
+    assert f"laws            all held, at each of {report.steps:,} steps\n" in out
+    assert "0 events" not in out
+    assert "day 0.0" in out
+    assert "day 0.0" not in ran(capsys, *chosen, "--quiet")[1]
+
+
+def test_a_seed_that_breaks_a_law_is_shrunk_and_told_with_the_command_that_breaks_it_again(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forgetful(_checks: Checks, client: int, _truth: object, *, grace: float) -> None:
+        raise LawBroken(Broken("nobody calls", client, 0.5))
+
+    monkeypatch.setattr(Checks, "arrival", forgetful)
+    status, out, _ = ran(capsys, "--seed", "7", "--days", HOUR, "--faults", "none", "--quiet")
+    assert status == 1
+    assert "BROKEN          nobody calls (client " in out
+    assert "again           evertoken simulate --seed 7 --days 0.04 --faults none\n" in out
+    assert "shrunk to 1 client(s)" in out
+    assert "token#1" in out
+
+
+def test_options_for_many_seeds_are_of_no_use_for_one_and_the_reverse(capsys: pytest.CaptureFixture[str]) -> None:
+    assert ran(capsys, "--seed", "1", "--out", "file")[::2] == (2, "evertoken: simulate: --out goes with --seeds\n")
+    assert ran(capsys, "--seeds", "1", "--svg", "file")[::2] == (2, "evertoken: simulate: --svg goes with --seed\n")
 
 
 # Many seeds

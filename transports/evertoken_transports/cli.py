@@ -138,6 +138,9 @@ def _add_simulate(parser: argparse.ArgumentParser) -> None:
     add("--faults", default="swarm", help="swarm: what the seed draws (the default); none; all; or a list of names")
     add("--double-check", action="store_true", help="run each seed twice, and compare")
     add("--quiet", action="store_true", help="no progress, only the summary")
+    one = parser.add_argument_group("with --seed").add_argument
+    one("--svg", metavar="FILE", help="draw it as an SVG picture")
+    one("--html", metavar="FILE", help="draw it as a page to zoom into")
     many = parser.add_argument_group("with --seeds").add_argument
     many("--jobs", type=int, help="how many processes (default: one for each core)")
     many("--commit", metavar="SHA", help="the commit that is tried: noted, and one more seed is made of it")

@@ -8,14 +8,18 @@ from pathlib import Path
 
 from rich.console import Console
 
+from evertoken.testing import Report
+from evertoken.testing._timeline import Timeline
 from evertoken_transports._simulate.campaign import cores
 from evertoken_transports._simulate.choices import ChoiceError, Choices
 from evertoken_transports._simulate.many import Many, run_many
+from evertoken_transports._simulate.one import One, failure_lines, one_lines, run_one
 from evertoken_transports._simulate.summary import many_lines
 
 __all__ = ("play",)
 
-_FOR_MANY = ("jobs", "commit", "out")
+_ONLY_MANY = ("jobs", "commit", "out")
+_ONLY_ONE = ("svg", "html")
 
 
 def play(options: argparse.Namespace) -> bool:
@@ -28,7 +32,34 @@ def play(options: argparse.Namespace) -> bool:
     """
     days = options.days if options.years is None else options.years * 365.0
     choices = Choices(days, options.clients, options.faults)
-    return _many(choices, options)
+    useless, other = (_ONLY_MANY, "--seeds") if options.seeds is None else (_ONLY_ONE, "--seed")
+    for name in useless:
+        if getattr(options, name) is not None:
+            raise ChoiceError(f"--{name} goes with {other}")
+    return _one(choices, options) if options.seeds is None else _many(choices, options)
+
+
+def _one(choices: Choices, options: argparse.Namespace) -> bool:
+    one = One(choices, options.seed, double_check=options.double_check, quiet=options.quiet)
+    pictures = [picture for picture in (options.svg, options.html) if picture is not None]
+    for path in pictures:
+        Path(path).touch()  # Before time is spent: can it be written?
+    timeline = Timeline() if pictures else None
+    ran = run_one(one, Console(highlight=False), timeline)
+    for line in one_lines(ran):
+        _write(line)
+    if ran.report.broken is not None:
+        _explain(ran.report)
+    return ran.ok
+
+
+def _explain(report: Report) -> None:
+    _write("shrinking       looking for the smallest scenario that breaks this law; Ctrl-C leaves it at this")
+    try:
+        for line in failure_lines(report):
+            _write(line)
+    except KeyboardInterrupt:
+        _write("                not shrunk")
 
 
 def _many(choices: Choices, options: argparse.Namespace) -> bool:

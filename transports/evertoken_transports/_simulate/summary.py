@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from evertoken.testing import SITUATIONS
 from evertoken_transports._simulate.record import Record
 
-__all__ = ("many_lines", "situation_lines")
+__all__ = ("listed", "many_lines", "situation_lines")
 
 _SHOWN_FAILURES = 10
 _WIDE = 110
@@ -37,6 +36,7 @@ def many_lines(record: Record, out: Path | None) -> Iterator[str]:
     )
     yield f"digest          {record.digest}"
     yield from situation_lines(record.seen)
+    yield from listed("never", record.missing)
     if out is not None:
         yield f"written         {out}"
     yield from _verdict(record)
@@ -56,19 +56,18 @@ def _verdict(record: Record) -> Iterator[str]:
 
 
 def situation_lines(seen: Mapping[str, int]) -> Iterator[str]:
-    """What came about, by kind, and what did not."""
+    """What came about, by kind."""
     kinds: dict[str, list[str]] = {}
     for situation, count in sorted(seen.items(), key=lambda item: (-item[1], item[0])):
         kind, colon, rest = situation.partition(": ")
         kinds.setdefault(f"{kind}s" if colon else "also", []).append(f"{rest or kind} {count:,}")
     for kind in sorted(kinds, key=lambda kind: (kind == "also", kind)):
-        yield from _wrapped(f"{kind:<16}", kinds[kind])
-    never = [situation for situation in SITUATIONS if not seen.get(situation)]
-    yield from _wrapped(f"{'never':<16}", never)
+        yield from listed(kind, kinds[kind])
 
 
-def _wrapped(head: str, pieces: Iterable[str]) -> Iterator[str]:
-    line = head
+def listed(name: str, pieces: Iterable[str]) -> Iterator[str]:
+    """The pieces in lines of a readable length, behind their name; nothing if there are none."""
+    line = head = f"{name:<16}"
     for piece in pieces:
         if line != head and len(line) + len(piece) + 2 > _WIDE:
             yield line.rstrip()
