@@ -58,15 +58,28 @@ def error_text(content: JsonObject) -> str:
     and of problem details (RFC 9457), which Mangopay has on some routes. Unsafe to show before it is scrubbed.
     """
     message = _first_text(content, "error_description", "Message", "message", "detail", "title")
-    identity = content.get("Id") or content.get("traceId")
-    marks = (("Id", identity), ("Date", content.get("Date")))
-    named = (f"{name} {value}" for name, value in marks if isinstance(value, str | int | float) and value)
-    return "; ".join((*([message] if message else ()), *named, *_field_errors(content)))
+    words = [message] if message else []
+    for name, value in (("Id", content.get("Id") or content.get("traceId")), ("Date", content.get("Date"))):
+        if value and isinstance(value, (str, int, float)):
+            words.append(f"{name} {value}")
+    return "; ".join([*words, *_field_errors(content)])
 
 
 def tokens_in(content: JsonObject) -> tuple[str, ...]:
     """Every text and whole number under a name that ends in "token", "secret" or "password", however deep."""
-    return tuple(str(value) for secret, value in _leaves(content) if secret and type(value) in (str, int))
+    # A list of what is still to be visited, since recursion would depend on the caller's stack.
+    found: list[str] = []
+    todo: list[tuple[bool, object]] = [(False, content)]
+    while todo:
+        secret, value = todo.pop()
+        if isinstance(value, dict):
+            members = cast("JsonObject", value).items()
+            todo.extend((secret or name.lower().endswith(_SECRET_NAMES), member) for name, member in members)
+        elif isinstance(value, list):
+            todo.extend((secret, member) for member in cast("list[object]", value))
+        elif secret and type(value) in (str, int):
+            found.append(str(value))
+    return tuple(found)
 
 
 def _decode(text: str) -> JsonObject | str:
@@ -102,8 +115,11 @@ _DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_consta
 
 
 def _first_text(content: JsonObject, *names: str) -> str | None:
-    values = (content.get(name) for name in names)
-    return next((value for value in values if isinstance(value, str) and value), None)
+    for name in names:
+        value = content.get(name)
+        if isinstance(value, str) and value:
+            return value
+    return None
 
 
 def _field_errors(content: JsonObject) -> Iterator[str]:
@@ -112,17 +128,3 @@ def _field_errors(content: JsonObject) -> Iterator[str]:
         for name, value in cast("JsonObject", errors).items():
             if isinstance(value, str):
                 yield f"{name}: {value}"
-
-
-def _leaves(content: object) -> Iterator[tuple[bool, object]]:
-    # A list of what is still to be visited, since recursion would depend on the caller's stack.
-    todo: list[tuple[bool, object]] = [(False, content)]
-    while todo:
-        secret, value = todo.pop()
-        if isinstance(value, dict):
-            members = cast("JsonObject", value).items()
-            todo.extend((secret or name.lower().endswith(_SECRET_NAMES), member) for name, member in members)
-        elif isinstance(value, list):
-            todo.extend((secret, member) for member in cast("list[object]", value))
-        else:
-            yield secret, value

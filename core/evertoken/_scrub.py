@@ -28,6 +28,28 @@ def scrub(text: str, secrets: Iterable[str], limit: int = 200) -> str | None:
     than four characters would be found everywhere, so a text that contains one is not shown at all. Nor is a text with
     more secrets to look for than a server has reason to send.
     """
+    known = tuple(secrets)
+    if len(text) <= limit and _is_plain(text) and len(known) <= _MOST_SECRETS and _lacks(text, known):
+        return text or None
+    return _scrubbed(text, known, limit)
+
+
+def _is_plain(text: str) -> bool:
+    """Whether ``text`` is ASCII on one line, without white space to fold."""
+    return text.isascii() and text.isprintable() and "  " not in text and text == text.strip(" ")
+
+
+def _lacks(text: str, secrets: Iterable[str]) -> bool:
+    """Whether none of ``secrets`` is in ``text``, which is plain; False also where that takes a pattern to tell.
+
+    Most texts hold none, and a pattern costs many times as much to build. Two texts in ASCII differ in nothing but case
+    exactly if they are equal in lower case.
+    """
+    lowered = text.lower()
+    return all(not secret or (_is_plain(secret) and secret.lower() not in lowered) for secret in secrets)
+
+
+def _scrubbed(text: str, secrets: tuple[str, ...], limit: int) -> str | None:
     spellings = {spelling for secret in secrets for spelling in (secret, _plain(secret)) if spelling}
     if not spellings:
         return _cut(_plain(text), limit) or None

@@ -26,9 +26,12 @@ def retry_after(headers: Headers) -> float | None:
 
     Of several values the longest counts. A date before the answer's own ``Date`` contradicts itself and is not used.
     """
+    lines = field_lines(headers, "retry-after")
+    if not lines:
+        return None
     now = _server_time(headers)
     waits: list[float | None] = []
-    for line in field_lines(headers, "retry-after"):
+    for line in lines:
         moment = http_date(line) if now is None else http_date(line, now)
         if moment is None:
             waits.extend(_number(item) for item in line.split(","))
@@ -43,11 +46,11 @@ def rate_limit_reset(headers: Headers) -> float | None:
     Mangopay (Rate limiting) sends one value for each of its windows, comma-joined or on repeated lines; resets are in
     seconds since 1970. None where no window is used up, or the two lists do not match.
     """
-    now = _server_time(headers)
     left = _list(headers, "x-ratelimit-remaining")
     resets = _list(headers, "x-ratelimit-reset")
-    if len(left) != len(resets):
+    if not left or len(left) != len(resets):
         return None
+    now = _server_time(headers)
     used_up = (reset for remaining, reset in zip(left, resets, strict=True) if remaining is not None and remaining <= 0)
     waits = (_until(reset, now) for reset in used_up if reset is not None)
     return _longest(wait for wait in waits if wait is not None)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from evertoken import ClientCredentials, HttpResponse, Problem, ProblemKind, Profile, TokenEndpoint, mangopay, outcomes
 from evertoken._bodies import read_object
 from evertoken._messages import build_request
+from evertoken._scrub import _scrubbed
 from evertoken._wire import TokenAnswer, read_answer, scrub
 from tests import canary
 
@@ -480,6 +481,17 @@ def test_no_text_is_shown_with_a_secret_in_it(text: str, secrets: list[str]) -> 
     shown = scrub(text, secrets)
     assert shown is None or (shown and len(shown) <= 200)
     assert shown is None or not any(secret.lower() in shown.lower() for secret in secrets)
+
+
+@given(
+    st.text("abAB \n\u200b\u212akK\u017fsS", max_size=12),
+    st.lists(st.text("abAB \n\u200bkKsS", max_size=5), max_size=3),
+    st.sampled_from([1, 5, 200]),
+)
+def test_a_text_that_is_plainly_free_of_secrets_is_shown_as_a_pattern_would_have_it(
+    text: str, secrets: list[str], limit: int
+) -> None:
+    assert scrub(text, secrets, limit) == _scrubbed(text, tuple(secrets), limit)
 
 
 # --------------------------------------------------------------------------------------------------------- any answer
