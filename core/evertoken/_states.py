@@ -59,7 +59,7 @@ The tables at the end of this file say the same in a form that the tests walk ce
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -166,31 +166,34 @@ class State(NamedTuple):
         other instead of counted; texts and the token itself are left out. Two states with one canonical form, settled
         at their own ``now``, answer every future alike. An attempt's moments stay: its token's life counts on them.
         """
-        known = [attempt.started for attempt in (self.attempt, self.lost) if attempt is not None]
-        marks = (*known, now)
-
-        def order(moment: float) -> tuple[int, ...]:
-            return tuple((moment > mark) - (moment < mark) for mark in marks)
-
+        attempt, lost, backoff, rejections = self.attempt, self.lost, self.backoff, self.rejections
+        marks = (now if attempt is None else attempt.started, now if lost is None else lost.started, now)
         return (
-            self._canonical_token(now, order),
-            *(self._canonical_attempt(attempt, now) for attempt in (self.attempt, self.lost)),
-            (*self.backoff[:4], _ahead(self.backoff.retry_at, now), order(self.backoff.since)),
-            tuple((block.kind, _ahead(block.until, now), order(block.since), block.reported) for block in self.blocks),
+            self._canonical_token(now, marks),
+            self._canonical_attempt(attempt, now),
+            self._canonical_attempt(lost, now),
+            (*backoff[:4], _ahead(backoff.retry_at, now), _order(backoff.since, marks)),
+            self._canonical_blocks(now, marks) if self.blocks else (),
             self.doublings,
             (self.budget.level, self.budget.refill_at - now, self.budget.interval),
-            (self.rejections.honoured, _ahead(self.rejections.allowed_at, now), self.rejections.touched),
-            tuple((_ahead(d.vouched_at, now), _ahead(d.forget_at, now)) for d in self.rejections.dropped),
+            (rejections.honoured, _ahead(rejections.allowed_at, now), rejections.touched),
+            tuple([(_ahead(d.vouched_at, now), _ahead(d.forget_at, now)) for d in rejections.dropped]),
             (self.keys.vouched == self.keys.generation, self.keys.unlocked),
-            (self.granted_at == LONG_AGO, order(self.granted_at)),
+            (self.granted_at == LONG_AGO, _order(self.granted_at, marks)),
         )
 
-    def _canonical_token(self, now: float, order: Callable[[float], tuple[int, ...]]) -> tuple[object, ...] | None:
+    def _canonical_token(self, now: float, marks: _Marks) -> tuple[object, ...] | None:
         token = self.token
         if token is None:
             return None
-        moments = (token.refresh_at, token.fresh_until, token.expires_at, token.started + token.lifetime / 4)
-        return (*(_ahead(moment, now) for moment in moments), token.longest_min_ttl, order(token.started))
+        return (
+            _ahead(token.refresh_at, now),
+            _ahead(token.fresh_until, now),
+            _ahead(token.expires_at, now),
+            _ahead(token.started + token.lifetime / 4, now),
+            token.longest_min_ttl,
+            _order(token.started, marks),
+        )
 
     def _canonical_attempt(self, attempt: Attempt | None, now: float) -> tuple[object, ...] | None:
         if attempt is None:
@@ -198,6 +201,23 @@ class State(NamedTuple):
         keys = (attempt.generation == self.keys.generation, attempt.generation == self.keys.vouched)
         times = (now - attempt.started, _ahead(attempt.deadline, now))
         return (*times, attempt.draw, *keys, attempt.min_ttl, attempt.claimed)
+
+    def _canonical_blocks(self, now: float, marks: _Marks) -> tuple[object, ...]:
+        return tuple([(b.kind, _ahead(b.until, now), _order(b.since, marks), b.reported) for b in self.blocks])
+
+
+_Marks = tuple[float, float, float]
+"""The starts of the attempts that may still bring something, or now where there is none; and now."""
+
+
+def _order(moment: float, marks: _Marks) -> tuple[int, int, int]:
+    """Whether ``moment`` is before, at or after each of the marks: all that a later comparison can bring to light."""
+    first, second, now = marks
+    return (
+        (moment > first) - (moment < first),
+        (moment > second) - (moment < second),
+        (moment > now) - (moment < now),
+    )
 
 
 def _ahead(moment: float, now: float) -> float | None:

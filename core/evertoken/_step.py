@@ -86,10 +86,10 @@ def step(config: Policy, state: State, happened: Input) -> State:
     match happened:
         case RequestClaimed():
             return _claim(config, settled, happened)
-        case ExchangeStarted():
-            return _start_exchange(config, settled, happened)
         case AnswerReceived():
             return _receive(config, settled, happened)[0]
+        case ExchangeStarted():
+            return _start_exchange(config, settled, happened)
         case SharedReceived():
             return _receive_shared(config, settled, happened)
         case TokenRejected():
@@ -306,24 +306,37 @@ def _stated(config: Policy, seconds: float | None, kind: BlockKind, draw: float)
 
 def _doubled(config: Policy, state: State, kind: BlockKind) -> tuple[State, float]:
     """Our own wait for this kind, doubled each time in a row; news of a door that is closed already doubles nothing."""
-    name = kind.name.lower()
-    count = getattr(state.doublings, name)
+    locked, refused, unclear = state.doublings
+    match kind:
+        case BlockKind.LOCKED:
+            count, doublings = locked, Doublings(_one_more(locked), refused, unclear)
+        case BlockKind.REFUSED:
+            count, doublings = refused, Doublings(locked, _one_more(refused), unclear)
+        case _:
+            count, doublings = unclear, Doublings(locked, refused, _one_more(unclear))
     if any(block.kind is kind for block in state.blocks):
         return state, _schedule.own_wait(config, kind, max(count - 1, 0))
-    doublings = state.doublings._replace(**{name: min(count + 1, MOST_DOUBLINGS)})
     return state._replace(doublings=doublings), _schedule.own_wait(config, kind, count)
+
+
+def _one_more(count: int) -> int:
+    return min(count + 1, MOST_DOUBLINGS)
+
+
+_KINDS = tuple(BlockKind)
 
 
 def _with_block(state: State, news: Block) -> State:
     """News of the same kind keeps the later moment. Kinds stay in the order of their enum: no set decides anything."""
     if news.until <= state.now:  # A report that the door was closed for no time at all: it is open.
         return state
-    old = next((block for block in state.blocks if block.kind is news.kind), None)
-    if old is not None:
+    others = [block for block in state.blocks if block.kind is not news.kind]
+    if len(others) < len(state.blocks):
+        (old,) = [block for block in state.blocks if block.kind is news.kind]
         latest = max(old, news, key=lambda block: (block.since, block.reported))
         news = latest._replace(until=max(old.until, news.until))
-    kept = {block.kind: block for block in state.blocks} | {news.kind: news}
-    return state._replace(blocks=tuple(kept[kind] for kind in BlockKind if kind in kept), problem=news.problem)
+    blocks = sorted([*others, news], key=lambda block: _KINDS.index(block.kind)) if others else [news]
+    return state._replace(blocks=tuple(blocks), problem=news.problem)
 
 
 def _close_door(config: Policy, state: State, closed: DoorClosed) -> State:
