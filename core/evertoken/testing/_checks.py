@@ -7,6 +7,7 @@ about are counted; a swarm fails if one of :data:`SITUATIONS` never did.
 
 from __future__ import annotations
 
+import enum
 import math
 from collections import Counter, deque
 from typing import NamedTuple
@@ -16,47 +17,58 @@ from evertoken._inputs import AnswerReceived, Input, RequestClaimed
 from evertoken._policy import Policy
 from evertoken._records import BlockKind
 from evertoken._states import State
-from evertoken.outcomes import (
-    Abandoned,
-    Failed,
-    Granted,
-    Ignored,
-    Locked,
-    Malformed,
-    RateLimited,
-    Refused,
-    Stale,
-    Unclear,
-)
+from evertoken.outcomes import Outcome
 from evertoken.testing._arrivals import TokenTruth
+from evertoken.testing._bystanders import DrawCheck, FairCheck, FlightCheck
+from evertoken.testing._faults import ApiFault, TokenFault
 from evertoken.testing._laws import broken_by, broken_in
+from evertoken.testing._restart import Restart
+from evertoken.testing._restart_laws import broken_by_restart
+from evertoken.testing._scenario import Scenario, WorldFault
 
 __all__ = ("SITUATIONS", "Broken", "BudgetCheck", "Checks", "LawBroken")
 
-_OUTCOMES = (Abandoned, Failed, Granted, Ignored, Locked, Malformed, RateLimited, Refused, Stale, Unclear)
-
 LATE_GRANT = "a late token was taken"
+LOST = "an attempt was lost"
 DEAD = "a token was dead on arrival"
 BEHIND_DOOR = "a live token was used behind a closed door"
 REPLAYED = "a call was repeated and succeeded"
 GAVE_UP = "a caller gave up"
 RECOVERED = "a token came after faults had ended"
+NO_LEEWAY = "a token was taken by a machine without leeway"
+FAIR = "a token came in fair weather"
+RESTARTED = {True: "a process went on from a snapshot with its token", False: "a process went on without its token"}
+
+_STRUCK: dict[enum.Enum, str] = {
+    **{fault: f"fault: {fault.value}" for fault in WorldFault},
+    **{fault: f"token endpoint: {fault.value}" for fault in TokenFault},
+    **{fault: f"API: {fault.value}" for fault in ApiFault},
+}
+_ARRIVED = {truth: f"truth: {truth.value}" for truth in TokenTruth}
+_VALID_ARRIVED = _ARRIVED[TokenTruth.VALID]
+_VALID = TokenTruth.VALID
 
 SITUATIONS: tuple[str, ...] = (
-    *(f"outcome: {kind.__name__}" for kind in _OUTCOMES),
+    *sorted(f"outcome: {kind.__name__}" for kind in Outcome.__subclasses__()),
     *(f"wait: {reason.value}" for reason in WaitReason),
     *(f"send: {reason.value}" for reason in SendReason),
     *(f"rejection: {verdict.value}" for verdict in Rejection),
     *(f"block: {kind.value}" for kind in BlockKind),
-    *(f"truth: {truth.value}" for truth in (TokenTruth.VALID, TokenTruth.EXPIRED, TokenTruth.REVOKED)),
+    *(told for truth, told in _ARRIVED.items() if truth is not TokenTruth.UNKNOWN),
+    *(told for fault, told in _STRUCK.items() if fault not in (TokenFault.NONE, ApiFault.NONE)),
+    *RESTARTED.values(),
     LATE_GRANT,
+    LOST,
     DEAD,
     BEHIND_DOOR,
     REPLAYED,
     GAVE_UP,
     RECOVERED,
+    NO_LEEWAY,
+    FAIR,
 )
-"""What has to come about somewhere in a swarm, or the swarm was not hostile enough."""
+"""What has to come about somewhere in a swarm, or the swarm was not hostile enough. Where there is an enum of it, the
+enum is the list."""
 
 
 class Broken(NamedTuple):
@@ -78,12 +90,15 @@ class LawBroken(Exception):
 class Checks:
     """The checks of one run, and what it has come across."""
 
-    __slots__ = ("now", "seen", "steps")
+    __slots__ = ("_draws", "_fair", "_flights", "now", "seen", "steps")
 
-    def __init__(self) -> None:
+    def __init__(self, scenario: Scenario | None = None) -> None:
         self.seen: Counter[str] = Counter()
         self.steps = 0
         self.now = 0.0
+        self._flights = FlightCheck()
+        self._draws = DrawCheck()
+        self._fair = None if scenario is None or scenario.faults else FairCheck(scenario)
 
     def fail(self, client: int, law: str) -> None:
         """Stop the run: ``client`` has broken ``law``."""
@@ -92,15 +107,44 @@ class Checks:
     def step(self, client: int, policy: Policy, before: State, happened: Input, after: State) -> None:
         """Hold one step of a machine to the laws."""
         self.steps += 1
-        for law in broken_by(policy, before, happened, after):
-            self.fail(client, law)
-        for law in broken_in(policy, after, after.now):
-            self.fail(client, law)
+        broken = broken_by(policy, before, happened, after) or broken_in(policy, after, after.now)
+        if broken:
+            self.fail(client, broken[0])
+        if not self._flights.step(client, policy, happened, after):
+            self.fail(client, "at most one request is in flight")
+        if isinstance(happened, AnswerReceived):
+            if not self._draws.answer(policy, before, happened, after):
+                self.fail(client, "who was told the same moment does not come back at the same moment")
+            if after.token is not before.token:
+                self._token_taken(policy, before, happened)
+        if self._fair is not None and not self._fair.step(client, self.now, before, happened, after):
+            self.fail(client, "in fair weather there is one request for each token, and nobody waits but for the first")
+        if before.attempt is not None and after.lost is not None and after.lost.id == before.attempt.id:
+            self.seen[LOST] += 1
         if len(after.blocks) > len(before.blocks):
             self.seen.update(f"block: {block.kind.value}" for block in after.blocks)
-        late = isinstance(happened, AnswerReceived) and (before.attempt is None or before.attempt.id != happened.id)
-        if late and after.token is not before.token:
+
+    def _token_taken(self, policy: Policy, before: State, received: AnswerReceived) -> None:
+        if before.attempt is None or before.attempt.id != received.id or before.attempt.deadline <= received.now:
             self.seen[LATE_GRANT] += 1
+        if policy.leeway == 0.0:
+            self.seen[NO_LEEWAY] += 1
+        if self._fair is not None:
+            self.seen[FAIR] += 1
+
+    def restarted(self, client: int, policy: Policy, before: State, restart: Restart | None, after: State) -> None:
+        """Hold the beginning of a process to the laws. ``restart`` is None for one that found no snapshot."""
+        if restart is None:
+            self._flights.crashed(client)
+            return
+        self._flights.restarted(client, restart)
+        for law in broken_by_restart(policy, before, restart, after):
+            self.fail(client, law)
+        self.seen[RESTARTED[restart.secrets]] += 1
+
+    def struck(self, fault: WorldFault | TokenFault | ApiFault) -> None:
+        """A fault has come about."""
+        self.seen[_STRUCK[fault]] += 1
 
     def arrival(self, client: int, truth: TokenTruth | None, *, grace: float) -> None:
         """Hold the arrival of an API call to the truth.
@@ -108,11 +152,15 @@ class Checks:
         ``grace`` is what was left, in seconds, of the token's leeway when clock faults and the way of the call are
         taken off. While it is not negative, no token may have expired.
         """
+        if truth is _VALID:
+            self.seen[_VALID_ARRIVED] += 1
+            return
         if truth is None or truth is TokenTruth.UNKNOWN:
             self.fail(client, "no call carries a token that was never issued")
         elif truth is TokenTruth.EXPIRED and grace >= 0.0:
             self.fail(client, f"no call carries an expired token: {grace} s of the leeway were left")
-        self.seen[f"truth: {'' if truth is None else truth.value}"] += 1
+        else:
+            self.seen[_ARRIVED[truth]] += 1
 
 
 class BudgetCheck:

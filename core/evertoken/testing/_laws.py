@@ -12,9 +12,8 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from evertoken._actions import SendReason, SendRequest, Wait, WaitReason
 from evertoken._challenge import Challenge
-from evertoken._decide import decide, publish, settle
+from evertoken._decide import settle
 from evertoken._inputs import (
     AnswerReceived,
     BlockLifted,
@@ -27,7 +26,7 @@ from evertoken._inputs import (
     TokenRejected,
 )
 from evertoken._policy import Policy
-from evertoken._records import LONG_AGO, AccessToken, Attempt, BackOff, Block, BlockKind
+from evertoken._records import AccessToken, Attempt, BackOff, Block, BlockKind
 from evertoken._states import State
 from evertoken.testing._answer_laws import check_answer, check_shared
 from evertoken.testing._expected import (
@@ -40,14 +39,12 @@ from evertoken.testing._expected import (
     loss_retry_at,
     more,
     stated,
-    unblock_at,
     whole,
 )
+from evertoken.testing._state_laws import broken_in, check_start
 
 __all__ = ("broken_by", "broken_in", "liveness_bound")
 
-# Bound once: before Python 3.12, reading an enum member through its class is slow, and this runs after every step.
-_RESPONSE, _REFRESH, _RETRY, _BUDGET, _UNBLOCK = WaitReason
 _Rarer = TokenRejected | DoorClosed | CredentialsReplaced | BlockLifted | ExchangeStarted | SharedReceived
 _REFUSED, _LOCKED = BlockKind.REFUSED, BlockKind.LOCKED
 
@@ -65,100 +62,6 @@ def liveness_bound(policy: Policy) -> float:
         policy.budget_interval,
     )
     return longest + 2 * policy.request_timeout
-
-
-# One state
-# ---------
-
-
-def broken_in(policy: Policy, state: State, now: float) -> list[str]:
-    """The laws that ``state`` breaks when it is looked at at ``now``, which is not before ``state.now``."""
-    found: list[str] = []
-    action = decide(policy, state, now)
-    if state.now < now:
-        state = settle(policy, state, now)
-        if decide(policy, state, now) != action:
-            found.append("what time alone has done changes no answer of poll")
-    if isinstance(action, Wait):
-        _check_wait(state, now, action, found)
-    else:
-        _check_permission(state, now, action, found)
-    _check_published(policy, state, now, found)
-    token = state.token
-    if token is not None and not token.started <= token.refresh_at <= token.fresh_until <= token.expires_at:
-        found.append("a token's moments stand in order: started, refresh_at, fresh_until, expires_at")
-    if not 0 <= state.budget.level <= policy.budget_burst:
-        found.append(f"the budget holds from 0 to budget_burst requests: not {state.budget.level}")
-    return found
-
-
-def _check_wait(state: State, now: float, action: Wait, found: list[str]) -> None:
-    until, attempt = action.until, state.attempt
-    if not until > now:
-        found.append(f"Wait.until lies ahead: {action} at {now}")
-    if attempt is not None:
-        expected, reason = attempt.deadline, _RESPONSE
-    else:
-        expected, reason = unblock_at(state.blocks), _UNBLOCK
-        if state.budget.level < 1 and state.budget.refill_at > expected:
-            expected, reason = state.budget.refill_at, _BUDGET
-        if state.backoff.retry_at > expected:
-            expected, reason = state.backoff.retry_at, _RETRY
-        if state.token is not None and state.token.refresh_at > expected:
-            expected, reason = state.token.refresh_at, _REFRESH
-    if until != expected or action.reason is not reason:
-        found.append(f"poll waits for the answer, or for the last of the moments that lie ahead: {action}")
-
-
-def _check_permission(state: State, now: float, action: SendRequest, found: list[str]) -> None:
-    _check_start(state, now, 0.0, "poll says SendRequest", found)
-    token = state.token
-    if token is None:
-        reason = SendReason.NO_TOKEN if state.granted_at == LONG_AGO else SendReason.REJECTED
-    else:
-        reason = SendReason.REFRESH_DUE if now < token.fresh_until else SendReason.EXPIRED
-    if action.reason is not reason:
-        found.append("poll says why a request may start")
-
-
-def _check_start(state: State, now: float, min_ttl: float, what: str, found: list[str]) -> None:
-    """What stands in the way of a request that starts at ``now``, each by its name."""
-    token = state.token
-    if state.attempt is not None:
-        found.append(f"at most one attempt before its deadline: {what}")
-    if now < unblock_at(state.blocks):
-        found.append(f"no request is started while a door is closed: {what}")
-    if now < state.backoff.retry_at:
-        found.append(f"no request is started while backing off: {what}")
-    if state.budget.level < 1 and now < state.budget.refill_at:
-        found.append(f"no request is started without budget: {what}")
-    if token is not None and now < token.refresh_at:
-        wanted = 0.0 < min_ttl <= (token.fresh_until - token.started) / 2 and now >= token.fresh_until - min_ttl
-        if not wanted:
-            found.append(f"no request is started while the token is VALID: {what}, min_ttl {min_ttl}")
-
-
-def _check_published(policy: Policy, state: State, now: float, found: list[str]) -> None:
-    """Readers see one whole token, and until exactly when nothing else is to be done."""
-    quiet_until, header = publish(policy, state)
-    token, attempt = state.token, state.attempt
-    if token is None:
-        if header is not None:
-            found.append("readers see the header of the token in hand")
-        return
-    if header != token.authorization:
-        found.append("readers see the header of the token in hand")
-    moment = max(token.refresh_at, unblock_at(state.blocks))
-    if state.budget.level < 1:
-        moment = max(moment, state.budget.refill_at)
-    if attempt is None:
-        moment = max(moment, state.backoff.retry_at)
-    else:
-        moment = max(moment, attempt.deadline, loss_retry_at(policy, state, attempt))
-    if quiet_until > token.fresh_until:
-        found.append("no header is handed out from fresh_until on")
-    elif quiet_until != min(moment, token.fresh_until) and max(quiet_until, moment) > now:
-        found.append("quiet_until is the next moment at which poll says SendRequest, or fresh_until")
 
 
 # One step
@@ -257,7 +160,7 @@ def _check_rejections_in_time(before: State, settled: State, found: list[str]) -
 def _check_claim(policy: Policy, before: State, claimed: RequestClaimed, after: State, found: list[str]) -> None:
     """One slot, taken by whom ``poll`` allows to; charged at once, unless a store is asked first."""
     now, shared = before.now, claimed.shared
-    _check_start(before, now, claimed.min_ttl, "start_request", found)
+    check_start(before, now, claimed.min_ttl, "start_request", found)
     seconds = whole(2 * policy.request_timeout if shared else policy.request_timeout)
     attempt = (before.next_id, now, now + seconds, claimed.draw, before.keys.generation, claimed.min_ttl, shared)
     if after.attempt != attempt or after.next_id != before.next_id + 1:
@@ -286,7 +189,7 @@ def _check_exchange(policy: Policy, before: State, started: ExchangeStarted, aft
             found.append("only a claim becomes an exchange")
         return
     shut: list[str] = []
-    _check_start(before._replace(attempt=None, token=None), now, 0.0, "exchange_started", shut)
+    check_start(before._replace(attempt=None, token=None), now, 0.0, "exchange_started", shut)
     if shut:
         if after != before._replace(attempt=None):
             found.append("a claim is released if its exchange may not start any more")
@@ -310,7 +213,7 @@ def _check_rejection(policy: Policy, before: State, rejected: TokenRejected, aft
         return
     shut: list[str] = []
     if before.attempt is None:
-        _check_start(before._replace(token=None), now, 0.0, "", shut)
+        check_start(before._replace(token=None), now, 0.0, "", shut)
     free = now >= token.refresh_at and rejected.challenge is Challenge.TOKEN
     if after.token is not None:
         if after != before._replace(rejections=before.rejections._replace(touched=True)):

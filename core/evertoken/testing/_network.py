@@ -31,7 +31,7 @@ class Network:
         self.scenario = scenario
         self.watch = watch
         self.time = 0
-        self.checks = Checks()
+        self.checks = Checks(scenario)
         self.faulty = True
         self.handled = 0
         self.token_requests = 0
@@ -80,6 +80,7 @@ class Network:
         return True
 
     def _tell(self, fault: WorldFault, client: Client | None = None, until: int = 0) -> None:
+        self.checks.struck(fault)
         if self.watch is not None:
             self.watch.fault(self.time, fault, client, max(self.time, until))
 
@@ -147,10 +148,12 @@ class Network:
     def _arrange_token_fault(self) -> None:
         scenario = self.scenario
         until, behaviour = self.outage
-        if self.time < until:
-            self.server.next_token_requests(behaviour)
-        elif self.faulty and scenario.token_faults and self.random.chance(scenario.token_fault_rate):
-            self.server.next_token_requests(self._draw_token_behaviour())
+        if self.time >= until:
+            if not (self.faulty and scenario.token_faults and self.random.chance(scenario.token_fault_rate)):
+                return
+            behaviour = self._draw_token_behaviour()
+        self.checks.struck(behaviour.fault)
+        self.server.next_token_requests(behaviour)
 
     def _draw_token_behaviour(self) -> TokenBehaviour:
         faults = self.scenario.token_faults
@@ -171,7 +174,9 @@ class Network:
         self.api_calls += 1
         self.handled += 1
         if self.faulty and self.scenario.api_faults and self.random.chance(self.scenario.api_fault_rate):
-            self.server.next_api_calls(ApiBehaviour(fault=self.random.pick(self.scenario.api_faults)))
+            fault = self.random.pick(self.scenario.api_faults)
+            self.checks.struck(fault)
+            self.server.next_api_calls(ApiBehaviour(fault=fault))
         request = ServerRequest("GET", _API_PATH, (("Authorization", authorization),))
         answer = self.server.handle(self.time / SECOND, request)
         if self.watch is not None:

@@ -239,6 +239,8 @@ class World(Network):
     def _note_anew(self, client: Client, before: State, restart: Restart | None) -> None:
         after = client.machine.state_value
         self.trace.append(client.number, restart, after)
+        self.checks.now = self.time / SECOND
+        self.checks.restarted(client.number, client.plan.policy, before, restart, after)
         if self.watch is not None:
             self.watch.step(self.time, client, before, None, after)
 

@@ -27,7 +27,7 @@ from evertoken._judge import judge_rejection
 from evertoken._states import first_state
 from evertoken._step import step
 from evertoken.outcomes import Abandoned, Failed
-from evertoken.testing import _laws
+from evertoken.testing import _state_laws
 from evertoken.testing._enabled import EVERY_ANSWER, Alphabet, enabled_inputs
 from evertoken.testing._explorer import SMALL_POLICY, explore
 from evertoken.testing._laws import broken_by, broken_in, liveness_bound
@@ -321,7 +321,7 @@ QUERIES = {
 def test_a_query_that_lies_breaks_the_law_about_it(law: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert not list(broken_in(SMALL_POLICY, VALID_STATE, 1.0))
     name, lie = QUERIES[law]
-    monkeypatch.setattr(_laws, name, lie)
+    monkeypatch.setattr(_state_laws, name, lie)
     assert any(broken.startswith(law) for broken in broken_in(SMALL_POLICY, VALID_STATE, 1.0))
 
 
