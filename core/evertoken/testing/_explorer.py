@@ -11,11 +11,11 @@ what must hold is in ``_laws``.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from evertoken._actions import Wait
+from evertoken._actions import SendRequest
 from evertoken._decide import decide, freshness, settle
 from evertoken._inputs import AnswerReceived, Input, RequestClaimed
 from evertoken._policy import Policy
@@ -153,36 +153,33 @@ class _Search:
         self.most_failures = _doublings(policy.retry_base, max(policy.retry_cap, policy.malformed_cap)) + 1
 
     def run(self, max_states: int, max_violations: int) -> None:
-        self._visit(_Node(settle(self.policy, first_state(self.policy), 0.0), -1, None, 0))
+        self._visit(settle(self.policy, first_state(self.policy), 0.0), -1, None, 0)
         position = 0
         while position < len(self.nodes) < max_states and len(self.violations) < max_violations:
-            for node in self._successors(position):
-                self.steps += 1
-                self._visit(node)
+            self._expand(position)
             position += 1
         self.whole = position == len(self.nodes)
 
-    def _successors(self, position: int) -> Iterator[_Node]:
+    def _expand(self, position: int) -> None:
+        """Go on from one state by everything that may happen next, the passing of a tick among it."""
         state, _, _, depth = self.nodes[position]
-        later = settle(self.policy, state, state.now + self.tick)
-        yield _Node(self._simplified(later), position, None, depth + 1)
-        for happened in enabled_inputs(self.policy, state, state.now, self.alphabet):
-            after = self.step(self.policy, state, happened)
-            if after == state:
-                self.steps += 1
-                continue
-            self._note(broken_by(self.policy, state, happened, after), position, happened, state.now)
-            yield _Node(self._simplified(after), position, happened, depth + 1)
+        policy, now, step, depth = self.policy, state.now, self.step, depth + 1
+        self._visit(self._simplified(settle(policy, state, now + self.tick)), position, None, depth)
+        self.steps += 1
+        for happened in enabled_inputs(policy, state, now, self.alphabet):
+            self.steps += 1
+            after = step(policy, state, happened)
+            if after != state:
+                self._note(broken_by(policy, state, happened, after), position, happened, now)
+                self._visit(self._simplified(after), position, happened, depth)
 
-    def _visit(self, node: _Node) -> None:
-        state = node.state
+    def _visit(self, state: State, parent: int, happened: Input | None, depth: int) -> None:
         key = state.canonical(state.now)
-        if key in self.seen:
-            return
-        self.seen.add(key)
-        self.keys.append(key)
-        self.nodes.append(node)
-        self._note(broken_in(self.policy, state, state.now), node.parent, node.happened, state.now)
+        if key not in self.seen:
+            self.seen.add(key)
+            self.keys.append(key)
+            self.nodes.append(_Node(state, parent, happened, depth))
+            self._note(broken_in(self.policy, state, state.now), parent, happened, state.now)
 
     def _note(self, laws: Iterable[str], parent: int, happened: Input | None, now: float) -> None:
         for law in laws:
@@ -237,27 +234,25 @@ class _Search:
     ) -> float:
         """The worst case: what is in flight is lost. Each state on the way is looked at once."""
         passed: list[tuple[tuple[object, ...], float]] = []
-        start = state.now
-        left = math.inf
-        while state.now - start <= bound:
-            if freshness(state, state.now) in _USABLE:
-                left = 0.0
-                break
-            if key in known:
-                left = known[key]
+        start, left = state.now, 0.0
+        while freshness(state, state.now) not in _USABLE:
+            if key in known or state.now - start > bound:
+                left = known.get(key, math.inf)
                 break
             passed.append((key, state.now))
-            state = self._fair_step(state)
+            action = decide(self.policy, state, state.now)
+            if isinstance(action, SendRequest):
+                left = 0.0 if freshness(self._granted(state), state.now) in _USABLE else math.inf
+                break
+            state = settle(self.policy, state, action.until)
             key = state.canonical(state.now)
         end = state.now + left
         for key, moment in passed:
             known[key] = end - moment
         return end - start
 
-    def _fair_step(self, state: State) -> State:
-        action = decide(self.policy, state, state.now)
-        if isinstance(action, Wait):
-            return settle(self.policy, state, action.until)
+    def _granted(self, state: State) -> State:
+        """The state after a request that is answered on the spot, as all are once faults have ended."""
         state = self.step(self.policy, state, RequestClaimed(state.now, self.alphabet.draws[-1]))
         number = 0 if state.attempt is None else state.attempt.id
         return self.step(self.policy, state, AnswerReceived(state.now, number, Granted("token#0", 8.0)))
