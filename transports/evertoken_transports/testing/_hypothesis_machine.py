@@ -7,7 +7,7 @@ The rules are the public grammar, in virtual time. Nothing here knows how the ma
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple, cast
 
 from hypothesis import strategies as st
@@ -124,7 +124,8 @@ class TokenMachineStateMachine(RuleBasedStateMachine):
         """Start with a new machine under ``policy``: for an ``@initialize`` rule that draws one."""
         self.policy = policy
         self.requests = []
-        self._secrets: set[str] = set(self.grant.secrets())
+        self._secrets: set[str] = set()
+        self._guard(self.grant.secrets())
         self._copied: State | None = None
         self._watched_class = _watched(self.machine_class)
         self._use(self._watched_class(self.grant, policy=policy, draw=self._draw))
@@ -281,7 +282,7 @@ class TokenMachineStateMachine(RuleBasedStateMachine):
     def replace_credentials(self, key: int) -> None:
         """The operator sets a secret, or the same once more."""
         made = self.grant if key == 0 else self.grant.with_secret(f"made-up-key-{key}")
-        self._secrets.update(made.secrets())
+        self._guard(made.secrets())
         self.machine.replace_credentials(self.now, made)
 
     @precondition(lambda self: self.machine.state_value.blocks)
@@ -380,7 +381,7 @@ class TokenMachineStateMachine(RuleBasedStateMachine):
         """Neither by what the machine is, nor by what it says, nor by a snapshot without secrets."""
         token = self.machine.state_value.token
         if token is not None:
-            self._secrets.add(token.value)
+            self._guard((token.value,))
         for thing in (self.machine, self.machine.state_value, *self.requests, *self._answers(self.machine, self.now)):
             self._show(thing)
         self._show(self.machine.snapshot(self.now, secrets=True))
@@ -398,7 +399,7 @@ class TokenMachineStateMachine(RuleBasedStateMachine):
         return wait.until
 
     def _keep(self, request: TokenRequest) -> None:
-        self._secrets.update(secret for secret in request.secrets if len(secret) >= _LEAST_SECRET)
+        self._guard(request.secrets)
         self.requests = [request, *self.requests][:_MOST_REQUESTS]
 
     def _request(self, which: int) -> TokenRequest:
@@ -425,7 +426,11 @@ class TokenMachineStateMachine(RuleBasedStateMachine):
         polls = (machine.poll(now, min_ttl) for min_ttl in _DEMANDS)
         return (*(ask(now) for ask in asked), *polls, machine.token(now))
 
+    def _guard(self, secrets: Iterable[str]) -> None:
+        """None of these may be shown from now on."""
+        self._secrets.update(secret.casefold() for secret in secrets if len(secret) >= _LEAST_SECRET)
+
     def _show(self, thing: object) -> None:
         shown = f"{thing!r} {thing}".casefold()
-        leaks = [secret for secret in self._secrets if secret.casefold() in shown]
+        leaks = [secret for secret in self._secrets if secret in shown]
         self._hold(not leaks, f"no secret and no token is shown, as in the text of a {type(thing).__name__}")
