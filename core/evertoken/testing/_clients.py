@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol, cast
 
-from evertoken._actions import Rejection, SendRequest, Wait
+from evertoken._actions import Rejection, SendReason, SendRequest, Wait, WaitReason
 from evertoken._challenge import Challenge, read_challenge
 from evertoken._grant import ClientCredentials
 from evertoken._inputs import Input
@@ -23,6 +23,8 @@ from evertoken.testing._scenario import ClientPlan
 __all__ = ("Call", "Client", "Surroundings")
 
 SECOND = 1_000_000_000
+_WAITING = {reason: f"wait: {reason.value}" for reason in WaitReason}
+_SENDING = {reason: f"send: {reason.value}" for reason in SendReason}
 _HONEST_GRACE = 1e-6
 """What floats may lose where the clocks of client and server differ, in seconds."""
 
@@ -163,7 +165,8 @@ class Client:
 
     def _nanoseconds_at(self, world_time: int) -> int:
         time = world_time - self._stopped
-        return self._offset + time + time * self._drift // SECOND
+        gained = time * self._drift // SECOND if self._drift else 0
+        return self._offset + time + gained
 
     def now(self) -> float:
         """The same in seconds, as it is handed to the machine."""
@@ -193,6 +196,11 @@ class Client:
         self._calls += 1
         self._advance(Call(self._calls, self.now(), patience, min_ttl))
 
+    def time_is_up(self, time: int) -> None:
+        """What was to happen at ``time`` happens, unless something earlier has made callers ask again since."""
+        if time == self.timer_at:
+            self.wake()
+
     def wake(self) -> None:
         """Whoever waits asks again."""
         waiting, self.waiting = self.waiting, []
@@ -214,7 +222,7 @@ class Client:
                 self._carry(now, call.min_ttl, move)
                 self._wait(call, call.deadline)
             case Wait():
-                self.world.saw(f"wait: {move.reason.value}")
+                self.world.saw(_WAITING[move.reason])
                 self._wait(call, move.until)
             case _:
                 self.world.gave_up(self)
@@ -228,7 +236,7 @@ class Client:
         if isinstance(action, SendRequest):
             self._carry(now, 0.0, action)
             return
-        self.world.saw(f"wait: {action.reason.value}")
+        self.world.saw(_WAITING[action.reason])
         if self.machine.state_value.blocks:
             self.world.saw(BEHIND_DOOR)
 
@@ -236,7 +244,7 @@ class Client:
     # ------------------
 
     def _carry(self, now: float, min_ttl: float, why: SendRequest) -> None:
-        self.world.saw(f"send: {why.reason.value}")
+        self.world.saw(_SENDING[why.reason])
         request = self.machine.start_request(now, min_ttl)
         self.starts[self.machine.state_value.now] = (self.world.time, self.nanoseconds())
         self.world.send_token_request(self, request)

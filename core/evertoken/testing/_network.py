@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import heapq
 from collections.abc import Callable
 
@@ -22,6 +23,12 @@ _TOKEN_PATH = "/v2.01/oauth/token"
 _API_PATH = "/v2.01/client/users"
 _NOBODY = -1
 """The moment at which a carrier reports that is not there any more."""
+
+
+@functools.lru_cache(maxsize=64)
+def _api_request(authorization: str) -> ServerRequest:
+    """The one call that callers make; the token is a simulated one, and no secret."""
+    return ServerRequest("GET", _API_PATH, (("Authorization", authorization),))
 
 
 class Network:
@@ -110,6 +117,7 @@ class Network:
             return
         least, most = self.scenario.api_latency
         if most == 0.0:
+            self.handled += 1
             self._api_call(client, client.epoch, call, authorization, grace)
             return
         way = self.random.between(least, most)
@@ -172,13 +180,11 @@ class Network:
 
     def _api_call(self, client: Client, epoch: int, call: Call, authorization: str, grace: float) -> None:
         self.api_calls += 1
-        self.handled += 1
         if self.faulty and self.scenario.api_faults and self.random.chance(self.scenario.api_fault_rate):
             fault = self.random.pick(self.scenario.api_faults)
             self.checks.struck(fault)
             self.server.next_api_calls(ApiBehaviour(fault=fault))
-        request = ServerRequest("GET", _API_PATH, (("Authorization", authorization),))
-        answer = self.server.handle(self.time / SECOND, request)
+        answer = self.server.handle(self.time / SECOND, _api_request(authorization))
         if self.watch is not None:
             self.watch.arrival(self.time, client, self.server.arrivals[-1])
         self.checks.now = self.time / SECOND

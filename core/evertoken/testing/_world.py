@@ -142,7 +142,7 @@ class World(Network):
         """Let the client's waiting callers ask again at ``time``."""
         if not self.time < client.timer_at <= time:
             client.timer_at = time
-            self.at(time, self.at_client, client, client.epoch, client.wake, ())
+            self.at(time, self.at_client, client, client.epoch, client.time_is_up, (time,))
 
     # Callers
     # -------
