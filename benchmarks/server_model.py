@@ -14,7 +14,7 @@ from collections.abc import Callable
 from evertoken import ClientCredentials, HttpResponse, outcomes
 from evertoken._messages import build_request
 from evertoken._wire import read_answer
-from evertoken.testing import AuthorizationServer, Script, ServerRequest
+from evertoken.testing import AuthorizationServer, Script, ServerRequest, TokenBehaviour, TokenFault
 
 ROUNDS = 9
 REQUESTS = 5_000
@@ -96,6 +96,21 @@ def answers_read() -> Work:
     return work
 
 
+def limits_read() -> Work:
+    """The same answer over and over, 429 and what it says about how long: the costliest to read."""
+    fault = TokenBehaviour(fault=TokenFault.RATE_LIMITED_RESET)
+    server = AuthorizationServer("client", "key", script=Script(token=fault))
+    grant = server.grant("https://api.example")
+    response = response_of(server, token_request(grant))
+    secrets = build_request(grant, 1, 30.0).secrets
+
+    def work() -> None:
+        for _ in range(REQUESTS):
+            read_answer(grant, response, max_body=65_536, secrets=secrets)
+
+    return work
+
+
 def microseconds(work: Work) -> float:
     """What one request costs."""
     best = float("inf")
@@ -117,6 +132,7 @@ def main() -> None:
         "grant, dated": grants(dated=True),
         "build_request": requests_built(),
         "read_answer": answers_read(),
+        "read_answer, 429": limits_read(),
     }
     for name, work in works.items():
         print(f"{name:<16} {microseconds(work):6.2f} us")
