@@ -73,9 +73,12 @@ _NAMED_TOKEN = re.compile(r"token\W{0,3}[:=]|bearer\s", re.IGNORECASE)
 _HOST = re.compile(r"[0-9a-z.:_-]{1,253}")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Answer:
-    """An answer with its body read: ``content`` is a JSON object, or words for what the body is instead."""
+    """An answer with its body read: ``content`` is a JSON object, or words for what the body is instead.
+
+    It is gone when the answer has been read. Not frozen, since that would take three times as long to make.
+    """
 
     grant: ClientCredentials
     status: int
@@ -182,7 +185,7 @@ def _seconds(value: object) -> float | None:
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= MOST_DIGITS:
         value = int(value)
     # The remainder of an infinite number is NaN, and NaN is true.
-    if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0 or value % 1:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or value <= 0 or value % 1:
         return 0.0
     return float(min(value, LONGEST))
 
