@@ -30,10 +30,11 @@ LOST = Problem(
 
 def decide(config: Policy, state: State, now: float, min_ttl: float = 0.0) -> SendRequest | Wait:
     """What whoever wants a token with ``min_ttl`` seconds of life left in it may do at ``now``."""
-    now = max(now, state.now)
-    state = _with_loss(config, state, now)
-    if state.attempt is not None:
-        return Wait(state.attempt.deadline, _RESPONSE)
+    now, attempt = max(now, state.now), state.attempt
+    if attempt is not None:
+        if now < attempt.deadline:
+            return Wait(attempt.deadline, _RESPONSE)
+        state = _with_loss(config, state, now)
     until, reason = state.unblock_at, _UNBLOCK
     if state.budget_at > until:
         until, reason = state.budget_at, _BUDGET
@@ -111,7 +112,8 @@ def settle(config: Policy, state: State, now: float) -> State:
     """
     if now <= state.now:
         return state
-    state = _with_loss(config, state, now)
+    if state.attempt is not None:
+        state = _with_loss(config, state, now)
     blocks, rejections = state.blocks, state.rejections
     if blocks:
         blocks = tuple(block for block in blocks if now < block.until)

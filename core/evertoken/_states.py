@@ -157,7 +157,7 @@ class State(NamedTuple):
 
     def at(self, now: float) -> State:
         """The same at another moment: what :meth:`_replace` would give, in a fraction of its time."""
-        return self._make((now, *self[1:]))
+        return State._make((now, *self[1:]))
 
     def canonical(self, now: float) -> tuple[object, ...]:
         """The same state with its history taken out, for explorers that merge states: it hashes and compares.

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from evertoken._actions import SendRequest
+from evertoken._actions import SendReason, SendRequest, WaitReason
 from evertoken._decide import decide
 from evertoken._inputs import (
     AnswerReceived,
@@ -25,12 +25,15 @@ from evertoken._inputs import (
     TokenRejected,
 )
 from evertoken._policy import Policy
+from evertoken._records import Attempt
 from evertoken._states import State, first_state
 from evertoken._step import step
 from evertoken.outcomes import Granted, Outcome
 from evertoken.testing._restart import Restart, restarted
 
 __all__ = ("Entry", "Trace", "replay")
+
+_REASONS: dict[SendReason | WaitReason, str] = {reason: reason.value for reason in (*SendReason, *WaitReason)}
 
 
 class Entry(NamedTuple):
@@ -53,7 +56,7 @@ class Trace:
         keep: whether the entries are kept; without them there is the digest, and nothing to replay.
     """
 
-    __slots__ = ("_digest", "_keep", "_names", "entries", "length", "policies")
+    __slots__ = ("_digest", "_keep", "_names", "_states", "entries", "length", "policies")
 
     def __init__(self, policies: Sequence[Policy], *, keep: bool = True) -> None:
         self.policies = tuple(policies)
@@ -61,14 +64,16 @@ class Trace:
         self.length = 0
         self._keep = keep
         self._names: dict[str, str] = {}
+        self._states = [first_state(policy) for policy in self.policies]
         self._digest = hashlib.sha256()
 
     def append(self, client: int, happened: Input | Restart | None, after: State) -> None:
         """Write down that ``happened`` brought ``client`` to ``after``."""
         masked = None if happened is None else self._masked(happened)
-        line = f"{self.length} {client} {_told(masked)} -> {self._state(self.policies[client], after)}"
-        self._digest.update(line.encode())
-        self._digest.update(b"\n")
+        changes = self._changes(self._states[client], after)
+        line = f"{self.length} {client} {_told(masked)} ->{changes} : {_next(self.policies[client], after)}"
+        self._states[client] = after
+        self._digest.update(f"{line}\n".encode())
         if self._keep:
             self.entries.append(Entry(self.length, client, masked, line))
         self.length += 1
@@ -101,18 +106,41 @@ class Trace:
             case _:
                 return happened
 
-    def _state(self, policy: Policy, state: State) -> str:
-        token, attempt, lost = state.token, state.attempt, state.lost
-        held = "-" if token is None else f"{self.name(token.value)}<{token.refresh_at!r}<{token.fresh_until!r}"
-        flight = "-" if attempt is None else f"{attempt.id}<{attempt.deadline!r}"
-        blocks = ",".join(f"{block.kind.value}<{block.until!r}" for block in state.blocks)
-        action = decide(policy, state, state.now)
-        then = action.reason.value if isinstance(action, SendRequest) else f"{action.reason.value}<{action.until!r}"
-        return (
-            f"{state.now!r} {held} {flight} {0 if lost is None else lost.id} {tuple(state.backoff)} [{blocks}]"
-            f" {tuple(state.doublings)} {tuple(state.budget)} {state.rejections[:3]} {len(state.rejections.dropped)}"
-            f" {tuple(state.keys)} {state.granted_at!r} : {then}"
-        )
+    def _changes(self, before: State, after: State) -> str:
+        """What is otherwise than in the last line of this client; its time is in the input."""
+        changes = ""
+        if after.token != before.token:
+            token = after.token
+            held = "none" if token is None else f"{self.name(token.value)}<{token.refresh_at!r}<{token.fresh_until!r}"
+            changes += f" token={held}"
+        if after.attempt != before.attempt:
+            changes += f" attempt={_attempt(after.attempt)}"
+        if after.lost != before.lost:
+            changes += f" lost={_attempt(after.lost)}"
+        if after.backoff != before.backoff:
+            changes += f" backoff={after.backoff[:]}"
+        if after.blocks != before.blocks:
+            changes += f" blocks=[{','.join(f'{block.kind.value}<{block.until!r}' for block in after.blocks)}]"
+        if after.doublings != before.doublings:
+            changes += f" doublings={after.doublings[:]}"
+        if after.budget != before.budget:
+            changes += f" budget={after.budget[:]}"
+        if after.rejections != before.rejections:
+            changes += f" rejections={after.rejections[:3]}+{len(after.rejections.dropped)}"
+        if after.keys != before.keys:
+            changes += f" keys={after.keys[:]}"
+        return changes
+
+
+def _attempt(attempt: Attempt | None) -> str:
+    return "none" if attempt is None else f"{attempt.id}<{attempt.deadline!r}"
+
+
+def _next(policy: Policy, state: State) -> str:
+    action = decide(policy, state, state.now)
+    if isinstance(action, SendRequest):
+        return _REASONS[action.reason]
+    return f"{_REASONS[action.reason]}<{action.until!r}"
 
 
 def _told(happened: Input | Restart | None) -> str:
