@@ -6,6 +6,8 @@
         source.authorization()
         server.advance(3600)
 
+    report = simulate_source(7, "trio")               hours of faults around a real source, in virtual time
+
 ``docs/testing.md`` shows how the tests of an application use them. Needs ``evertoken[pytest]``, or h11 alone without
 pytest. Strategies and a state machine for Hypothesis are in ``evertoken_transports.testing.hypothesis``.
 """
@@ -16,13 +18,16 @@ from evertoken_transports.testing._clocks import LoopClock, VirtualClock
 from evertoken_transports.testing._loops import VirtualEventLoop
 from evertoken_transports.testing._network import NETWORK_FAULTS, ApiTrouble, TokenTrouble
 from evertoken_transports.testing._server import MangopayServer
+from evertoken_transports.testing._source_simulation import SourceReport, simulate_source
 
 __all__ = (
     "NETWORK_FAULTS",
     "ApiTrouble",
     "LoopClock",
     "MangopayServer",
+    "SourceReport",
     "TokenTrouble",
     "VirtualClock",
     "VirtualEventLoop",
+    "simulate_source",
 )

@@ -106,7 +106,7 @@ class VirtualClock:
 
     @contextmanager
     def gathering(self, callers: int) -> Generator[None]:
-        """Time stands still until so many callers wait, in threads that the block starts; they all came at one moment.
+        """Time stands still until so many callers wait, in threads that the block starts: they all come at one moment.
 
         Without it time may pass between the first of them and the last, as it may with threads anyway.
 
@@ -117,7 +117,7 @@ class VirtualClock:
         try:
             yield
             with self._lock:
-                if not self._lock.wait_for(lambda: self._waiting() >= callers, _STUCK_AFTER):
+                if not self._lock.wait_for(lambda: self._waiting() >= callers and self._is_at_rest(), _STUCK_AFTER):
                     raise TimeoutError(
                         f"{self._waiting()} of {callers} callers wait; the others were served, or have no thread"
                     )
@@ -149,6 +149,7 @@ class VirtualClock:
         with self._lock:
             self._appointments.pop(waker, None)
             self._running.discard(waker)
+            self._lock.notify_all()
         self._pass_time()
 
     def took_off(self, request: Hashable) -> None:
@@ -160,13 +161,14 @@ class VirtualClock:
         """It has come to its outcome."""
         with self._lock:
             self._flying.discard(request)
+            self._lock.notify_all()
         self._pass_time()
 
     def _pass_time(self) -> None:
         """If everybody waits, go to the earliest moment that anybody waits for."""
         while True:
             with self._lock:
-                if not self.autojump or not self._everybody_waits():
+                if not self.autojump or not self._is_at_rest() or not self._is_pressed():
                     return
                 self._now = max(self._now, min(appointment.when for appointment in self._appointments.values()))
                 due = self._take_due()
@@ -175,11 +177,13 @@ class VirtualClock:
     def _waiting(self) -> int:
         return sum(not appointment.is_patient for appointment in self._appointments.values())
 
-    def _everybody_waits(self) -> bool:
-        waiting = self._appointments.values()
-        carried = sum(appointment.carries for appointment in waiting)
-        pressing = any(not appointment.is_patient and appointment.when < math.inf for appointment in waiting)
-        return pressing and not self._running and len(self._flying) <= carried
+    def _is_at_rest(self) -> bool:
+        """Whether no caller and no request does anything before time has passed."""
+        carried = sum(appointment.carries for appointment in self._appointments.values())
+        return not self._running and len(self._flying) <= carried
+
+    def _is_pressed(self) -> bool:
+        return any(not one.is_patient and one.when < math.inf for one in self._appointments.values())
 
     def _take_due(self) -> list[Waker]:
         due = [waker for waker, appointment in self._appointments.items() if appointment.when <= self._now]

@@ -40,14 +40,15 @@ class Network:
     Args:
         model: the server.
         clock: the time at which requests arrive.
-        lateness: seconds by which the answer is late under :attr:`WorldFault.LATE`.
+        lateness: the first value of :attr:`lateness`.
     """
 
     def __init__(self, model: AuthorizationServer, clock: Clock, lateness: float) -> None:
         self.model = model
         self.lock = threading.Lock()
         self._clock = clock
-        self._lateness = lateness
+        self.lateness = lateness
+        """Seconds by which an answer is late under ``WorldFault.LATE``."""
         self._silent_until = -math.inf
         self._token_troubles: deque[TokenBehaviour | WorldFault] = deque()
         self._api_troubles: deque[ApiBehaviour | WorldFault] = deque()
@@ -97,7 +98,7 @@ class Network:
         if trouble is WorldFault.DUPLICATED:
             self.model.handle(now, request)
         elif trouble is WorldFault.LATE:
-            return answer._replace(delay=answer.delay + self._lateness)
+            return answer._replace(delay=answer.delay + self.lateness)
         return answer
 
 

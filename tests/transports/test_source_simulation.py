@@ -1,0 +1,147 @@
+"""The sources of asyncio and trio through hours of faults in virtual time, and the checks caught at work."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+from typing_extensions import override
+
+from evertoken import Ready, TokenMachine, TokenRequest, Wait, WaitReason
+from evertoken.testing import Scenario, TokenFault, WorldFault, draw_scenario
+from evertoken_transports import Clock, Coordinator
+from evertoken_transports._moves import Move, Waker
+from evertoken_transports.testing import simulate_source
+from tests.transports.loops import LOOPS, Loop
+
+SEEDS = range(20)
+EVERY_LOOP = pytest.mark.parametrize("loop", LOOPS)
+
+# What has to come about somewhere, or the seeds were not hostile enough.
+SITUATIONS = {
+    "a token after the faults",
+    "caller: CredentialsRefused",
+    "caller: EndpointLocked",
+    "caller: LifetimeTooShort",
+    "caller: RateLimited",
+    "caller: TokenUnavailable",
+    "caller: answered 200",
+    "caller: answered 401",
+    "caller: cancelled",
+    "caller: no answer from the API",
+    "network: duplicated",
+    "network: late",
+    "network: lost after",
+    "network: lost before",
+    "rejection: dropped",
+    "rejection: kept",
+    "world: crash",
+    "world: lifted",
+    "world: outage",
+    "world: partition",
+    "world: reported",
+    "world: revoked",
+    "world: rotated",
+    "world: suspend",
+}
+
+
+def test_no_seed_breaks_a_law_and_everything_comes_about_in_some() -> None:
+    reports = [simulate_source(seed, loop) for loop in LOOPS for seed in SEEDS]
+    assert not [(report.scenario.seed, report.runtime, report.broken) for report in reports if not report.ok]
+    assert not SITUATIONS - {situation for report in reports for situation in report.seen}
+
+
+@EVERY_LOOP
+def test_a_seed_has_one_course(loop: Loop) -> None:
+    courses = [simulate_source(seed, loop) for seed in (3, 5, 3, 5)]
+    assert courses[:2] == courses[2:]
+    assert courses[0].digest != courses[1].digest
+
+
+# The checks at work: each safeguard that is missing is seen
+# ----------------------------------------------------------
+
+
+class EachForItself(Coordinator):
+    """Whoever has to wait for another's request sends it again."""
+
+    @override
+    def ask(self, waker: Waker, *, since: float, deadline: float, min_ttl: float = 0.0) -> Move:
+        move = super().ask(waker, since=since, deadline=deadline, min_ttl=min_ttl)
+        if move.request is None and isinstance(move.answer, Wait) and move.answer.reason is WaitReason.RESPONSE:
+            return move._replace(request=self._last_request)
+        return move
+
+    @override
+    def took(self, request: TokenRequest) -> bool:
+        return super().took(request) or True
+
+
+class Spendthrift(Coordinator):
+    """Asks again at once, as often as it likes."""
+
+    def __init__(self, machine: TokenMachine, *, clock: Clock) -> None:
+        eager = replace(machine.policy, budget_burst=10_000, retry_base=0.01, retry_cap=0.01, malformed_cap=0.01)
+        super().__init__(TokenMachine(machine.grant, policy=eager, draw=lambda: 0.5), clock=clock)
+
+
+class Hoarder(Coordinator):
+    """Hands out the first token for ever."""
+
+    hoarded: Ready | None = None
+
+    @override
+    def ask(self, waker: Waker, *, since: float, deadline: float, min_ttl: float = 0.0) -> Move:
+        if self.hoarded is not None:
+            return Move(self.hoarded, None)
+        move = super().ask(waker, since=since, deadline=deadline, min_ttl=min_ttl)
+        if isinstance(move.answer, Ready):
+            self.hoarded = move.answer
+        return move
+
+
+class Stubborn(Coordinator):
+    """Lets nobody go without a token."""
+
+    @override
+    def ask(self, waker: Waker, *, since: float, deadline: float, min_ttl: float = 0.0) -> Move:
+        return super().ask(waker, since=since, deadline=math.inf, min_ttl=min_ttl)
+
+
+def stormy(seed: int) -> Scenario:
+    """The scenario of a seed, in a worse place: the endpoint is down for most of the time."""
+    drawn = draw_scenario(seed, seconds=10_800.0)
+    return replace(drawn, rates=((WorldFault.OUTAGE, 1.0),), token_faults=(TokenFault.SERVER_ERROR,))
+
+
+def first_broken(loop: Loop, coordinator_class: type[Coordinator]) -> str:
+    for seed in range(20):
+        report = simulate_source(seed, loop, scenario=stormy(seed), coordinator_class=coordinator_class)
+        if report.broken is not None:
+            return report.broken
+    raise AssertionError("not caught within 20 seeds")
+
+
+@EVERY_LOOP
+@pytest.mark.parametrize(
+    ("missing", "law"),
+    [
+        (EachForItself, "at most one token request is in flight"),
+        (Spendthrift, "exchanges in any window are at most the burst"),
+        (Hoarder, "expired"),
+        (Stubborn, "no caller waits longer than it can"),
+    ],
+)
+def test_a_safeguard_that_is_missing_is_seen(loop: Loop, missing: type[Coordinator], law: str) -> None:
+    assert law in first_broken(loop, missing)
+
+
+def test_a_scenario_can_be_run_with_a_fault_less() -> None:
+    whole = draw_scenario(7, seconds=3_600.0)
+    assert whole.faults
+    fault = next(fault for fault in whole.faults if isinstance(fault, WorldFault))
+    report = simulate_source(7, "asyncio", scenario=whole.without(fault))
+    assert report.ok
+    assert f"world: {fault.value}" not in report.seen
