@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import count, islice
+from itertools import islice
 from typing import TypeAlias
 
 from evertoken.testing._faults import ApiFault, TokenFault
@@ -50,7 +50,9 @@ def arrange_scenario(
 def _clients(scenario: Scenario) -> Iterator[ClientPlan]:
     """Those of the scenario, then those of others: with tokens that live as long, since plans are made for that."""
     yield from scenario.clients
-    for seed in count(scenario.seed + 1):
+    seed = scenario.seed
+    while True:
+        seed += 1
         other = draw_scenario(seed)
         if other.lifetime == scenario.lifetime:
             yield from other.clients

@@ -99,7 +99,7 @@ class Marks:
         self._resolution = resolution
 
     def add(self, time: int, kind: str, note: str) -> None:
-        """At ``time``, not before anything added earlier, ``kind`` happened. ``note`` is one of a few texts."""
+        """At ``time``, never before what came earlier, ``kind`` happened. ``note`` is one of a few texts or empty."""
         marks = self.by_kind.setdefault(kind, [])
         if not marks or time - marks[-1].start >= self._resolution:
             marks.append(Mark(time, time))

@@ -30,6 +30,8 @@ __all__ = ("ClientLane", "Happening", "Timeline")
 _AFTER = 1.08
 """How much is shown of what comes after the faults: everybody asks on until there is a token, which may take days."""
 
+_COLUMNS_OF_A_MARK = 3
+
 Plan = list[tuple[int, str]]
 """From each of these moments on, in nanoseconds of the world's clock, it is this."""
 
@@ -81,7 +83,7 @@ class ClientLane:
         self.request = Band(resolution)
         self.truth = Band(resolution)
         self.away = Band(resolution)
-        self.marks = Marks(resolution)
+        self.marks = Marks(resolution * _COLUMNS_OF_A_MARK)
         self._freshness: Plan = []
         self._request: Plan = []
         self._token: str | None = None
@@ -172,7 +174,8 @@ class Timeline:
         self.faults_end = round(scenario.seconds * SECOND)
         self.shown_until = round(scenario.seconds * SECOND * _AFTER)
         resolution = max(1, self.shown_until // self.columns)
-        self.network, self.endpoint, self.marks = Band(resolution), Band(resolution), Marks(resolution)
+        self.network, self.endpoint = Band(resolution), Band(resolution)
+        self.marks = Marks(resolution * _COLUMNS_OF_A_MARK)
         self.clients = [ClientLane(client, resolution) for client in clients]
         self._server = server
 
@@ -193,8 +196,8 @@ class Timeline:
             return
         if arrival.route is Route.API:
             if arrival.token_truth is not TokenTruth.VALID:
-                truth = "no token" if arrival.token_truth is None else f"{arrival.token_truth.value} token"
-                self.clients[client.number].marks.add(time, Happening.BAD_CALL.value, truth)
+                truth = arrival.token_truth or TokenTruth.UNKNOWN
+                self.clients[client.number].marks.add(time, Happening.BAD_CALL.value, truth.value)
         elif arrival.fault not in (None, TokenFault.NONE):
             self.marks.add(time, Happening.FAULTY.value, arrival.fault.value)
 
@@ -219,14 +222,14 @@ class Timeline:
                 band.extend(time, "")
                 band.extend(until, kind.value)
             case WorldFault.REVOKED:
-                self.marks.add(time, Happening.REVOKED.value, "every token")
+                self.marks.add(time, Happening.REVOKED.value, "")
             case _:
-                self.marks.add(time, Happening.ROTATED.value, "the API key")
+                self.marks.add(time, Happening.ROTATED.value, "")
 
     def gave_up(self, time: int, client: Client) -> None:
         """A caller has given up."""
         if time <= self.shown_until:
-            self.clients[client.number].marks.add(time, Happening.GAVE_UP.value, "a caller")
+            self.clients[client.number].marks.add(time, Happening.GAVE_UP.value, "")
 
     def end(self, time: int, broken: Broken | None) -> None:
         """The run is over."""
@@ -255,14 +258,14 @@ def _happening(before: State, happened: Input | None, after: State) -> tuple[Hap
         case None:
             return Happening.ANEW, "empty" if after.token is None else "with the token"
         case AnswerReceived(answer=Granted()):
-            return Happening.GRANTED, "token" if after.token is not before.token else "a token that was not taken"
+            return Happening.GRANTED, "" if after.token is not before.token else "and not taken"
         case AnswerReceived(answer=answer):
             name = type(answer).__name__.lower()
             kind = Happening.FAILED if isinstance(answer, _FAILURES) else Happening.SHUT
             return (kind, name) if isinstance(answer, (*_FAILURES, *_DOORS)) else None
         case TokenRejected():
             kind = Happening.KEPT if after.token is before.token else Happening.DROPPED
-            return kind, f"answer: {happened.challenge.value}"
+            return kind, f"evidence: {happened.challenge.value}"
         case DoorClosed():
             return Happening.SHUT, f"reported: {happened.kind.value}"
         case CredentialsReplaced():

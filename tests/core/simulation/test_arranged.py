@@ -7,7 +7,7 @@ import pytest
 from evertoken.testing import ApiFault, TokenFault, WorldFault, draw_scenario
 from evertoken.testing._arranged import EVERY_FAULT, arrange_scenario
 
-SEEDS = range(40)
+SEEDS = range(12)
 
 
 def test_where_nothing_is_set_by_hand_it_is_the_scenario_of_the_seed() -> None:

@@ -4,7 +4,9 @@
 ``campaign``    many seeds, in processes of their own
 ``record``      what they came to, as a file that can be continued
 ``progress``    how far it is, on a terminal or in lines
-``play``        the command
+``summary``     what it came to, in lines
+``gallery``     the pictures: ``scene`` says where everything stands, ``svg`` draws it in the ``looks``, ``page`` zooms
+``play``        the command: ``one`` seed or ``many``
 """
 
 from __future__ import annotations

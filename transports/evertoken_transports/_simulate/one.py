@@ -12,6 +12,7 @@ from evertoken.testing import ApiFault, Report, Scenario, TokenFault, World, exp
 from evertoken.testing._clients import SECOND
 from evertoken.testing._watch import Watcher
 from evertoken_transports._simulate.choices import Choices
+from evertoken_transports._simulate.gallery import Gallery
 from evertoken_transports._simulate.progress import Tell, following
 from evertoken_transports._simulate.summary import listed, situation_lines
 
@@ -69,9 +70,10 @@ class _Followed(World):
         )
 
 
-def run_one(one: One, console: Console, watch: Watcher | None = None) -> Ran:
-    """Run the seed, with progress on ``console``; ``watch`` looks on."""
+def run_one(one: One, console: Console, gallery: Gallery) -> Ran:
+    """Run the seed, with progress on ``console``; ``gallery`` looks on, if there is anything to draw."""
     scenario = one.choices.scenario(one.seed)
+    watch = gallery.watch(scenario)
     start = time.process_time()
     with following(console, scenario.seconds, quiet=one.quiet) as tell:
         report = _Followed(scenario, watch, tell).run()

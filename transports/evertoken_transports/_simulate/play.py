@@ -9,9 +9,9 @@ from pathlib import Path
 from rich.console import Console
 
 from evertoken.testing import Report
-from evertoken.testing._timeline import Timeline
 from evertoken_transports._simulate.campaign import cores
 from evertoken_transports._simulate.choices import ChoiceError, Choices
+from evertoken_transports._simulate.gallery import Gallery
 from evertoken_transports._simulate.many import Many, run_many
 from evertoken_transports._simulate.one import One, failure_lines, one_lines, run_one
 from evertoken_transports._simulate.summary import many_lines
@@ -41,12 +41,10 @@ def play(options: argparse.Namespace) -> bool:
 
 def _one(choices: Choices, options: argparse.Namespace) -> bool:
     one = One(choices, options.seed, double_check=options.double_check, quiet=options.quiet)
-    pictures = [picture for picture in (options.svg, options.html) if picture is not None]
-    for path in pictures:
-        Path(path).touch()  # Before time is spent: can it be written?
-    timeline = Timeline() if pictures else None
-    ran = run_one(one, Console(highlight=False), timeline)
-    for line in one_lines(ran):
+    gallery = Gallery(options.svg, options.html)
+    ran = run_one(one, Console(highlight=False), gallery)
+    lines = list(one_lines(ran))
+    for line in (*lines, *gallery.hang(ran.report, choices.command(options.seed), lines)):
         _write(line)
     if ran.report.broken is not None:
         _explain(ran.report)

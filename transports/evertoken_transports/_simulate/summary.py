@@ -60,7 +60,7 @@ def situation_lines(seen: Mapping[str, int]) -> Iterator[str]:
     kinds: dict[str, list[str]] = {}
     for situation, count in sorted(seen.items(), key=lambda item: (-item[1], item[0])):
         kind, colon, rest = situation.partition(": ")
-        kinds.setdefault(f"{kind}s" if colon else "also", []).append(f"{rest or kind} {count:,}")
+        kinds.setdefault(kind if colon else "also", []).append(f"{rest or kind} {count:,}")
     for kind in sorted(kinds, key=lambda kind: (kind == "also", kind)):
         yield from listed(kind, kinds[kind])
 
