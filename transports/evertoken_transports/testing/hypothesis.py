@@ -22,7 +22,8 @@ except ImportError as error:
         "evertoken_transports.testing.hypothesis needs Hypothesis: pip install 'evertoken[hypothesis]'", name=error.name
     ) from error
 
-from evertoken_transports.testing._hypothesis_machine import LawBroken, TokenMachineStateMachine
+from evertoken_transports.testing._hypothesis_laws import LawBroken
+from evertoken_transports.testing._hypothesis_machine import TokenMachineStateMachine
 from evertoken_transports.testing._hypothesis_messages import (
     access_tokens,
     api_responses,
