@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from evertoken._decide import freshness, request_state, settle
 from evertoken._inputs import AnswerReceived, BlockLifted, CredentialsReplaced, DoorClosed, Input, TokenRejected
 from evertoken._states import State
-from evertoken.outcomes import Abandoned, Failed, Granted, Locked, Malformed, RateLimited, Refused, Unclear
+from evertoken.outcomes import Abandoned, Failed, Granted, Locked, Malformed, Outcome, RateLimited, Refused, Unclear
 from evertoken.testing._arrivals import Arrival, Route, TokenTruth
 from evertoken.testing._bands import Band, Marks
 from evertoken.testing._checks import Broken
@@ -69,7 +69,15 @@ class Happening(enum.Enum):
 
 
 _FAILURES = (Failed, Malformed, Abandoned)
-_DOORS = (Refused, Unclear, Locked, RateLimited)
+_NAMES: dict[type[Outcome], str] = {
+    Failed: "failed",
+    Malformed: "malformed answer",
+    Abandoned: "abandoned",
+    Refused: "refused",
+    Unclear: "unclear answer",
+    Locked: "locked",
+    RateLimited: "rate limited",
+}
 _AWAY = (WorldFault.SUSPEND, WorldFault.CLOCK_STOPPED, WorldFault.RESTART)
 _TOLD_BY_STEPS = (WorldFault.CRASH, WorldFault.LIFTED, WorldFault.REPORTED)
 
@@ -260,9 +268,9 @@ def _happening(before: State, happened: Input | None, after: State) -> tuple[Hap
         case AnswerReceived(answer=Granted()):
             return Happening.GRANTED, "" if after.token is not before.token else "and not taken"
         case AnswerReceived(answer=answer):
-            name = type(answer).__name__.lower()
+            name = _NAMES.get(type(answer), "")
             kind = Happening.FAILED if isinstance(answer, _FAILURES) else Happening.SHUT
-            return (kind, name) if isinstance(answer, (*_FAILURES, *_DOORS)) else None
+            return (kind, name) if name else None
         case TokenRejected():
             kind = Happening.KEPT if after.token is before.token else Happening.DROPPED
             return kind, f"evidence: {happened.challenge.value}"

@@ -90,9 +90,9 @@ function marksAt(marks, at) {
       if (end < at - near) continue;
       const told = Object.entries(notes).map(([note, count]) => note + (count > 1 ? ` × ${count}` : "")).filter(Boolean);
       const when = end > start ? `${moment(start, 1)} to ${moment(end, 1)}` : moment(start, 1);
-      found.push(`${when}: ${meaning}${told.length ? ` (${told.join(", ")})` : ""}`);
+      found.push([start, `${when}: ${meaning}${told.length ? ` (${told.join(", ")})` : ""}`]);
     }
-  return found;
+  return found.sort(([one], [other]) => one - other).map(([, text]) => text);
 }
 
 function line(text, style) {
