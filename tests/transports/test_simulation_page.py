@@ -12,7 +12,6 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator
-from concurrent.futures import Executor
 from typing import Any, NoReturn, cast
 
 import pytest
@@ -27,7 +26,6 @@ NEEDS = 17
 
 DOORS: list[tuple[object, str]] = [
     (threading.Thread, "start"),
-    (Executor, "submit"),
     (asyncio.BaseEventLoop, "run_in_executor"),
     (asyncio.BaseEventLoop, "getaddrinfo"),
     (socket.socket, "connect"),
