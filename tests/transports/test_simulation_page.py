@@ -16,6 +16,7 @@ from typing import Any, NoReturn, cast
 
 import pytest
 
+from evertoken_transports import Coordinator
 from evertoken_transports.testing import VirtualEventLoop
 from tests.hygiene.source_tree import ROOT
 
@@ -72,6 +73,8 @@ def test_the_asyncio_source_starts_no_thread_opens_no_socket_and_reads_no_clock_
         runner.get_loop()
         for owner, name in DOORS:
             monkeypatch.setattr(owner, name, refuse)
+        # The default clock was bound to the operating system's when its module was imported.
+        monkeypatch.setitem(Coordinator.__init__.__kwdefaults__ or {}, "clock", refuse)
         headers = runner.run(simulated())
         monkeypatch.undo()
     assert len(headers) == 100
