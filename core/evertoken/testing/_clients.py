@@ -194,7 +194,13 @@ class Client:
 
     def _come(self, patience: float, min_ttl: float) -> None:
         self._calls += 1
-        self._advance(Call(self._calls, self.now(), patience, min_ttl))
+        showed = self.nanoseconds()
+        call = Call(self._calls, showed / SECOND, patience, min_ttl)
+        quiet_until, header = self.machine.published
+        if call.since < quiet_until and header is not None and not min_ttl:
+            self._use(call, header, showed)
+        else:
+            self._advance(call)
 
     def time_is_up(self, time: int) -> None:
         """What was to happen at ``time`` happens, unless something earlier has made callers ask again since."""
@@ -208,15 +214,12 @@ class Client:
             self._advance(call)
 
     def _advance(self, call: Call) -> None:
-        now = self.now()
-        quiet_until, header = self.machine.published
-        if now < quiet_until and header is not None and not call.min_ttl:
-            self._use(call, header)
-            return
+        showed = self.nanoseconds()
+        now = showed / SECOND
         move = next_move(self.machine, now, since=call.since, deadline=call.deadline, min_ttl=call.min_ttl)
         match move:
             case Ready():
-                self._use(call, move.authorization)
+                self._use(call, move.authorization, showed)
                 self._refresh_beside(now)
             case SendRequest():
                 self._carry(now, call.min_ttl, move)
@@ -272,15 +275,15 @@ class Client:
     # Its API calls
     # -------------
 
-    def _use(self, call: Call, authorization: str) -> None:
+    def _use(self, call: Call, authorization: str, showed: int) -> None:
         self.ready_at = self.world.time
-        self.world.send_call(self, call, authorization, self._grace())
+        self.world.send_call(self, call, authorization, self._grace(showed))
 
-    def _grace(self) -> float:
+    def _grace(self, showed: int) -> float:
         """What is left of the leeway, in seconds, when the clock's faults since the token's start are taken off."""
         token = cast("AccessToken", self.machine.state_value.token)
         world_start, own_start = self.starts[token.started]
-        behind = (self.world.time - world_start) - (self.nanoseconds() - own_start)
+        behind = (self.world.time - world_start) - (showed - own_start)
         return token.expires_at - token.fresh_until - max(0, behind) / SECOND - self._fuzz
 
     def answered(self, call: Call, authorization: str, response: HttpResponse) -> None:
