@@ -12,13 +12,13 @@ BIN     := $(VENV)/bin
 STAGE   := .wheel
 PYTHONS := $(if $(PYTHON),$(PYTHON),python3.13 python3.12 python3.11 python3)
 PIP     := -m pip --disable-pip-version-check --no-input
-SOURCES := core transports tests benchmarks
+SOURCES := core transports tests benchmarks examples
 EXTRAS  := cli,h11,httpx,httpx2,trio
 
 # The parts of the suite that `make test` leaves to other targets, or runs apart: only core is measured for coverage.
 APART   := --ignore=tests/core --ignore=tests/real --ignore=tests/wheel
 
-.PHONY: help test demo lint simulate real wheel bench pins clean
+.PHONY: help test demo lint simulate ablations real wheel bench pins clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1 \t\2/p' Makefile
@@ -36,16 +36,23 @@ lint: $(VENV)/.ready ## ruff, mypy strict and basedpyright strict
 	$(BIN)/mypy
 	$(BIN)/basedpyright --pythonpath $(BIN)/python
 
-simulate: $(VENV)/.ready ## run SEEDS simulated hostile days (1000), where the tests run 200
-	EVERTOKEN_SEEDS=$(or $(SEEDS),1000) $(BIN)/python -m pytest -n auto tests/core/simulation -k swarm
+# SEEDS=0-99 YEARS=1 OUT=years.json for other runs: a file that is there is continued where it ends.
+simulate: $(VENV)/.ready ## run 1,000 simulated hostile days, and one that the commit draws, on all cores
+	$(BIN)/evertoken simulate --seeds $(or $(SEEDS),0-999) $(if $(YEARS),--years $(YEARS),--days $(or $(DAYS),1)) \
+	    --commit $$(git rev-parse HEAD) --out $(or $(OUT),simulation.json)
+
+ablations: $(VENV)/.ready ## take each safeguard away, count the seeds until a check fires, and write docs/ablations.md
+	$(BIN)/python -m tests.ablations
 
 real: $(VENV)/.ready ## run the tests against servers that others wrote
 	$(BIN)/python -m pytest -n auto tests/real
 
-bench: $(VENV)/.ready ## what a token costs: the header while it lives, a herd without one, the loop meanwhile
+bench: $(VENV)/.ready ## what a token costs: while it lives, a herd without one, the loop meanwhile; and simulated time
 	$(BIN)/python benchmarks/hot_path.py
 	$(BIN)/python benchmarks/herd.py
 	$(BIN)/python benchmarks/stall.py
+	$(BIN)/python benchmarks/server_model.py
+	$(BIN)/python benchmarks/simulation.py
 
 # The wheel goes into an environment of its own, and the tests run beside it in a folder that has no source tree.
 # First with nothing but what the wheel itself asks for, then with the extras and the tools of the tests.
