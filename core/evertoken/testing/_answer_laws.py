@@ -171,18 +171,17 @@ def _check_trouble(case: _Case, meaning: Meaning) -> None:
 
 def _check_token_not_due(case: _Case) -> None:
     """Another token, where none was to be taken."""
-    before, after, found = case.before, case.after, case.found
-    token = after.token
+    before, answer, token = case.before, case.answer, case.after.token
     if token is None:
-        found.append("only a rejection takes the token away")
-    elif not after.now < token.fresh_until:
-        found.append("no token is taken that is past its fresh_until")
-    elif is_shunned(before, token.value):
-        found.append("a dropped token is not handed out again before rejection_interval has passed")
+        case.found.append("only a rejection takes the token away")
+    elif not isinstance(answer, Granted):
+        case.found.append("only a grant brings a token")
+    elif is_shunned(before, answer.access_token):
+        case.found.append("a dropped token is not handed out again before rejection_interval has passed")
     elif before.token is not None and case.attempt.started <= before.token.started:
-        found.append("a token never gives way to one whose request started earlier")
+        case.found.append("a token never gives way to one whose request started earlier")
     else:
-        found.append("only a grant brings a token")
+        case.found.append("no token is taken that was dead on arrival")
 
 
 def _check_doors_left_alone(case: _Case, meaning: Meaning) -> None:

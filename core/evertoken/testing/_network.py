@@ -170,6 +170,7 @@ class Network:
             fault=self.random.pick(faults),
             latency_before=self.random.between(0.0, 10.0) if slow else 0.0,
             latency_after=self.random.between(0.0, 10.0) if slow else 0.0,
+            retry_after=self.random.pick((None, None, 0, 5, 300)),
             bytes_per_second=self.random.between(10.0, 500.0),
         )
 

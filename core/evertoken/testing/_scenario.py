@@ -132,9 +132,16 @@ class Scenario:
 def draw_scenario(seed: int, *, seconds: float = DAY) -> Scenario:
     """The scenario of ``seed``: which faults there are and how often, who calls and how, policies, all of it.
 
-    Each fault is there in a part of the seeds only: one that is always there hides what happens without it.
+    Each fault is there in a part of the seeds only: one that is always there hides what happens without it. Most
+    seeds are left as they are drawn. In the others one kind of trouble is made likely that needs several things to come
+    together; or there is none at all, and the promises for fair weather hold.
     """
     random = Random(seed)
+    scenario = _draw_mixture(random, seed, seconds)
+    return random.pick(_EMPHASES)(scenario, random) if random.chance(0.4) else scenario
+
+
+def _draw_mixture(random: Random, seed: int, seconds: float) -> Scenario:
     lifetime = random.pick((3, 10, 60, 300, 1_200, 1_200, 1_200, 3_600, 3_600))
     rates = tuple(
         (fault, random.between(0.05, 1.5) if fault in BY_THEMSELVES else random.between(0.01, 0.3))
@@ -152,11 +159,116 @@ def draw_scenario(seed: int, *, seconds: float = DAY) -> Scenario:
         latency=latency,
         api_latency=(0.0, 0.0) if api_quick else (0.005, random.between(0.01, 2.0)),
         rates=rates,
-        token_faults=tuple(fault for fault in TokenFault if random.chance(0.2)),
-        token_fault_rate=random.pick((0.0, 0.05, 0.3)),
+        token_faults=tuple(fault for fault in TokenFault if random.chance(0.25)),
+        token_fault_rate=random.pick((0.0, 0.05, 0.3, 0.3)),
         api_faults=tuple(fault for fault in ApiFault if random.chance(0.2)),
         api_fault_rate=random.pick((0.0, 0.01, 0.1)),
     )
+
+
+# What is made likely
+# -------------------
+
+
+def _fair(scenario: Scenario, random: Random) -> Scenario:
+    """No trouble, and callers who come while the next token is due."""
+    lifetime = random.pick((1_200, 3_600))
+    plans = tuple(
+        replace(plan, calls=Calls.STEADY, min_ttl=0.0, period=random.between(80.0, 100.0)) for plan in scenario.clients
+    )
+    scenario = _with_policies(
+        replace(scenario, clients=plans), refresh_before=300.0, refresh_before_share=0.25, request_timeout=10.0
+    )
+    return replace(scenario, lifetime=lifetime, rates=(), token_faults=(), api_faults=())
+
+
+def _overtaking(scenario: Scenario, random: Random) -> Scenario:
+    """Answers that come after later ones: impatient attempts, quick repetition, short waits, late answers."""
+    scenario = _with_client(scenario, Calls.STEADY, patience=15.0, period=random.between(150.0, 300.0))
+    scenario = _with_policies(
+        scenario,
+        request_timeout=random.between(0.5, 3.0),
+        **_short_waits(random),
+        retry_base=0.25,
+        retry_cap=random.between(1.0, 20.0),
+    )
+    doors = (TokenFault.LOCKED, TokenFault.INVALID_CLIENT, TokenFault.RATE_LIMITED_RETRY_AFTER, TokenFault.FORBIDDEN)
+    return replace(
+        scenario,
+        lifetime=60,
+        rates=_with_rates(scenario, {WorldFault.LATE: 0.5}),
+        token_faults=(*doors, TokenFault.SERVER_ERROR, TokenFault.SERVER_ERROR),
+        token_fault_rate=0.4,
+    )
+
+
+def _short_waits(random: Random) -> dict[str, float]:
+    kinds = ("locked", "refused", "unclear", "rate_limited")
+    waits = {f"{kind}_wait": random.between(1.0, 20.0) for kind in kinds}
+    return waits | {f"{name}_cap": 20.0 for name in waits} | {"doubted_refusal_wait": random.between(1.0, 20.0)}
+
+
+def _rejections(scenario: Scenario, random: Random) -> Scenario:
+    """APIs that reject tokens, good and bad ones, those of an hour ago among them; and issue the same ones again."""
+    calls = random.pick((Calls.STEADY, Calls.BURSTY))
+    scenario = _with_client(scenario, calls, min_ttl=0.0, period=random.between(40.0, 90.0))
+    scenario = _with_policies(scenario, refresh_before=300.0, refresh_before_share=random.pick((0.25, 0.9)))
+    return replace(
+        scenario,
+        lifetime=random.pick((300, 1_200)),
+        latency=(0.5, 4.0),
+        api_latency=(0.005, 20.0),
+        rates=_with_rates(scenario, {WorldFault.REVOKED: random.between(0.5, 4.0)}),
+        token_faults=(TokenFault.SAME_TOKEN,),
+        token_fault_rate=0.4,
+        api_faults=(ApiFault.UNAUTHORIZED, ApiFault.UNAUTHORIZED_BEARER, ApiFault.UNAUTHORIZED_BARE),
+        api_fault_rate=random.between(0.01, 0.1),
+    )
+
+
+def _rotations(scenario: Scenario, random: Random) -> Scenario:
+    """Credentials that are replaced while requests are under way and doors are closed."""
+    scenario = _with_client(scenario, Calls.STEADY, period=random.between(90.0, 200.0))
+    return replace(
+        scenario,
+        lifetime=random.pick((10, 60)),
+        latency=(0.5, 4.0),
+        rates=_with_rates(scenario, {WorldFault.ROTATED: 20.0}),
+        token_faults=(TokenFault.LOCKED, TokenFault.INVALID_CLIENT),
+        token_fault_rate=0.1,
+    )
+
+
+def _repetitions(scenario: Scenario, random: Random) -> Scenario:
+    """An endpoint that issues the same token until it expires."""
+    scenario = _with_client(scenario, Calls.STEADY, min_ttl=0.0, period=random.between(40.0, 60.0))
+    scenario = _with_policies(scenario, retry_base=random.between(4.0, 16.0), retry_cap=120.0, malformed_cap=120.0)
+    return replace(scenario, lifetime=300, token_faults=(TokenFault.SAME_TOKEN,), token_fault_rate=0.9)
+
+
+_EMPHASES = (_fair, _fair, _overtaking, _rejections, _rotations, _repetitions)
+
+
+def _with_rates(scenario: Scenario, rates: dict[WorldFault, float]) -> tuple[tuple[WorldFault, float], ...]:
+    """The faults of the scenario, these among them, in the order of the enum."""
+    merged = dict(scenario.rates) | rates
+    return tuple((fault, merged[fault]) for fault in WorldFault if fault in merged)
+
+
+def _with_client(scenario: Scenario, calls: Calls, **fields: float) -> Scenario:
+    """The scenario with one client, who calls like this."""
+    return replace(scenario, clients=(replace(scenario.clients[0], calls=calls, **fields),))
+
+
+def _with_policies(scenario: Scenario, **fields: float) -> Scenario:
+    return replace(
+        scenario,
+        clients=tuple(replace(plan, policy=replace(plan.policy, **fields)) for plan in scenario.clients),
+    )
+
+
+# Clients
+# -------
 
 
 def _draw_client(random: Random, lifetime: int) -> ClientPlan:

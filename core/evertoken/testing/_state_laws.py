@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from evertoken._actions import SendReason, SendRequest, Wait, WaitReason
 from evertoken._decide import decide, publish, settle
-from evertoken._policy import Policy
+from evertoken._policy import TICK, Policy
 from evertoken._records import LONG_AGO
 from evertoken._states import State
 from evertoken.testing._expected import loss_retry_at, unblock_at
@@ -23,15 +23,20 @@ def broken_in(policy: Policy, state: State, now: float) -> list[str]:
         state = settle(policy, state, now)
         if decide(policy, state, now) != action:
             found.append("what time alone has done changes no answer of poll")
+    moment = _next_start(policy, state)
     if isinstance(action, Wait):
         _check_wait(state, now, action, found)
+        if not isinstance(decide(policy, state, moment), SendRequest):
+            found.append("poll says SendRequest as soon as all waits are over, and a lost attempt is not waited for")
     else:
         _check_permission(state, now, action, found)
-    moment = _next_start(policy, state)
-    if state.attempt is not None:
-        _check_loss_ahead(policy, state, state.attempt.deadline, moment, found)
     _check_published(policy, state, now, moment, found)
     token = state.token
+    if token is not None and moment == token.refresh_at > now:
+        # Nothing else is in the way, so that a demand which no token could satisfy would be seen.
+        too_much = (token.fresh_until - token.started) / 2 + TICK
+        if decide(policy, state, now, too_much) != action:
+            found.append("a min_ttl above half of a token's usable life counts as none")
     if token is not None and not token.started <= token.refresh_at <= token.fresh_until <= token.expires_at:
         found.append("a token's moments stand in order: started, refresh_at, fresh_until, expires_at")
     if not 0 <= state.budget.level <= policy.budget_burst:
@@ -95,13 +100,6 @@ def _next_start(policy: Policy, state: State) -> float:
     if token is not None:
         moment = max(moment, token.refresh_at)
     return moment if state.budget.level > 0 else max(moment, state.budget.refill_at)
-
-
-def _check_loss_ahead(policy: Policy, state: State, deadline: float, moment: float, found: list[str]) -> None:
-    """An attempt that nobody hears of again must not be waited for: look at its deadline already."""
-    then = decide(policy, state, deadline)
-    if (then.until if isinstance(then, Wait) else deadline) != moment:
-        found.append("an attempt past its deadline is lost, whether or not anybody reports it")
 
 
 def _check_published(policy: Policy, state: State, now: float, moment: float, found: list[str]) -> None:

@@ -258,7 +258,7 @@ class World(Network):
         self._keys += 1
         self.server.set_api_key(f"key-{self._keys}")
         for client in self.clients:
-            self.after(self.random.between(0.0, 600.0), self._hand_out, client)
+            self.after(self.random.between(0.0, self.random.pick((5.0, 600.0))), self._hand_out, client)
 
     def _hand_out(self, client: Client) -> None:
         """The operator gives the new key to whatever process there is."""
