@@ -185,10 +185,10 @@ class TokenMachine:
         happened = ExchangeStarted(now, request.id)
         state = step(self._policy, self._state, happened)
         if state.attempt is None:
-            self._enter(happened, state)
+            self.stepped(happened, state)
             raise LocalProtocolError("exchange_started: no request may be sent now; the claim has been released")
         sent = build_request(self._grant, request.id, state.attempt.deadline)
-        self._enter(happened, state)
+        self.stepped(happened, state)
         return sent
 
     def receive_response(self, now: float, request: TokenRequest, response: HttpResponse) -> Outcome:
@@ -317,14 +317,10 @@ class TokenMachine:
     ) -> Self:
         """A machine that goes on where ``snapshot`` was taken, ``elapsed`` seconds ago.
 
-        The clock of ``now`` may be another one than the snapshot's. Where nobody knows how long the program was away,
-        too small an ``elapsed`` keeps doors closed for longer than need be, too large a one opens them early; a token
-        seems good for longer than it is if ``elapsed`` is too small. A snapshot without secrets holds no token, but all
-        else; ``poll`` calls that REJECTED. If ``grant`` has another secret than the snapshot was taken with, it counts
-        as replaced now.
-
-        Raises:
-            ValueError: the snapshot is another client's; or ``elapsed`` is negative or not finite.
+        The clock of ``now`` may be another one than the snapshot's. Too small an ``elapsed`` keeps doors closed and
+        tokens in hand for longer than is right, too large a one opens doors early. A snapshot without secrets holds all
+        but the token; ``poll`` calls that REJECTED. If ``grant`` has another secret than the snapshot was taken with,
+        it counts as replaced now. Raises ValueError if the snapshot is another client's.
         """
         machine = cls(grant, policy=policy, draw=draw)
         check_now(now)
@@ -335,10 +331,17 @@ class TokenMachine:
         return machine
 
     def fork(self, draw: Callable[[], float] | None = None) -> TokenMachine:
-        """An independent machine in the same state, with ``draw`` or the same one: both go on from here."""
+        """A machine of its own in the same state, with ``draw`` or the same one. No ``stepped`` looks on there."""
         twin = TokenMachine(self._grant, policy=self._policy, draw=self._draw if draw is None else draw)
         twin._become(self._state)
         return twin
+
+    def stepped(self, happened: Input, after: State) -> None:  # noqa: ARG002 - for those who override it
+        """Every input passes here, once: ``happened`` leads from ``state_value`` to ``after``.
+
+        For simulators that look on: override it, check the step or write it down, and call this one.
+        """
+        self._become(after)
 
     # Behind the grammar
     # ------------------
@@ -359,7 +362,7 @@ class TokenMachine:
         state = step(self._policy, self._state, happened)
         attempt = cast("Attempt", state.attempt)
         request = build_request(self._grant, attempt.id, attempt.deadline)
-        self._enter(happened, state)
+        self.stepped(happened, state)
         return request
 
     def _read(self, request: TokenRequest, response: HttpResponse) -> Outcome:
@@ -379,7 +382,7 @@ class TokenMachine:
 
     def _answer(self, received: AnswerReceived) -> Outcome:
         state, outcome = receive(self._policy, self._state, received)
-        self._enter(received, state)
+        self.stepped(received, state)
         return outcome
 
     def _drawn(self) -> float:
@@ -389,11 +392,7 @@ class TokenMachine:
         return number
 
     def _step(self, happened: Input) -> None:
-        self._enter(happened, step(self._policy, self._state, happened))
-
-    def _enter(self, happened: Input, state: State) -> None:  # noqa: ARG002 - for those who override it
-        """``happened`` leads to ``state``. Every input passes here, so here is where simulators look on."""
-        self._become(state)
+        self.stepped(happened, step(self._policy, self._state, happened))
 
     def _become(self, state: State) -> None:
         self._state = state

@@ -84,9 +84,9 @@ class Archivist(TokenMachine):
         super().__init__(canary.grant(), policy=policy, draw=lambda: numbers[-1])
 
     @override
-    def _enter(self, happened: Input, state: State) -> None:
+    def stepped(self, happened: Input, after: State) -> None:
         self.inputs.append(happened)
-        super()._enter(happened, state)
+        super().stepped(happened, after)
 
 
 @dataclass

@@ -81,9 +81,10 @@ class WatchedMachine(TokenMachine):
         self._told = told
         super().__init__(grant, policy=plan.policy, draw=draw)
 
-    def _enter(self, happened: Input, state: State) -> None:
-        self._told(self._state, happened, state)
-        super()._enter(happened, state)
+    def stepped(self, happened: Input, after: State) -> None:
+        """Tell it before it takes effect."""
+        self._told(self._state, happened, after)
+        super().stepped(happened, after)
 
     def become(self, state: State) -> State:
         """Go on in ``state``, which a snapshot held."""

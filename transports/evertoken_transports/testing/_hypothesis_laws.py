@@ -49,9 +49,10 @@ class _Watched(TokenMachine):
         self.steps: list[_Step] = []
         super().__init__(grant, policy=policy, draw=draw)
 
-    def _enter(self, happened: Input, state: State) -> None:
-        self.steps.append(_Step(self.state_value, happened, state))
-        super()._enter(happened, state)
+    def stepped(self, happened: Input, after: State) -> None:
+        """Keep the step."""
+        self.steps.append(_Step(self.state_value, happened, after))
+        super().stepped(happened, after)
 
 
 def _watched(kind: type[TokenMachine]) -> type[_Watched]:
