@@ -119,6 +119,22 @@ def test_a_partition_is_over_when_it_is_over(runtime: Runtime) -> None:
     run(runtime, ask)
 
 
+@EVERY_RUNTIME
+def test_a_caller_who_carries_the_request_itself_has_the_time_that_it_takes(runtime: Runtime) -> None:
+    async def ask(server: MangopayServer) -> None:
+        for latency in (2.0, 3.0):
+            server.next_token_requests(TokenBehaviour(latency_after=latency))
+            before = server.clock()
+            if runtime == "threads":
+                server.token_source(background=False).authorization()
+            else:
+                await server.async_token_source(background=False).authorization()
+            assert server.clock() == before + latency
+            server.advance(1_190 - latency)  # The token lives, and the next one is due.
+
+    run(runtime, ask)
+
+
 def test_tokens_live_and_die_on_the_clock_of_the_server() -> None:
     with MangopayServer(Script(lifetime=60)) as server:
         header = server.token_source().authorization()

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Protocol
 
 from evertoken_transports._runtime import runtime
 
-__all__ = ("Alarm", "ThreadAlarm", "new_alarm")
+__all__ = ("Alarm", "ThreadAlarm", "new_alarm", "this_one")
 
 
 class ThreadAlarm:
@@ -38,6 +40,20 @@ class Alarm(Protocol):
 def new_alarm() -> Alarm:
     """An alarm for the task that runs."""
     return _TrioAlarm() if runtime() == "trio" else _AsyncioAlarm()
+
+
+def this_one() -> object:
+    """The task that runs, or the thread if no task does."""
+    if runtime() == "trio":
+        import trio  # noqa: PLC0415 (it is loaded)
+
+        return trio.lowlevel.current_task()
+    if "asyncio" in sys.modules:
+        import asyncio  # noqa: PLC0415 (it is loaded)
+
+        with suppress(RuntimeError):
+            return asyncio.current_task() or threading.get_ident()
+    return threading.get_ident()
 
 
 class _AsyncioAlarm:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from evertoken_transports._moves import Waker
 from evertoken_transports._runtime import runtime
-from evertoken_transports.testing._alarms import Alarm, ThreadAlarm, new_alarm
+from evertoken_transports.testing._alarms import Alarm, ThreadAlarm, new_alarm, this_one
 
 __all__ = ("LoopClock", "VirtualClock")
 
@@ -33,6 +33,8 @@ class _Appointment(NamedTuple):
     """Whether it does not make time pass, and only wants to be told of it."""
     carries: bool
     """Whether it belongs to a token request that is under way. That is patient, too: those who need it wait as well."""
+    who: object
+    """The task or thread that waits."""
 
 
 class VirtualClock:
@@ -61,7 +63,7 @@ class VirtualClock:
         self._now = now
         self._lock = threading.Condition()
         self._appointments: dict[Waker, _Appointment] = {}
-        self._running: set[Waker] = set()
+        self._running: dict[Waker, object] = {}
         self._flying: set[Hashable] = set()
 
     def __call__(self) -> float:
@@ -130,25 +132,27 @@ class VirtualClock:
 
     def wake_at(self, when: float, waker: Waker, *, is_patient: bool = False, carries: bool = False) -> None:
         """``waker`` waits, and is called when the clock shows ``when``. From then on it counts as running."""
+        who = this_one()
         with self._lock:
-            self._running.discard(waker)
-            self._appointments[waker] = _Appointment(when, is_patient or carries, carries)
+            self._running.pop(waker, None)
+            patient = is_patient or (carries and who not in self._running.values())
+            self._appointments[waker] = _Appointment(when, patient, carries, who)
             self._lock.notify_all()
             due = self._take_due()
         self._wake(due)
         self._pass_time()
 
-    def stir(self, waker: Waker) -> None:
-        """``waker`` is about to do something, and waits for no moment now."""
+    def stir(self, waker: Waker, who: object = None) -> None:
+        """``waker`` is about to do something, and waits for no moment now. ``who`` is its task or thread, if known."""
         with self._lock:
-            self._appointments.pop(waker, None)
-            self._running.add(waker)
+            waited = self._appointments.pop(waker, None)
+            self._running[waker] = who if waited is None else waited.who
 
     def forget(self, waker: Waker) -> None:
         """``waker`` has gone."""
         with self._lock:
             self._appointments.pop(waker, None)
-            self._running.discard(waker)
+            self._running.pop(waker, None)
             self._lock.notify_all()
         self._pass_time()
 
@@ -178,9 +182,13 @@ class VirtualClock:
         return sum(not appointment.is_patient for appointment in self._appointments.values())
 
     def _is_at_rest(self) -> bool:
-        """Whether no caller and no request does anything before time has passed."""
+        """Whether no caller and no request does anything before time has passed.
+
+        A caller who carries its request itself counts as running meanwhile, and waits all the same.
+        """
         carried = sum(appointment.carries for appointment in self._appointments.values())
-        return not self._running and len(self._flying) <= carried
+        waiting = {appointment.who for appointment in self._appointments.values()}
+        return waiting.issuperset(self._running.values()) and len(self._flying) <= carried
 
     def _is_pressed(self) -> bool:
         return any(not one.is_patient and one.when < math.inf for one in self._appointments.values())
@@ -189,8 +197,7 @@ class VirtualClock:
         due = [waker for waker, appointment in self._appointments.items() if appointment.when <= self._now]
         due.sort(key=lambda waker: self._appointments[waker].when)
         for waker in due:
-            del self._appointments[waker]
-        self._running.update(due)
+            self._running[waker] = self._appointments.pop(waker).who
         return due
 
     def _wake(self, due: list[Waker]) -> None:
@@ -200,7 +207,7 @@ class VirtualClock:
                 waker()
             except Exception:  # noqa: BLE001 (its event loop is gone)
                 with self._lock:
-                    self._running.discard(waker)
+                    self._running.pop(waker, None)
 
 
 class LoopClock:

@@ -52,8 +52,10 @@ __all__ = ("STRIKES", "SourceWorld")
 
 _HOUR = 3_600.0
 _OVERUSE_SECONDS = 600.0
-_HURRY = 5
+_HURRY = 3
 """Callers come so many times as often as the scenario says, which is made for days and not for hours."""
+_LONG_LIFE = 300
+"""Seconds. To keep a token warm that lives shorter makes a run long, and shows nothing new."""
 _API_TIMEOUT = 10.0
 _HAND_OUT = 600.0
 """The most seconds that pass between the change of a key at the server and at the client."""
@@ -93,6 +95,7 @@ class SourceWorld:
         self._draw = self._random.fork().draw
         self._cancel_rate = self._random.pick((0.0, 0.05, 0.3))
         self._background = WorldFault.ABANDONED not in scenario.faults
+        self._keep_warm = scenario.lifetime >= _LONG_LIFE and self._random.chance(0.25)
         self._clock = LoopClock()
         shortest = 1.0 if scenario.token_faults else float(scenario.lifetime)
         interval = shortest_interval(self._policy, shortest)
@@ -146,6 +149,7 @@ class SourceWorld:
             exchange=self._exchange,
             coordinator=self._coordinator_class(machine, clock=self._clock),
             background=self._background,
+            keep_warm=self._keep_warm,
             on_event=self.checks.note,
         )
         return made
@@ -221,6 +225,9 @@ class SourceWorld:
 
     async def _token(self, source: AsyncioSource | TrioSource) -> str:
         """A token, and how long the caller waited for it: in the time in which the machine did not sleep."""
+        if not self._plan.min_ttl and self._random.chance(0.3) and (header := source.authorization_nowait()):
+            self.checks.saw("a token without waiting")
+            return header
         came = self._clock() - self._suspended
         try:
             return await source.authorization(self._plan.patience, self._plan.min_ttl)

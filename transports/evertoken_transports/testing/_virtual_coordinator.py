@@ -11,6 +11,7 @@ from typing_extensions import override
 from evertoken import ClientCredentials, HttpResponse, Outcome, Policy, Problem, TokenMachine, TokenRequest, Wait
 from evertoken_transports._coordinator import Coordinator
 from evertoken_transports._moves import Move, Waker
+from evertoken_transports.testing._alarms import this_one
 from evertoken_transports.testing._clocks import VirtualClock
 
 __all__ = ("NewCoordinator", "VirtualCoordinator", "own_registry")
@@ -32,7 +33,7 @@ class VirtualCoordinator(Coordinator):
 
     @override
     def ask(self, waker: Waker, *, since: float, deadline: float, min_ttl: float = 0.0) -> Move:
-        self._time.stir(waker)
+        self._time.stir(waker, this_one())
         move = super().ask(waker, since=since, deadline=deadline, min_ttl=min_ttl)
         if isinstance(move.answer, Wait):
             self._wait(waker, move.answer.until, is_patient=False)
