@@ -139,9 +139,9 @@ def test_a_safeguard_that_is_missing_is_seen(loop: Loop, missing: type[Coordinat
 
 
 def test_a_scenario_can_be_run_with_a_fault_less() -> None:
-    whole = draw_scenario(7, seconds=3_600.0)
-    assert whole.faults
-    fault = next(fault for fault in whole.faults if isinstance(fault, WorldFault))
-    report = simulate_source(7, "asyncio", scenario=whole.without(fault))
+    whole = stormy(0)
+    fault = WorldFault.OUTAGE
+    assert f"world: {fault.value}" in simulate_source(0, "asyncio", scenario=whole).seen
+    report = simulate_source(0, "asyncio", scenario=whole.without(fault))
     assert report.ok
     assert f"world: {fault.value}" not in report.seen
