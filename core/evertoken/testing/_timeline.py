@@ -228,7 +228,7 @@ class Timeline:
             case WorldFault.PARTITION | WorldFault.OUTAGE:
                 band = self.network if kind is WorldFault.PARTITION else self.endpoint
                 band.extend(time, "")
-                band.extend(until, kind.value)
+                band.extend(min(until, self.faults_end), kind.value)  # Whatever is left of it ends there.
             case WorldFault.REVOKED:
                 self.marks.add(time, Happening.REVOKED.value, "")
             case _:

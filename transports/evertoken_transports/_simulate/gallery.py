@@ -67,7 +67,7 @@ def _notes(report: Report, command: str) -> Iterator[str]:
     granted, gave_up = seen.get("outcome: Granted", 0), seen.get("a caller gave up", 0)
     yield (
         f"Tokens live {scenario.lifetime:,} s. {report.token_requests:,} token requests arrived, {granted:,} granted."
-        f" {report.api_calls:,} API calls arrived; {gave_up:,} callers had no token in time."
+        f" {report.api_calls:,} API calls arrived; {gave_up:,} of the calls that were to be made had no token in time."
     )
     if report.broken is None:
         yield f"Every law held, at each of {report.steps:,} steps."

@@ -36,7 +36,7 @@ svg{{font:11px system-ui,-apple-system,"Segoe UI","DejaVu Sans",sans-serif}}
 .grid,.frame{{fill:none;stroke-width:1;vector-effect:non-scaling-stroke;shape-rendering:crispEdges}}
 .mark{{fill:none;vector-effect:non-scaling-stroke}}
 .tick{{stroke-width:1.2}}.small-mark{{stroke-width:1}}.dot{{stroke-width:5;stroke-linecap:round}}
-.square{{stroke-width:4.4;stroke-linecap:square}}.ring{{stroke-width:6;stroke-linecap:round}}
+.square{{stroke-width:4.6}}.ring{{stroke-width:6;stroke-linecap:round}}
 .hole{{stroke-width:3;stroke-linecap:round}}.wall{{stroke-width:1.2;stroke-dasharray:2 2}}
 {_LIGHT.strip()}
 @media (prefers-color-scheme:dark){{

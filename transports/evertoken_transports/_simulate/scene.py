@@ -15,7 +15,7 @@ __all__ = ("BANDS", "MARKS", "PLOT", "BandStyle", "MarkStyle", "PlacedBand", "Pl
 PLOT = 1_020.0
 """How wide the plot is, in pixels."""
 
-_DAY = 86_400.0
+_GAP = 4.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,14 +169,15 @@ class Scene:
 def scene_of(timeline: Timeline) -> Scene:
     """Place everything that ``timeline`` holds."""
     rows, top = list[Row](), 0.0
-    for row in (_network, _endpoint, _server):
-        rows.append(row(timeline, top))
-        top += rows[-1].height
-    top += 6.0
+    for row_at in (_network, _endpoint, _server):
+        row = row_at(timeline, top)
+        if row.bands or row.marks:
+            rows.append(row)
+            top += row.height
     for lane in timeline.clients:
-        rows.append(_client(lane, top))
-        top += rows[-1].height
-    return Scene(timeline, [row for row in rows if row.bands or row.marks], top)
+        rows.append(_client(lane, top + _GAP))
+        top += _GAP + rows[-1].height
+    return Scene(timeline, rows, top)
 
 
 def _placed(name: str, band: Band, top: float, height: float) -> list[PlacedBand]:
@@ -219,4 +220,4 @@ def _client(lane: ClientLane, top: float) -> Row:
     elif plan.drift:
         details.append(f"clock {plan.drift * 100:+.2f} %")
     marks = _marked(lane.marks, Happening, [top + 33.0, top + 40.0, top + 47.0])
-    return Row(f"client {lane.client.number}", tuple(details), top, 54.0, bands, marks)
+    return Row(f"client {lane.client.number}", tuple(details), top, 52.0, bands, marks)

@@ -21,6 +21,7 @@ _HEAD, _AXIS, _FOOT = 48.0, 22.0, 30.0
 _NOTE_LINE, _LEGEND_LINE = 14.0, 17.0
 _WIDTHS = {**dict.fromkeys("ijl,.'", 2.9), **dict.fromkeys("frt ", 3.9), **dict.fromkeys("mwMW", 10.0)}
 """About how wide letters are, where they are not of the usual width."""
+_SAMPLES = {"tick": "M6 -7v6", "small": "M6 -6v3", "wall": "M6 -10v12", "square": "M6 -6.3v4.6"}
 
 _STEPS = (1, 5, 10, 30, 60, 300, 600, 1_800, 3_600, 10_800, 21_600, 43_200)
 _DAY_STEPS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 5_000)
@@ -186,6 +187,8 @@ def _marks(scene: Scene, row: Row, placed: PlacedMark, digits: int) -> str:
     if style.shape in ("tick", "small"):
         long = 6 if style.shape == "tick" else 3
         return _strokes(style, [f"M{x} {placed.middle - 3.0:.0f}v{long}" for x in points])
+    if style.shape == "square":  # Not a dot with square ends: on paper, those are not there.
+        return _strokes(style, [f"M{x} {placed.middle - 2.3:.1f}v4.6" for x in points])
     return _strokes(style, [f"M{x} {placed.middle:.0f}h0" for x in points])
 
 
@@ -219,7 +222,9 @@ def _swatches(scene: Scene) -> Iterator[tuple[str, str]]:
         bar = f'<rect class="{css}" y="-9" width="12" height="2"/>'
         yield f"{faded}{bar}" if css == "away" else f'<rect class="{css}" y="-9" width="12" height="10"/>', meaning
     for style in scene.shown_marks():
-        long = {"tick": "M6 -7v6", "small": "M6 -6v3", "wall": "M6 -10v12"}.get(style.shape, "M6 -4h0")
+        long = {"tick": "M6 -7v6", "small": "M6 -6v3", "wall": "M6 -10v12", "square": "M6 -6.3v4.6"}.get(
+            style.shape, "M6 -4h0"
+        )
         yield _strokes(style, [long]), style.meaning
     yield '<rect class="calm" y="-9" width="12" height="10"/>', "faults are over"
 
