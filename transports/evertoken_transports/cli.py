@@ -21,6 +21,10 @@ _STATUSES = """\
 exit status: 0 if every promise was put to the test and kept, 1 if not (or if the port is taken), 2 for wrong usage or
 a missing library, 130 if interrupted"""
 
+_SIMULATED = """\
+exit status: 0 if every law held (and, with --seeds, enough came about to put them to the test), 1 if not, 2 for wrong
+usage or a missing library, 130 if interrupted: what was run so far is in --out, and the same command goes on from it"""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command with ``arguments`` (default: those of the process) and return its exit status.
@@ -102,7 +106,11 @@ def _parser() -> argparse.ArgumentParser:
         commands.add_parser("demo", help="keep a token alive through foul weather, and judge it", epilog=_STATUSES)
     )
     _add_emulate(commands.add_parser("emulate", help="a Mangopay-like server on this machine, faults included"))
-    _add_simulate(commands.add_parser("simulate", help="hostile days in virtual time, every law checked at every step"))
+    _add_simulate(
+        commands.add_parser(
+            "simulate", help="hostile days in virtual time, every law checked at every step", epilog=_SIMULATED
+        )
+    )
     return parser
 
 

@@ -95,4 +95,6 @@ class _Keeper:
 
 def _so_far(record: Record, count: int) -> str:
     failures = f", {len(record.failures)} FAILED" if record.failures else ""
-    return f"{record.runs:,} of {count:,} seeds, {record.hostile_years:,.1f} hostile years{failures}"
+    years = record.hostile_years
+    time = f"{years:,.1f} hostile years" if years >= 1.0 else f"{years * 365:,.0f} hostile days"
+    return f"{record.runs:,} of {count:,} seeds, {time}{failures}"
