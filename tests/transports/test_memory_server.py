@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import math
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
@@ -92,6 +94,17 @@ def test_time_passes_for_those_who_wait_and_for_nobody_else(runtime: Runtime) ->
 
 
 @EVERY_RUNTIME
+def test_a_request_that_nobody_waits_for_makes_no_time_pass(runtime: Runtime) -> None:
+    async def ask(server: MangopayServer) -> None:
+        server.next_token_requests(TokenFault.HANG)
+        with pytest.raises(TokenUnavailable):
+            await token(server, runtime, 1.25)
+        assert server.clock() == 1_001.25
+
+    run(runtime, ask)
+
+
+@EVERY_RUNTIME
 def test_a_source_that_is_kept_warm_makes_one_request_in_each_life(runtime: Runtime) -> None:
     async def live(server: MangopayServer) -> None:
         if runtime == "threads":
@@ -166,6 +179,13 @@ def test_neither_the_server_nor_what_it_makes_shows_a_secret() -> None:
         shown = f"{server!r} {server.model!r} {server.arrivals!r} {server.coordinator()!r} {server.exchange!r}"
         assert "made-up-secret" not in shown
         assert header.removeprefix("Bearer ") not in shown
+
+
+def test_a_request_that_is_doubled_by_the_network_arrives_twice() -> None:
+    with MangopayServer() as server:
+        server.next_token_requests(WorldFault.DUPLICATED)
+        assert server.is_valid(server.token_source().authorization())
+        assert [arrival.token_number for arrival in server.arrivals] == [1, 2]
 
 
 # The clients of httpx and httpx2
@@ -344,6 +364,61 @@ def test_a_request_may_come_in_any_pieces_and_is_served_once() -> None:
             assert isinstance(piece, bytes)
             answer += piece
         assert answer.startswith(b"HTTP/1.1 401 ")
+
+
+def sent_by(server: MangopayServer, trouble: TokenBehaviour, *, pieces: int) -> list[tuple[float, bytes | float]]:
+    """What a client gets to see of an answer, and when; with ``inf`` where there is nothing more to come."""
+    server.next_token_requests(trouble)
+    wire = Wire(server._network.serve, server.clock)
+    known = base64.b64encode(b"test-client:test-api-key")
+    wire.send(b"POST /v2.01/oauth/token HTTP/1.1\r\nHost: a\r\nAuthorization: Basic " + known + b"\r\n")
+    wire.send(b"Content-Length: 29\r\n\r\ngrant_type=client_credentials")
+    seen: list[tuple[float, bytes | float]] = []
+    while len(seen) < pieces:
+        arrived = wire.receive()
+        if isinstance(arrived, float) and arrived < math.inf:
+            server.clock.advance(arrived - server.clock())
+            continue
+        seen.append((server.clock() - 1_000.0, arrived))
+        if not arrived or arrived == math.inf:
+            break
+    return seen
+
+
+def test_an_answer_leaves_when_and_as_far_as_its_fault_says() -> None:
+    with MangopayServer() as server:
+        cut = sent_by(server, TokenBehaviour(fault=TokenFault.CUT_BODY, cut_after=5, latency_after=2.0), pieces=9)
+    assert [moment for moment, _ in cut] == [2.0, 2.0]
+    head, end = (piece for _, piece in cut)
+    assert isinstance(head, bytes)
+    assert head.endswith(b'\r\n\r\n{"acc')
+    assert end == b""
+
+
+def test_an_answer_without_end_goes_on_and_one_that_hangs_never_comes() -> None:
+    with MangopayServer() as server:
+        endless = sent_by(server, TokenBehaviour(fault=TokenFault.ENDLESS_BODY), pieces=50)
+        assert len(endless) == 50
+        assert {moment for moment, _ in endless} == {0.0}
+        assert sent_by(server, TokenBehaviour(fault=TokenFault.HANG), pieces=9) == [(0.0, math.inf)]
+        assert sent_by(server, TokenBehaviour(fault=TokenFault.DROPPED_BEFORE), pieces=9) == [(0.0, b"")]
+
+
+def test_a_drip_comes_in_pieces_of_a_second() -> None:
+    with MangopayServer() as server:
+        drip = sent_by(server, TokenBehaviour(fault=TokenFault.DRIP, bytes_per_second=40.0), pieces=99)
+    assert [moment for moment, _ in drip[:3]] == [0.0, 1.0, 2.0]
+    assert {len(piece) for _, piece in drip[:-2] if isinstance(piece, bytes)} == {40}
+
+
+def test_what_kept_a_token_warm_and_ends_without_a_word_does_not_hold_up_the_time() -> None:
+    with MangopayServer() as server:
+        coordinator = server.coordinator()
+        coordinator.glance(lambda: None, may_send=False, may_wake=True)
+        server.advance(3_600)
+        coordinator.wake_all()
+        server.sleep(1)
+        assert server.clock() == 4_601.0
 
 
 def test_closing_the_server_ends_what_keeps_a_token_warm() -> None:

@@ -6,6 +6,7 @@ import math
 from dataclasses import replace
 
 import pytest
+from trio._core import _run as scheduler
 from typing_extensions import override
 
 from evertoken import Ready, TokenMachine, TokenRequest, Wait, WaitReason
@@ -55,9 +56,10 @@ def test_no_seed_breaks_a_law_and_everything_comes_about_in_some() -> None:
 
 @EVERY_LOOP
 def test_a_seed_has_one_course(loop: Loop) -> None:
-    courses = [simulate_source(seed, loop) for seed in (3, 5, 3, 5)]
-    assert courses[:2] == courses[2:]
-    assert courses[0].digest != courses[1].digest
+    first, another = simulate_source(3, loop), simulate_source(5, loop)
+    scheduler._r.random()  # The order in which trio runs tasks follows from this generator.
+    assert simulate_source(3, loop) == first
+    assert first.digest != another.digest
 
 
 # The checks at work: each safeguard that is missing is seen
