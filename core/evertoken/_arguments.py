@@ -32,14 +32,15 @@ def fault_of_text(name: str, value: object) -> str | None:
         return f"{name} must not be empty"
     if value != value.strip():
         return f"{name} begins or ends with white space: it was probably copied with it"
-    if any(ord(c) < 0x20 or 0x7F <= ord(c) < 0xA0 or 0xD800 <= ord(c) < 0xE000 for c in value):
+    plain = value.isascii() and value.isprintable()
+    if not plain and any(ord(c) < 0x20 or 0x7F <= ord(c) < 0xA0 or 0xD800 <= ord(c) < 0xE000 for c in value):
         return f"{name} contains a control character or half of a surrogate pair"
     return None
 
 
 def fault_of_url(name: str, url: object) -> str | None:
     """Why a secret must not be sent to ``url``; None if it may."""
-    if not isinstance(url, str) or not url or any(ord(c) <= 0x20 or ord(c) == 0x7F or c.isspace() for c in url):
+    if not isinstance(url, str) or not url or _is_spaced(url):
         return f"{name} must be a URL without white space or control characters"
     parts = _split(url)
     if parts is None:
@@ -53,6 +54,11 @@ def fault_of_url(name: str, url: object) -> str | None:
     if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(parts.host)):
         return f"{name} must be https (plain http is allowed to this machine only), not {parts.scheme or 'no scheme'}"
     return None
+
+
+def _is_spaced(url: str) -> bool:
+    plain = url.isascii() and url.isprintable() and " " not in url
+    return not plain and any(ord(c) <= 0x20 or ord(c) == 0x7F or c.isspace() for c in url)
 
 
 def check_url(name: str, url: str) -> None:

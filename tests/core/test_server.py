@@ -610,3 +610,15 @@ def test_origin_of_time_and_kind_of_number_change_no_answer() -> None:
         return seen
 
     assert run(0) == run(10**9) == run(-64.0)
+
+
+def test_a_long_life_of_rotations_and_revocations_leaves_no_trace_in_what_a_request_costs() -> None:
+    server = server_of()
+    for number in range(100):
+        server.set_api_key(canary.secret(number))
+    assert len(server._secrets) == 33
+    with_old, with_oldest = (f"/{canary.secret(number)}" for number in (98, 0))
+    server.handle(0, ServerRequest("GET", with_old))
+    assert server.arrivals[-1].path == "(redacted)"
+    server.handle(0, ServerRequest("GET", with_oldest))
+    assert server.arrivals[-1].path == with_oldest

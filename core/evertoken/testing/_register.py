@@ -57,7 +57,7 @@ class TokenRegister(Unpicklable):
     ``prefix`` begins every text, so that a leak can be found.
     """
 
-    __slots__ = ("_numbers", "_prefix", "_seed", "records")
+    __slots__ = ("_numbers", "_prefix", "_seed", "_unexpired", "records")
 
     def __init__(self, seed: int, prefix: str) -> None:
         if not prefix.isascii() or not prefix.replace("-", "").replace("_", "").isalnum():
@@ -65,12 +65,14 @@ class TokenRegister(Unpicklable):
         self._seed = seed
         self._prefix = prefix
         self._numbers: dict[str, int] = {}
+        self._unexpired: list[int] = []
         self.records: list[TokenRecord] = []
 
     def __copy__(self) -> TokenRegister:
         """An independent register with the same tokens, which will issue the same ones next."""
         twin = TokenRegister(self._seed, self._prefix)
         twin._numbers = self._numbers.copy()
+        twin._unexpired = self._unexpired.copy()
         twin.records = self.records.copy()
         return twin
 
@@ -83,6 +85,7 @@ class TokenRegister(Unpicklable):
         text = self.text(number)
         self.records.append(TokenRecord(number, issued_at, issued_at + lifetime, revoked_at))
         self._numbers[text] = number
+        self._unexpired.append(number)
         return number, text
 
     @property
@@ -120,3 +123,8 @@ class TokenRegister(Unpicklable):
             return False
         self.records[number - 1] = self.records[number - 1]._replace(revoked_at=now)
         return True
+
+    def revoke_all(self, now: float) -> int:
+        """Revoke every token that is valid at ``now``, and say how many. Expired ones are not looked at a second time."""
+        self._unexpired = [number for number in self._unexpired if now < self.records[number - 1].expires_at]
+        return sum(self.revoke(now, number) for number in self._unexpired)

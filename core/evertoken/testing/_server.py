@@ -58,6 +58,8 @@ _SAFE_METHODS = ("GET", "HEAD", "OPTIONS", "TRACE")
 
 _REMEMBERED = 128
 """How many different paths, methods and Authorization values are understood once and then remembered, each."""
+_OLD_KEYS = 32
+"""How many of the API keys that are gone are still kept out of the log."""
 
 
 class AuthorizationServer(Unpicklable):
@@ -101,8 +103,7 @@ class AuthorizationServer(Unpicklable):
             raise ValueError(f"keep_arrivals must be at least 1, or None for all, not {keep_arrivals}")
         self._register = TokenRegister(seed, token_prefix)
         self._client_id = client_id
-        keys, self._secrets = self._secrets, (*self._secrets, self._register.mark)
-        self._use_keys(keys)
+        self._use_keys(self._secrets)
         self._work = WorkMeter()
         self._overuse = OveruseMeter(script.overuse)
         self._start = start
@@ -171,7 +172,7 @@ class AuthorizationServer(Unpicklable):
 
     def revoke_all(self, now: float) -> int:
         """Revoke every token that is valid at ``now``, and say how many."""
-        return sum(self._register.revoke(now, record.number) for record in tuple(self._register.records))
+        return self._register.revoke_all(now)
 
     # What it knows. Changed by the methods above only.
 
@@ -352,11 +353,12 @@ class AuthorizationServer(Unpicklable):
         if not keys or not all(keys):
             del keys
             raise ValueError("api_key must not be empty, and the last one cannot be revoked: set another one instead")
-        # Keys that are gone are still secrets.
-        self._secrets = tuple(dict.fromkeys((*self._secrets, *keys)))
+        # Keys that are gone are still secrets; but a log that looks for every key of a long life never gets done.
+        old = [key for key in self._secrets if key not in keys]
+        self._secrets = (*old[-_OLD_KEYS:], *keys)
         self._keys = ApiKeys(self._client_id, keys)
         self._proof = lru_cache(_REMEMBERED)(self._keys.proof)
-        self._shown = lru_cache(_REMEMBERED)(Censor(self._secrets).shown)
+        self._shown = lru_cache(_REMEMBERED)(Censor((self._register.mark, *self._secrets)).shown)
         self._place = lru_cache(_REMEMBERED)(Router(self._client_id, self._shown).place)
 
     def _answer(self, now: float, reply: Reply) -> ServerAnswer:
