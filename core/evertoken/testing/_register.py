@@ -125,6 +125,6 @@ class TokenRegister(Unpicklable):
         return True
 
     def revoke_all(self, now: float) -> int:
-        """Revoke every token that is valid at ``now``, and say how many. Expired ones are not looked at a second time."""
+        """Revoke every token that is valid at ``now``, and say how many. Expired ones are not looked at again."""
         self._unexpired = [number for number in self._unexpired if now < self.records[number - 1].expires_at]
         return sum(self.revoke(now, number) for number in self._unexpired)
