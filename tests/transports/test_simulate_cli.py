@@ -40,6 +40,7 @@ from evertoken_transports._simulate.choices import (
     spelt_seeds,
 )
 from evertoken_transports._simulate.gallery import Gallery
+from evertoken_transports._simulate.interrupts import interrupts_deferred
 from evertoken_transports._simulate.record import SeedResult
 from tests.hygiene.source_tree import ROOT
 
@@ -297,6 +298,22 @@ def test_a_record_is_continued_and_comes_to_what_it_would_have_at_one_go(
     for name in ("digest", "situations", "events", "campaign", "whole"):
         assert read(out)[name] == read(whole)[name]
     assert sorted(tmp_path.iterdir()) == [out, whole]
+
+
+def test_an_interrupt_in_the_midst_of_a_change_is_raised_after_it() -> None:
+    done: list[str] = []
+
+    def change() -> None:
+        with interrupts_deferred():
+            signal.raise_signal(signal.SIGINT)
+            done.append("the other half")
+
+    with pytest.raises(KeyboardInterrupt):
+        change()
+    assert done
+    with interrupts_deferred():
+        pass
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_a_record_of_another_campaign_is_left_alone(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

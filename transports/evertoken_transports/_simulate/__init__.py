@@ -3,6 +3,7 @@
 ``choices``     what is to be simulated, read from the command line, and written as one again
 ``campaign``    many seeds, in processes of their own
 ``record``      what they came to, as a file that can be continued
+``interrupts``  Ctrl-C at the right moment
 ``progress``    how far it is, on a terminal or in lines
 ``summary``     what it came to, in lines
 ``gallery``     the pictures: ``scene`` says where everything stands, ``svg`` draws it in the ``looks``, ``page`` zooms

@@ -5,8 +5,6 @@ from __future__ import annotations
 import gc
 import multiprocessing
 import os
-import signal
-import threading
 import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from evertoken.testing import Report, simulate
 from evertoken_transports._simulate.choices import Choices
+from evertoken_transports._simulate.interrupts import interrupts_ignored
 from evertoken_transports._simulate.record import Failure, SeedResult
 
 if TYPE_CHECKING:
@@ -173,7 +172,7 @@ def _start(choices: Choices, jobs: int, *, twice: bool) -> dict[Line, SpawnProce
     # Spawned, not forked: no thread of this process, and no state of it, is in them.
     context = multiprocessing.get_context("spawn")
     workers: dict[Line, SpawnProcess] = {}
-    with _interrupts_held_back():
+    with interrupts_ignored():
         for _ in range(jobs):
             here, there = context.Pipe()
             process = context.Process(target=_work, args=(there, choices), kwargs={"twice": twice}, daemon=True)
@@ -181,19 +180,6 @@ def _start(choices: Choices, jobs: int, *, twice: bool) -> dict[Line, SpawnProce
             there.close()
             workers[here] = process
     return workers
-
-
-@contextmanager
-def _interrupts_held_back() -> Generator[None]:
-    """What is started meanwhile never sees Ctrl-C: it is for this process, which ends the others."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _give(line: Line, left: Iterator[int], busy: dict[Line, int]) -> None:

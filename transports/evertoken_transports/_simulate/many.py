@@ -12,8 +12,9 @@ from rich.console import Console
 
 from evertoken_transports._simulate.campaign import run_seeds
 from evertoken_transports._simulate.choices import Choices, commit_seed, read_seeds, spelt_seeds
+from evertoken_transports._simulate.interrupts import interrupts_deferred
 from evertoken_transports._simulate.progress import following
-from evertoken_transports._simulate.record import Campaign, Record, this_code
+from evertoken_transports._simulate.record import Campaign, Record, SeedResult, this_code
 
 __all__ = ("Many", "run_many")
 
@@ -57,20 +58,20 @@ def run_many(many: Many, console: Console) -> Record:
     keep = _Keeper(record, many.out)
     try:
         with following(console, len(seeds), quiet=many.quiet) as tell:
-            for _ in _results(many, record, seeds):
-                tell(record.runs, _so_far(record, len(seeds)))
-                keep.now_and_then()
+            for result in _results(many, record.left_of(seeds)):
+                with interrupts_deferred():
+                    record.add(result)
+                    tell(record.runs, _so_far(record, len(seeds)))
+                    keep.now_and_then()
     finally:
-        keep(whole=not record.left_of(seeds))
+        with interrupts_deferred():
+            keep(whole=not record.left_of(seeds))
     return record
 
 
-def _results(many: Many, record: Record, seeds: tuple[int, ...]) -> Iterator[None]:
-    left = record.left_of(seeds)
-    with closing(run_seeds(many.choices, left, jobs=many.jobs, twice=many.double_check)) as results:
-        for result in results:
-            record.add(result)
-            yield
+def _results(many: Many, seeds: list[int]) -> Iterator[SeedResult]:
+    with closing(run_seeds(many.choices, seeds, jobs=many.jobs, twice=many.double_check)) as results:
+        yield from results
 
 
 class _Keeper:

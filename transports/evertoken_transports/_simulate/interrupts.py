@@ -1,0 +1,43 @@
+"""Ctrl-C at the right moment: not to processes that were started, and not between two halves of one change."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager
+
+__all__ = ("interrupts_deferred", "interrupts_ignored")
+
+
+@contextmanager
+def interrupts_ignored() -> Generator[None]:
+    """What is started meanwhile never sees Ctrl-C: it is for this process, which ends the others."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def interrupts_deferred() -> Generator[None]:
+    """A Ctrl-C that comes meanwhile is raised afterwards.
+
+    Raises:
+        KeyboardInterrupt: one has come.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _frame: came.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if came:
+        raise KeyboardInterrupt
