@@ -45,7 +45,7 @@ EXCHANGE_CHECKPOINTS = 6
 """Connecting, the handshake, sending, two pieces of the answer, closing."""
 CALLER_CHECKPOINTS = 1
 """Waiting for the answer."""
-CARRYING_CALLER_CHECKPOINTS = EXCHANGE_CHECKPOINTS + CALLER_CHECKPOINTS
+CARRYING_CALLER_CHECKPOINTS = EXCHANGE_CHECKPOINTS
 
 PAUSE = 0.1
 """Seconds that each of them takes."""

@@ -148,6 +148,22 @@ def test_a_caller_who_carries_the_request_itself_has_the_time_that_it_takes(runt
     run(runtime, ask)
 
 
+@EVERY_RUNTIME
+def test_a_caller_who_carries_the_request_itself_returns_no_token_that_expired_meanwhile(runtime: Runtime) -> None:
+    async def ask(server: MangopayServer) -> None:
+        policy = Policy(leeway=1.0)
+        for latency in (0.0, 9.0):
+            server.next_token_requests(TokenBehaviour(latency_after=latency))
+            if runtime == "threads":
+                header = server.token_source(policy=policy, background=False).authorization()
+            else:
+                header = await server.async_token_source(policy=policy, background=False).authorization()
+            assert server.is_valid(header)
+            server.advance(1_200 - 3)
+
+    run(runtime, ask)
+
+
 def test_tokens_live_and_die_on_the_clock_of_the_server() -> None:
     with MangopayServer(Script(lifetime=60)) as server:
         header = server.token_source().authorization()

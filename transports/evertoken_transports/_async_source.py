@@ -129,8 +129,8 @@ class AsyncSource(BaseSource):
                 self._check_open()
                 move = self._coordinator.ask(sleeper.wake, since=since, deadline=deadline, min_ttl=min_ttl)
                 self._check_open()  # Closing wakes those who are registered by now.
-                if move.request is not None:
-                    await self._see_carried(move.request)
+                if move.request is not None and not await self._see_carried(move.request):
+                    continue  # What was known before the request was carried here may no longer be so.
                 answer = move.answer
                 if isinstance(answer, Ready):
                     return answer.authorization
@@ -140,12 +140,16 @@ class AsyncSource(BaseSource):
         finally:
             self._coordinator.forget(sleeper.wake)
 
-    async def _see_carried(self, request: TokenRequest) -> None:
-        """Nothing is awaited between the claim and the task that carries it, so no cancellation can come between."""
+    async def _see_carried(self, request: TokenRequest) -> bool:
+        """Whether it is carried beside the caller; if not, it has been carried here, and time has passed.
+
+        Nothing is awaited between the claim and the task that carries it, so no cancellation can come between.
+        """
         if self._background and self._spawned(request):
             self._coordinator.took(request)
-        else:
-            await carry_async(self._coordinator, self._exchange, request)
+            return True
+        await carry_async(self._coordinator, self._exchange, request)
+        return False
 
 
 def _caller() -> Waker:

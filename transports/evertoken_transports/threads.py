@@ -124,8 +124,8 @@ class TokenSource(BaseSource):
                 self._check_open()
                 move = self._coordinator.ask(caller.wake, since=since, deadline=deadline, min_ttl=min_ttl)
                 self._check_open()  # Closing wakes those who are registered by now.
-                if move.request is not None:
-                    self._see_carried(move.request)
+                if move.request is not None and not self._see_carried(move.request):
+                    continue  # What was known before the request was carried here may no longer be so.
                 answer = move.answer
                 if isinstance(answer, Ready):
                     return answer.authorization
@@ -135,11 +135,13 @@ class TokenSource(BaseSource):
         finally:
             self._coordinator.forget(caller.wake)
 
-    def _see_carried(self, request: TokenRequest) -> None:
+    def _see_carried(self, request: TokenRequest) -> bool:
+        """Whether it is carried beside the caller; if not, it has been carried here, and time has passed."""
         if self._background and self._started(request):
             self._coordinator.took(request)
-        else:
-            carry(self._coordinator, self._exchange, request)
+            return True
+        carry(self._coordinator, self._exchange, request)
+        return False
 
     def _started(self, request: TokenRequest) -> bool:
         """Whether a daemon thread took ``request``. At interpreter shutdown, or at the limit of threads, none does."""
