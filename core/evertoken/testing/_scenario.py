@@ -200,6 +200,7 @@ def _overtaking(scenario: Scenario, random: Random) -> Scenario:
     return replace(
         scenario,
         lifetime=60,
+        latency=(0.0, 0.3),
         rates=_with_rates(scenario, {WorldFault.LATE: 0.5}),
         token_faults=(*doors, TokenFault.SERVER_ERROR, TokenFault.SERVER_ERROR),
         token_fault_rate=0.4,
@@ -238,8 +239,8 @@ def _rotations(scenario: Scenario, random: Random) -> Scenario:
         lifetime=random.pick((10, 60)),
         latency=(0.5, 4.0),
         rates=_with_rates(scenario, {WorldFault.ROTATED: 20.0}),
-        token_faults=(TokenFault.LOCKED, TokenFault.INVALID_CLIENT),
-        token_fault_rate=0.1,
+        token_faults=(TokenFault.LOCKED, TokenFault.LOCKED, TokenFault.INVALID_CLIENT),
+        token_fault_rate=random.pick((0.03, 0.3)),
     )
 
 
