@@ -5,16 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import evertoken
-from evertoken import AccessToken, HttpResponse, Policy, TokenRequest, _decide, _judge, _schedule, _step
+from evertoken import HttpResponse, Policy, TokenRequest, _schedule
 from evertoken._inputs import ExchangeStarted, Input, RequestClaimed, SharedReceived, SharedRecord
-from evertoken._states import State, first_state
+from evertoken._states import first_state
 from evertoken._step import step
 from evertoken.testing._arrivals import TokenTruth
 from evertoken.testing._checks import SITUATIONS, BudgetCheck, Checks, LawBroken
@@ -69,11 +68,7 @@ def test_no_seed_of_the_swarm_breaks_a_law(first: int) -> None:
     assert runs == CHUNK
     assert seconds > CHUNK * 24 * HOUR
     assert events > 100_000
-    assert set(missing.split(";")) <= {"", *RARE}
-
-
-RARE = {"a live token was used behind a closed door"}
-"""Situations that a hundred seeds need not bring about."""
+    assert not missing
 
 
 @pytest.mark.parametrize("fault", [*WorldFault, *TokenFault, *ApiFault], ids=str)
@@ -140,8 +135,8 @@ def test_one_seed_gives_one_trace_and_another_seed_another() -> None:
 
 
 def test_keeping_the_trace_changes_nothing() -> None:
-    kept = simulate(22, days=0.25, keep_trace=True)
-    assert kept.digest == simulate(22, days=0.25).digest
+    kept = simulate(17, days=0.25, keep_trace=True)
+    assert kept.digest == simulate(17, days=0.25).digest
     assert len(kept.trace.entries) == kept.trace.length > 100
 
 
@@ -206,94 +201,12 @@ def test_a_trace_tells_of_shared_claims_too() -> None:
 # -------------------------------------------------
 
 
-def always(answer: object) -> Callable[..., object]:
-    def function(*_: object) -> object:
-        return answer
-
-    return function
-
-
-def second(_: object, argument: object, *__: object) -> object:
-    return argument
-
-
-def counts_life_from_receipt(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = _schedule.make_token
-
-    def make_token(
-        policy: Policy, value: str, scope: str | None, life: float, *, started: float, received: float, draw: float
-    ) -> AccessToken:
-        token = real(policy, value, scope, life, started=received, received=received, draw=draw)
-        return replace(token, started=started)
-
-    monkeypatch.setattr(_schedule, "make_token", make_token)
-
-
-def charges_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_schedule, "charge", second)
+def _briefly(*_: object) -> float:
+    return 2.0**-10
 
 
 def never_backs_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_schedule, "back_off", always(2.0**-10))
-
-
-def abandons_for_free(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_step, "_abandon", second)
-
-
-def never_notices_a_loss(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_decide, "_with_loss", second)
-
-
-def believes_everything(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_judge, "_is_credible", always(True))
-
-
-def drops_without_a_replacement(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_judge, "_can_be_replaced", always(True))
-
-
-def heeds_overtaken_news(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_judge, "_is_overtaken", always(False))
-
-
-def publishes_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = _decide._next_send
-
-    def a_second_more(config: Policy, state: State) -> float:
-        return real(config, state) + 1
-
-    monkeypatch.setattr(_decide, "_next_send", a_second_more)
-
-
-def stays_away_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_schedule, "own_wait", always(1e9))
-
-
-ABLATIONS: dict[Callable[[pytest.MonkeyPatch], None], tuple[int, str]] = {
-    counts_life_from_receipt: (27, "no call carries an expired token"),
-    charges_nothing: (0, "the budget is charged one for an exchange that starts"),
-    never_backs_off: (0, "a failure is followed by half of the doubled back-off at least"),
-    abandons_for_free: (7, "every attempt that is given up is counted"),
-    never_notices_a_loss: (0, "quiet_until is the next moment at which poll says SendRequest, or fresh_until"),
-    believes_everything: (8, "rejections are believed at most once in each rejection_interval"),
-    drops_without_a_replacement: (34, "a token is dropped only if another can be asked for at once or is on its way"),
-    heeds_overtaken_news: (50, "late news of a closed door is not believed once something later was granted"),
-    publishes_too_long: (0, "poll says no SendRequest until quiet_until"),
-    stays_away_for_ever: (1, "a token is there within the bound, once faults have ended"),
-}
-"""Each safeguard that is taken out, with the first seed that misses it, and the law by which it does."""
-
-
-@pytest.mark.parametrize("ablation", ABLATIONS, ids=lambda ablation: ablation.__name__)
-def test_a_machine_without_one_safeguard_is_found_out(
-    ablation: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seed, law = ABLATIONS[ablation]
-    ablation(monkeypatch)
-    broken = simulate(seed).broken
-    assert broken is not None
-    assert broken.law.startswith(law)
+    monkeypatch.setattr(_schedule, "back_off", _briefly)
 
 
 class Forgetful(Client):
@@ -327,7 +240,7 @@ class Unheard(Client):
     ],
 )
 def test_a_client_that_goes_astray_is_found_out(client: type[Client], law: str) -> None:
-    report = simulate(replace(STEADY, seconds=HOUR), client=client)
+    report = simulate(replace(STEADY, seconds=HOUR, rates=((WorldFault.LIFTED, 0.01),)), client=client)
     assert report.broken is not None
     assert report.broken.law == law
 

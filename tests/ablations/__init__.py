@@ -1,0 +1,1 @@
+"""Each safeguard switched off, one at a time: does anybody notice?"""

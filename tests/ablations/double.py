@@ -1,0 +1,137 @@
+"""How a double is made: the real machine with one safeguard switched off, for as long as a patch lasts."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from typing import NamedTuple, TypeVar
+
+import pytest
+
+from evertoken import AccessToken, Policy, State, _decide, _step
+from evertoken._actions import SendRequest, Wait
+from evertoken._inputs import AnswerReceived, Input
+from evertoken._records import Attempt
+from evertoken.outcomes import Outcome
+
+__all__ = ("DOUBLES", "Double", "answers", "everywhere", "polls", "replace_step", "steps", "tokens", "whole_machine")
+
+Step = Callable[[Policy, State, Input], State]
+Decide = Callable[[Policy, State, float, float], SendRequest | Wait]
+Function = TypeVar("Function", bound=Callable[..., object])
+
+step: Step = _step.step
+"""The real one. Doubles call it with other arguments, or change what it returns."""
+decide = _decide.decide
+_receive = _step.receive
+
+
+class Double(NamedTuple):
+    """One safeguard less. ``does`` says in the table what the double does instead."""
+
+    name: str
+    safeguard: str
+    does: str
+    install: Callable[[pytest.MonkeyPatch], None]
+
+
+DOUBLES: dict[str, Double] = {}
+"""All of them by name, in the order of the table."""
+
+
+def everywhere(patch: pytest.MonkeyPatch, real: object, double: object) -> None:
+    """Put ``double`` in the place of ``real`` in each module of evertoken that knows it by whatever name."""
+    for name, module in list(sys.modules.items()):
+        if name.startswith("evertoken"):
+            for attribute, value in list(vars(module).items()):
+                if value is real:
+                    patch.setattr(module, attribute, double)
+
+
+def replace_step(patch: pytest.MonkeyPatch, double: Step) -> None:
+    """Let every machine make its steps with ``double``; what it tells its caller stays the real outcome."""
+
+    def receive(policy: Policy, state: State, received: AnswerReceived) -> tuple[State, Outcome]:
+        return double(policy, state, received), _receive(policy, state, received)[1]
+
+    everywhere(patch, step, double)
+    everywhere(patch, _receive, receive)
+
+
+def whole_machine(safeguard: str) -> Callable[[Callable[[pytest.MonkeyPatch], None]], Double]:
+    """A double that is installed by a function of its own. Its docstring says what it does."""
+
+    def made(install: Callable[[pytest.MonkeyPatch], None]) -> Double:
+        return _noted(safeguard, install, install)
+
+    return made
+
+
+def steps(safeguard: str) -> Callable[[Step], Double]:
+    """A double of ``step``."""
+
+    def made(double: Step) -> Double:
+        return _noted(safeguard, double, lambda patch: replace_step(patch, double))
+
+    return made
+
+
+def polls(safeguard: str) -> Callable[[Decide], Double]:
+    """A double of ``decide``, which is what poll answers."""
+
+    def made(double: Decide) -> Double:
+        def defaulted(policy: Policy, state: State, now: float, min_ttl: float = 0.0) -> SendRequest | Wait:
+            return double(policy, state, now, min_ttl)
+
+        return _noted(safeguard, double, lambda patch: everywhere(patch, decide, defaulted))
+
+    return made
+
+
+def answers(
+    safeguard: str, *kinds: type[Outcome]
+) -> Callable[[Callable[[State, Attempt, AnswerReceived], State]], Double]:
+    """A double that sees another state than there is when an answer of ``kinds`` comes to an attempt it remembers."""
+
+    def made(seen: Callable[[State, Attempt, AnswerReceived], State]) -> Double:
+        def double(policy: Policy, state: State, happened: Input) -> State:
+            attempt = _answered(state, happened)
+            if attempt is None or not isinstance(happened, AnswerReceived) or not isinstance(happened.answer, kinds):
+                return step(policy, state, happened)
+            return step(policy, seen(state, attempt, happened), happened)
+
+        return _noted(safeguard, seen, lambda patch: replace_step(patch, double))
+
+    return made
+
+
+def tokens(safeguard: str) -> Callable[[Callable[[Policy, State, AnswerReceived, AccessToken], AccessToken]], Double]:
+    """A double that gives other moments to each token that it takes."""
+
+    def made(changed: Callable[[Policy, State, AnswerReceived, AccessToken], AccessToken]) -> Double:
+        def double(policy: Policy, state: State, happened: Input) -> State:
+            after = step(policy, state, happened)
+            if not isinstance(happened, AnswerReceived) or after.token is None or after.token is state.token:
+                return after
+            token = changed(policy, state, happened, after.token)
+            return after._replace(token=replace(token, refresh_at=min(token.refresh_at, token.fresh_until)))
+
+        return _noted(safeguard, changed, lambda patch: replace_step(patch, double))
+
+    return made
+
+
+def _answered(state: State, happened: Input) -> Attempt | None:
+    if isinstance(happened, AnswerReceived):
+        for attempt in (state.attempt, state.lost):
+            if attempt is not None and attempt.id == happened.id:
+                return attempt
+    return None
+
+
+def _noted(safeguard: str, function: Callable[..., object], install: Callable[[pytest.MonkeyPatch], None]) -> Double:
+    assert function.__doc__ is not None
+    double = Double(function.__name__, safeguard, function.__doc__.rstrip("."), install)
+    DOUBLES[double.name] = double
+    return double

@@ -1,0 +1,135 @@
+"""The ablation table: every double on seeds 0, 1, 2, ... until a check fires, and in the explorer. Prints the page.
+
+python -m tests.ablations.table > docs/ablations.md
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from evertoken import BlockKind, _step
+from evertoken.testing import SMALL_POLICY, Alphabet, simulate
+from evertoken.testing._explorer import _Search
+from tests.ablations.doubles import DOUBLES
+
+__all__ = ("MOST_SEEDS", "PAGE", "Row", "caught", "page", "rows_of")
+
+MOST_SEEDS = 100
+PAGE = Path(__file__).parents[2] / "docs" / "ablations.md"
+
+_MOST_STATES = 10_000
+_WORLDS = (
+    (SMALL_POLICY, Alphabet(demands=(0.0, 2.0)), 1.0),
+    (
+        replace(SMALL_POLICY, refresh_jitter_share=0.25, wait_spread=4, wait_spread_share=0.5, budget_interval_floor=3),
+        Alphabet(
+            draws=(0.0, 0.96875),
+            lifetimes=(8.0, 3.0, 12.0, None),
+            doors=((BlockKind.LOCKED, None), (BlockKind.REFUSED, None), (BlockKind.RATE_LIMITED, 3.0)),
+        ),
+        0.5,
+    ),
+)
+_HEAD = """\
+# Ablations
+
+Each safeguard of the machine, switched off in a test double, one at a time; and how soon the simulation notices.
+A safeguard whose absence nobody notices would be one that nobody can rely on: every double has to be found within
+{most} seeds, each of which is one simulated day.
+
+- **Double**: a function in `tests/ablations`, and what it does where the real machine does better.
+- **Seeds**: how many seeds, from 0 on, until a check fired; the last of them is the one that found it. Every seed
+  before it kept all laws, without the safeguard. `simulate(seed)` runs one.
+- **Law**: the law that fired first (`evertoken.testing.broken_in`, `broken_by`, and the checks of the world).
+- **After**: the simulated time in that seed, until then.
+- **Explorer**: how many inputs the shortest path has by which `explore` finds it among {states} states; a dash where
+  it needs something that the explorer does not have: restarts, draws by chance, callers, lives longer than its own.
+
+`make ablations` writes this page anew. The tests run each double on its published seed and see the same law fire.
+
+| Safeguard | Double | Seeds | Law | After | Explorer |
+|---|---|---:|---|---:|---:|
+"""
+
+
+class Row(NamedTuple):
+    """One line of the table. ``path`` is how many inputs the explorer needs, None if it finds nothing."""
+
+    name: str
+    seeds: int | None
+    law: str
+    after: str
+    path: int | None
+
+
+def caught(name: str) -> Row:
+    """Run the double called ``name`` until it is caught."""
+    gc.disable()
+    with pytest.MonkeyPatch.context() as patch:
+        DOUBLES[name].install(patch)
+        path = _explored()
+        for seed in range(MOST_SEEDS):
+            broken = simulate(seed).broken
+            if broken is not None:
+                return Row(name, seed + 1, law_of(broken.law), _told(broken.now), path)
+    return Row(name, None, "", "", path)
+
+
+def law_of(sentence: str) -> str:
+    """The law without the detail that stands behind a colon."""
+    return sentence.partition(": ")[0]
+
+
+def _explored() -> int | None:
+    """Safety only: a double that makes no progress would be asked for a token without end."""
+    for policy, alphabet, tick in _WORLDS:
+        search = _Search(policy, alphabet, tick, 3.0, _step.step)
+        search.run(_MOST_STATES, 1)
+        if search.violations:
+            return len(search.violations[0].path)
+    return None
+
+
+def _told(seconds: float) -> str:
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours}:{minutes:02} h"
+
+
+def page(rows: Iterable[Row]) -> str:
+    """The whole page."""
+    return _HEAD.format(most=MOST_SEEDS, states=f"{_MOST_STATES:,}") + "".join(map(_line, rows))
+
+
+def _line(row: Row) -> str:
+    double = DOUBLES[row.name]
+    seeds = f"over {MOST_SEEDS}" if row.seeds is None else row.seeds
+    path = "–" if row.path is None else row.path
+    return f"| {double.safeguard} | `{row.name}`: {double.does} | {seeds} | {row.law} | {row.after} | {path} |\n"
+
+
+def rows_of(text: str) -> Iterator[Row]:
+    """The rows of a page, read again."""
+    for line in text.splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if "`:" in line and len(cells) == 6:
+            _, double, seeds, law, after, path = cells
+            name = double.split("`")[1]
+            yield Row(name, int(seeds) if seeds.isdigit() else None, law, after, int(path) if path.isdigit() else None)
+
+
+def main() -> None:
+    """Run all of it on every core."""
+    with ProcessPoolExecutor() as pool:
+        sys.stdout.write(page(pool.map(caught, DOUBLES)))
+
+
+if __name__ == "__main__":
+    main()
