@@ -129,10 +129,9 @@ def _check_time(policy: Policy, before: State, settled: State, found: list[str])
 
 
 def _check_loss(policy: Policy, before: State, attempt: Attempt, settled: State, found: list[str]) -> None:
-    lost, backoff = attempt, before.backoff
-    if attempt.claimed:
-        lost = before.lost
-    else:
+    lost, backoff = before.lost, before.backoff
+    if not attempt.claimed:
+        lost = attempt
         failures, since = more(backoff.failures), max(backoff.since, attempt.started)
         backoff = BackOff(failures, 0, 0, backoff.repeats, loss_retry_at(policy, before, attempt), since)
     if settled.attempt is not None or settled.lost != lost:
@@ -288,8 +287,8 @@ def _check_report(policy: Policy, before: State, closed: DoorClosed, after: Stat
         found.append("each wait of ours doubles when its door is found closed again, and not while it is known to be")
     if doors_but(after, kind) != doors_but(before, kind):
         found.append("a closed door opens early only by a grant, new credentials or lift_block")
-    fields = {"attempt": after.attempt, "blocks": after.blocks, "doublings": after.doublings, "problem": after.problem}
-    if after != before._replace(**fields):
+    expected = before._replace(attempt=after.attempt, blocks=after.blocks)
+    if after != expected._replace(doublings=after.doublings, problem=after.problem):
         found.append("a report of a closed door leaves token, back-off, budget and credentials alone")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass, field, replace
+from typing import Any, cast
 
 from evertoken._policy import Policy
 from evertoken.testing._faults import ApiFault, TokenFault
@@ -262,14 +263,19 @@ def _with_rates(scenario: Scenario, rates: dict[WorldFault, float]) -> tuple[tup
 
 def _with_client(scenario: Scenario, calls: Calls, **fields: float) -> Scenario:
     """The scenario with one client, who calls like this."""
-    return replace(scenario, clients=(replace(scenario.clients[0], calls=calls, **fields),))
+    changed = cast("dict[str, Any]", fields)  # Type checkers see more than numbers among the fields.
+    return replace(scenario, clients=(replace(scenario.clients[0], calls=calls, **changed),))
 
 
 def _with_policies(scenario: Scenario, **fields: float) -> Scenario:
     return replace(
         scenario,
-        clients=tuple(replace(plan, policy=replace(plan.policy, **fields)) for plan in scenario.clients),
+        clients=tuple(replace(plan, policy=_changed(plan.policy, fields)) for plan in scenario.clients),
     )
+
+
+def _changed(policy: Policy, fields: dict[str, float]) -> Policy:
+    return replace(policy, **cast("dict[str, Any]", fields))  # Type checkers see counts among the fields.
 
 
 # Clients

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -113,7 +113,8 @@ def changed_waits(state: State) -> Iterator[State]:
     for name in ("retry_at", "since"):
         moment = getattr(backoff, name)
         for moved in (now + 7 if moment == LONG_AGO else moment - 0.5, now + 9):
-            yield state._replace(backoff=backoff._replace(**{name: moved}))
+            changed: dict[str, Any] = {name: moved}
+            yield state._replace(backoff=backoff._replace(**changed))
     door = Block(BlockKind.UNCLEAR, now + 9, now, reported=False, problem=PROBLEM)
     yield state._replace(blocks=(*state.blocks, door))
     for number, block in enumerate(state.blocks):
