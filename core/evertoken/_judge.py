@@ -9,7 +9,7 @@ from evertoken._actions import Rejection, SendRequest
 from evertoken._arguments import is_moment
 from evertoken._challenge import Challenge
 from evertoken._decide import decide, due_at, settle
-from evertoken._inputs import AnswerReceived, SharedReceived, SharedRecord, TokenRejected
+from evertoken._inputs import SharedReceived, SharedRecord, TokenRejected
 from evertoken._policy import Policy
 from evertoken._problems import Problem, ProblemKind
 from evertoken._records import AccessToken, Attempt
@@ -44,14 +44,11 @@ def which(state: State, request_id: int) -> Attempt | None:
     return lost if lost is not None and lost.id == request_id else None
 
 
-def judge(config: Policy, state: State, received: AnswerReceived) -> Outcome | AccessToken:
-    """What the answer amounts to in a settled state: for a grant that is taken, the token that it brings.
+def judge(config: Policy, state: State, attempt: Attempt, answer: Outcome) -> Outcome | AccessToken:
+    """What the answer to ``attempt`` amounts to in a settled state; for a grant that is taken, its token.
 
     May differ from the answer: a token can be dead, old, or known to be bad.
     """
-    attempt, answer = which(state, received.id), received.answer
-    if attempt is None:
-        return Ignored()
     if isinstance(answer, Granted):
         return _judge_grant(config, state, attempt, answer)
     if isinstance(answer, Refused) and attempt.generation != state.keys.generation:

@@ -68,7 +68,7 @@ def wait_and_cap(policy: Policy, kind: BlockKind) -> tuple[float, float]:
             return policy.refused_wait, policy.refused_wait_cap
         case BlockKind.UNCLEAR:
             return policy.unclear_wait, policy.unclear_wait_cap
-        case BlockKind.RATE_LIMITED:
+        case _:
             return policy.rate_limited_wait, policy.rate_limited_wait_cap
 
 

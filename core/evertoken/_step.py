@@ -154,7 +154,7 @@ def _receive(config: Policy, state: State, received: AnswerReceived) -> tuple[St
     attempt = which(state, received.id)
     if attempt is None:
         return state, Ignored()
-    judged = judge(config, state, received)
+    judged = judge(config, state, attempt, received.answer)
     outcome = received.answer if isinstance(judged, AccessToken) else judged
     if attempt is state.lost:
         return _apply_late(config, state._replace(lost=None), attempt, judged, received.answer), outcome

@@ -1,0 +1,194 @@
+"""The checks that only a wrong machine sets off, each set off by hand: a law that nothing can break is no law."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from evertoken import BlockKind, Challenge, State
+from evertoken._inputs import (
+    AnswerReceived,
+    CredentialsReplaced,
+    ExchangeStarted,
+    RequestClaimed,
+    SharedReceived,
+    SharedRecord,
+    TokenRejected,
+)
+from evertoken._records import Block, Dropped
+from evertoken._states import first_state
+from evertoken._step import REPORTED, step
+from evertoken.outcomes import Failed, Granted, Refused
+from evertoken.testing import broken_by
+from evertoken.testing._bystanders import DrawCheck, FairCheck, FlightCheck
+from evertoken.testing._checks import Checks, LawBroken
+from evertoken.testing._expected import shared_token
+from evertoken.testing._explorer import SMALL_POLICY
+from evertoken.testing._restart import Restart, restarted
+from evertoken.testing._restart_laws import broken_by_restart
+from evertoken.testing._scenario import Scenario
+from tests.core.driving import LOCKED, attempt, bearer, machine, serve
+
+POLICY = SMALL_POLICY
+REPORT = REPORTED[BlockKind.LOCKED]
+
+
+def after(*inputs: object) -> State:
+    """The state after these inputs, from nothing."""
+    state = first_state(POLICY)
+    for happened in inputs:
+        state = step(POLICY, state, happened)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    return state
+
+
+DOOR = Block(BlockKind.LOCKED, 9.0, 1.0, reported=True, problem=REPORT)
+CLAIM = RequestClaimed(0.0, 0.0, shared=True)
+CLAIMED = after(CLAIM)
+HELD = after(RequestClaimed(0.0, 0.0), AnswerReceived(0.0, 1, Granted("token#1", 8.0)))
+REFUSAL = Refused(REPORT)
+
+
+def test_a_record_that_is_usable_and_not_taken_breaks_a_law() -> None:
+    happened = SharedReceived(0.0, 1, SharedRecord("token#2", 0.0, 8.0))
+    assert broken_by(POLICY, CLAIMED, happened, CLAIMED) == [
+        "a record that is newer than ours, and not due yet, is taken"
+    ]
+
+
+@pytest.mark.parametrize("spoilt", ["older", "dropped"])
+def test_a_record_that_is_not_usable_and_taken_breaks_a_law(spoilt: str) -> None:
+    record = SharedRecord("token#2", 0.0, 8.0)
+    happened = SharedReceived(0.0, 1, record)
+    taken = step(POLICY, CLAIMED, happened)
+    assert not broken_by(POLICY, CLAIMED, happened, taken)
+    before = CLAIMED
+    if spoilt == "older":
+        before = before._replace(token=replace(HELD.token, started=0.0) if HELD.token is not None else None)
+    else:
+        name = Dropped(_digest("token#2"), 1.0, 9.0)
+        before = before._replace(rejections=before.rejections._replace(dropped=(name,)))
+    assert before.attempt is not None
+    assert taken.token == shared_token(POLICY, before.attempt, record)
+    assert "no record is taken that is older than ours, due already, or known to be bad" in broken_by(
+        POLICY, before, happened, taken
+    )
+
+
+def _digest(value: str) -> str:
+    dropped = after(
+        RequestClaimed(0.0, 0.0),
+        AnswerReceived(0.0, 1, Granted(value, 8.0)),
+        TokenRejected(4.0, f"Bearer {value}", Challenge.TOKEN),
+    )
+    return dropped.rejections.dropped[0].digest
+
+
+def test_a_stale_refusal_that_closes_a_door_breaks_a_law() -> None:
+    before = after(RequestClaimed(0.0, 0.0), CredentialsReplaced(0.0))
+    happened = AnswerReceived(0.0, 1, REFUSAL)
+    closed = step(POLICY, before, happened)._replace(blocks=(DOOR,))
+    assert "a refusal of credentials that have been replaced since changes nothing" in broken_by(
+        POLICY, before, happened, closed
+    )
+
+
+def test_a_claim_that_goes_on_behind_a_closed_door_breaks_a_law() -> None:
+    before = CLAIMED._replace(blocks=(DOOR,))
+    happened = ExchangeStarted(0.0, 1)
+    released = step(POLICY, before, happened)
+    assert not broken_by(POLICY, before, happened, released)
+    assert broken_by(POLICY, before, happened, before) == ["a claim is released if its exchange may not start any more"]
+
+
+def test_a_due_token_whose_rejection_is_charged_breaks_a_law() -> None:
+    happened = TokenRejected(6.2, "Bearer token#1", Challenge.TOKEN)
+    dropped = step(POLICY, HELD, happened)
+    assert not broken_by(POLICY, HELD, happened, dropped)
+    charged = dropped._replace(rejections=dropped.rejections._replace(honoured=1))
+    assert "a token that was due for renewal is dropped without charging the interval" in broken_by(
+        POLICY, HELD, happened, charged
+    )
+
+
+# Restarts
+# --------
+
+
+def _known() -> State:
+    m = machine()
+    serve(m, 0, 0, 2_000)
+    m.token_rejected(80, bearer(), Challenge.TOKEN)
+    serve(m, 80, 1)
+    attempt(m, 370, LOCKED)
+    return m.state_value
+
+
+KNOWN = _known()
+RESTART = Restart(KNOWN.now, 5.0, 10.0, secrets=True)
+KEPT = restarted(machine().policy, KNOWN, RESTART)
+FORGOTTEN: dict[str, State] = {
+    "a door stays closed over a restart: locked": KEPT._replace(blocks=()),
+    "a back-off goes on over a restart": KEPT._replace(backoff=KEPT.backoff._replace(failures=9)),
+    "no budget is refunded by a restart": KEPT._replace(budget=KEPT.budget._replace(level=10)),
+    "what was counted before a restart counts after it": KEPT._replace(doublings=type(KEPT.doublings)()),
+    "rejections are remembered over a restart": KEPT._replace(rejections=KEPT.rejections._replace(dropped=())),
+    "a token is as old after a restart as before it, and gone where the snapshot holds no secrets": KEPT._replace(
+        token=None
+    ),
+}
+
+
+def test_a_restart_that_keeps_everything_breaks_no_law() -> None:
+    assert broken_by_restart(machine().policy, KNOWN, RESTART, KEPT) == []
+
+
+@pytest.mark.parametrize("law", FORGOTTEN)
+def test_whatever_a_restart_forgets_breaks_a_law(law: str) -> None:
+    assert broken_by_restart(machine().policy, KNOWN, RESTART, FORGOTTEN[law]) == [law]
+
+
+# What a world checks beside the laws
+# -----------------------------------
+
+
+def _never(*_: object) -> bool:
+    return False
+
+
+GRANTED = AnswerReceived(0.0, 1, Granted("token#1", 8.0))
+ASIDE: dict[str, tuple[type, str]] = {
+    "at most one request is in flight": (FlightCheck, "step"),
+    "who was told the same moment does not come back at the same moment": (DrawCheck, "answer"),
+    "in fair weather there is one request for each token, and nobody waits but for the first": (FairCheck, "step"),
+}
+
+
+@pytest.mark.parametrize("law", ASIDE)
+def test_what_a_bystander_sees_stops_the_run(law: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    kind, method = ASIDE[law]
+    monkeypatch.setattr(kind, method, _never)
+    with pytest.raises(LawBroken) as caught:
+        _checked(Checks(Scenario(seed=1)))
+    assert caught.value.broken.law == law
+
+
+def _checked(checks: Checks) -> None:
+    checks.step(0, POLICY, after(RequestClaimed(0.0, 0.0)), GRANTED, HELD)
+
+
+def test_a_step_that_breaks_a_law_stops_the_run() -> None:
+    with pytest.raises(LawBroken):
+        Checks(Scenario(seed=1)).step(0, POLICY, after(RequestClaimed(0.0, 0.0)), GRANTED, first_state(POLICY))
+
+
+def test_a_restart_that_forgets_stops_the_run() -> None:
+    checks = Checks(Scenario(seed=1))
+    checks.restarted(0, machine().policy, KNOWN, RESTART, KEPT)
+    with pytest.raises(LawBroken, match="a door stays closed over a restart: locked"):
+        checks.restarted(0, machine().policy, KNOWN, RESTART, KEPT._replace(blocks=()))
+
+
+def test_a_token_that_goes_by_an_answer_has_no_draw_to_look_at() -> None:
+    failed = AnswerReceived(0.0, 1, Failed(REPORT))
+    assert DrawCheck().answer(POLICY, HELD, failed, HELD._replace(token=None))
