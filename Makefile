@@ -18,7 +18,7 @@ EXTRAS  := cli,h11,httpx,httpx2,trio
 # The parts of the suite that `make test` leaves to other targets, or runs apart: only core is measured for coverage.
 APART   := --ignore=tests/core --ignore=tests/real --ignore=tests/wheel
 
-.PHONY: help test demo lint simulate ablations real wheel bench pins clean
+.PHONY: help test demo lint simulate ablations timeline real wheel bench pins clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1 \t\2/p' Makefile
@@ -39,10 +39,14 @@ lint: $(VENV)/.ready ## ruff, mypy strict and basedpyright strict
 # SEEDS=0-99 YEARS=1 OUT=years.json for other runs: a file that is there is continued where it ends.
 simulate: $(VENV)/.ready ## run 1,000 simulated hostile days, and one that the commit draws, on all cores
 	$(BIN)/evertoken simulate --seeds $(or $(SEEDS),0-999) $(if $(YEARS),--years $(YEARS),--days $(or $(DAYS),1)) \
-	    --commit $$(git rev-parse HEAD) --out $(or $(OUT),simulation.json)
+	    --commit $$(git rev-parse HEAD) --out $(or $(OUT),simulation-$$(git rev-parse --short HEAD).json)
 
 ablations: $(VENV)/.ready ## take each safeguard away, count the seeds until a check fires, and write docs/ablations.md
-	$(BIN)/python -m tests.ablations
+	$(BIN)/python -m tests.ablations.table > docs/ablations.new && mv docs/ablations.new docs/ablations.md
+
+timeline: $(VENV)/.ready ## draw docs/timeline.svg, the picture of the README, anew
+	$(BIN)/evertoken simulate --seed 704 --days 0.5 --clients 3 --quiet --svg docs/timeline.svg --faults \
+	    partition,outage,revoked,crash,restart,suspend,late,token:server-error,token:rate-limited-reset,token:hang,api:unauthorized
 
 real: $(VENV)/.ready ## run the tests against servers that others wrote
 	$(BIN)/python -m pytest -n auto tests/real
