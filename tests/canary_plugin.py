@@ -78,6 +78,7 @@ class Canary:
             seen[kind] += 1
             if seen[kind] <= _SURVIVORS:
                 self.check_text(f"the repr or str of a living {kind.__qualname__}", _shown(thing))
+        _OURS.clear()  # It would keep alive every class that a test has made, and all that hangs on it.
 
     def take(self) -> list[str]:
         """The leaks noted since the last call, each once."""
@@ -100,7 +101,7 @@ def _arguments(record: logging.LogRecord) -> Iterable[object]:
 
 
 class _Ours(dict[type, bool]):
-    """Whether a type is evertoken's own, worked out once for each: this is asked of every object after every test."""
+    """Whether a type is evertoken's own, worked out once for each: this is asked of thousands of objects at a time."""
 
     def __missing__(self, kind: type) -> bool:
         self[kind] = ours = str(kind.__module__).startswith("evertoken")
