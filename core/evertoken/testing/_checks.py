@@ -49,7 +49,7 @@ _VALID_ARRIVED = _ARRIVED[TokenTruth.VALID]
 _VALID = TokenTruth.VALID
 
 SITUATIONS: tuple[str, ...] = (
-    *sorted(f"outcome: {kind.__name__}" for kind in Outcome.__subclasses__()),
+    *sorted({f"outcome: {kind.__name__}" for kind in Outcome.__subclasses__()}),  # Slots make two of each class.
     *(f"wait: {reason.value}" for reason in WaitReason),
     *(f"send: {reason.value}" for reason in SendReason),
     *(f"rejection: {verdict.value}" for verdict in Rejection),

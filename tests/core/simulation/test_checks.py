@@ -22,7 +22,7 @@ from evertoken._step import REPORTED, step
 from evertoken.outcomes import Failed, Granted, Refused
 from evertoken.testing import broken_by
 from evertoken.testing._bystanders import DrawCheck, FairCheck, FlightCheck
-from evertoken.testing._checks import Checks, LawBroken
+from evertoken.testing._checks import SITUATIONS, Checks, LawBroken
 from evertoken.testing._expected import shared_token
 from evertoken.testing._explorer import SMALL_POLICY
 from evertoken.testing._restart import Restart, restarted
@@ -192,3 +192,7 @@ def test_a_restart_that_forgets_stops_the_run() -> None:
 def test_a_token_that_goes_by_an_answer_has_no_draw_to_look_at() -> None:
     failed = AnswerReceived(0.0, 1, Failed(REPORT))
     assert DrawCheck().answer(POLICY, HELD, failed, HELD._replace(token=None))
+
+
+def test_each_situation_is_named_once() -> None:
+    assert len(SITUATIONS) == len(set(SITUATIONS))
