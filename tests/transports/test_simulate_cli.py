@@ -302,6 +302,7 @@ def test_a_record_is_continued_and_comes_to_what_it_would_have_at_one_go(
 
 def test_an_interrupt_in_the_midst_of_a_change_is_raised_after_it() -> None:
     done: list[str] = []
+    handler = signal.getsignal(signal.SIGINT)  # Where the tests run in the background, it is ignored.
 
     def change() -> None:
         with interrupts_deferred():
@@ -313,7 +314,7 @@ def test_an_interrupt_in_the_midst_of_a_change_is_raised_after_it() -> None:
     assert done
     with interrupts_deferred():
         pass
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is handler
 
 
 def test_a_record_of_another_campaign_is_left_alone(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

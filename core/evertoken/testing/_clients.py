@@ -186,7 +186,10 @@ class Client:
     # -----------
 
     def call(self) -> None:
-        """A caller comes, as impatient and demanding as they are here."""
+        """A caller comes, as impatient and demanding as they are here.
+
+        One without any patience is like ``authorization_nowait``: it takes what there is, and starts what is due.
+        """
         self._come(self.plan.patience, self.plan.min_ttl)
 
     def call_patiently(self) -> None:
@@ -221,6 +224,8 @@ class Client:
         match move:
             case Ready():
                 self._use(call, move.authorization, showed)
+                if self.machine.state_value.blocks:
+                    self.world.saw(BEHIND_DOOR)
                 self._refresh_beside(now)
             case SendRequest():
                 self._carry(now, call.min_ttl, move)
@@ -230,6 +235,8 @@ class Client:
                 self._wait(call, move.until)
             case _:
                 self.world.gave_up(self)
+                if call.deadline == call.since:
+                    self._refresh_beside(now)
 
     def _wait(self, call: Call, until: float) -> None:
         self.waiting.append(call)
@@ -239,10 +246,8 @@ class Client:
         action = self.machine.poll(now)
         if isinstance(action, SendRequest):
             self._carry(now, 0.0, action)
-            return
-        self.world.saw(_WAITING[action.reason])
-        if self.machine.state_value.blocks:
-            self.world.saw(BEHIND_DOOR)
+        else:
+            self.world.saw(_WAITING[action.reason])
 
     # Its token requests
     # ------------------
