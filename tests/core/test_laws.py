@@ -181,7 +181,7 @@ class Lives(RuleBasedStateMachine):
 # A failure is told as it was found: shrinking it takes minutes. Add Phase.shrink to look for the shortest life.
 TestEveryLawHoldsAfterEveryStepOfALife = Lives.TestCase
 TestEveryLawHoldsAfterEveryStepOfALife.settings = settings(
-    max_examples=200, stateful_step_count=50, report_multiple_bugs=False, phases=(Phase.generate,)
+    max_examples=100, stateful_step_count=50, report_multiple_bugs=False, phases=(Phase.generate,)
 )
 
 

@@ -128,6 +128,13 @@ def test_every_kind_of_caller_is_served(calls: Calls) -> None:
 # --------------------
 
 
+def test_a_caller_without_patience_finds_a_token_that_one_before_has_sent_for() -> None:
+    report = simulate(replace(STEADY, clients=(ClientPlan(patience=0.0),)))
+    assert report.ok
+    assert 0 < report.seen["a caller gave up"] < report.token_requests
+    assert report.api_calls > 300
+
+
 def test_one_seed_gives_one_trace_and_another_seed_another() -> None:
     first, again, other = (simulate(seed, days=0.25) for seed in (17, 17, 18))
     assert first.digest == again.digest != other.digest
