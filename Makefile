@@ -24,8 +24,8 @@ help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1 \t\2/p' Makefile
 
 test: $(VENV)/.ready ## run the tests; core must be covered whole, branches included
-	$(BIN)/python -m pytest -n auto tests/core --cov
-	$(BIN)/python -m pytest -n auto $(APART)
+	$(BIN)/python -m pytest -n auto --dist worksteal tests/core --cov
+	$(BIN)/python -m pytest -n auto --dist worksteal $(APART)
 
 demo: $(VENV)/.ready ## keep a token alive over real HTTP for twenty seconds of fair and foul weather
 	@$(BIN)/evertoken demo

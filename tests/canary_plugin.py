@@ -38,6 +38,8 @@ __all__ = (
 
 # Objects of one type that are looked at when a test is over. One would do, were all of them alike.
 _SURVIVORS = 200
+_CROWD = 40_000
+"""So many objects are too many to go through after every test. Most are syntax trees that hygiene tests keep."""
 
 
 class Canary:
@@ -46,6 +48,7 @@ class Canary:
     def __init__(self) -> None:
         self._leaks: list[str] = []
         self._sections = 0
+        self.is_crowded = False
 
     def check(self, thing: object) -> None:
         """Note every way in which ``thing`` gives a mark away. It fits as an ``on_event``."""
@@ -73,7 +76,9 @@ class Canary:
     def check_survivors(self) -> None:
         """Note the marks in the repr and str of evertoken's own objects, as far as they are still alive."""
         seen: Counter[type] = Counter()
-        for thing in [thing for thing in gc.get_objects() if _OURS[type(thing)]]:
+        things = gc.get_objects()
+        self.is_crowded = len(things) > _CROWD
+        for thing in [thing for thing in things if _OURS[type(thing)]]:
             kind = type(thing)
             seen[kind] += 1
             if seen[kind] <= _SURVIVORS:
@@ -167,7 +172,12 @@ def _checking_exit(canary: Canary, exit_: Callable[..., bool]) -> Callable[..., 
 
 
 def pytest_collection_finish() -> None:
-    """Put what exists before the first test out of the collector's sight, so that looking for survivors is quick."""
+    """What exists before the first test shows nothing of it."""
+    _look_away()
+
+
+def _look_away() -> None:
+    """Put what exists now out of the collector's sight, so that looking for survivors is quick. It was looked at."""
     gc.collect()
     gc.freeze()
 
@@ -178,7 +188,10 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
     canary = item.stash[_CANARY] = Canary()
     with _listening(canary), pytest.MonkeyPatch.context() as patch:
         _watch_expected_exceptions(canary, patch)
-        return (yield)
+        result = yield
+    if canary.is_crowded:
+        _look_away()
+    return result
 
 
 @pytest.hookimpl(wrapper=True)
