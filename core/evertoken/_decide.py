@@ -115,8 +115,8 @@ def settle(config: Policy, state: State, now: float) -> State:
     if state.attempt is not None:
         state = _with_loss(config, state, now)
     blocks, rejections = state.blocks, state.rejections
-    if blocks:
-        blocks = tuple(block for block in blocks if now < block.until)
+    if blocks and now >= min([block.until for block in blocks]):
+        blocks = tuple([block for block in blocks if now < block.until])
     if rejections.dropped or rejections.honoured:
         rejections = _settled_rejections(state, now)
     if blocks is state.blocks and rejections is state.rejections:
@@ -129,7 +129,7 @@ def _with_loss(config: Policy, state: State, now: float) -> State:
     if attempt is None or now < attempt.deadline:
         return state
     if attempt.claimed:  # A claim that never became an exchange is void, and nothing has gone wrong.
-        return state._replace(attempt=None)
+        return state.without_attempt()
     state = state._replace(attempt=None, lost=attempt)
     return back_off_from(config, state, attempt, attempt.deadline, LOST)
 
@@ -159,8 +159,9 @@ def _wait_after(config: Policy, state: State, attempt: Attempt, malformed: int =
 def _settled_rejections(state: State, now: float) -> Rejections:
     rejections, token = state.rejections, state.token
     if rejections.dropped:
-        remembered = tuple(entry for entry in rejections.dropped if now < entry.forget_at)
-        rejections = rejections._replace(dropped=remembered)
+        remembered = tuple([entry for entry in rejections.dropped if now < entry.forget_at])
+        if len(remembered) < len(rejections.dropped):
+            rejections = rejections._replace(dropped=remembered)
     if rejections.honoured and token is not None and now >= token.refresh_at and not rejections.touched:
         return rejections._replace(honoured=0)
     return rejections

@@ -38,6 +38,8 @@ class BlockKind(enum.Enum):
     UNCLEAR = "unclear"
     RATE_LIMITED = "rate limited"
 
+    __hash__ = object.__hash__  # Explorers hash many: that of Enum is computed in Python, each time anew.
+
 
 @dataclass(frozen=True, slots=True)
 class AccessToken(Unpicklable):

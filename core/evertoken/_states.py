@@ -159,6 +159,10 @@ class State(NamedTuple):
         """The same at another moment: what :meth:`_replace` would give, in a fraction of its time."""
         return State._make((now, *self[1:]))
 
+    def without_attempt(self) -> State:
+        """The same with nothing in flight, as quickly."""
+        return State._make((self.now, self.token, None, *self[3:]))
+
     def canonical(self, now: float) -> tuple[object, ...]:
         """The same state with its history taken out, for explorers that merge states: it hashes and compares.
 

@@ -99,7 +99,7 @@ def step(config: Policy, state: State, happened: Input) -> State:
         case CredentialsReplaced():
             return _replace_credentials(settled)
         case BlockLifted():
-            return _open(settled, ())
+            return _lift_blocks(settled)
         case _:
             assert_never(happened)
 
@@ -158,7 +158,7 @@ def _receive(config: Policy, state: State, received: AnswerReceived) -> tuple[St
     outcome = received.answer if isinstance(judged, AccessToken) else judged
     if attempt is state.lost:
         return _apply_late(config, state._replace(lost=None), attempt, judged, received.answer), outcome
-    state = state._replace(attempt=None)
+    state = state.without_attempt()
     if attempt.claimed:  # Nothing was sent, so nothing can have come of it: the claim is given back.
         return state, outcome
     return _apply(config, state, attempt, judged), outcome
@@ -189,7 +189,13 @@ def _apply(config: Policy, state: State, attempt: Attempt, judged: Outcome | Acc
         case Refused() | Unclear() | Locked() | RateLimited():
             return _block(config, state, attempt, judged)
         case _:  # Stale, or a token that something newer has overtaken: the slot is free, nothing else.
-            return state._replace(backoff=state.backoff._replace(abandoned=0))
+            return _not_given_up(state)
+
+
+def _not_given_up(state: State) -> State:
+    """Some other outcome has come: what was given up in a row before it is forgotten."""
+    backoff = state.backoff
+    return state._replace(backoff=backoff._replace(abandoned=0)) if backoff.abandoned else state
 
 
 def _hold_off(config: Policy, state: State, attempt: Attempt, seconds: float) -> State:
@@ -220,7 +226,7 @@ def _take(config: Policy, state: State, token: AccessToken, repeats: int, keys: 
     """``token`` becomes the one in hand; troubles that it has outlived are forgotten."""
     started = token.started
     outlived = state.backoff.since <= started
-    blocks = tuple(block for block in state.blocks if not _opens(block, started)) if state.blocks else ()
+    blocks = tuple([block for block in state.blocks if not _opens(block, started)]) if state.blocks else ()
     return state._replace(
         token=token,
         backoff=BackOff(repeats=repeats) if outlived else state.backoff._replace(repeats=repeats, abandoned=0),
@@ -278,8 +284,7 @@ def _block(config: Policy, state: State, attempt: Attempt, outcome: Refused | Un
             state, wait = _doubled(config, state, kind)
             wait = max(wait, _stated(config, outcome.retry_after, kind, attempt.draw))
     block = Block(kind, state.now + wait, attempt.started, reported=False, problem=outcome.problem)
-    state = state._replace(backoff=state.backoff._replace(abandoned=0))
-    return _with_block(state, block)
+    return _with_block(_not_given_up(state), block)
 
 
 def _rate_limit(config: Policy, state: State, attempt: Attempt, limited: RateLimited) -> tuple[State, float]:
@@ -306,24 +311,18 @@ def _stated(config: Policy, seconds: float | None, kind: BlockKind, draw: float)
 
 def _doubled(config: Policy, state: State, kind: BlockKind) -> tuple[State, float]:
     """Our own wait for this kind, doubled each time in a row; news of a door that is closed already doubles nothing."""
-    locked, refused, unclear = state.doublings
-    match kind:
-        case BlockKind.LOCKED:
-            count, doublings = locked, Doublings(_one_more(locked), refused, unclear)
-        case BlockKind.REFUSED:
-            count, doublings = refused, Doublings(locked, _one_more(refused), unclear)
-        case _:
-            count, doublings = unclear, Doublings(locked, refused, _one_more(unclear))
-    if any(block.kind is kind for block in state.blocks):
+    place = _DOUBLED.index(kind)
+    count = state.doublings[place]
+    if kind in [block.kind for block in state.blocks]:
         return state, _schedule.own_wait(config, kind, max(count - 1, 0))
-    return state._replace(doublings=doublings), _schedule.own_wait(config, kind, count)
-
-
-def _one_more(count: int) -> int:
-    return min(count + 1, MOST_DOUBLINGS)
+    doublings = list(state.doublings)
+    doublings[place] = min(count + 1, MOST_DOUBLINGS)
+    return state._replace(doublings=Doublings._make(doublings)), _schedule.own_wait(config, kind, count)
 
 
 _KINDS = tuple(BlockKind)
+_DOUBLED = (BlockKind.LOCKED, BlockKind.REFUSED, BlockKind.UNCLEAR)
+"""Those whose waits double, in the order of ``Doublings``."""
 
 
 def _with_block(state: State, news: Block) -> State:
@@ -359,15 +358,16 @@ def _replace_credentials(state: State) -> State:
     Once, because a lock is about the account or the address: swapping secrets in a loop must not knock on it.
     """
     lifted = [BlockKind.REFUSED] if state.keys.unlocked else [BlockKind.REFUSED, BlockKind.LOCKED]
-    blocks = tuple(block for block in state.blocks if block.kind not in lifted)
-    spent = any(block.kind is BlockKind.LOCKED for block in state.blocks)
+    blocks = tuple([block for block in state.blocks if block.kind not in lifted])
+    spent = BlockKind.LOCKED in [block.kind for block in state.blocks]
     keys = state.keys._replace(generation=state.keys.generation + 1, unlocked=state.keys.unlocked or spent)
-    return _open(state._replace(keys=keys), blocks)
+    problem = state.problem if blocks == state.blocks else None
+    return state._replace(keys=keys, blocks=blocks, problem=problem)
 
 
-def _open(state: State, blocks: tuple[Block, ...]) -> State:
-    """Only ``blocks`` are left. What was wrong behind the doors that are open again is no longer the problem."""
-    return state if blocks == state.blocks else state._replace(blocks=blocks, problem=None)
+def _lift_blocks(state: State) -> State:
+    """All doors are open. What was wrong behind them is no longer the problem."""
+    return state._replace(blocks=(), problem=None) if state.blocks else state
 
 
 # Rejected tokens

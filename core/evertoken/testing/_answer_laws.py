@@ -127,7 +127,7 @@ def _check_after_token(before: State, started: float, after: State, found: list[
         found.append("a grant leaves a back-off alone that was learnt after it was asked for")
     blocks = before.blocks
     if blocks:
-        blocks = tuple(block for block in blocks if not _shown_open(block, started))
+        blocks = tuple([block for block in blocks if not _shown_open(block, started)])
     if after.blocks != blocks:
         found.append("a grant opens exactly the doors that were known to be closed before it was asked for")
     if after.doublings != (before.doublings if blocks else Doublings()):
@@ -236,9 +236,10 @@ def _check_door(case: _Case) -> None:
     if doors_but(after, kind) != doors_but(before, kind):
         found.append(_EARLY)
     old, new = before.backoff, after.backoff
+    failures, malformed, since = old.failures, old.malformed, old.since
     if kind is BlockKind.RATE_LIMITED:
-        old = old._replace(failures=more(old.failures), malformed=0, since=max(old.since, attempt.started))
-    if new != old._replace(abandoned=new.abandoned):
+        failures, malformed, since = more(failures), 0, max(since, attempt.started)
+    if new != (failures, malformed, new.abandoned, old.repeats, old.retry_at, since):
         found.append("a rate limit is one failure more, any other closed door none")
     if new.abandoned:
         found.append(_GIVEN_UP)

@@ -185,7 +185,7 @@ class BudgetCheck:
         now = happened.now
         self._starts.append(now)
         count = len(self._starts)
-        return all(
-            count - index <= self._burst + math.ceil((now - start) / self._interval)
-            for index, start in enumerate(self._starts)
-        )
+        for index, start in enumerate(self._starts):
+            if count - index > self._burst + math.ceil((now - start) / self._interval):
+                return False
+        return True

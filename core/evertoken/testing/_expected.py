@@ -37,6 +37,7 @@ __all__ = (
     "doubled",
     "expected_token",
     "gained",
+    "is_known",
     "is_shunned",
     "is_usable",
     "loss_retry_at",
@@ -119,7 +120,7 @@ def door_wait(policy: Policy, state: State, kind: BlockKind, seconds: float | No
         wait, cap, times = policy.refused_wait, policy.refused_wait_cap, state.doublings.refused
     else:
         wait, cap, times = policy.unclear_wait, policy.unclear_wait_cap, state.doublings.unclear
-    if any(block.kind is kind for block in state.blocks):  # Known already: the same wait once more.
+    if is_known(state, kind):  # Already: the same wait once more.
         times = max(0, times - 1)
     return max(whole(doubled(wait, cap, times)), stated(policy, seconds, cap, draw))
 
@@ -127,7 +128,7 @@ def door_wait(policy: Policy, state: State, kind: BlockKind, seconds: float | No
 def counted(state: State, kind: BlockKind) -> Doublings:
     """The doublings once a door is found closed: one more for its kind, unless it was known to be closed."""
     locked, refused, unclear = state.doublings
-    if kind is BlockKind.RATE_LIMITED or any(block.kind is kind for block in state.blocks):
+    if kind is BlockKind.RATE_LIMITED or is_known(state, kind):
         return state.doublings
     if kind is BlockKind.LOCKED:
         return Doublings(more(locked), refused, unclear)
@@ -136,9 +137,17 @@ def counted(state: State, kind: BlockKind) -> Doublings:
     return Doublings(locked, refused, more(unclear))
 
 
+def is_known(state: State, kind: BlockKind) -> bool:
+    """Whether the door of this kind is known to be closed."""
+    return kind in [block.kind for block in state.blocks]
+
+
 def closed_until(state: State, kind: BlockKind) -> float:
     """When the door of this kind opens; long ago if it is open."""
-    return next((block.until for block in state.blocks if block.kind is kind), LONG_AGO)
+    for block in state.blocks:
+        if block.kind is kind:
+            return block.until
+    return LONG_AGO
 
 
 def doors_but(state: State, kind: BlockKind) -> list[Block]:

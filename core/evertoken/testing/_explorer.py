@@ -147,8 +147,8 @@ class _Search:
         self.steps = 0
         self.whole = False
         self.nodes: list[_Node] = []
-        self.keys: list[tuple[object, ...]] = []
-        self.seen: set[tuple[object, ...]] = set()
+        self.seen: dict[tuple[object, ...], int] = {}
+        self.a_tick_later: list[int] = []
         self.violations: list[Violation] = []
         self.most_failures = _doublings(policy.retry_base, max(policy.retry_cap, policy.malformed_cap)) + 1
 
@@ -164,22 +164,28 @@ class _Search:
         """Go on from one state by everything that may happen next, the passing of a tick among it."""
         state, _, _, depth = self.nodes[position]
         policy, now, step, depth = self.policy, state.now, self.step, depth + 1
-        self._visit(self._simplified(settle(policy, state, now + self.tick)), position, None, depth)
+        later = self._simplified(settle(policy, state, now + self.tick))
+        self.a_tick_later.append(self._visit(later, position, None, depth))
         self.steps += 1
         for happened in enabled_inputs(policy, state, now, self.alphabet):
             self.steps += 1
             after = step(policy, state, happened)
             if after != state:
-                self._note(broken_by(policy, state, happened, after), position, happened, now)
+                laws = broken_by(policy, state, happened, after)
+                if laws:
+                    self._note(laws, position, happened, now)
                 self._visit(self._simplified(after), position, happened, depth)
 
-    def _visit(self, state: State, parent: int, happened: Input | None, depth: int) -> None:
-        key = state.canonical(state.now)
-        if key not in self.seen:
-            self.seen.add(key)
-            self.keys.append(key)
+    def _visit(self, state: State, parent: int, happened: Input | None, depth: int) -> int:
+        """The position of ``state``, or of the one that it is merged with."""
+        new = len(self.nodes)
+        position = self.seen.setdefault(state.canonical(state.now), new)
+        if position == new:
             self.nodes.append(_Node(state, parent, happened, depth))
-            self._note(broken_in(self.policy, state, state.now), parent, happened, state.now)
+            laws = broken_in(self.policy, state, state.now)
+            if laws:
+                self._note(laws, parent, happened, state.now)
+        return position
 
     def _note(self, laws: Iterable[str], parent: int, happened: Input | None, now: float) -> None:
         for law in laws:
@@ -203,9 +209,8 @@ class _Search:
         lost, backoff = state.lost, state.backoff
         if lost is not None and state.now > lost.deadline + self.latest_answer:
             state = state._replace(lost=None)
-        most = self.most_failures
-        if max(backoff.failures, backoff.malformed, backoff.repeats) > most or backoff.abandoned > 1:
-            failures, malformed, abandoned, repeats, *rest = backoff
+        most, (failures, malformed, abandoned, repeats, *rest) = self.most_failures, backoff
+        if failures > most or malformed > most or repeats > most or abandoned > 1:
             counters = (min(failures, most), min(malformed, most), min(abandoned, 1), min(repeats, most))
             state = state._replace(backoff=type(backoff)(*counters, *rest))
         return state if state.now < state.budget.refill_at else state._replace(budget=self._refilled(state))
@@ -219,37 +224,43 @@ class _Search:
     def check_liveness(self, max_violations: int) -> float:
         """From every state, with faults over and somebody asking, a token in the time that the policy allows."""
         bound = liveness_bound(self.policy)
-        known: dict[tuple[object, ...], float] = {}
+        known: dict[int, float] = {}
         slowest = 0.0
         for position, node in enumerate(self.nodes):
-            needed = self._time_to_token(node.state, self.keys[position], known, bound)
+            needed = self._time_to_token(position, known, bound)
             slowest = max(slowest, needed)
             if needed > bound and len(self.violations) < max_violations:
                 law = f"a token is there within {bound} s of the end of faults, not after {needed} s"
                 self._note([law], position, None, node.state.now)
         return slowest
 
-    def _time_to_token(
-        self, state: State, key: tuple[object, ...], known: dict[tuple[object, ...], float], bound: float
-    ) -> float:
+    def _time_to_token(self, position: int, known: dict[int, float], bound: float) -> float:
         """The worst case: what is in flight is lost. Each state on the way is looked at once."""
-        passed: list[tuple[tuple[object, ...], float]] = []
-        start, left = state.now, 0.0
-        while freshness(state, state.now) not in _USABLE:
-            if key in known or state.now - start > bound:
-                left = known.get(key, math.inf)
+        passed: list[tuple[int, float]] = []
+        state, elapsed, left = self.nodes[position].state, 0.0, math.inf
+        while elapsed <= bound:
+            if position in known or freshness(state, state.now) in _USABLE:
+                left = known.get(position, 0.0)
                 break
-            passed.append((key, state.now))
+            passed.append((position, elapsed))
             action = decide(self.policy, state, state.now)
             if isinstance(action, SendRequest):
                 left = 0.0 if freshness(self._granted(state), state.now) in _USABLE else math.inf
                 break
-            state = settle(self.policy, state, action.until)
-            key = state.canonical(state.now)
-        end = state.now + left
-        for key, moment in passed:
-            known[key] = end - moment
-        return end - start
+            position, state, seconds = self._later(position, state, action.until)
+            elapsed += seconds
+        for place, moment in passed:
+            known[place] = elapsed - moment + left
+        return elapsed + left
+
+    def _later(self, position: int, state: State, until: float) -> tuple[int, State, float]:
+        """The next state on the way to ``until``: the one of a tick later where that is known, else the last one."""
+        seconds = until - state.now
+        if self.tick <= seconds and position < len(self.a_tick_later):
+            later = self.a_tick_later[position]
+            return later, self.nodes[later].state, self.tick
+        state = settle(self.policy, state, until)
+        return self.seen.setdefault(state.canonical(state.now), len(self.seen)), state, seconds
 
     def _granted(self, state: State) -> State:
         """The state after a request that is answered on the spot, as all are once faults have ended."""

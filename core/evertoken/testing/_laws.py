@@ -36,6 +36,7 @@ from evertoken.testing._expected import (
     door_wait,
     doors_but,
     doubled,
+    is_known,
     loss_retry_at,
     more,
     stated,
@@ -287,8 +288,10 @@ def _check_report(policy: Policy, before: State, closed: DoorClosed, after: Stat
         found.append("each wait of ours doubles when its door is found closed again, and not while it is known to be")
     if doors_but(after, kind) != doors_but(before, kind):
         found.append("a closed door opens early only by a grant, new credentials or lift_block")
-    expected = before._replace(attempt=after.attempt, blocks=after.blocks)
-    if after != expected._replace(doublings=after.doublings, problem=after.problem):
+    expected = before._replace(
+        attempt=after.attempt, blocks=after.blocks, doublings=after.doublings, problem=after.problem
+    )
+    if after != expected:
         found.append("a report of a closed door leaves token, back-off, budget and credentials alone")
 
 
@@ -296,9 +299,9 @@ def _check_rotation(before: State, after: State, found: list[str]) -> None:
     """New credentials open a door closed by a refusal, and once between grants one closed by a lock."""
     keys, locks = before.keys, not before.keys.unlocked
     lifted = (_REFUSED, _LOCKED) if locks else (_REFUSED,)
-    if after.blocks != tuple(block for block in before.blocks if block.kind not in lifted):
+    if after.blocks != tuple([block for block in before.blocks if block.kind not in lifted]):
         found.append("new credentials open a refused door, a locked one once between grants, and no other")
-    spent = not locks or any(block.kind is _LOCKED for block in before.blocks)
+    spent = not locks or is_known(before, _LOCKED)
     if after.keys != (keys.generation + 1, keys.vouched, spent):
         found.append("new credentials are a generation of their own")
     if after != before._replace(blocks=after.blocks, keys=after.keys, problem=after.problem):

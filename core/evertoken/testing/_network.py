@@ -7,7 +7,7 @@ import heapq
 from collections.abc import Callable
 
 from evertoken._messages import TokenRequest
-from evertoken.testing._answers import Delivery, ServerRequest
+from evertoken.testing._answers import WHOLE, Delivery, ServerRequest
 from evertoken.testing._checks import Checks
 from evertoken.testing._clients import SECOND, Call, Client
 from evertoken.testing._random import Random
@@ -190,7 +190,7 @@ class Network:
             self.watch.arrival(self.time, client, self.server.arrivals[-1])
         self.checks.now = self.time / SECOND
         self.checks.arrival(client.number, self.server.arrivals[-1].token_truth, grace=grace)
-        if answer.response is None or answer.delivery is not Delivery.WHOLE:
+        if answer.response is None or answer.delivery is not WHOLE:
             return
         if self.scenario.api_latency[1] == 0.0:
             self.at_client(client, epoch, client.answered, (call, authorization, answer.response))

@@ -26,6 +26,8 @@ from evertoken.testing._watch import Watcher
 
 __all__ = ("Report", "World")
 
+# Bound once: before Python 3.12, reading an enum member through its class is slow.
+_STEADY, _BURSTY, _IDLE, _ = Calls
 _OVERUSE_SECONDS = 600.0
 _HOUR = 3_600.0
 
@@ -153,21 +155,22 @@ class World(Network):
         if self.time < client.asleep_until:
             self.at(client.asleep_until, self._caller, client, number)
             return
-        for _ in range(20 if client.plan.calls is Calls.BURSTY else 1):
-            client.call()
+        client.call()
+        if client.plan.calls is _BURSTY:
+            for _ in range(19):
+                client.call()
         self.after(self._until_next_call(client, number), self._caller, client, number + 1)
 
     def _until_next_call(self, client: Client, number: int) -> float:
         period = client.plan.period
-        match client.plan.calls:
-            case Calls.STEADY:
-                return period * self.random.between(0.5, 1.5)
-            case Calls.BURSTY:
-                return period * 20
-            case Calls.IDLE:
-                return period * self.random.draw() if number % 4 else DAY * self.random.between(0.05, 3.0)
-            case _:
-                return 1.0 if number % 100 else DAY
+        calls = client.plan.calls
+        if calls is _STEADY:
+            return period * self.random.between(0.5, 1.5)
+        if calls is _BURSTY:
+            return period * 20
+        if calls is _IDLE:
+            return period * self.random.draw() if number % 4 else DAY * self.random.between(0.05, 3.0)
+        return 1.0 if number % 100 else DAY
 
     # What goes wrong by itself
     # -------------------------
