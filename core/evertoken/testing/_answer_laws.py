@@ -7,11 +7,14 @@ from typing import NamedTuple, cast
 from evertoken._inputs import AnswerReceived, SharedReceived
 from evertoken._judge import digest
 from evertoken._policy import Policy
+from evertoken._problems import Problem, ProblemKind
 from evertoken._records import LONG_AGO, AccessToken, Attempt, Block, BlockKind, Doublings
 from evertoken._states import State
-from evertoken.outcomes import Failed, Granted, Locked, Outcome, RateLimited, Refused
+from evertoken.outcomes import Failed, Granted, Locked, Malformed, Outcome, RateLimited, Refused, Unclear
 from evertoken.testing._expected import (
+    KNOWN,
     Meaning,
+    News,
     closed_until,
     counted,
     door_wait,
@@ -19,8 +22,10 @@ from evertoken.testing._expected import (
     expected_token,
     is_shunned,
     is_usable,
+    latest_news,
     meaning_of,
     more,
+    news_of,
     retry_wait,
     retuned,
     shared_token,
@@ -28,11 +33,15 @@ from evertoken.testing._expected import (
     stated_by,
     whole,
 )
+from evertoken.testing._state_laws import check_problem
 
 __all__ = ("check_answer", "check_shared")
 
 # Bound once: before Python 3.12, reading an enum member through its class is slow, and this runs after every step.
 _TAKEN, _FAILED, _MALFORMED, _ABANDONED, _DOOR, _STALE, _OVERTAKEN = Meaning
+_LOST, _GAVE_UP = ProblemKind.LOST, ProblemKind.ABANDONED
+_DEAD, _REISSUED = ProblemKind.DEAD_ON_ARRIVAL, ProblemKind.REISSUED
+_Door = Refused | Unclear | Locked | RateLimited
 
 _ONE_ID = "an id is given out by a claim, and by nothing else"
 _EARLY = "a closed door opens early only by a grant, new credentials or lift_block"
@@ -89,7 +98,7 @@ def _attempt(state: State, number: int) -> tuple[Attempt | None, bool]:
 def _check_grant(case: _Case, expected: AccessToken) -> None:
     policy, before, attempt, _, after, found = case
     token, held, keys = after.token, before.token, before.keys
-    if token is None or token.authorization != expected.authorization:
+    if token is None or (token.value, token.authorization) != (expected.value, expected.authorization):
         found.append("a token that is fresh, newer and not shunned is taken, late or not")
         return
     if token != expected:
@@ -120,6 +129,7 @@ def _check_moments(token: AccessToken, expected: AccessToken, found: list[str]) 
 def _check_after_token(before: State, started: float, after: State, found: list[str], *, repeats: int) -> None:
     """What a token opens and ends: all that was learnt no later than it was asked for, and nothing else."""
     old, new = before.backoff, after.backoff
+    check_problem(after, None if old.since <= started else before.problem, found)
     if old.since <= started:
         if new != (0, 0, 0, repeats, LONG_AGO, LONG_AGO):
             found.append("a grant ends the back-off that was learnt before it was asked for")
@@ -165,8 +175,22 @@ def _check_trouble(case: _Case, meaning: Meaning) -> None:
         if after.doublings != before.doublings or after.keys != before.keys:
             found.append("only a closed door, a grant or new credentials change doublings and what vouches for a key")
         _check_back_off(case, meaning)
+        check_problem(after, _problem_after(case, meaning), found)
     if after.rejections != before.rejections or after.granted_at != before.granted_at:
         found.append("trouble with an attempt changes nothing about rejections and grants")
+
+
+def _problem_after(case: _Case, meaning: Meaning) -> Problem | ProblemKind | None:
+    """What the state tells after trouble that closes no door."""
+    answer, was = case.answer, case.before.problem
+    if isinstance(answer, Granted) and meaning is _FAILED:
+        return _REISSUED if is_shunned(case.before, answer.access_token) else _DEAD
+    if meaning is _ABANDONED and case.before.backoff.abandoned:
+        return _GAVE_UP
+    if not isinstance(answer, Failed | Malformed):
+        return was
+    # A late one says better why there was no answer, if nothing else has gone wrong since.
+    return was if meaning is _OVERTAKEN and (was is None or was.kind is not _LOST) else answer.problem
 
 
 def _check_token_not_due(case: _Case) -> None:
@@ -235,6 +259,10 @@ def _check_door(case: _Case) -> None:
         found.append(f"a closed door opens when its wait is over: {kind.value}")
     if doors_but(after, kind) != doors_but(before, kind):
         found.append(_EARLY)
+    news = latest_news(before, kind, News(attempt.started, reported=False, problem=cast("_Door", answer).problem))
+    if news_of(after, kind) != news:
+        found.append(KNOWN)
+    check_problem(after, news.problem, found)
     old, new = before.backoff, after.backoff
     failures, malformed, since = old.failures, old.malformed, old.since
     if kind is BlockKind.RATE_LIMITED:

@@ -9,10 +9,12 @@ from __future__ import annotations
 import enum
 import math
 from dataclasses import replace
+from typing import NamedTuple
 
 from evertoken._inputs import SharedRecord
 from evertoken._judge import digest
 from evertoken._policy import TICK, Policy
+from evertoken._problems import Problem
 from evertoken._records import (
     LONG_AGO,
     MOST_DOUBLINGS,
@@ -28,7 +30,9 @@ from evertoken._states import State
 from evertoken.outcomes import Abandoned, Failed, Granted, Locked, Malformed, Outcome, RateLimited, Refused, Unclear
 
 __all__ = (
+    "KNOWN",
     "Meaning",
+    "News",
     "charged",
     "closed_until",
     "counted",
@@ -40,9 +44,11 @@ __all__ = (
     "is_known",
     "is_shunned",
     "is_usable",
+    "latest_news",
     "loss_retry_at",
     "meaning_of",
     "more",
+    "news_of",
     "retry_wait",
     "retuned",
     "shared_token",
@@ -52,6 +58,8 @@ __all__ = (
     "whole",
     "whole_life",
 )
+
+KNOWN = "a closed door is known by the latest news of it: from when they are, and whether they were reported"
 
 _PER_SECOND = 1 / TICK
 
@@ -148,6 +156,30 @@ def closed_until(state: State, kind: BlockKind) -> float:
         if block.kind is kind:
             return block.until
     return LONG_AGO
+
+
+class News(NamedTuple):
+    """What is known of a closed door beside its moment: from when it is, whether it was reported, and the words."""
+
+    since: float
+    reported: bool
+    problem: Problem | None
+
+
+def latest_news(state: State, kind: BlockKind, news: News) -> News:
+    """What is known of a door once ``news`` of it are there: the later of what was known and what is new."""
+    for block in state.blocks:
+        if block.kind is kind and (block.since, block.reported) >= news[:2]:
+            return News(block.since, block.reported, block.problem)
+    return news
+
+
+def news_of(state: State, kind: BlockKind) -> News | None:
+    """What the state knows of a door; None if it is open."""
+    for block in state.blocks:
+        if block.kind is kind:
+            return News(block.since, block.reported, block.problem)
+    return None
 
 
 def doors_but(state: State, kind: BlockKind) -> list[Block]:

@@ -25,11 +25,15 @@ from evertoken._inputs import (
     SharedReceived,
     TokenRejected,
 )
+from evertoken._judge import digest
 from evertoken._policy import Policy
+from evertoken._problems import ProblemKind
 from evertoken._records import AccessToken, Attempt, BackOff, Block, BlockKind
 from evertoken._states import State
 from evertoken.testing._answer_laws import check_answer, check_shared
 from evertoken.testing._expected import (
+    KNOWN,
+    News,
     charged,
     closed_until,
     counted,
@@ -39,15 +43,21 @@ from evertoken.testing._expected import (
     is_known,
     loss_retry_at,
     more,
+    news_of,
     stated,
     whole,
 )
-from evertoken.testing._state_laws import broken_in, check_start
+from evertoken.testing._state_laws import broken_in, check_problem, check_start
 
 __all__ = ("broken_by", "broken_in", "liveness_bound")
 
 _Rarer = TokenRejected | DoorClosed | CredentialsReplaced | BlockLifted | ExchangeStarted | SharedReceived
 _REFUSED, _LOCKED = BlockKind.REFUSED, BlockKind.LOCKED
+_REPORTED = {
+    BlockKind.LOCKED: ProblemKind.LOCKED,
+    BlockKind.REFUSED: ProblemKind.CREDENTIALS_REFUSED,
+    BlockKind.RATE_LIMITED: ProblemKind.RATE_LIMITED,
+}
 
 
 def liveness_bound(policy: Policy) -> float:
@@ -98,8 +108,8 @@ def _check_rarer(policy: Policy, before: State, happened: _Rarer, after: State, 
         case CredentialsReplaced():
             _check_rotation(before, after, found)
         case BlockLifted():
-            if after != before._replace(blocks=(), problem=after.problem):
-                found.append("lifting opens every door, and changes nothing else")
+            if after != before._replace(blocks=(), problem=None if before.blocks else before.problem):
+                found.append("lifting opens every door and ends their problem, and changes nothing else")
         case ExchangeStarted():
             _check_exchange(policy, before, happened, after, found)
         case SharedReceived():
@@ -115,6 +125,8 @@ def _check_time(policy: Policy, before: State, settled: State, found: list[str])
         _check_loss(policy, before, attempt, settled, found)
     elif settled.attempt != attempt or settled.lost != before.lost or settled.backoff != before.backoff:
         found.append("an attempt holds its slot until its own outcome or its deadline")
+    else:
+        check_problem(settled, before.problem, found)
     if settled.blocks is not before.blocks and settled.blocks != _still_closed(before.blocks, settled.now):
         found.append("a door opens at its moment, and not before")
     if (
@@ -137,6 +149,7 @@ def _check_loss(policy: Policy, before: State, attempt: Attempt, settled: State,
         backoff = BackOff(failures, 0, 0, backoff.repeats, loss_retry_at(policy, before, attempt), since)
     if settled.attempt is not None or settled.lost != lost:
         found.append("an attempt past its deadline is lost, and a claim void")
+    check_problem(settled, before.problem if attempt.claimed else ProblemKind.LOST, found)
     if settled.backoff != backoff:
         found.append("a lost attempt is one failure more, with a back-off from its deadline; a void claim is none")
 
@@ -175,6 +188,7 @@ def _check_claim(policy: Policy, before: State, claimed: RequestClaimed, after: 
         or after.rejections is not before.rejections
         or after.keys is not before.keys
         or after.lost is not before.lost
+        or after.problem is not before.problem
         or after.doublings is not before.doublings
         or after.granted_at != before.granted_at
     ) and before != after._replace(attempt=before.attempt, next_id=before.next_id, budget=before.budget):
@@ -260,11 +274,12 @@ def _check_dropped(
         is_now.touched
         or tuple(others) != was.dropped
         or last is None
-        or last[1:] != (vouched_at, max(vouched_at, token.expires_at))
+        or last != (digest(token.value), vouched_at, max(vouched_at, token.expires_at))
     ):
         found.append("a dropped token is remembered, and not taken again before rejection_interval has passed")
     if free and (is_now.honoured, is_now.allowed_at) != (was.honoured, was.allowed_at):
         found.append("a token that was due for renewal is dropped without charging the interval")
+    check_problem(after, ProblemKind.REJECTED, found)
     if after != before._replace(token=None, rejections=is_now, problem=after.problem):
         found.append("a rejection takes the token, and changes nothing else")
 
@@ -286,6 +301,7 @@ def _check_report(policy: Policy, before: State, closed: DoorClosed, after: Stat
         found.append(f"a reported door stays closed as long as was said, or our own wait: {kind.value}")
     if after.doublings != (before.doublings if closed.seconds is not None else counted(before, kind)):
         found.append("each wait of ours doubles when its door is found closed again, and not while it is known to be")
+    _check_news(before, kind, now, after, found, heard=wait > 0)
     if doors_but(after, kind) != doors_but(before, kind):
         found.append("a closed door opens early only by a grant, new credentials or lift_block")
     expected = before._replace(
@@ -293,6 +309,18 @@ def _check_report(policy: Policy, before: State, closed: DoorClosed, after: Stat
     )
     if after != expected:
         found.append("a report of a closed door leaves token, back-off, budget and credentials alone")
+
+
+def _check_news(before: State, kind: BlockKind, now: float, after: State, found: list[str], *, heard: bool) -> None:
+    """What is known of the door that was reported, and told of it; nothing new where it is said to be open."""
+    latest = news_of(before, kind)
+    if heard and (latest is None or latest[:2] < (now, True)):
+        check_problem(after, _REPORTED[kind], found)
+        latest = News(now, reported=True, problem=after.problem)
+    else:
+        check_problem(after, latest.problem if heard and latest is not None else before.problem, found)
+    if news_of(after, kind) != latest:
+        found.append(KNOWN)
 
 
 def _check_rotation(before: State, after: State, found: list[str]) -> None:
@@ -304,5 +332,6 @@ def _check_rotation(before: State, after: State, found: list[str]) -> None:
     spent = not locks or is_known(before, _LOCKED)
     if after.keys != (keys.generation + 1, keys.vouched, spent):
         found.append("new credentials are a generation of their own")
+    check_problem(after, before.problem if after.blocks == before.blocks else None, found)
     if after != before._replace(blocks=after.blocks, keys=after.keys, problem=after.problem):
         found.append("new credentials change nothing but doors")

@@ -5,11 +5,12 @@ from __future__ import annotations
 from evertoken._actions import SendReason, SendRequest, Wait, WaitReason
 from evertoken._decide import decide, publish, settle
 from evertoken._policy import TICK, Policy
+from evertoken._problems import Problem, ProblemKind
 from evertoken._records import LONG_AGO
 from evertoken._states import State
 from evertoken.testing._expected import loss_retry_at, unblock_at
 
-__all__ = ("broken_in", "check_start")
+__all__ = ("broken_in", "check_problem", "check_start")
 
 # Bound once: before Python 3.12, reading an enum member through its class is slow, and this runs after every step.
 _RESPONSE, _REFRESH, _RETRY, _BUDGET, _UNBLOCK = WaitReason
@@ -88,6 +89,14 @@ def check_start(state: State, now: float, min_ttl: float, what: str, found: list
         wanted = 0.0 < min_ttl <= (token.fresh_until - token.started) / 2 and now >= token.fresh_until - min_ttl
         if not wanted:
             found.append(f"no request is started while the token is VALID: {what}, min_ttl {min_ttl}")
+
+
+def check_problem(state: State, expected: Problem | ProblemKind | None, found: list[str]) -> None:
+    """What the state tells is this problem, or one of this kind."""
+    told = state.problem
+    right = told is not None and told.kind is expected if isinstance(expected, ProblemKind) else told == expected
+    if not right:
+        found.append("the problem that is told is that of the latest trouble, and none once it is over")
 
 
 def _next_start(policy: Policy, state: State) -> float:

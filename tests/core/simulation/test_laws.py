@@ -79,7 +79,7 @@ WALKS = [taken for seed in range(5) for taken in walk(seed, 300)][::2]
 
 
 def changed(state: State) -> Iterator[State]:
-    """``state`` with one thing changed, for every thing that it holds but a text."""
+    """``state`` with one thing changed, for every thing that it holds."""
     now = state.now
     yield state._replace(now=now + 1)
     yield state._replace(next_id=state.next_id + 1)
@@ -89,6 +89,9 @@ def changed(state: State) -> Iterator[State]:
             yield state._replace(attempt=attempt)
         if state.lost != attempt:
             yield state._replace(lost=attempt)
+    yield state._replace(problem=PROBLEM)
+    if state.problem is not None:
+        yield state._replace(problem=None)
     yield from changed_tokens(state)
     yield from changed_waits(state)
     yield from (state._replace(rejections=rejections) for rejections in changed_rejections(state))
@@ -104,6 +107,8 @@ def changed_tokens(state: State) -> Iterator[State]:
         for name in ("started", "refresh_at", "fresh_until", "expires_at"):
             yield state._replace(token=replace(state.token, **{name: getattr(state.token, name) + 2**-10}))
         yield state._replace(token=replace(state.token, scope="another"))
+        yield state._replace(token=replace(state.token, value="other"))
+        yield state._replace(token=replace(state.token, authorization="Bearer other"))
 
 
 def changed_waits(state: State) -> Iterator[State]:
@@ -122,6 +127,9 @@ def changed_waits(state: State) -> Iterator[State]:
         yield state._replace(blocks=earlier + later)
         for until in (block.until - 2**-10, block.until + 1):
             yield state._replace(blocks=(*earlier, block._replace(until=until), *later))
+        yield state._replace(blocks=(*earlier, block._replace(since=block.since - 0.5), *later))
+        yield state._replace(blocks=(*earlier, block._replace(reported=not block.reported), *later))
+        yield state._replace(blocks=(*earlier, block._replace(problem=PROBLEM), *later))
     for name in ("locked", "refused", "unclear"):
         yield state._replace(doublings=doublings._replace(**{name: getattr(doublings, name) + 1}))
     level, refill_at, interval = state.budget
@@ -136,6 +144,13 @@ def changed_rejections(state: State) -> Iterator[Rejections]:
     yield told._replace(allowed_at=state.now + 50)
     yield told._replace(touched=not told.touched)
     yield told._replace(dropped=(*told.dropped, Dropped("another", state.now + 1, state.now + 2)))
+    for number, entry in enumerate(told.dropped):
+        for wrong in (
+            entry._replace(digest="another"),
+            entry._replace(vouched_at=entry.vouched_at - 0.5),
+            entry._replace(forget_at=entry.forget_at + 1),
+        ):
+            yield told._replace(dropped=(*told.dropped[:number], wrong, *told.dropped[number + 1 :]))
 
 
 def test_the_walks_come_across_everything() -> None:
