@@ -91,6 +91,37 @@ def opens_no_door(policy: Policy, state: State, happened: Input) -> State:
     return after if after.token is None or after.token is state.token else after._replace(blocks=blocks)
 
 
+@steps("the latest news of a door count")
+def keeps_the_oldest_news(policy: Policy, state: State, happened: Input) -> State:
+    """A door that is found closed again is known from when it was first: a grant in between opens it."""
+    known = {block.kind: block for block in settle(policy, state, happened.now).blocks}
+    after = step(policy, state, happened)
+    blocks = (block._replace(since=min(block.since, known.get(block.kind, block).since)) for block in after.blocks)
+    return after._replace(blocks=tuple(blocks))
+
+
+@steps("the latest news of a door count")
+def backdates_a_door(policy: Policy, state: State, happened: Input) -> State:
+    """A door counts as closed since long before it was found closed: every grant opens it."""
+    after = step(policy, state, happened)
+    return after._replace(blocks=tuple(block._replace(since=block.since - 86_400) for block in after.blocks))
+
+
+@steps("a report is later than a grant of its moment")
+def takes_reports_for_answers(policy: Policy, state: State, happened: Input) -> State:
+    """What somebody else reports of a door is taken for an answer of the endpoint."""
+    after = step(policy, state, happened)
+    return after._replace(blocks=tuple(block._replace(reported=False) for block in after.blocks))
+
+
+@steps("the problem that is told")
+def tells_of_open_doors(policy: Policy, state: State, happened: Input) -> State:
+    """What was wrong behind a door is still told when the door has been opened."""
+    after = step(policy, state, happened)
+    opened = isinstance(happened, BlockLifted) or _is_rotation(happened)
+    return after._replace(problem=settle(policy, state, happened.now).problem) if opened else after
+
+
 # Over a restart
 # --------------
 
@@ -121,6 +152,24 @@ def is_rich_when_restarted(patch: pytest.MonkeyPatch) -> None:
 def is_calm_when_restarted(patch: pytest.MonkeyPatch) -> None:
     """A snapshot holds no back-off: a program that is started again and again asks each time."""
     _reads(patch, lambda policy, state: state._replace(backoff=BackOff()))
+
+
+@whole_machine("late answers over a restart")
+def drops_the_lost_when_restarted(patch: pytest.MonkeyPatch) -> None:
+    """A snapshot does not hold the request that was lost: its token is nobody's when it comes."""
+    _reads(patch, lambda policy, state: state._replace(lost=None))
+
+
+@whole_machine("new credentials over a restart")
+def brings_no_new_key(patch: pytest.MonkeyPatch) -> None:
+    """A process that is started with another secret waits in front of the door that the old one closed."""
+
+    def read(
+        grant: ClientCredentials, policy: Policy, snapshot: Snapshot, now: float, elapsed: float
+    ) -> tuple[State, bool]:
+        return read_snapshot(grant, policy, snapshot, now, elapsed)[0], True
+
+    everywhere(patch, read_snapshot, read)
 
 
 # Credentials

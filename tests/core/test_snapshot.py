@@ -17,7 +17,8 @@ from evertoken._snapshot import read_snapshot
 from evertoken._states import State
 from evertoken._step import step
 from evertoken.testing import draw_scenario, simulate
-from evertoken.testing._clients import Client, WatchedMachine
+from evertoken.testing._clients import Client
+from evertoken.testing._watched import WatchedMachine
 from tests import canary
 from tests.core.driving import (
     FAILED,

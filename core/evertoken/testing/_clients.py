@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Protocol, cast
 
@@ -14,11 +15,13 @@ from evertoken._messages import HttpResponse, TokenRequest
 from evertoken._patience import Ready, next_move
 from evertoken._problems import ProblemKind
 from evertoken._records import AccessToken, BlockKind
+from evertoken._snapshot import Snapshot
 from evertoken._states import State
 from evertoken.outcomes import Failed, Granted, Outcome
 from evertoken.testing._checks import BEHIND_DOOR, DEAD, REPLAYED
-from evertoken.testing._restart import Restart, restarted
+from evertoken.testing._restart import Restart
 from evertoken.testing._scenario import ClientPlan
+from evertoken.testing._watched import Want, WatchedMachine
 
 __all__ = ("Call", "Client", "Surroundings")
 
@@ -51,6 +54,10 @@ class Surroundings(Protocol):
         """A machine has made a step."""
         ...
 
+    def fail(self, client: Client, law: str) -> None:
+        """Something of a client has broken a law."""
+        ...
+
     def saw(self, situation: str) -> None:
         """Something has come about."""
         ...
@@ -70,29 +77,6 @@ class Surroundings(Protocol):
     def wake_at(self, client: Client, time: int) -> None:
         """See to it that the client's waiting callers ask again at ``time``."""
         ...
-
-
-class WatchedMachine(TokenMachine):
-    """The real machine; every step of it is told to somebody."""
-
-    __slots__ = ("_told",)
-
-    def __init__(self, grant: ClientCredentials, plan: ClientPlan, draw: Callable[[], float], told: Told) -> None:
-        self._told = told
-        super().__init__(grant, policy=plan.policy, draw=draw)
-
-    def stepped(self, happened: Input, after: State) -> None:
-        """Tell it before it takes effect."""
-        self._told(self._state, happened, after)
-        super().stepped(happened, after)
-
-    def become(self, state: State) -> State:
-        """Go on in ``state``, which a snapshot held."""
-        self._become(state)
-        return state
-
-
-Told = Callable[[State, Input, State], None]
 
 
 def _starts_of(state: State) -> dict[int, float]:
@@ -127,7 +111,8 @@ class Client:
         self._begin_anew()
 
     def _begin_anew(self) -> None:
-        self.machine = self.machine_class(self.grant, self.plan, self._draw, self._told)
+        self._saved = (self.world.time, self.nanoseconds())
+        self.machine = self.machine_class(self.grant, self.plan.policy, self._draw, self)
         self.waiting: list[Call] = []
         self.starts: dict[float, tuple[int, int]] = {}
 
@@ -137,25 +122,38 @@ class Client:
         self.timer_at = 0
         self._begin_anew()
 
-    def restart(self, *, secrets: bool, clock: float | None) -> Restart:
-        """The process ends, and goes on from its snapshot when the client is awake again. Its calls are gone.
+    def restart(self, grant: ClientCredentials, *, secrets: bool, clock: float | None, last_save: bool) -> Restart:
+        """The process ends, and goes on from a snapshot when the client is awake again. Its calls are gone.
 
-        ``clock`` is what its clock then shows, if that began anew; the machine is told how long it was away.
+        The snapshot is from its ``last_save``, which it makes after each input, or else from its end. ``grant`` is what
+        the new process is told to use. ``clock`` is what its clock then shows, if that began anew; the machine is told
+        how old the snapshot is.
         """
-        before, own, starts = self.machine.state_value, self.nanoseconds(), self.starts
+        before, starts = self.machine, self.starts
+        saved, own = self._saved if last_save else (self.world.time, self.nanoseconds())
+        kept = before.snapshot(own / SECOND, secrets).to_json()
+        replaced, self.grant = not self.grant.same_proof(grant), grant
         self.crash()
-        away = self.asleep_until - self.world.time
+        away = self.asleep_until - saved
         if clock is not None:
             self._offset += round(clock * SECOND) - self._nanoseconds_at(self.asleep_until)
         awake = self._nanoseconds_at(self.asleep_until)
-        restart = Restart(own / SECOND, awake / SECOND, away / SECOND, secrets)
-        after = self.machine.become(restarted(self.plan.policy, before, restart))
-        moments = _starts_of(before)
+        self._saved = (self.asleep_until, awake)
+        restart = Restart(own / SECOND, awake / SECOND, away / SECOND, secrets, replaced)
+        after = self._restored(kept, restart)
+        moments = _starts_of(before.state_value)
         for name, started in _starts_of(after).items():
             world_start, own_start = starts[moments[name]]
             self.starts[started] = (world_start, awake - away - (own - own_start))
         self._fuzz = _HONEST_GRACE
         return restart
+
+    def _restored(self, kept: str, restart: Restart) -> State:
+        policy, snapshot = self.plan.policy, Snapshot.from_json(kept)
+        machine = TokenMachine.restore(
+            self.grant, snapshot, restart.now, restart.elapsed, policy=policy, draw=self._draw
+        )
+        return self.machine.become(machine.state_value)
 
     # Its clock
     # ---------
@@ -221,6 +219,7 @@ class Client:
         showed = self.nanoseconds()
         now = showed / SECOND
         move = next_move(self.machine, now, since=call.since, deadline=call.deadline, min_ttl=call.min_ttl)
+        self.machine.hold(move, now, Want(call.since, call.deadline, call.min_ttl))
         match move:
             case Ready():
                 self._use(call, move.authorization, showed)
@@ -244,6 +243,7 @@ class Client:
 
     def _refresh_beside(self, now: float) -> None:
         action = self.machine.poll(now)
+        self.machine.hold(action, now, Want(now, math.inf, 0.0))
         if isinstance(action, SendRequest):
             self._carry(now, 0.0, action)
         else:
@@ -327,5 +327,11 @@ class Client:
         """Somebody says that a door is closed."""
         self.machine.door_closed(self.now(), kind, seconds)
 
-    def _told(self, before: State, happened: Input, after: State) -> None:
+    def note(self, before: State, happened: Input, after: State) -> None:
+        """The machine has made a step."""
+        self._saved = (self.world.time, self.nanoseconds())
         self.world.note(self, before, happened, after)
+
+    def fail(self, law: str) -> None:
+        """The machine has broken a law."""
+        self.world.fail(self, law)

@@ -109,7 +109,7 @@ def _check_rarer(policy: Policy, before: State, happened: _Rarer, after: State, 
             _check_rotation(before, after, found)
         case BlockLifted():
             if after != before._replace(blocks=(), problem=None if before.blocks else before.problem):
-                found.append("lifting opens every door and ends their problem, and changes nothing else")
+                found.append("lifting opens every door, and changes nothing else")
         case ExchangeStarted():
             _check_exchange(policy, before, happened, after, found)
         case SharedReceived():

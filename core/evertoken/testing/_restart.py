@@ -6,9 +6,11 @@ from typing import NamedTuple
 
 from evertoken import mangopay
 from evertoken._decide import settle
+from evertoken._inputs import CredentialsReplaced
 from evertoken._policy import Policy
 from evertoken._snapshot import Snapshot, read_snapshot, take_snapshot
 from evertoken._states import State
+from evertoken._step import step
 
 __all__ = ("Restart", "restarted")
 
@@ -19,13 +21,14 @@ _ANYBODY = mangopay.sandbox("anybody", "any key")
 class Restart(NamedTuple):
     """When the snapshot was taken; and when the new process starts, on its own clock, ``elapsed`` seconds later.
 
-    Without ``secrets`` the token is not kept.
+    Without ``secrets`` the token is not kept. ``replaced`` says that the new process has another secret.
     """
 
     taken_at: float
     now: float
     elapsed: float
     secrets: bool
+    replaced: bool = False
 
 
 def restarted(policy: Policy, state: State, restart: Restart) -> State:
@@ -33,4 +36,5 @@ def restarted(policy: Policy, state: State, restart: Restart) -> State:
     moment = max(restart.taken_at, state.now)
     taken = take_snapshot(_ANYBODY, settle(policy, state, moment), moment, secrets=restart.secrets)
     kept = Snapshot.from_json(taken.to_json())
-    return read_snapshot(_ANYBODY, policy, kept, restart.now, restart.elapsed)[0]
+    after, _ = read_snapshot(_ANYBODY, policy, kept, restart.now, restart.elapsed)
+    return step(policy, after, CredentialsReplaced(restart.now)) if restart.replaced else after

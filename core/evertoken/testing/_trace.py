@@ -149,7 +149,8 @@ def _told(happened: Input | Restart | None) -> str:
             return "crash"
         case Restart():
             token = "with" if happened.secrets else "without"
-            return f"{happened.now!r} restart after {happened.elapsed!r} {token} token"
+            secret = ", with another secret" if happened.replaced else ""
+            return f"{happened.now!r} restart after {happened.elapsed!r} {token} token{secret}"
         case RequestClaimed():
             shared = " shared" if happened.shared else ""
             return f"{happened.now!r} claim{shared} draw={happened.draw!r} min_ttl={happened.min_ttl!r}"

@@ -130,6 +130,11 @@ class World(Network):
         if not self._budgets[client.number].within(happened):
             self.checks.fail(client.number, "exchanges in any window are at most the burst and the refills in it")
 
+    def fail(self, client: Client, law: str) -> None:
+        """Something of a client has broken a law."""
+        self.checks.now = self.time / SECOND
+        self.checks.fail(client.number, law)
+
     def saw(self, situation: str) -> None:
         """Something has come about."""
         self.checks.seen[situation] += 1
@@ -228,15 +233,16 @@ class World(Network):
         self._note_anew(client, before, None)
 
     def _restart(self, client: Client) -> None:
-        """Sometimes the host is booted too, and its clock begins anew."""
+        """Sometimes the host is booted too, and its clock begins anew; sometimes there is a new key meanwhile."""
         if self.time < client.asleep_until:
             return
-        before, showed = client.machine.state_value, client.nanoseconds()
+        before = client.machine.state_value
         client.asleep_until = self.time + round(self.random.between(0.0, 900.0) * SECOND)
         self._tell(WorldFault.RESTART, client, client.asleep_until)
         clock = self.random.between(0.0, 100.0) if self.random.chance(0.5) else None
-        restart = client.restart(secrets=self.random.chance(0.5), clock=clock)
-        self._budgets[client.number].moved(restart.now - restart.elapsed - showed / SECOND)
+        grant = self._grant() if self.random.chance(0.5) else client.grant
+        restart = client.restart(grant, secrets=self.random.chance(0.5), clock=clock, last_save=self.random.chance(0.5))
+        self._budgets[client.number].moved(restart.now - restart.elapsed - restart.taken_at)
         self._note_anew(client, before, restart)
 
     def _note_anew(self, client: Client, before: State, restart: Restart | None) -> None:

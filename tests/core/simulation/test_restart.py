@@ -9,7 +9,9 @@ import pytest
 from evertoken._decide import decide
 from evertoken.testing import Calls, ClientPlan, Scenario, World, WorldFault, replay, simulate
 from evertoken.testing._restart import Restart, restarted
-from tests.core.driving import LOCKED, attempt, machine
+from evertoken.testing._restart_laws import broken_by_restart
+from tests.core.driving import LOCKED, REFUSED, attempt, machine
+from tests.core.simulation.test_laws import POLICY, WALKS, changed
 
 RESTLESS = Scenario(
     seed=5,
@@ -22,6 +24,7 @@ RESTLESS = Scenario(
         (WorldFault.SUSPEND, 1.0),
         (WorldFault.LOST_AFTER, 0.2),
         (WorldFault.REPORTED, 1.0),
+        (WorldFault.ROTATED, 6.0),
     ),
 )
 
@@ -33,6 +36,7 @@ def test_a_run_full_of_restarts_breaks_no_law_and_can_be_replayed() -> None:
     assert replay(report.trace).digest == report.digest
     restarts = [entry.happened for entry in report.trace.entries if isinstance(entry.happened, Restart)]
     assert {restart.secrets for restart in restarts} == {False, True}
+    assert {restart.replaced for restart in restarts} == {False, True}
     assert any(restart.now < restart.taken_at for restart in restarts)
     assert any("restart after" in line and "without token" in line for line in report.trace.lines())
 
@@ -49,6 +53,28 @@ def test_who_sleeps_is_not_restarted() -> None:
     client.asleep_until = 10
     world._restart(client)
     assert (client.epoch, world.trace.length) == (0, 0)
+
+
+@pytest.mark.parametrize("clock", [0.0, 5_000_000.0])
+def test_whatever_is_changed_in_what_a_restart_keeps_some_law_is_broken(clock: float) -> None:
+    for number, (_, _, before) in enumerate(WALKS[::6]):
+        restart = Restart(before.now, clock, number % 3, secrets=number % 4 > 0, replaced=number % 5 == 0)
+        after = restarted(POLICY, before, restart)
+        assert not broken_by_restart(POLICY, before, restart, after)
+        if not broken_by_restart(POLICY, before, restart, after._replace(now=clock + 1)):
+            continue  # Something ends at this very moment, and may have ended on one clock only.
+        for wrong in changed(after):
+            assert broken_by_restart(POLICY, before, restart, wrong), f"{after}\nbecame\n{wrong}"
+
+
+def test_a_process_with_another_secret_opens_the_door_that_the_old_one_closed() -> None:
+    m = machine()
+    attempt(m, 1_000, REFUSED)
+    same = Restart(1_000, 3, 60, secrets=True)
+    assert restarted(m.policy, m.state_value, same).blocks
+    other = restarted(m.policy, m.state_value, same._replace(replaced=True))
+    assert not other.blocks
+    assert other.keys.generation == 1
 
 
 @pytest.mark.parametrize("secrets", [False, True])
