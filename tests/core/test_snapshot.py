@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import hashlib
 import json
 import pickle
@@ -297,9 +298,15 @@ def test_a_fork_may_draw_for_itself() -> None:
 # -------------------
 
 
+@functools.cache
+def sound() -> str:
+    """A good snapshot."""
+    return seasoned().snapshot(AGED + 1_070, secrets=True).to_json()
+
+
 def damaged(*path: str | int, value: object = None, remove: bool = False) -> str:
-    """A good snapshot with one thing in it changed."""
-    document = json.loads(seasoned().snapshot(AGED + 1_070, secrets=True).to_json())
+    """The same with one thing in it changed."""
+    document = json.loads(sound())
     place = document
     for name in path[:-1]:
         place = place[name]

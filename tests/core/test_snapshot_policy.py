@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Iterator
 from dataclasses import replace
@@ -170,10 +171,16 @@ def moments(value: object, *path: str | int) -> Iterator[tuple[str | int, ...]]:
         yield path
 
 
-def spoilt(value: float, *paths: tuple[str | int, ...], secrets: bool = True) -> str:
-    """A snapshot of a machine that has seen all and spent all, with another moment at these places."""
+@functools.cache
+def kept() -> str:
+    """A snapshot of a machine that has seen all."""
     m = seasoned()
-    content = json.loads(m.snapshot(m.state_value.now, secrets=True).to_json())
+    return m.snapshot(m.state_value.now, secrets=True).to_json()
+
+
+def spoilt(value: float, *paths: tuple[str | int, ...], secrets: bool = True) -> str:
+    """The same with its budget spent, and with another moment at these places."""
+    content = json.loads(kept())
     content["budget"]["level"] = 0
     for *path, last in paths:
         place = content
