@@ -291,8 +291,8 @@ class TokenMachine:
     def snapshot(self, now: float, secrets: bool = False) -> Snapshot:  # noqa: FBT001, FBT002 - the design's spelling
         """The state as it stands at ``now``, fit to be kept as JSON. With ``secrets``, the token is in it.
 
-        Save one after each :meth:`start_request`, before the request is sent, and one after each outcome: then no crash
-        loop asks more often than the budget allows. An older one gives back what was spent since, each time anew.
+        Save one after :meth:`start_request`, before the request is sent, and one after each outcome or report. Then
+        no crash loop asks more often than the budget allows; an older one gives back what was spent since, every time.
 
         An attempt in flight is in it too: restored, it may still be answered, and is lost at its deadline. The first
         snapshot of a grant takes some 20 ms, for ``ClientCredentials.proof``.

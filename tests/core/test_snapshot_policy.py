@@ -138,6 +138,35 @@ def test_a_doubted_refusal_keeps_its_wait_though_it_is_longer_than_the_cap() -> 
     assert restored(m.snapshot(290).to_json(), 290, policy=policy).state_value == m.state_value._replace(token=None)
 
 
+def test_a_rate_limit_that_was_lengthened_to_the_back_off_keeps_its_wait_though_it_is_longer_than_the_cap() -> None:
+    policy = Policy(rate_limited_wait=5, rate_limited_wait_cap=10, retry_base=100)
+    m = machine(policy, credentials=GRANT, draw=0.999_999)
+    attempt(m, 0, LIMITED)
+    assert m.state_value.unblock_at > 99
+    assert restored(m.snapshot(0).to_json(), 0, policy=policy).state_value == m.state_value
+
+
+def test_rejections_are_not_disbelieved_nor_tokens_shunned_for_longer_than_the_policy_could_have_made_it() -> None:
+    content = json.loads(kept())
+    content["rejections"]["allowed_at"] = FAR
+    content["rejections"]["dropped"] = [{"digest": "0" * 64, "vouched_at": FAR, "forget_at": FAR}]
+    policy = Policy(rejection_interval=20, rejection_interval_cap=30, max_lifetime=400)
+    rejections = restored(json.dumps(content), 100, 10, policy).state_value.rejections
+    assert rejections.allowed_at == 90 + 30
+    assert rejections.dropped[0][1:] == (90 + 20, 90 + 400)
+
+
+def test_what_was_learnt_was_learnt_before_the_snapshot() -> None:
+    places = [("backoff", "since"), ("blocks", 0, "since"), ("granted_at",), ("lost", "started"), ("lost", "deadline")]
+    m = restored(spoilt(FAR, *places), 100)
+    state = m.state_value
+    assert state.lost is not None
+    assert (state.backoff.since, state.blocks[0].since, state.granted_at, state.lost.started) == (100, 100, 100, 100)
+    m = restored(spoilt(FAR, *places, secrets=False), 100, 10)
+    now = served_at(m, 100)
+    assert (m.state_value.blocks, m.explain(now).failures) == ((), 0)
+
+
 def test_a_token_and_an_attempt_are_no_longer_lived_than_the_policy_allows() -> None:
     m = machine(credentials=GRANT, request_timeout=1_000)
     serve(m, 0, expires_in=50_000)

@@ -109,6 +109,8 @@ def test_equal_states_are_equal_snapshots_whatever_the_numbers_were_written_as(n
     m.start_request(0, 5)
     assert m.state_value == plain.state_value
     assert m.snapshot(0) == plain.snapshot(0.0)
+    state = step(POLICY, first_state(POLICY), RequestClaimed(0, number, 5))
+    assert take_snapshot(m.grant, POLICY, state, 0, secrets=False) == plain.snapshot(0.0)
 
 
 @pytest.mark.parametrize("number", [Fraction(1, 2), "0.5", True, 1.0, -0.1, float("nan")])
