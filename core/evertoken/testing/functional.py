@@ -7,6 +7,9 @@
 
 ``TokenMachine`` is a shell around these: its ``state_value`` is a State, each of its inputs one ``step``. None of them
 reads a clock or draws a number: what happens carries its moment, its draw, and what an answer meant.
+
+A process that ends and goes on from a snapshot is no input of the machine, but a value as well: ``restarted(policy,
+state, Restart(taken_at, now, elapsed, secrets))`` is the state of the next process, on its own clock.
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ from evertoken._inputs import (
 )
 from evertoken._states import State, first_state
 from evertoken._step import step
+from evertoken.testing._restart import Restart, restarted
 
 __all__ = (
     "AnswerReceived",
@@ -35,6 +39,7 @@ __all__ = (
     "ExchangeStarted",
     "Input",
     "RequestClaimed",
+    "Restart",
     "SharedReceived",
     "SharedRecord",
     "State",
@@ -44,6 +49,7 @@ __all__ = (
     "freshness",
     "publish",
     "request_state",
+    "restarted",
     "settle",
     "step",
 )
