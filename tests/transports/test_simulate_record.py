@@ -12,6 +12,7 @@ from evertoken.testing import (
     Report,
     simulate,
 )
+from evertoken_transports import cli
 from evertoken_transports._simulate import campaign
 from evertoken_transports._simulate.choices import (
     Choices,
@@ -70,6 +71,25 @@ def test_a_record_of_another_campaign_is_left_alone(capsys: pytest.CaptureFixtur
     assert out.read_text(encoding="utf-8") == "[]"
 
 
+MANY = ("--seeds", "0-2", "--days", "1e-6", "--jobs", "1", "--quiet")
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """What the file of a whole campaign holds."""
+    out = tmp_path_factory.mktemp("sound") / "out.json"
+    assert cli.main(["simulate", *MANY, "--out", str(out)]) == 0
+    return out.read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def sound_file(tmp_path: Path, sound: str) -> Path:
+    """Such a file, to be damaged."""
+    out = tmp_path / "out.json"
+    out.write_text(sound, encoding="utf-8")
+    return out
+
+
 def _damaged(data: dict[str, Any], path: str, value: object) -> None:
     """Put ``value`` at ``path``; take away what is there if it is None."""
     *outer, last = path.split("/")
@@ -109,30 +129,24 @@ def _damaged(data: dict[str, Any], path: str, value: object) -> None:
     ids=str,
 )
 def test_a_damaged_record_is_refused_in_one_line_and_left_alone(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, path: str, value: object, complaint: str
+    capsys: pytest.CaptureFixture[str], sound_file: Path, path: str, value: object, complaint: str
 ) -> None:
-    out = tmp_path / "out.json"
-    many = ("--seeds", "0-2", "--days", "1e-6", "--jobs", "1", "--quiet", "--out", str(out))
-    assert ran(capsys, *many)[0] == 0
-    data = read(out)
+    data = read(sound_file)
     _damaged(data, path, value)
-    out.write_text(json.dumps(data), encoding="utf-8")
-    before = out.read_bytes()
-    status, said, told = ran(capsys, *many)
+    sound_file.write_text(json.dumps(data), encoding="utf-8")
+    out, before = sound_file, sound_file.read_bytes()
+    status, said, told = ran(capsys, *MANY, "--out", str(out))
     assert (status, said, told.count("\n")) == (2, "", 1)
     assert told.startswith(f"evertoken: simulate: --out: {out} {complaint}")
     assert out.read_bytes() == before
 
 
-def test_a_failure_without_a_row_is_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    out = tmp_path / "out.json"
-    many = ("--seeds", "0", "--days", "1e-6", "--jobs", "1", "--quiet", "--out", str(out))
-    assert ran(capsys, *many)[0] == 0
-    data = read(out)
+def test_a_failure_without_a_row_is_refused(capsys: pytest.CaptureFixture[str], sound_file: Path) -> None:
+    data = read(sound_file)
     data["failures"] = [{"seed": 999, "law": "", "client": 0, "at": 0.0, "rerun": ""}]
     data["ok"] = False
-    out.write_text(json.dumps(data), encoding="utf-8")
-    status, _, told = ran(capsys, *many)
+    sound_file.write_text(json.dumps(data), encoding="utf-8")
+    status, _, told = ran(capsys, *MANY, "--out", str(sound_file))
     assert status == 2
     assert "is damaged: seed 999 failed and has no row: give another file, or remove it\n" in told
 
