@@ -35,7 +35,7 @@ from evertoken.testing._script import (
     TokenBehaviour,
 )
 from evertoken.testing._server import AuthorizationServer
-from evertoken.testing._swarm import SwarmReport, explain_failure, shrink, simulate, swarm
+from evertoken.testing._swarm import SwarmReport, explain_failure, law_of, shrink, simulate, swarm
 from evertoken.testing._trace import Entry, Trace, replay
 from evertoken.testing._world import Report, World
 
@@ -83,6 +83,7 @@ __all__ = (
     "enabled_inputs",
     "explain_failure",
     "explore",
+    "law_of",
     "liveness_bound",
     "replay",
     "shrink",
