@@ -113,7 +113,7 @@ class Client:
     def _begin_anew(self) -> None:
         self._saved = (self.world.time, self.nanoseconds())
         self.machine = self.machine_class(self.grant, self.plan.policy, self._draw, self)
-        self.waiting: list[Call] = []
+        self.waiting: list[tuple[int, Call]] = []
         self.starts: dict[float, tuple[int, int]] = {}
 
     def crash(self) -> None:
@@ -205,15 +205,22 @@ class Client:
             self._advance(call)
 
     def time_is_up(self, time: int) -> None:
-        """What was to happen at ``time`` happens, unless something earlier has made callers ask again since."""
+        """Whoever has waited long enough asks again, unless an earlier timer has taken the place of this one."""
         if time == self.timer_at:
-            self.wake()
+            self._wake(self.world.time)
 
     def wake(self) -> None:
-        """Whoever waits asks again."""
-        waiting, self.waiting = self.waiting, []
-        for call in waiting:
-            self._advance(call)
+        """Whoever waits asks again, since something has happened."""
+        self._wake(math.inf)
+
+    def _wake(self, until: float) -> None:
+        waiting = self.waiting
+        self.waiting = [(due, call) for due, call in waiting if due > until]
+        for due, call in waiting:
+            if due <= until:
+                self._advance(call)
+        if self.waiting:
+            self.world.wake_at(self, min([due for due, _ in self.waiting]))
 
     def _advance(self, call: Call) -> None:
         showed = self.nanoseconds()
@@ -238,8 +245,9 @@ class Client:
                     self._refresh_beside(now)
 
     def _wait(self, call: Call, until: float) -> None:
-        self.waiting.append(call)
-        self.world.wake_at(self, self.world_time_at(until))
+        due = self.world_time_at(until)
+        self.waiting.append((due, call))
+        self.world.wake_at(self, due)
 
     def _refresh_beside(self, now: float) -> None:
         action = self.machine.poll(now)
