@@ -192,10 +192,10 @@ def test_no_life_of_the_real_machine_breaks_a_law(life: type[RuleBasedStateMachi
 def test_a_late_token_that_was_overtaken_is_among_what_can_happen() -> None:
     life = kit.TokenMachineStateMachine()
     first, second = (HttpResponse(200, (), body) for body in (_token("issued-1"), _token("issued-2")))
-    life.lose(0.0)
-    life.refresh(0.0, 1.0, first)
-    life.receive_token(1, second)
-    life.every_law_holds()
+    life.machine_lose(0.0)
+    life.machine_refresh(0.0, 1.0, first)
+    life.machine_receive_token(1, second)
+    life.machine_breaks_no_law()
     assert life.machine.authorization(life.now) == "Bearer issued-1"
 
 
@@ -292,15 +292,15 @@ def test_a_planted_bug_is_found(machine: type[TokenMachine], law: str) -> None:
 
 def test_a_door_that_a_restart_opens_is_noticed() -> None:
     life = type("Life", (kit.TokenMachineStateMachine,), {"machine_class": Forgetful})()
-    life.door_closed(BlockKind.LOCKED, None, 0.0)
+    life.machine_door_closed(BlockKind.LOCKED, None, 0.0)
     with pytest.raises(kit.LawBroken, match="a restart opens no door"):
-        life.restart(1.0, secrets=True)
+        life.machine_restart(1.0, secrets=True)
 
 
 def test_a_bug_is_told_in_the_fewest_steps() -> None:
     found = broken_by_lives_of(Impatient, settings(SEARCH, phases=(Phase.generate, Phase.shrink)))
     told = [line for line in "\n".join(found.__notes__).splitlines() if line.startswith("state.")]
-    steps = [line for line in told if "every_law_holds" not in line and "teardown" not in line]
+    steps = [line for line in told if "machine_breaks_no_law" not in line and "teardown" not in line]
     assert len(steps) == 2, told
 
 
