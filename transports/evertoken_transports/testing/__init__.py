@@ -6,7 +6,7 @@
         source.authorization()
         server.advance(3600)
 
-    report = simulate_source(7, "trio")               hours of faults around a real source, in virtual time
+    report = simulate_source(0, "trio")               hours of faults around a real source, in virtual time
 
 ``docs/testing.md`` shows how the tests of an application use them. Needs ``evertoken[pytest]``, or h11 alone without
 pytest. Strategies and a state machine for Hypothesis are in ``evertoken_transports.testing.hypothesis``.
