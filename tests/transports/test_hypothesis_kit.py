@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import os
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -47,6 +49,7 @@ from evertoken.testing import (
 from evertoken.testing import functional as f
 from evertoken_transports.testing import hypothesis as kit
 from tests import canary
+from tests.hygiene.source_tree import ROOT
 
 FEW = settings(max_examples=25, stateful_step_count=25)
 SEARCH = settings(max_examples=200, stateful_step_count=15, report_multiple_bugs=False, phases=(Phase.generate,))
@@ -313,3 +316,29 @@ def test_without_hypothesis_the_error_names_the_extra(monkeypatch: pytest.Monkey
     monkeypatch.delitem(sys.modules, "evertoken_transports.testing.hypothesis")
     with pytest.raises(ImportError, match=r"evertoken\[hypothesis\]"):
         importlib.import_module("evertoken_transports.testing.hypothesis")
+
+
+WITHOUT_H11 = """
+import sys
+sys.modules["h11"] = None
+from evertoken_transports.testing.hypothesis import TokenMachineStateMachine, responses
+from evertoken_transports import testing
+assert testing.VirtualClock and not hasattr(testing, "no_such_name")
+try:
+    testing.MangopayServer
+except ImportError as error:
+    print(error)
+"""
+
+
+def test_without_h11_the_kit_works_and_what_needs_it_names_the_extra() -> None:
+    paths = os.pathsep.join(str(ROOT / root) for root in ("core", "transports"))
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_H11],
+        env={**os.environ, "PYTHONPATH": paths},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stderr == ""
+    assert "install evertoken[h11]" in done.stdout

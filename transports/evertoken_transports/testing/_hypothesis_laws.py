@@ -35,6 +35,8 @@ _GOOD_TOKEN = b'{"access_token": "after-the-faults", "token_type": "bearer", "ex
 class LawBroken(AssertionError):
     """A law does not hold. The text names it; the steps that led there are in Hypothesis' report."""
 
+    __module__ = "evertoken_transports.testing.hypothesis"
+
 
 class _Step(NamedTuple):
     before: State
