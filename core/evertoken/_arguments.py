@@ -6,14 +6,17 @@ exception passes, so a value that may be a secret must be out of all of them bef
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
 __all__ = (
     "check_now",
+    "check_positive",
     "check_seconds",
     "check_type",
     "check_url",
+    "check_whole",
     "fault_of_text",
     "fault_of_url",
     "is_loopback",
@@ -106,6 +109,19 @@ def check_seconds(name: str, seconds: float) -> None:
     """Raise ValueError, naming ``name``, unless ``seconds`` can be a duration."""
     if not is_moment(seconds) or seconds < 0:
         raise ValueError(f"{name} must be a finite number of seconds that is not negative")
+
+
+def check_positive(name: str, seconds: float) -> None:
+    """Raise ValueError, naming ``name``, unless ``seconds`` can be a duration that is not 0."""
+    if not is_moment(seconds) or seconds <= 0:
+        raise ValueError(f"{name} must be a finite number of seconds above 0")
+
+
+def check_whole(name: str, number: int, least: int, most: float = math.inf) -> None:
+    """Raise ValueError, naming ``name``, unless ``number`` is an int from ``least`` to ``most``."""
+    if not isinstance(number, int) or isinstance(number, bool) or not least <= number <= most:
+        limits = f"of at least {least}" if most == math.inf else f"from {least} to {most}"
+        raise ValueError(f"{name} must be a whole number {limits}")
 
 
 def is_moment(now: object) -> bool:

@@ -6,26 +6,18 @@ nearly full) on how deep the caller stands.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import cast
 
-__all__ = ("JsonObject", "error_code", "error_text", "read_object", "tokens_in")
+from evertoken._strict_json import JsonObject, decode_object
 
-JsonObject = dict[str, object]
-
-MOST_DIGITS = 640
-"""Of a whole number: the least that ``sys.set_int_max_str_digits`` can be set to. With more, int() may raise."""
+__all__ = ("error_code", "error_text", "read_object", "tokens_in")
 
 _MOST_CONTAINERS = 200
 """Objects and arrays in one body. Each level of nesting costs stack, and a token answer has one."""
 
 _GZIP = b"\x1f\x8b"
 _SECRET_NAMES = ("token", "secret", "password")
-
-
-class _UnusableError(ValueError):
-    """JSON by the grammar of some parser, but not to be relied on; the text says why."""
 
 
 def read_object(body: bytes) -> JsonObject | str:
@@ -85,33 +77,7 @@ def tokens_in(content: JsonObject) -> tuple[str, ...]:
 def _decode(text: str) -> JsonObject | str:
     if text.count("{") + text.count("[") > _MOST_CONTAINERS:
         return "too full of brackets to be a token answer"
-    try:
-        content: object = _DECODER.decode(text)
-    except _UnusableError as reason:
-        return str(reason)
-    except (ValueError, RecursionError):
-        return "not JSON"
-    return cast("JsonObject", content) if isinstance(content, dict) else "JSON, but not an object"
-
-
-def _unique(pairs: list[tuple[str, object]]) -> JsonObject:
-    names = dict(pairs)
-    if len(names) != len(pairs):
-        raise _UnusableError("JSON with the same name twice")
-    return names
-
-
-def _integer(digits: str) -> int:
-    if len(digits) > MOST_DIGITS:
-        raise _UnusableError("JSON with a number of absurd length")
-    return int(digits)
-
-
-def _no_constant(name: str) -> object:
-    raise _UnusableError(f"JSON with {name} in it, which JSON does not have")
-
-
-_DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_constant, parse_int=_integer)
+    return decode_object(text)
 
 
 def _first_text(content: JsonObject, *names: str) -> str | None:

@@ -1,7 +1,8 @@
 """Checked reading of a JSON document that this library wrote: types, ranges and moments, with the place of a fault.
 
 A file is no more trusted than a network: it may be cut, edited, or of another release. Whatever is read has the type
-and the range that the machine relies on, or is refused by the name of the place at which it has not.
+and the range that the machine relies on, or is refused by the name of the place at which it has not. What has a name
+that nobody asks for is refused too: a text that is said to hold no secret must not carry one along unseen.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ import math
 from collections.abc import Callable
 from typing import TypeVar, cast
 
-from evertoken._bodies import JsonObject
+from evertoken._scrub import plain
+from evertoken._strict_json import JsonObject
 
 __all__ = ("Fields", "Misfit")
 
@@ -35,20 +37,33 @@ class Fields:
         self._content = cast("JsonObject", content)
         self._origin = origin
         self._place = place
+        self._known: set[str] = set()
 
     @property
     def origin(self) -> float:
         """The moment that the times are relative to."""
         return math.fsum(self._origin)
 
+    def made(self, make: Callable[[Fields], _T]) -> _T:
+        """What ``make`` makes of this object, which holds nothing else."""
+        thing = make(self)
+        if self._content.keys() - self._known:
+            raise Misfit(f"{self._place or 'the top'}, which holds something unknown")
+        return thing
+
     def has(self, name: str) -> bool:
-        """Whether there is something of this name."""
+        """Whether there is something of this name, which need not be there."""
+        self._known.add(name)
         return name in self._content
+
+    def require(self, name: str, fits: bool) -> None:  # noqa: FBT001 - like assert
+        """Refuse the value of ``name`` unless it ``fits`` the others."""
+        if not fits:
+            raise Misfit(self._at(name))
 
     def read(self, name: str, fits: Callable[[object], bool]) -> object:
         """The value of ``name``, which must be there and fit."""
-        if name not in self._content or not fits(self._content[name]):
-            raise Misfit(self._at(name))
+        self.require(name, self.has(name) and fits(self._content[name]))
         return self._content[name]
 
     def moment(self, name: str, nothing: float) -> float:
@@ -87,26 +102,30 @@ class Fields:
         return cast("bool", self.read(name, lambda value: isinstance(value, bool)))
 
     def text(self, name: str) -> str:
-        """A text."""
-        return cast("str", self.read(name, lambda value: isinstance(value, str)))
+        """A text, made fit to be shown."""
+        return plain(cast("str", self.read(name, lambda value: isinstance(value, str))))
 
     def text_or_none(self, name: str) -> str | None:
         """A text, or null."""
-        return cast("str | None", self.read(name, lambda value: value is None or isinstance(value, str)))
+        return None if self.read(name, lambda _: True) is None else self.text(name)
 
-    def part(self, name: str) -> Fields:
-        """An object within this one."""
+    def digest(self, name: str, length: int) -> str:
+        """A number in ``length`` hexadecimal digits."""
+        return cast("str", self.read(name, lambda value: isinstance(value, str) and _is_hex(value, length)))
+
+    def part(self, name: str, make: Callable[[Fields], _T]) -> _T:
+        """What ``make`` makes of an object within this one."""
         value = self.read(name, lambda value: isinstance(value, dict))
-        return Fields(value, self._origin, self._at(name))
+        return Fields(value, self._origin, self._at(name)).made(make)
 
-    def optional(self, name: str, made: Callable[[Fields], _T]) -> _T | None:
-        """What ``made`` makes of an object within this one, or None for null."""
-        return None if self.read(name, lambda _: True) is None else made(self.part(name))
+    def optional(self, name: str, make: Callable[[Fields], _T]) -> _T | None:
+        """What ``make`` makes of an object within this one, or None for null."""
+        return None if self.read(name, lambda _: True) is None else self.part(name, make)
 
-    def several(self, name: str, made: Callable[[Fields], _T]) -> tuple[_T, ...]:
-        """What ``made`` makes of each object in a list."""
+    def several(self, name: str, make: Callable[[Fields], _T]) -> tuple[_T, ...]:
+        """What ``make`` makes of each object in a list."""
         values = cast("list[object]", self.read(name, lambda value: isinstance(value, list)))
-        return tuple(made(Fields(value, self._origin, self._at(name))) for value in values)
+        return tuple(Fields(value, self._origin, self._at(name)).made(make) for value in values)
 
     def _at(self, name: str) -> str:
         return f"{self._place}.{name}" if self._place else name
@@ -114,7 +133,13 @@ class Fields:
 
 def _is_distance(value: object) -> bool:
     """Null, or seconds as one number or as a sum of two."""
-    parts = cast("list[object]", value if isinstance(value, list) else [] if value is None else [value])
-    return len(parts) <= 2 and all(
+    if value is None:
+        return True
+    parts = cast("list[object]", value if isinstance(value, list) else [value, 0])
+    return len(parts) == 2 and all(
         type(part) in (int, float) and -_FARTHEST <= cast("float", part) <= _FARTHEST for part in parts
     )
+
+
+def _is_hex(value: str, length: int) -> bool:
+    return len(value) == length and set(value) <= set("0123456789abcdef")

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Self, cast
 
 from evertoken._actions import Rejection, SendRequest, Wait
-from evertoken._arguments import check_now, check_seconds, check_type
+from evertoken._arguments import check_now, check_seconds, check_type, is_moment
 from evertoken._challenge import Challenge
 from evertoken._decide import Published, decide, freshness, publish, request_state, settle
 from evertoken._errors import LocalProtocolError
@@ -31,13 +31,13 @@ from evertoken._inputs import (
 from evertoken._judge import judge_rejection, judge_shared
 from evertoken._messages import HttpResponse, TokenRequest, build_request
 from evertoken._policy import Policy
-from evertoken._problems import Problem, ProblemKind
+from evertoken._problems import Problem
 from evertoken._records import AccessToken, Attempt, BlockKind
 from evertoken._snapshot import Snapshot, read_snapshot, take_snapshot
 from evertoken._states import Freshness, RequestState, State, TokenState, first_state
 from evertoken._step import receive, step
-from evertoken._wire import read_answer, scrub
-from evertoken.outcomes import Abandoned, Failed, Outcome
+from evertoken._wire import no_answer, read_answer
+from evertoken.outcomes import Abandoned, Outcome
 
 __all__ = ("TokenMachine",)
 
@@ -76,8 +76,7 @@ class TokenMachine:
         self._become(first_state(self._policy))
 
     def __repr__(self) -> str:
-        endpoint = self._grant.endpoint.url
-        return f"<TokenMachine for {self._grant.client_id} at {endpoint}>"
+        return f"<TokenMachine for {self._grant.client_id} at {self._grant.endpoint.url}>"
 
     @property
     def grant(self) -> ClientCredentials:
@@ -208,13 +207,7 @@ class TokenMachine:
         Raises as :meth:`receive_response`.
         """
         check_now(now)
-        said = scrub(str(reason), self._secrets(request)) or "no reason was given"
-        problem = Problem(
-            ProblemKind.TRANSPORT,
-            f"The token request to {self._grant.endpoint.url} got no answer: {said}",
-            "Look at DNS, network, proxy and TLS between this host and the token endpoint.",
-        )
-        return self._receive(now, request, Failed(problem))
+        return self._receive(now, request, no_answer(self._grant, str(reason), self._secrets(request)))
 
     def request_abandoned(self, now: float, request: TokenRequest) -> Outcome:
         """Whoever carried the request gave up; nobody knows whether the server acted.
@@ -298,11 +291,14 @@ class TokenMachine:
     def snapshot(self, now: float, secrets: bool = False) -> Snapshot:  # noqa: FBT001, FBT002 - the design's spelling
         """The state as it stands at ``now``, fit to be kept as JSON. With ``secrets``, the token is in it.
 
-        An attempt in flight is in it too: restored, it may still be answered, and is lost at its deadline.
+        Save one after :meth:`start_request`, before the request is sent, and one after each outcome or report. Then
+        no crash loop asks more often than the budget allows; an older one gives back what was spent since, every time.
+
+        An attempt in flight is in it too: restored, it may still be answered, and is lost at its deadline. The first
+        snapshot of a grant takes some 20 ms, for ``ClientCredentials.proof``.
         """
         check_now(now)
-        moment = max(now, self._state.now)
-        return take_snapshot(self._grant, settle(self._policy, self._state, moment), moment, secrets=secrets)
+        return take_snapshot(self._grant, self._policy, self._state, now, secrets=secrets)
 
     @classmethod
     def restore(
@@ -317,17 +313,23 @@ class TokenMachine:
     ) -> Self:
         """A machine that goes on where ``snapshot`` was taken, ``elapsed`` seconds ago.
 
-        The clock of ``now`` may be another one than the snapshot's. Too small an ``elapsed`` keeps doors closed and
-        tokens in hand for longer than is right, too large a one opens doors early. A snapshot without secrets holds all
-        but the token; ``poll`` calls that REJECTED. If ``grant`` has another secret than the snapshot was taken with,
-        it counts as replaced now. Raises ValueError if the snapshot is another client's.
+        The clock of ``now`` may be another one than the snapshot's. ``elapsed`` is what a wall clock says, and 0 where
+        that was set back. Too small, it keeps doors closed and a token in hand for longer than is right; too large, it
+        opens doors and fills the budget early. No wait is longer than this ``policy`` could have made it.
+
+        A snapshot without secrets holds all but the token; ``poll`` calls that REJECTED. A secret that is not the
+        snapshot's counts as replaced now: an input like others. Raises ValueError if it is another client's snapshot.
         """
+        if (kind := type(snapshot)) is not Snapshot:
+            del snapshot  # It may be the text, with the token in it.
+            raise TypeError(f"snapshot must be a Snapshot, not {kind.__name__}: Snapshot.from_json reads one")
         machine = cls(grant, policy=policy, draw=draw)
         check_now(now)
-        check_type("snapshot", snapshot, Snapshot)
         check_seconds("elapsed", elapsed)
         state, is_same_secret = read_snapshot(grant, machine.policy, snapshot, now, elapsed)
-        machine._become(state if is_same_secret else step(machine.policy, state, CredentialsReplaced(now)))
+        machine._become(state)
+        if not is_same_secret:
+            machine._step(CredentialsReplaced(now))
         return machine
 
     def fork(self, draw: Callable[[], float] | None = None) -> TokenMachine:
@@ -366,8 +368,7 @@ class TokenMachine:
         return request
 
     def _read(self, request: TokenRequest, response: HttpResponse) -> Outcome:
-        secrets = self._secrets(request)
-        return read_answer(self._grant, response, max_body=self._policy.max_body, secrets=secrets)
+        return read_answer(self._grant, response, max_body=self._policy.max_body, secrets=self._secrets(request))
 
     def _secrets(self, request: TokenRequest) -> tuple[str, ...]:
         """What may never be shown: what this request carried, what the next one will, and the token in hand."""
@@ -387,9 +388,9 @@ class TokenMachine:
 
     def _drawn(self) -> float:
         number = self._draw()
-        if not 0.0 <= number < 1.0:
-            raise LocalProtocolError("draw() must return a number in [0, 1)")
-        return number
+        if not is_moment(number) or not 0.0 <= number < 1.0:  # A Fraction could be drawn, and not be written down.
+            raise LocalProtocolError("draw() must return an int or float in [0, 1)")
+        return float(number)
 
     def _step(self, happened: Input) -> None:
         self.stepped(happened, step(self._policy, self._state, happened))

@@ -11,6 +11,8 @@ from evertoken._records import MOST_DOUBLINGS, NEVER, AccessToken, BlockKind, Bu
 __all__ = (
     "back_off",
     "charge",
+    "longest_back_off",
+    "longest_wait",
     "make_token",
     "own_wait",
     "refill",
@@ -70,6 +72,25 @@ def wait_and_cap(policy: Policy, kind: BlockKind) -> tuple[float, float]:
             return policy.unclear_wait, policy.unclear_wait_cap
         case _:
             return policy.rate_limited_wait, policy.rate_limited_wait_cap
+
+
+def longest_wait(policy: Policy, kind: BlockKind) -> float:
+    """The most that one answer or report can close this door for."""
+    _, cap = wait_and_cap(policy, kind)
+    stated = stated_wait(policy, cap, cap, 1.0)
+    match kind:
+        case BlockKind.REFUSED:
+            return max(stated, whole_ticks(policy.doubted_refusal_wait))
+        case BlockKind.RATE_LIMITED:
+            return max(stated, back_off(policy, MOST_DOUBLINGS, 1.0))
+        case _:
+            return stated
+
+
+def longest_back_off(policy: Policy) -> float:
+    """The most that one failure can ask for: by itself, as one of many, or by the Retry-After that came with it."""
+    cap = policy.rate_limited_wait_cap
+    return max(back_off(policy, MOST_DOUBLINGS, 1.0, MOST_DOUBLINGS), stated_wait(policy, cap, cap, 1.0))
 
 
 def refill(policy: Policy, budget: Budget, now: float) -> Budget:

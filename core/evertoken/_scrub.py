@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-__all__ = ("scrub",)
+__all__ = ("plain", "scrub")
 
 _MARK = "[redacted]"
 _LEAST_LENGTH = 4
@@ -50,15 +50,15 @@ def _lacks(text: str, secrets: Iterable[str]) -> bool:
 
 
 def _scrubbed(text: str, secrets: tuple[str, ...], limit: int) -> str | None:
-    spellings = {spelling for secret in secrets for spelling in (secret, _plain(secret)) if spelling}
+    spellings = {spelling for secret in secrets for spelling in (secret, plain(secret)) if spelling}
     if not spellings:
-        return _cut(_plain(text), limit) or None
+        return _cut(plain(text), limit) or None
     if len(spellings) > _MOST_SECRETS:
         return None
     any_secret = _any_of(spellings)
-    shown = _cut(any_secret.sub(_MARK, _plain(any_secret.sub(_MARK, text))), limit)
+    shown = _cut(any_secret.sub(_MARK, plain(any_secret.sub(_MARK, text))), limit)
     short = {spelling for spelling in spellings if len(spelling) < _LEAST_LENGTH}
-    if short and _any_of(short).search(f"{text}\n{_plain(text)}"):
+    if short and _any_of(short).search(f"{text}\n{plain(text)}"):
         return None
     # A secret that the mark itself spells, or a cut.
     return None if any_secret.search(shown) else shown or None
@@ -69,7 +69,8 @@ def _any_of(spellings: Iterable[str]) -> re.Pattern[str]:
     return re.compile("|".join(map(re.escape, longest_first)), re.IGNORECASE)
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
+    """``text`` on one line, without control characters and what else cannot be seen. Doing it twice changes nothing."""
     return " ".join(_INVISIBLE.sub("", text).split())
 
 

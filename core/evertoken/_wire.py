@@ -12,15 +12,16 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from evertoken import outcomes
-from evertoken._bodies import MOST_DIGITS, JsonObject, error_code, error_text, read_object, tokens_in
+from evertoken._bodies import error_code, error_text, read_object, tokens_in
 from evertoken._grant import ClientCredentials
 from evertoken._headers import field_lines
 from evertoken._messages import HttpResponse
 from evertoken._problems import Problem, ProblemKind
 from evertoken._scrub import scrub
+from evertoken._strict_json import MOST_DIGITS, JsonObject
 from evertoken._waits import LONGEST, rate_limit_reset, retry_after
 
-__all__ = ("TokenAnswer", "is_visible_ascii", "read_answer", "scrub")
+__all__ = ("TokenAnswer", "is_visible_ascii", "no_answer", "read_answer")
 
 TokenAnswer = (
     outcomes.Granted
@@ -144,6 +145,17 @@ def read_answer(
     answer = _Answer(grant, int(response.status), response.headers, body, content, secrets)
     reader = _BY_STATUS.get(answer.status) or _BY_CLASS.get(answer.status // 100)
     return reader(answer) if reader else _malformed(answer, "no token answer has this status")
+
+
+def no_answer(grant: ClientCredentials, reason: str, secrets: tuple[str, ...]) -> outcomes.Failed:
+    """What it means that there is no answer, for a ``reason`` in which none of ``secrets`` is shown."""
+    said = scrub(reason, secrets) or "no reason was given"
+    problem = Problem(
+        ProblemKind.TRANSPORT,
+        f"The token request to {grant.endpoint.url} got no answer: {said}",
+        "Look at DNS, network, proxy and TLS between this host and the token endpoint.",
+    )
+    return outcomes.Failed(problem)
 
 
 def _read_token(answer: _Answer) -> outcomes.Granted | outcomes.Malformed:

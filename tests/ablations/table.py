@@ -1,13 +1,14 @@
 """The ablation table: every double on seeds 0, 1, 2, ... until a check fires, and in the explorer. Prints the page.
 
 python -m tests.ablations.table > docs/ablations.md
+python -m tests.ablations.table has_no_leeway           only that row, or those of several doubles
 """
 
 from __future__ import annotations
 
 import gc
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import NamedTuple
 import pytest
 
 from evertoken import BlockKind, _step
-from evertoken.testing import SMALL_POLICY, Alphabet, simulate
+from evertoken.testing import SMALL_POLICY, Alphabet, law_of, simulate
 from evertoken.testing._explorer import _Search
 from tests.ablations.doubles import DOUBLES
 
@@ -46,8 +47,8 @@ A safeguard whose absence nobody notices would be one that nobody can rely on: e
 {most} seeds, each of which is one simulated day.
 
 - **Double**: a function in `tests/ablations`, and what it does where the real machine does better.
-- **Seeds**: how many seeds, from 0 on, until a check fired; the last of them is the one that found it. Every seed
-  before it kept all laws, without the safeguard. `simulate(seed)` runs one.
+- **Seed**: the first seed, from 0 on, in which a check fired. Every seed before it kept all laws, without the
+  safeguard. `python -m tests.ablations.table has_no_leeway` runs that double from seed 0 on, and prints its row.
 - **Law**: the law that fired first (`evertoken.testing.broken_in`, `broken_by`, and the checks of the world).
 - **After**: the simulated time in that seed, until then.
 - **Explorer**: how many inputs the shortest path has by which `explore` finds it among {states} states; a dash where
@@ -55,16 +56,16 @@ A safeguard whose absence nobody notices would be one that nobody can rely on: e
 
 `make ablations` writes this page anew. The tests run each double on its published seed and see the same law fire.
 
-| Safeguard | Double | Seeds | Law | After | Explorer |
+| Safeguard | Double | Seed | Law | After | Explorer |
 |---|---|---:|---|---:|---:|
 """
 
 
 class Row(NamedTuple):
-    """One line of the table. ``path`` is how many inputs the explorer needs, None if it finds nothing."""
+    """One line of the table: ``seed`` found it, and the explorer with ``path`` inputs; each is None if it did not."""
 
     name: str
-    seeds: int | None
+    seed: int | None
     law: str
     after: str
     path: int | None
@@ -79,13 +80,8 @@ def caught(name: str) -> Row:
         for seed in range(MOST_SEEDS):
             broken = simulate(seed).broken
             if broken is not None:
-                return Row(name, seed + 1, law_of(broken.law), _told(broken.now), path)
+                return Row(name, seed, law_of(broken.law), _told(broken.now), path)
     return Row(name, None, "", "", path)
-
-
-def law_of(sentence: str) -> str:
-    """The law without the detail that stands behind a colon."""
-    return sentence.partition(": ")[0]
 
 
 def _explored() -> int | None:
@@ -110,9 +106,9 @@ def page(rows: Iterable[Row]) -> str:
 
 def _line(row: Row) -> str:
     double = DOUBLES[row.name]
-    seeds = f"over {MOST_SEEDS}" if row.seeds is None else row.seeds
+    seed = "none" if row.seed is None else row.seed
     path = "–" if row.path is None else row.path
-    return f"| {double.safeguard} | `{row.name}`: {double.does} | {seeds} | {row.law} | {row.after} | {path} |\n"
+    return f"| {double.safeguard} | `{row.name}`: {double.does} | {seed} | {row.law} | {row.after} | {path} |\n"
 
 
 def rows_of(text: str) -> Iterator[Row]:
@@ -120,16 +116,17 @@ def rows_of(text: str) -> Iterator[Row]:
     for line in text.splitlines():
         cells = [cell.strip() for cell in line.strip("|").split("|")]
         if "`:" in line and len(cells) == 6:
-            _, double, seeds, law, after, path = cells
+            _, double, seed, law, after, path = cells
             name = double.split("`")[1]
-            yield Row(name, int(seeds) if seeds.isdigit() else None, law, after, int(path) if path.isdigit() else None)
+            yield Row(name, int(seed) if seed.isdigit() else None, law, after, int(path) if path.isdigit() else None)
 
 
-def main() -> None:
-    """Run all of it on every core."""
+def main(names: Sequence[str]) -> None:
+    """Run the doubles called ``names`` on every core, and print their rows; or all of them, and print the page."""
     with ProcessPoolExecutor() as pool:
-        sys.stdout.write(page(pool.map(caught, DOUBLES)))
+        rows = pool.map(caught, names or DOUBLES)
+        sys.stdout.write("".join(map(_line, rows)) if names else page(rows))
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -6,6 +6,8 @@ import json
 from collections.abc import Iterable, Iterator
 
 from evertoken import (
+    BlockKind,
+    Challenge,
     ClientCredentials,
     HttpResponse,
     Outcome,
@@ -19,6 +21,7 @@ from evertoken import (
 from tests import canary
 
 __all__ = (
+    "AGED",
     "FAILED",
     "LIMITED",
     "LOCKED",
@@ -32,6 +35,7 @@ __all__ = (
     "error",
     "granted",
     "machine",
+    "seasoned",
     "serve",
     "wait",
 )
@@ -105,3 +109,23 @@ def wait(driven: TokenMachine, now: float, min_ttl: float = 0.0) -> tuple[float,
     """What ``poll`` says at ``now``: None for SendRequest, else until when and why not."""
     action: SendRequest | Wait = driven.poll(now, min_ttl)
     return (action.until, action.reason) if isinstance(action, Wait) else None
+
+
+AGED = 100_000.0
+"""Where the clock stands when the machine of these tests has been through everything."""
+
+
+def seasoned() -> TokenMachine:
+    """A machine with something in every field: a token, an attempt, a lost one, blocks, back-off, dropped tokens."""
+    m = machine(draw=0.25)
+    now = AGED
+    serve(m, now, 0, 2_000)
+    m.token_rejected(now + 80, bearer(0), Challenge.TOKEN)
+    serve(m, now + 80, 1, 1_000)
+    m.token_rejected(now + 100, bearer(1), Challenge.UNKNOWN)
+    m.start_request(now + 1_050)
+    m.door_closed(now + 1_055, BlockKind.LOCKED)
+    m.lift_block(now + 1_061)
+    m.start_request(now + 1_065)
+    m.door_closed(now + 1_066, BlockKind.RATE_LIMITED, 100.0)
+    return m

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from evertoken import Granted, LocalProtocolError, State, TokenMachine
-from evertoken.testing import SMALL_POLICY, Alphabet, enabled_inputs
+from evertoken.testing import SMALL_POLICY, Alphabet, Restart, enabled_inputs
 from evertoken.testing import functional as f
 from tests import canary
 from tests.core.driving import LOCKED, granted, machine
@@ -25,6 +25,17 @@ def test_a_machine_is_what_the_functions_make_of_its_inputs() -> None:
         assert f.decide(SMALL_POLICY, state, now) == driven.poll(now)
         assert f.freshness(state, now) is driven.freshness(now)
         assert f.request_state(SMALL_POLICY, state, now) is driven.request_state(now)
+
+
+def test_a_restart_is_a_value_and_gives_what_a_snapshot_would() -> None:
+    driven = machine(SMALL_POLICY)
+    driven.receive_response(11, driven.start_request(10), granted(0, 8))
+    for secrets in (False, True):
+        restart = f.Restart(taken_at=11, now=500, elapsed=2, secrets=secrets)
+        snapshot = driven.snapshot(11, secrets)
+        twin = TokenMachine.restore(driven.grant, snapshot, 500, 2, policy=SMALL_POLICY, draw=lambda: 0.0)
+        assert f.restarted(SMALL_POLICY, driven.state_value, restart) == twin.state_value
+    assert Restart is f.Restart
 
 
 def test_every_input_that_is_enabled_is_of_a_class_to_match_on() -> None:

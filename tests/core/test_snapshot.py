@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import copy
+import functools
+import hashlib
 import json
 import pickle
 import re
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 
-from evertoken import BlockKind, Challenge, HttpResponse, Policy, Snapshot, TokenMachine, TokenState, mangopay
+from evertoken import ClientCredentials, HttpResponse, Policy, Snapshot, TokenMachine, TokenState, mangopay
 from evertoken import SendReason as Why
-from evertoken._inputs import CredentialsReplaced
+from evertoken._inputs import CredentialsReplaced, Input
 from evertoken._snapshot import read_snapshot
 from evertoken._states import State
 from evertoken._step import step
@@ -21,6 +24,7 @@ from evertoken.testing._clients import Client
 from evertoken.testing._watched import WatchedMachine
 from tests import canary
 from tests.core.driving import (
+    AGED,
     FAILED,
     LIMITED,
     LOCKED,
@@ -30,28 +34,10 @@ from tests.core.driving import (
     bearer,
     granted,
     machine,
+    seasoned,
     serve,
     wait,
 )
-
-AGED = 100_000.0
-"""Where the clock stands when the machine of these tests has been through everything."""
-
-
-def seasoned() -> TokenMachine:
-    """A machine with something in every field: a token, an attempt, a lost one, blocks, back-off, dropped tokens."""
-    m = machine(draw=0.25)
-    now = AGED
-    serve(m, now, 0, 2_000)
-    m.token_rejected(now + 80, bearer(0), Challenge.TOKEN)
-    serve(m, now + 80, 1, 1_000)
-    m.token_rejected(now + 100, bearer(1), Challenge.UNKNOWN)
-    m.start_request(now + 1_050)
-    m.door_closed(now + 1_055, BlockKind.LOCKED)
-    m.lift_block(now + 1_061)
-    m.start_request(now + 1_065)
-    m.door_closed(now + 1_066, BlockKind.RATE_LIMITED, 100.0)
-    return m
 
 
 def again(
@@ -242,6 +228,48 @@ def test_a_secret_that_was_replaced_meanwhile_opens_the_door_that_the_old_one_cl
     assert twin.state_value == step(m.policy, m.state_value, CredentialsReplaced(1))
 
 
+class Observed(TokenMachine):
+    """A machine with a list that is there only when it has been made."""
+
+    __slots__ = ("seen",)
+
+    def __init__(self, grant: ClientCredentials, *, policy: Policy | None = None, draw: Callable[[], float]) -> None:
+        super().__init__(grant, policy=policy, draw=draw)
+        self.seen: list[tuple[State, Input]] = []
+
+    def stepped(self, happened: Input, after: State) -> None:
+        self.seen.append((self.state_value, happened))
+        super().stepped(happened, after)
+
+
+def test_who_looks_on_sees_the_secret_replaced_from_the_state_that_was_kept() -> None:
+    m = machine()
+    attempt(m, 0, REFUSED)
+    replaced = m.grant.with_secret(canary.secret(1))
+    twin = Observed.restore(replaced, m.snapshot(1), 1, draw=lambda: 0.0)
+    assert twin.seen == [(m.state_value._replace(now=1), CredentialsReplaced(1))]
+    assert not Observed.restore(m.grant, m.snapshot(1), 1, draw=lambda: 0.0).seen
+
+
+def test_the_secret_is_no_cheap_guess_and_is_worked_out_once_for_each_grant(monkeypatch: pytest.MonkeyPatch) -> None:
+    rounds: list[int] = []
+
+    def counted(name: str, password: bytes, salt: bytes, iterations: int, dklen: int) -> bytes:
+        rounds.append(iterations)
+        return derive(name, password, salt, iterations, dklen)
+
+    derive = hashlib.pbkdf2_hmac
+    monkeypatch.setattr(hashlib, "pbkdf2_hmac", counted)
+    m = machine()
+    proof = json.loads(m.snapshot(0).to_json())["proof"]
+    m.snapshot(1)
+    assert len(rounds) == 1
+    assert rounds[0] >= 2**16
+    assert proof != json.loads(TokenMachine(m.grant.with_secret("x"), draw=lambda: 0.0).snapshot(0).to_json())["proof"]
+    other = canary.grant(client_id="other")
+    assert proof != json.loads(TokenMachine(other, draw=lambda: 0.0).snapshot(0).to_json())["proof"]
+
+
 # Forks
 # -----
 
@@ -271,9 +299,15 @@ def test_a_fork_may_draw_for_itself() -> None:
 # -------------------
 
 
+@functools.cache
+def sound() -> str:
+    """A good snapshot."""
+    return seasoned().snapshot(AGED + 1_070, secrets=True).to_json()
+
+
 def damaged(*path: str | int, value: object = None, remove: bool = False) -> str:
-    """A good snapshot with one thing in it changed."""
-    document = json.loads(seasoned().snapshot(AGED + 1_070, secrets=True).to_json())
+    """The same with one thing in it changed."""
+    document = json.loads(sound())
     place = document
     for name in path[:-1]:
         place = place[name]
@@ -290,17 +324,30 @@ FAULTS: dict[str, str] = {
     "{": "not JSON",
     '{"version": 2}': "another version than 1",
     damaged("version", remove=True): "another version than 1",
+    damaged("version", value=True): "another version than 1",
+    damaged("version", value=1.0): "another version than 1",
     damaged("client"): "at client",
+    damaged("proof", value="0" * 31 + "G"): "at proof",
+    damaged("token", "digest", value="0" * 64): "at token.digest",
+    damaged("token", "expires_at", value=-9.0): "at token.expires_at",
     damaged("token", "value", value="two words"): "at token.value",
     damaged("token", "started"): "at token.started",
-    damaged("token", "refresh_at", value=9e9): "at token",
+    damaged("token", "refresh_at", value=9e9): "at token.refresh_at",
     damaged("token", value=[]): "at token",
     damaged("attempt", "draw", value=1.0): "at attempt.draw",
     damaged("attempt", "claimed", value=0): "at attempt.claimed",
     damaged("lost", "deadline", value=[1.0, 2.0, 3.0]): "at lost.deadline",
+    damaged("lost", "deadline", value=[]): "at lost.deadline",
+    damaged("lost", "deadline", value=[1.0]): "at lost.deadline",
+    damaged("lost", "deadline", value=[1.0, None]): "at lost.deadline",
+    damaged("lost", "started", value=1e3): "at lost.deadline",
+    damaged("lost", "id", value=4): "at lost",
+    damaged("attempt", "id", value=0): "at attempt.id",
+    damaged("attempt", "generation", value=1): "at keys",
     damaged("lost", "deadline", value=1e300): "at lost.deadline",
     damaged("lost", "deadline", value=True): "at lost.deadline",
     damaged("next_id", value=0): "at next_id",
+    damaged("next_id", value=4): "at next_id",
     damaged("backoff", "failures", value=41): "at backoff.failures",
     damaged("backoff", "failures", value=1.5): "at backoff.failures",
     damaged("blocks"): "at blocks",
@@ -311,6 +358,7 @@ FAULTS: dict[str, str] = {
     damaged("budget", "level", value=-1): "at budget.level",
     damaged("rejections", "dropped", value=["x"]): "at rejections.dropped",
     damaged("keys", remove=True): "at keys",
+    damaged("keys", "vouched", value=1): "at keys.vouched",
     damaged("granted_at", value="0"): "at granted_at",
     damaged("problem", "kind", value="bad luck"): "at problem.kind",
 }

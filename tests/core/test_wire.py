@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from evertoken import ClientCredentials, HttpResponse, Problem, ProblemKind, Profile, TokenEndpoint, mangopay, outcomes
 from evertoken._bodies import read_object
 from evertoken._messages import build_request
-from evertoken._scrub import _scrubbed
-from evertoken._wire import TokenAnswer, read_answer, scrub
+from evertoken._scrub import _scrubbed, scrub
+from evertoken._wire import TokenAnswer, read_answer
 from tests import canary
 
 PLAIN = ClientCredentials(TokenEndpoint("https://auth.example:8443/token"), "app", canary.secret())

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import os
-import re
 import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
-from xml.etree import ElementTree as ET
+from typing import cast
 
 import pytest
 
 from evertoken.testing import (
     ApiFault,
-    AuthorizationServer,
     Broken,
     Report,
     Scenario,
@@ -28,7 +24,6 @@ from evertoken.testing import (
     simulate,
 )
 from evertoken.testing._checks import Checks, LawBroken
-from evertoken_transports import cli
 from evertoken_transports._simulate import campaign
 from evertoken_transports._simulate.campaign import WorkerLost, run_seed, run_seeds
 from evertoken_transports._simulate.choices import (
@@ -39,28 +34,13 @@ from evertoken_transports._simulate.choices import (
     read_seeds,
     spelt_seeds,
 )
-from evertoken_transports._simulate.gallery import Gallery
 from evertoken_transports._simulate.interrupts import interrupts_deferred
+from evertoken_transports._simulate.one import _Followed
 from evertoken_transports._simulate.record import SeedResult
-from tests.hygiene.source_tree import ROOT
+from tests.transports.simulating import COMMIT, HOUR, ran, read
 
 LIMIT = 60.0
 """Real seconds after which what should have happened has not. No test comes near it unless something hangs."""
-
-HOUR = "0.04"
-COMMIT = "00000000000000110123456789abcdef01234567"  # Seed 17.
-
-
-def ran(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
-    status = cli.main(["simulate", *arguments])
-    said = capsys.readouterr()
-    return status, said.out, said.err
-
-
-def read(path: Path) -> dict[str, Any]:
-    data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return data
-
 
 # What it takes
 # -------------
@@ -80,6 +60,11 @@ def read(path: Path) -> dict[str, Any]:
         (["--seeds", "9-1"], "--seeds: '9-1' ends before it begins"),
         (["--seeds", "a"], "--seeds: 'a' is no seed"),
         (["--seeds", "0-99999999"], "--seeds: at most"),
+        (["--seeds", "0-18446744073709551615"], "--seeds: at most"),
+        (["--seeds", "18446744073709551616"], "--seeds must be from 0 to 18446744073709551615, not 184467"),
+        (["--seed", "18446744073709551616"], "--seed must be from 0 to 18446744073709551615, not 184467"),
+        (["--seed", "-1"], "--seed must be from 0 to 18446744073709551615, not -1"),
+        (["--svg", "x", "--html", "./x"], "--svg and --html must be two files, not both x"),
         (["--seeds", "1", "--jobs", "0"], "--jobs must be at least 1"),
         (["--seeds", "1", "--commit", "HEAD"], "--commit must be a commit's full hash"),
     ],
@@ -92,6 +77,15 @@ def test_a_value_that_cannot_be_used_is_one_line_and_status_2(
     assert (status, out) == (2, "")
     assert complaint.startswith(f"evertoken: simulate: {words}")
     assert complaint.count("\n") == 1
+
+
+@pytest.mark.parametrize("arguments", [("--seed", "1", "--seeds", "2"), ("--seeds", "2", "--seed", "1")])
+def test_one_seed_and_many_exclude_each_other_also_where_the_one_is_the_default(
+    capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        ran(capsys, *arguments)
+    assert "not allowed with argument" in capsys.readouterr().err
 
 
 def test_faults_are_named_as_they_are_written_elsewhere_or_with_dashes() -> None:
@@ -156,100 +150,24 @@ def test_a_seed_that_breaks_a_law_is_shrunk_and_told_with_the_command_that_break
     assert status == 1
     assert "BROKEN          nobody calls (client " in out
     assert "again           evertoken simulate --seed 7 --days 0.04 --faults none\n" in out
-    assert "shrunk to 1 client(s)" in out
+    assert "python -c" not in out
+    assert "report.scenario" not in out
+    assert "Shrunk to 1 client(s)" in out
     assert "token#1" in out
+
+
+@pytest.mark.parametrize("days", [1e-9, 0.01, 3.0])
+def test_progress_is_told_some_hundred_times_however_short_the_faults_are(days: float) -> None:
+    told: list[float] = []
+    scenario = Choices(days, clients=1).scenario(1)
+    report = _Followed(scenario, None, lambda done, _: told.append(done)).run()
+    assert report == simulate(scenario)
+    assert 200 <= len(told) <= 1_000
 
 
 def test_options_for_many_seeds_are_of_no_use_for_one_and_the_reverse(capsys: pytest.CaptureFixture[str]) -> None:
     assert ran(capsys, "--seed", "1", "--out", "file")[::2] == (2, "evertoken: simulate: --out goes with --seeds\n")
     assert ran(capsys, "--seeds", "1", "--svg", "file")[::2] == (2, "evertoken: simulate: --svg goes with --seed\n")
-
-
-# Pictures
-# --------
-
-README_PICTURE = ROOT / "docs" / "timeline.svg"
-README_COMMAND = (
-    "evertoken simulate --seed 704 --days 0.5 --clients 3 --faults partition,outage,revoked,crash,restart,suspend,late,"
-    "token:server-error,token:rate-limited-reset,token:hang,api:unauthorized --svg docs/timeline.svg"
-)
-
-
-def test_the_picture_in_the_docs_is_what_its_command_gives(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    svg = tmp_path / "timeline.svg"
-    arguments = README_COMMAND.split()[2:-1]
-    assert ran(capsys, *arguments, str(svg), "--quiet")[0] == 0
-    is_the_same = svg.read_text(encoding="utf-8") == README_PICTURE.read_text(encoding="utf-8")
-    assert is_the_same, f"draw it anew: {README_COMMAND}"
-
-
-@pytest.mark.parametrize("seed", ["1", "24"])
-def test_a_picture_is_well_formed_and_says_how_it_is_drawn_again(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, seed: str
-) -> None:
-    svg, html = tmp_path / "picture.svg", tmp_path / "page.html"
-    chosen = ("--seed", seed, "--days", "0.3", "--faults", "all", "--svg", str(svg), "--html", str(html), "--quiet")
-    status, out, _ = ran(capsys, *chosen)
-    assert status == 0
-    assert out.endswith(f"picture         {svg}\npage            {html}\n")
-    picture, page = svg.read_text(encoding="utf-8"), html.read_text(encoding="utf-8")
-    told = [text.text for text in ET.fromstring(picture).iter("{http://www.w3.org/2000/svg}text")]
-    assert f"evertoken simulate --seed {seed} --days 0.3 --faults all" in told
-    assert {"network", "token endpoint", "server", "client 0", "token valid", "token granted", "faults are over"} < {
-        *told
-    }
-    assert [text for text in told if text is not None and text.startswith("Every law held, at each of ")]
-    data = json.loads(page.partition('id="data">')[2].partition("</script>")[0])
-    clients = [row for row in data["rows"] if row["title"].startswith("client")]
-    assert data["until"] == pytest.approx(0.3 * 86_400 * 1.08)
-    for row in clients:
-        for band in row["bands"]:
-            assert len(band["ends"]) == len(band["what"])
-            assert band["ends"] == sorted(band["ends"])
-    assert out.partition("\n")[0] in page
-
-
-def test_a_page_needs_nothing_from_elsewhere(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    html = tmp_path / "page.html"
-    assert ran(capsys, "--seed", "1", "--days", HOUR, "--html", str(html), "--quiet")[0] == 0
-    page = html.read_text(encoding="utf-8")
-    assert {*re.findall(r"\w+://[^\"' >)]+", page)} == {"http://www.w3.org/2000/svg"}
-    assert not re.search(r"<(link|img|iframe|object)|<script[^>]+src|@import|url\(", page)
-
-
-def test_a_long_run_of_many_clients_is_no_picture_of_megabytes(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
-    svg = tmp_path / "picture.svg"
-    many = ("--seed", "32", "--days", "2", "--clients", "20", "--svg", str(svg), "--quiet")
-    assert ran(capsys, *many)[0] == 0
-    assert svg.stat().st_size < 600_000
-    assert re.search(
-        r"Stretches under 6 min are drawn together, as a stack of their shares: [0-9,]{5,} of", svg.read_text()
-    )
-
-
-def test_a_broken_law_is_seen_in_the_picture(tmp_path: Path) -> None:
-    svg = tmp_path / "picture.svg"
-    gallery = Gallery(str(svg), None)
-    scenario = Choices(0.04).scenario(1)
-    report, timeline = simulate(scenario), gallery.watch(scenario)
-    assert timeline is not None
-    broken = Broken("<nothing> is ever wrong", 0, 1_000.0)
-    timeline.begin(scenario, [], AuthorizationServer("client", "key"))
-    timeline.end(1_000_000_000_000, broken)
-    assert list(gallery.hang(replace(report, broken=broken), "a command", [])) == [f"picture         {svg}"]
-    picture = svg.read_text(encoding="utf-8")
-    assert "Broken: &lt;nothing&gt; is ever wrong (client 0, at 1000.000 s)." in picture
-    assert 'class="mark bad-line"' in picture
-
-
-def test_a_picture_that_cannot_be_written_is_told_before_anything_is_run(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
-    status, out, complaint = ran(capsys, "--days", "36525", "--svg", str(tmp_path / "nowhere" / "picture.svg"))
-    assert (status, out) == (1, "")
-    assert "nowhere" in complaint
 
 
 # Many seeds
@@ -268,36 +186,15 @@ def test_many_seeds_come_to_one_digest_whatever_the_number_of_processes(
     one, two = read(alone), read(together)
     assert one["digest"] == two["digest"]
     assert one["digest"] in out
-    assert [row["seed"] for row in two["results"]] == [0, 1, 2, 3, 17]
+    assert list(two["seeds"]) == ["0", "1", "2", "3", "17"]
     assert (one["runs"], one["whole"], one["ok"]) == (5, True, True)
     assert one["campaign"]["commit_seed"] == 17
-    for changing in ("cpu_seconds", "wall_seconds", "times_real_time", "results"):
-        del one[changing], two[changing]
+    for data in (one, two):
+        for row in data["seeds"].values():
+            row[data["columns"].index("cpu_seconds")] = 0.0
+        for changing in ("cpu_seconds", "wall_seconds", "times_real_time"):
+            del data[changing]
     assert one == two
-
-
-def test_a_record_is_continued_and_comes_to_what_it_would_have_at_one_go(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    out, whole = tmp_path / "out.json", tmp_path / "whole.json"
-    many = ("--seeds", "0-5", "--days", HOUR, "--jobs", "1", "--quiet")
-    real, seeds = campaign.run_seed, list[int]()
-
-    def interrupted(choices: Choices, seed: int, *, twice: bool) -> SeedResult:
-        seeds.append(seed)
-        if seed == 3 and len(seeds) == 4:
-            raise KeyboardInterrupt
-        return real(choices, seed, twice=twice)
-
-    monkeypatch.setattr(campaign, "run_seed", interrupted)
-    assert ran(capsys, *many, "--out", str(out))[0] == 130
-    assert (read(out)["runs"], read(out)["whole"]) == (3, False)
-    assert ran(capsys, *many, "--out", str(out))[0] == 0
-    assert seeds == [0, 1, 2, 3, 3, 4, 5]
-    assert ran(capsys, *many, "--out", str(whole))[0] == 0
-    for name in ("digest", "situations", "events", "campaign", "whole"):
-        assert read(out)[name] == read(whole)[name]
-    assert sorted(tmp_path.iterdir()) == [out, whole]
 
 
 def test_an_interrupt_in_the_midst_of_a_change_is_raised_after_it() -> None:
@@ -315,28 +212,6 @@ def test_an_interrupt_in_the_midst_of_a_change_is_raised_after_it() -> None:
     with interrupts_deferred():
         pass
     assert signal.getsignal(signal.SIGINT) is handler
-
-
-def test_a_record_of_another_campaign_is_left_alone(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    out = tmp_path / "out.json"
-    many = ("--seeds", "0", "--quiet", "--out", str(out))
-    assert ran(capsys, *many, "--days", HOUR)[0] == 0
-    before = out.read_bytes()
-    status, _, complaint = ran(capsys, *many, "--days", "0.05")
-    assert status == 2
-    assert "holds another campaign (choices was {'days': 0.04" in complaint
-    assert out.read_bytes() == before
-    out.write_text("[]", encoding="utf-8")
-    assert "is no record of simulate" in ran(capsys, *many)[2]
-    assert out.read_text(encoding="utf-8") == "[]"
-
-
-def test_a_file_that_cannot_be_written_is_told_before_anything_is_run(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
-    status, out, complaint = ran(capsys, "--seeds", "0-999999", "--out", str(tmp_path / "nowhere" / "out.json"))
-    assert (status, out) == (1, "")
-    assert "nowhere" in complaint
 
 
 def test_a_broken_law_is_a_failure_with_the_command_that_breaks_it_again(

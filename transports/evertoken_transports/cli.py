@@ -138,7 +138,7 @@ def _add_emulate(parser: argparse.ArgumentParser) -> None:
 def _add_simulate(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     which, time = parser.add_mutually_exclusive_group(), parser.add_mutually_exclusive_group()
-    which.add_argument("--seed", type=int, default=1, help="what everything follows from (default: 1)")
+    which.add_argument("--seed", type=int, help="what everything follows from (default: 1)")
     which.add_argument("--seeds", metavar="LIST", help="many of them, like 0-999: on all cores, without a picture")
     time.add_argument("--days", type=float, default=1.0, help="simulated days with faults (default: 1)")
     time.add_argument("--years", type=float, help="the same in years of 365 days")

@@ -23,6 +23,7 @@ from evertoken.testing._explorer import SMALL_POLICY, Exploration, Violation, ex
 from evertoken.testing._faults import ApiFault, ScriptError, TokenFault
 from evertoken.testing._laws import broken_by, broken_in, liveness_bound
 from evertoken.testing._random import Random
+from evertoken.testing._restart import Restart
 from evertoken.testing._scenario import Calls, ClientPlan, Scenario, WorldFault, draw_scenario
 from evertoken.testing._script import (
     MANGOPAY_RATE_LIMITS,
@@ -34,7 +35,7 @@ from evertoken.testing._script import (
     TokenBehaviour,
 )
 from evertoken.testing._server import AuthorizationServer
-from evertoken.testing._swarm import SwarmReport, explain_failure, shrink, simulate, swarm
+from evertoken.testing._swarm import SwarmReport, explain_failure, law_of, shrink, simulate, swarm
 from evertoken.testing._trace import Entry, Trace, replay
 from evertoken.testing._world import Report, World
 
@@ -60,6 +61,7 @@ __all__ = (
     "Random",
     "RateLimit",
     "Report",
+    "Restart",
     "Route",
     "Scenario",
     "Script",
@@ -81,6 +83,7 @@ __all__ = (
     "enabled_inputs",
     "explain_failure",
     "explore",
+    "law_of",
     "liveness_bound",
     "replay",
     "shrink",

@@ -8,7 +8,7 @@ from itertools import islice
 from typing import TypeAlias
 
 from evertoken.testing._faults import ApiFault, TokenFault
-from evertoken.testing._random import Random
+from evertoken.testing._random import LARGEST_SEED, Random
 from evertoken.testing._scenario import BY_THEMSELVES, DAY, ClientPlan, Scenario, WorldFault, draw_scenario
 
 __all__ = ("EVERY_FAULT", "Fault", "arrange_scenario")
@@ -31,13 +31,13 @@ def arrange_scenario(
     """The scenario of ``seed`` as ``draw_scenario`` gives it, but for what is set here. It follows from the arguments.
 
     Args:
-        seed: any int.
+        seed: a whole number from 0 to 2**64 - 1.
         seconds: how long faults go on.
         clients: how many there are. The first are those of the seed; further ones are borrowed from the seeds after it.
         faults: what can go wrong, each at the rate that the seed has for it, or at one drawn for it; none if empty.
 
     Raises:
-        ValueError: ``clients`` is less than 1.
+        ValueError: ``clients`` is less than 1, or another argument is refused by ``draw_scenario``.
     """
     scenario = draw_scenario(seed, seconds=seconds)
     if clients is not None:
@@ -52,7 +52,7 @@ def _clients(scenario: Scenario) -> Iterator[ClientPlan]:
     yield from scenario.clients
     seed = scenario.seed
     while True:
-        seed += 1
+        seed = (seed + 1) % (LARGEST_SEED + 1)
         other = draw_scenario(seed)
         if other.lifetime == scenario.lifetime:
             yield from other.clients

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from evertoken._actions import SendRequest
+from evertoken._arguments import check_positive, check_seconds, check_type, check_whole
 from evertoken._decide import decide, freshness, settle
 from evertoken._inputs import AnswerReceived, Input, RequestClaimed
 from evertoken._policy import Policy
@@ -123,7 +124,17 @@ def explore(
         max_states: stop looking for new states at this number.
         max_violations: stop at this number of them.
         step: the machine. A test of the laws themselves passes one with a safeguard removed.
+
+    Raises:
+        TypeError: ``policy`` or ``alphabet`` is none.
+        ValueError: ``tick`` or ``latest_answer`` is no such time, or a limit is no whole number of at least 1.
     """
+    check_type("policy", policy, Policy)
+    check_type("alphabet", alphabet, Alphabet)
+    check_positive("tick", tick)
+    check_seconds("latest_answer", latest_answer)
+    check_whole("max_states", max_states, 1)
+    check_whole("max_violations", max_violations, 1)
     search = _Search(policy, alphabet, tick, latest_answer, step)
     search.run(max_states, max_violations)
     slowest = search.check_liveness(max_violations)

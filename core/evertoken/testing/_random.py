@@ -10,15 +10,28 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypeVar
 
-__all__ = ("Random",)
+from evertoken._arguments import check_whole
 
-_MASK = 2**64 - 1
+__all__ = ("LARGEST_SEED", "Random", "check_seed")
+
+LARGEST_SEED = 2**64 - 1
+"""Seeds are the states of the generator: from 0 to this, no two give the same stream."""
+
+_MASK = LARGEST_SEED
 _GOLDEN = 0x9E3779B97F4A7C15
 _T = TypeVar("_T")
 
 
+def check_seed(seed: int) -> None:
+    """Raise ValueError unless ``seed`` stands for a stream that no other seed stands for."""
+    check_whole("seed", seed, 0, LARGEST_SEED)
+
+
 class Random:
-    """A stream of numbers that follows from ``seed``, any int. Not for secrets. A copy goes on by itself."""
+    """A stream of numbers that follows from ``seed``. Not for secrets. A copy goes on by itself.
+
+    ``seed`` is any int, of which the lowest 64 bits count. What is named by its seed refuses one that needs more.
+    """
 
     __slots__ = ("_state",)
 

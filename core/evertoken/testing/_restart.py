@@ -34,7 +34,7 @@ class Restart(NamedTuple):
 def restarted(policy: Policy, state: State, restart: Restart) -> State:
     """The state of the new process: ``state``, written down as JSON and read again."""
     moment = max(restart.taken_at, state.now)
-    taken = take_snapshot(_ANYBODY, settle(policy, state, moment), moment, secrets=restart.secrets)
+    taken = take_snapshot(_ANYBODY, policy, settle(policy, state, moment), moment, secrets=restart.secrets)
     kept = Snapshot.from_json(taken.to_json())
     after, _ = read_snapshot(_ANYBODY, policy, kept, restart.now, restart.elapsed)
     return step(policy, after, CredentialsReplaced(restart.now)) if restart.replaced else after

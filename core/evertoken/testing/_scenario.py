@@ -6,9 +6,10 @@ import enum
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
+from evertoken._arguments import check_seconds, check_whole
 from evertoken._policy import Policy
 from evertoken.testing._faults import ApiFault, TokenFault
-from evertoken.testing._random import Random
+from evertoken.testing._random import Random, check_seed
 
 __all__ = ("BY_THEMSELVES", "Calls", "ClientPlan", "Scenario", "WorldFault", "draw_scenario")
 
@@ -101,7 +102,12 @@ class ClientPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scenario:
-    """All that a run follows from. ``rates`` are chances: per token request, or per hour for what happens by itself."""
+    """All that a run follows from. ``rates`` are chances: per token request, or per hour for what happens by itself.
+
+    Raises:
+        ValueError: ``seed`` is not from 0 to 2**64 - 1, ``seconds`` or ``lifetime`` is no duration, there are no
+            clients, or one of them would take a token without ``expires_in`` for good when it has expired.
+    """
 
     seed: int
     seconds: float = DAY
@@ -115,6 +121,25 @@ class Scenario:
     token_fault_rate: float = 0.0
     api_faults: tuple[ApiFault, ...] = ()
     api_fault_rate: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_seed(self.seed)
+        check_seconds("seconds", self.seconds)
+        check_whole("lifetime", self.lifetime, 1)
+        if not self.clients:
+            raise ValueError("clients must not be empty")
+        if TokenFault.NO_EXPIRES_IN in self.token_faults:
+            self._check_defaults()
+
+    def _check_defaults(self) -> None:
+        """A policy that assumes too long a life is a mistake of its author, and no law is about that."""
+        for number, plan in enumerate(self.clients):
+            assumed = min(plan.policy.default_lifetime, plan.policy.max_lifetime)
+            if assumed > self.lifetime:
+                raise ValueError(
+                    f"client {number}: default_lifetime is {assumed} s, but tokens live {self.lifetime} s,"
+                    " and TokenFault.NO_EXPIRES_IN leaves that unsaid"
+                )
 
     def without(self, fault: WorldFault | TokenFault | ApiFault) -> Scenario:
         """The same with one fault less, for shrinking."""
@@ -138,12 +163,17 @@ def draw_scenario(seed: int, *, seconds: float = DAY) -> Scenario:
     seeds are left as they are drawn. In the others one kind of trouble is made likely that needs several things to come
     together; or there is none at all, and the promises for fair weather hold. A run of more than a month is long
     enough for troubles to come together by themselves: there, one seed in fifty has fair weather, and that is all.
+
+    Raises:
+        ValueError: ``seed`` is not a whole number from 0 to 2**64 - 1, or ``seconds`` is no duration.
     """
+    check_seed(seed)
+    check_seconds("seconds", seconds)
     random = Random(seed)
     scenario = _draw_mixture(random, seed, seconds)
     if seconds > _MONTH:
         return _fair(scenario, random) if random.chance(0.02) else scenario
-    return random.pick(_EMPHASES)(scenario, random) if random.chance(0.4) else scenario
+    return _fitted(random.pick(_EMPHASES)(scenario, random)) if random.chance(0.4) else scenario
 
 
 def _draw_mixture(random: Random, seed: int, seconds: float) -> Scenario:
@@ -253,6 +283,17 @@ def _repetitions(scenario: Scenario, random: Random) -> Scenario:
 
 
 _EMPHASES = (_fair, _fair, _overtaking, _rejections, _rotations, _repetitions)
+
+
+def _fitted(scenario: Scenario) -> Scenario:
+    """The scenario with clients who assume no longer life than its tokens have, which an emphasis may have cut."""
+    plans = tuple(
+        replace(plan, policy=_changed(plan.policy, {"default_lifetime": float(scenario.lifetime)}))
+        if plan.policy.default_lifetime > scenario.lifetime
+        else plan
+        for plan in scenario.clients
+    )
+    return replace(scenario, clients=plans)
 
 
 def _with_rates(scenario: Scenario, rates: dict[WorldFault, float]) -> tuple[tuple[WorldFault, float], ...]:

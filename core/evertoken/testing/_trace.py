@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from evertoken._actions import SendReason, SendRequest, WaitReason
+from evertoken._arguments import check_whole
 from evertoken._decide import decide
 from evertoken._inputs import (
     AnswerReceived,
@@ -188,11 +189,19 @@ class Replayed:
 
 
 def replay(trace: Trace) -> Replayed:
-    """Fold the inputs of ``trace`` with ``step``, from nothing, and write the trace again."""
+    """Fold the inputs of ``trace`` with ``step``, from nothing, and write the trace again.
+
+    Raises:
+        ValueError: entries are missing or were added, or one is of a client that the trace has no policy of.
+    """
+    if len(trace.entries) != trace.length:
+        kept = f"{len(trace.entries)} of {trace.length} entries are there"
+        raise ValueError(f"{kept}: a replay needs all, from a trace that keeps them (keep_trace=True)")
     again = Trace(trace.policies)
     states = [first_state(policy) for policy in trace.policies]
     differs_at = None
     for entry in trace.entries:
+        check_whole("client", entry.client, 0, len(states) - 1)
         policy = trace.policies[entry.client]
         states[entry.client] = _folded(policy, states[entry.client], entry.happened)
         again.append(entry.client, entry.happened, states[entry.client])

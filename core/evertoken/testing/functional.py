@@ -8,6 +8,9 @@
 ``TokenMachine`` is a shell around these: its ``state_value`` is a State, each of its inputs one ``step``. None of them
 reads a clock or draws a number: what happens carries its moment, its draw, and what an answer meant.
 
+A process that ends and goes on from a snapshot is no input of the machine, but a value as well: ``restarted(policy,
+state, Restart(taken_at, now, elapsed, secrets))`` is the state of the next process, on its own clock.
+
 Three more lead back to real machines: :func:`machine_at` makes one in a state, :func:`feed` does an input to it, and
 :func:`request_of` is what travels for an attempt of its state.
 """
@@ -39,6 +42,7 @@ from evertoken._policy import Policy
 from evertoken._records import Attempt
 from evertoken._states import State, first_state
 from evertoken._step import step
+from evertoken.testing._restart import Restart, restarted
 
 __all__ = (
     "AnswerReceived",
@@ -48,6 +52,7 @@ __all__ = (
     "ExchangeStarted",
     "Input",
     "RequestClaimed",
+    "Restart",
     "SharedReceived",
     "SharedRecord",
     "State",
@@ -60,6 +65,7 @@ __all__ = (
     "publish",
     "request_of",
     "request_state",
+    "restarted",
     "settle",
     "step",
 )

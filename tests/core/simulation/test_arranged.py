@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from evertoken.testing import ApiFault, TokenFault, WorldFault, draw_scenario
-from evertoken.testing._arranged import EVERY_FAULT, arrange_scenario
+from evertoken.testing import ApiFault, TokenFault, WorldFault, draw_scenario, simulate
+from evertoken.testing._arranged import EVERY_FAULT, Fault, arrange_scenario
 
+DAY = 86_400.0
 SEEDS = range(6)
 
 
@@ -29,6 +30,10 @@ def test_the_first_clients_are_those_of_the_seed_and_all_are_made_for_the_same_l
         arrange_scenario(1, clients=0)
 
 
+def test_beyond_the_last_seed_clients_are_borrowed_from_the_first_ones() -> None:
+    assert len(arrange_scenario(2**64 - 1, clients=20).clients) == 20
+
+
 def test_faults_that_are_asked_for_are_there_and_no_others() -> None:
     for seed in SEEDS:
         assert arrange_scenario(seed, faults=()).faults == ()
@@ -46,3 +51,36 @@ def test_a_fault_that_the_seed_has_too_keeps_its_rate() -> None:
         assert set(drawn.rates) <= set(arranged.rates)
         assert all(rate > 0 for _, rate in arranged.rates)
         assert drawn.token_fault_rate in (0.0, arranged.token_fault_rate)
+
+
+# No client assumes that tokens live longer than they do
+# ------------------------------------------------------
+
+
+@pytest.mark.parametrize("clients", [None, 20])
+def test_whatever_is_set_by_hand_no_policy_assumes_a_longer_life_than_tokens_have(clients: int | None) -> None:
+    for seed in range(250):
+        arranged = arrange_scenario(seed, clients=clients, faults=EVERY_FAULT)
+        assert max(plan.policy.default_lifetime for plan in arranged.clients) <= arranged.lifetime
+
+
+@pytest.mark.parametrize(
+    ("seed", "days", "clients", "faults"),
+    [
+        (65, 0.2, 20, None),
+        (16, 0.1, None, (TokenFault.NO_EXPIRES_IN,)),
+        (24, 0.5, 3, EVERY_FAULT),
+    ],
+)
+def test_a_token_of_unsaid_lifetime_is_no_false_alarm(
+    seed: int, days: float, clients: int | None, faults: tuple[Fault, ...] | None
+) -> None:
+    assert simulate(arrange_scenario(seed, seconds=days * DAY, clients=clients, faults=faults)).broken is None
+
+
+@pytest.mark.parametrize("first", range(0, 40, 10))
+@pytest.mark.parametrize(("clients", "faults"), [(6, None), (None, EVERY_FAULT), (3, EVERY_FAULT), (3, ())])
+def test_no_arranged_scenario_breaks_a_law(first: int, clients: int | None, faults: tuple[Fault, ...] | None) -> None:
+    for seed in range(first, first + 10):
+        report = simulate(arrange_scenario(seed, seconds=0.05 * DAY, clients=clients, faults=faults))
+        assert report.broken is None, f"{report.scenario}: {report.broken}"

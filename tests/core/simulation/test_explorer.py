@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -104,6 +106,26 @@ def test_an_exploration_ends_when_no_state_is_left() -> None:
         f"{found.states} states (all of them), {found.steps} steps, a token after {found.slowest} s at most"
     )
     assert explore(alphabet=alphabet, max_states=5_000) == found
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        ({"tick": 0}, "tick must be a finite number of seconds above 0"),
+        ({"tick": -1}, "tick must be a finite number of seconds above 0"),
+        ({"tick": math.nan}, "tick must be a finite number of seconds above 0"),
+        ({"latest_answer": -1.0}, "latest_answer must be a finite number of seconds that is not negative"),
+        ({"max_states": -4}, "max_states must be a whole number of at least 1"),
+        ({"max_states": 10.0}, "max_states must be a whole number of at least 1"),
+        ({"max_violations": 0}, "max_violations must be a whole number of at least 1"),
+        ({"policy": None}, "policy must be a Policy, not NoneType"),
+        ({"alphabet": None}, "alphabet must be a Alphabet, not NoneType"),
+    ],
+    ids=str,
+)
+def test_an_exploration_that_could_say_nothing_is_refused(arguments: dict[str, Any], complaint: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=complaint):
+        explore(**arguments)
 
 
 # States that are merged must have one future

@@ -25,6 +25,8 @@ from evertoken._patience import GiveUp, Ready
 from evertoken._states import State, first_state
 from evertoken._step import REPORTED
 from evertoken.outcomes import Abandoned, Ignored, Outcome
+from evertoken.testing import Scenario, simulate
+from evertoken.testing._clients import Client
 from evertoken.testing._watched import Want, WatchedMachine, broken_by_move
 from tests import canary
 from tests.core.driving import bearer, machine, serve
@@ -180,3 +182,26 @@ def test_a_wrong_move_is_told_to_who_looks_on() -> None:
     told = Told()
     watched(told).hold(WAIT, NOW, ANY)
     assert told == [TOLD]
+
+
+class Hesitant(WatchedMachine):
+    """A machine that never asks for a token."""
+
+    __slots__ = ()
+
+    def poll(self, now: float, min_ttl: float = 0.0) -> SendRequest | Wait:
+        assert min_ttl >= 0.0
+        return Wait(now + 60, WaitReason.RETRY)
+
+
+class Patient(Client):
+    """A client with such a machine."""
+
+    machine_class = Hesitant
+
+
+def test_a_machine_that_breaks_such_a_law_stops_the_run() -> None:
+    broken = simulate(Scenario(seed=1, seconds=3_600.0), client=Patient).broken
+    assert broken is not None
+    assert (broken.law, broken.client) == (TOLD, 0)
+    assert 0.0 < broken.now < 3_600.0

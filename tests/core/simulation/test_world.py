@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
+import shlex
 import subprocess
 import sys
 from dataclasses import replace
@@ -17,11 +20,11 @@ from evertoken._states import first_state
 from evertoken._step import step
 from evertoken.testing._arrivals import TokenTruth
 from evertoken.testing._checks import SITUATIONS, BudgetCheck, Checks, LawBroken
-from evertoken.testing._clients import Call, Client
+from evertoken.testing._clients import SECOND, Call, Client
 from evertoken.testing._faults import ApiFault, TokenFault
 from evertoken.testing._scenario import BY_THEMSELVES, Calls, ClientPlan, Scenario, WorldFault, draw_scenario
-from evertoken.testing._swarm import _smaller, explain_failure, shrink, simulate, swarm
-from evertoken.testing._trace import Trace, replay
+from evertoken.testing._swarm import _smaller, explain_failure, law_of, shrink, simulate, swarm
+from evertoken.testing._trace import Entry, Trace, replay
 from evertoken.testing._world import World
 
 HOUR = 3_600.0
@@ -176,6 +179,24 @@ def test_a_replay_names_the_line_from_which_it_differs() -> None:
     assert replayed.digest != report.digest
 
 
+def test_a_trace_of_which_something_is_missing_is_not_replayed() -> None:
+    digest_only = simulate(7, days=0.1).trace
+    with pytest.raises(ValueError, match=rf"0 of {digest_only.length} entries are there: .*keep_trace=True"):
+        replay(digest_only)
+    cut = simulate(7, days=0.1, keep_trace=True).trace
+    last = cut.entries.pop()
+    with pytest.raises(ValueError, match=rf"{cut.length - 1} of {cut.length} entries are there"):
+        replay(cut)
+    for stranger in (-1, len(cut.policies)):
+        with pytest.raises(ValueError, match="client must be a whole number from 0 to"):
+            replay_of(cut, last._replace(client=stranger))
+
+
+def replay_of(trace: Trace, last: Entry) -> None:
+    trace.entries[trace.length - 1 :] = [last]
+    replay(trace)
+
+
 def test_a_trace_holds_names_and_no_token() -> None:
     report = simulate(13, keep_trace=True)
     text = "\n".join(map(repr, report.trace.entries))
@@ -318,15 +339,53 @@ def test_a_failing_seed_is_made_small_and_says_how_to_run_it_again(monkeypatch: 
     assert small.scenario.seconds < report.scenario.seconds
     assert len(small.scenario.faults) < len(report.scenario.faults)
     text = explain_failure(report)
-    assert text.startswith(f"Seed 1: {report.broken.law}\n")
-    assert "Run it again with:\n    simulate(report.scenario)\n" in text
+    assert text.startswith(
+        f"Seed 1: {report.broken.law}\nRun it again with:\n    simulate(report.scenario)\nShrunk to "
+    )
     assert text.endswith(list(small.trace.lines(small.broken.client))[-1])
+
+
+class Outdated(Client):
+    """A client that uses the first token it ever got, and believes that its life has just begun."""
+
+    first = ""
+
+    def _come(self, patience: float, min_ttl: float) -> None:
+        super()._come(patience, min_ttl)
+        self.first = self.first or self.machine.published[1] or ""
+        if self.first:
+            self.world.send_call(self, Call(0, 0.0, 0.0, 0.0), self.first, self.world.time / SECOND)
+
+
+def test_a_scenario_is_made_smaller_though_the_law_then_breaks_with_other_numbers() -> None:
+    report = simulate(replace(STEADY, clients=(ClientPlan(), ClientPlan(calls=Calls.IDLE))), client=Outdated)
+    small = shrink(report, client=Outdated)
+    assert report.broken is not None
+    assert small.broken is not None
+    assert small.broken.law != report.broken.law
+    assert law_of(small.broken.law) == law_of(report.broken.law) == "no call carries an expired token"
+    assert len(small.scenario.clients) == 1
+    assert "simulate(report.scenario, client=...)" in explain_failure(report, client=Outdated)
+
+
+def test_where_every_law_held_there_is_nothing_to_shrink_or_to_explain() -> None:
+    report = simulate(7, days=0.01)
+    for ask in (shrink, explain_failure):
+        with pytest.raises(ValueError, match="every law held with seed 7: there is nothing to shrink or to explain"):
+            ask(report)
 
 
 def test_a_failing_seed_of_the_swarm_prints_the_one_command_that_runs_it_again(monkeypatch: pytest.MonkeyPatch) -> None:
     never_backs_off(monkeypatch)
-    text = explain_failure(simulate(0, days=0.01), lines=3)
-    assert "    python -c 'from evertoken.testing import simulate; print(simulate(0, days=0.01))'\n" in text
+    report = simulate(0, days=0.01)
+    _, _, command, *_ = explain_failure(report, lines=3).splitlines()
+    assert command.startswith("    python -c 'from evertoken.testing import draw_scenario, simulate; print(")
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        exec(shlex.split(command)[2], {})
+    assert report.broken is not None
+    assert said.getvalue() == f"{report.broken}\n"
+    assert said.getvalue().startswith(f"Broken(law={report.broken.law!r}, ")
 
 
 def test_a_swarm_that_met_no_trouble_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,9 @@
 
 ``choices``     what is to be simulated, read from the command line, and written as one again
 ``campaign``    many seeds, in processes of their own
-``record``      what they came to, as a file that can be continued
+``record``      what they came to, row by row and in sum
+``stored``      the same as a file that can be continued
+``files``       files that are written whole or not at all
 ``interrupts``  Ctrl-C at the right moment
 ``progress``    how far it is, on a terminal or in lines
 ``summary``     what it came to, in lines

@@ -8,8 +8,18 @@ from dataclasses import dataclass
 
 from evertoken.testing import ApiFault, Scenario, TokenFault, WorldFault
 from evertoken.testing._arranged import EVERY_FAULT, Fault, arrange_scenario
+from evertoken.testing._random import LARGEST_SEED
 
-__all__ = ("ChoiceError", "Choices", "commit_seed", "fault_names", "read_faults", "read_seeds", "spelt_seeds")
+__all__ = (
+    "ChoiceError",
+    "Choices",
+    "check_seed",
+    "commit_seed",
+    "fault_names",
+    "read_faults",
+    "read_seeds",
+    "spelt_seeds",
+)
 
 DAY = 86_400.0
 _MOST_DAYS = 36_525.0
@@ -107,11 +117,22 @@ def read_faults(text: str) -> tuple[Fault, ...] | None:
 # -----
 
 
+def check_seed(option: str, seed: int) -> int:
+    """``seed``, if it stands for a course of its own.
+
+    Raises:
+        ChoiceError: it does not.
+    """
+    if not 0 <= seed <= LARGEST_SEED:
+        raise ChoiceError(f"{option} must be from 0 to {LARGEST_SEED}, not {seed}")
+    return seed
+
+
 def read_seeds(text: str) -> tuple[int, ...]:
     """The seeds that ``text`` names, ``0-999`` or ``3,17,100-199``, each once and in order.
 
     Raises:
-        ChoiceError: it is no such list, or names more than ten million.
+        ChoiceError: it is no such list, names more than ten million, or one that is too large.
     """
     ranges: list[range] = []
     for part in text.split(","):
@@ -119,9 +140,10 @@ def read_seeds(text: str) -> tuple[int, ...]:
         if not first.isdecimal() or (dash and not last.isdecimal()):
             raise ChoiceError(f"--seeds: {part!r} is no seed and no range of seeds like 0-999")
         ranges.append(range(int(first), int(last or first) + 1))
-        if not ranges[-1]:
+        if int(last or first) < int(first):
             raise ChoiceError(f"--seeds: {part!r} ends before it begins")
-    if sum(map(len, ranges)) > _MOST_SEEDS:
+        check_seed("--seeds", int(last or first))
+    if sum(those.stop - those.start for those in ranges) > _MOST_SEEDS:
         raise ChoiceError(f"--seeds: at most {_MOST_SEEDS:,} at once")
     return tuple(sorted({seed for those in ranges for seed in those}))
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from evertoken.testing import Report, Scenario
 from evertoken.testing._timeline import Timeline
+from evertoken_transports._simulate.choices import ChoiceError
+from evertoken_transports._simulate.files import check_writable, write_whole
 from evertoken_transports._simulate.page import page_of
 from evertoken_transports._simulate.scene import scene_of
 from evertoken_transports._simulate.svg import svg_of
@@ -25,6 +27,7 @@ class Gallery:
         html: the file for the page, likewise.
 
     Raises:
+        ChoiceError: both are to be one file.
         OSError: a file cannot be written. Better now than after the simulation.
     """
 
@@ -32,9 +35,11 @@ class Gallery:
         self._svg = None if svg is None else Path(svg)
         self._html = None if html is None else Path(html)
         self._timeline: Timeline | None = None
+        if self._svg and self._html and self._svg.resolve() == self._html.resolve():
+            raise ChoiceError(f"--svg and --html must be two files, not both {svg}")
         for path in (self._svg, self._html):
             if path is not None:
-                path.open("a", encoding="utf-8").close()
+                check_writable(path)
 
     def watch(self, scenario: Scenario) -> Timeline | None:
         """Who has to look on while ``scenario`` runs; nobody if there is nothing to draw."""
@@ -53,10 +58,10 @@ class Gallery:
         title = f"Seed {report.scenario.seed}: {days:g} day{'s'[days == 1 :]}, {clients} client{'s'[clients == 1 :]}"
         scene, notes = scene_of(self._timeline), list(_notes(report, command))
         if self._svg is not None:
-            self._svg.write_text(svg_of(scene, title, notes), encoding="utf-8")
+            write_whole(self._svg, svg_of(scene, title, notes))
             yield f"picture         {self._svg}"
         if self._html is not None:
-            self._html.write_text(page_of(scene, title, notes, summary), encoding="utf-8")
+            write_whole(self._html, page_of(scene, title, notes, summary))
             yield f"page            {self._html}"
 
 

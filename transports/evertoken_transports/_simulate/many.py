@@ -15,6 +15,7 @@ from evertoken_transports._simulate.choices import Choices, commit_seed, read_se
 from evertoken_transports._simulate.interrupts import interrupts_deferred
 from evertoken_transports._simulate.progress import following
 from evertoken_transports._simulate.record import Campaign, Record, SeedResult, this_code
+from evertoken_transports._simulate.stored import read_record, write_record
 
 __all__ = ("Many", "run_many")
 
@@ -52,9 +53,9 @@ def run_many(many: Many, console: Console) -> Record:
         OSError: the file cannot be read or written.
     """
     campaign, seeds = many.campaign()
-    record = Record(campaign) if many.out is None else Record.continued(many.out, campaign)
-    if many.out is not None:
-        record.write(many.out, whole=not record.left_of(seeds))  # Before hours are spent: can it be written?
+    record = Record(campaign) if many.out is None else read_record(many.out, campaign, seeds)
+    if many.out is not None:  # Before hours are spent: can it be written?
+        write_record(many.out, record, whole=not record.left_of(seeds))
     keep = _Keeper(record, many.out)
     try:
         with following(console, len(seeds), quiet=many.quiet) as tell:
@@ -91,7 +92,7 @@ class _Keeper:
         self._record.wall_seconds += now - self._since
         self._since = self._written = now
         if self._path is not None:
-            self._record.write(self._path, whole=whole)
+            write_record(self._path, self._record, whole=whole)
 
 
 def _so_far(record: Record, count: int) -> str:

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 from rich.console import Console
 
-from evertoken.testing import ApiFault, Report, Scenario, TokenFault, World, explain_failure, simulate
+from evertoken.testing import ApiFault, Report, Scenario, TokenFault, World, simulate
 from evertoken.testing._clients import SECOND
+from evertoken.testing._swarm import story_of
 from evertoken.testing._watch import Watcher
 from evertoken_transports._simulate.choices import Choices
 from evertoken_transports._simulate.gallery import Gallery
@@ -54,8 +55,8 @@ class _Followed(World):
         self._tell_progress = tell
 
     def run_until(self, end: int) -> None:
-        """The same in pieces."""
-        piece = max(1, round(self.scenario.seconds * SECOND / _SLICES))
+        """The same in some two hundred pieces at most, however short the faults are and long the recovery from them."""
+        piece = max(1, round(self.scenario.seconds * SECOND / _SLICES), (end - self.time) // _SLICES)
         for moment in range(self.time + piece, end, piece):
             super().run_until(moment)
             self._say()
@@ -109,7 +110,7 @@ def one_lines(ran: Ran) -> Iterator[str]:
 
 def failure_lines(report: Report) -> Iterator[str]:
     """The smallest scenario that breaks the same law, and the end of its trace. Finding it may take minutes."""
-    yield from explain_failure(report).splitlines()
+    yield from story_of(report)
 
 
 def _scenario_lines(scenario: Scenario, choices: Choices) -> Iterator[str]:

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from evertoken.testing import Report
 from evertoken_transports._simulate.campaign import cores
-from evertoken_transports._simulate.choices import ChoiceError, Choices
+from evertoken_transports._simulate.choices import ChoiceError, Choices, check_seed
 from evertoken_transports._simulate.gallery import Gallery
 from evertoken_transports._simulate.many import Many, run_many
 from evertoken_transports._simulate.one import One, failure_lines, one_lines, run_one
@@ -18,6 +18,7 @@ from evertoken_transports._simulate.summary import many_lines
 
 __all__ = ("play",)
 
+_FIRST = 1
 _ONLY_MANY = ("jobs", "commit", "out")
 _ONLY_ONE = ("svg", "html")
 
@@ -40,11 +41,12 @@ def play(options: argparse.Namespace) -> bool:
 
 
 def _one(choices: Choices, options: argparse.Namespace) -> bool:
-    one = One(choices, options.seed, double_check=options.double_check, quiet=options.quiet)
+    seed = check_seed("--seed", _FIRST if options.seed is None else options.seed)
+    one = One(choices, seed, double_check=options.double_check, quiet=options.quiet)
     gallery = Gallery(options.svg, options.html)
     ran = run_one(one, Console(highlight=False), gallery)
     lines = list(one_lines(ran))
-    for line in (*lines, *gallery.hang(ran.report, choices.command(options.seed), lines)):
+    for line in (*lines, *gallery.hang(ran.report, choices.command(seed), lines)):
         _write(line)
     if ran.report.broken is not None:
         _explain(ran.report)

@@ -1,25 +1,21 @@
-"""What many seeds came to: one result each, what they add up to, and the file from which a campaign goes on."""
+"""What many seeds came to: one row each, and what they add up to."""
 
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
-import json
-import os
-import platform
+import math
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import evertoken
 from evertoken.testing import SITUATIONS
-from evertoken_transports._simulate.choices import ChoiceError, Choices
+from evertoken_transports._simulate.choices import Choices
 
-__all__ = ("Campaign", "Failure", "Record", "SeedResult", "this_code")
+__all__ = ("Campaign", "Failure", "Record", "Row", "SeedResult", "this_code")
 
-_FORMAT = 1
 _YEAR = 365 * 86_400.0
 _ENOUGH_DAYS = 100.0
 """From so many hostile days on, in as many seeds, every named situation must have come about."""
@@ -75,11 +71,18 @@ def this_code() -> str:
     return digest.hexdigest()
 
 
-def _version() -> str:
-    try:
-        return importlib.metadata.version("evertoken")
-    except importlib.metadata.PackageNotFoundError:
-        return "from its sources"
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What is kept of one seed: enough to see whether a run of it by itself comes to the same."""
+
+    digest: str
+    """The first 16 digits; none if the simulation fell over."""
+    simulated_seconds: float
+    events: int
+    steps: int
+    token_requests: int
+    api_calls: int
+    cpu_seconds: float
 
 
 class Record:
@@ -90,24 +93,31 @@ class Record:
         self.seen: Counter[str] = Counter()
         self.failures: dict[int, Failure] = {}
         self.wall_seconds = 0.0
-        self._results: dict[int, dict[str, Any]] = {}
+        self.rows: dict[int, Row] = {}
 
     def add(self, result: SeedResult) -> None:
         """Take in what one seed came to."""
-        row = asdict(result)
-        self.seen.update(row.pop("seen"))
-        if row.pop("failure") is not None and result.failure is not None:
+        self.seen.update(result.seen)
+        if result.failure is not None:
             self.failures[result.seed] = result.failure
-        self._results[result.seed] = row
+        self.rows[result.seed] = Row(
+            result.digest[:16],
+            round(result.simulated_seconds, 3),
+            result.events,
+            result.steps,
+            result.token_requests,
+            result.api_calls,
+            round(result.cpu_seconds, 3),
+        )
 
     def left_of(self, seeds: Iterable[int]) -> list[int]:
         """Those of ``seeds`` that have not been run yet."""
-        return [seed for seed in seeds if seed not in self._results]
+        return [seed for seed in seeds if seed not in self.rows]
 
     @property
     def runs(self) -> int:
         """How many seeds have been run."""
-        return len(self._results)
+        return len(self.rows)
 
     @property
     def hostile_years(self) -> float:
@@ -116,7 +126,7 @@ class Record:
 
     def total(self, what: str) -> float:
         """The sum of one of the figures of all results."""
-        return sum(float(row[what]) for row in self._results.values())
+        return math.fsum(getattr(row, what) for row in self.rows.values())
 
     @property
     def speed(self) -> float:
@@ -125,8 +135,8 @@ class Record:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the digests of all traces, by seed."""
-        lines = (f"{seed} {self._results[seed]['digest']}\n" for seed in sorted(self._results))
+        """SHA-256 of the digests of all rows, by seed."""
+        lines = (f"{seed} {self.rows[seed].digest}\n" for seed in sorted(self.rows))
         return hashlib.sha256("".join(lines).encode()).hexdigest()
 
     @property
@@ -146,69 +156,16 @@ class Record:
         """Whether every law held, and enough came about to put them to the test."""
         return not self.failures and self.is_hostile_enough
 
-    # The file
-    # --------
-
-    def as_data(self, *, whole: bool) -> dict[str, Any]:
-        """Everything, for the file."""
+    def sums(self) -> dict[str, Any]:
+        """What the rows add up to, for people and for whoever checks them."""
         return {
-            "format": _FORMAT,
-            "evertoken": _version(),
-            "python": f"{platform.python_implementation()} {platform.python_version()}",
-            "platform": f"{platform.system()} {platform.machine()}",
-            "campaign": asdict(self.campaign),
-            "whole": whole,
             "ok": self.ok,
             "runs": self.runs,
             "hostile_years": round(self.hostile_years, 6),
             "simulated_years": round(self.total("simulated_seconds") / _YEAR, 6),
             **{name: round(self.total(name)) for name in ("events", "steps", "token_requests", "api_calls")},
             "cpu_seconds": round(self.total("cpu_seconds"), 1),
-            "wall_seconds": round(self.wall_seconds, 1),
             "times_real_time": round(self.speed),
             "digest": self.digest,
-            "failures": [asdict(self.failures[seed]) for seed in sorted(self.failures)],
             "missing": self.missing,
-            "situations": dict(sorted(self.seen.items())),
         }
-
-    def write(self, path: Path, *, whole: bool) -> None:
-        """Write the file whole or not at all: one line for each seed, behind what they add up to."""
-        head = json.dumps(self.as_data(whole=whole), indent=2)[: -len("\n}")]
-        rows = ",\n".join(f"    {json.dumps(self._results[seed])}" for seed in sorted(self._results))
-        beside = path.with_name(f".{path.name}.{os.getpid()}")
-        beside.write_text(f'{head},\n  "results": [\n{rows}\n  ]\n}}\n', encoding="utf-8")
-        beside.replace(path)
-
-    @classmethod
-    def continued(cls, path: Path, campaign: Campaign) -> Record:
-        """The record in the file, to go on with; an empty one if there is no file.
-
-        Raises:
-            ChoiceError: the file is none of ours, or of another campaign.
-            OSError: it cannot be read.
-        """
-        record = cls(campaign)
-        if not path.exists():
-            return record
-        try:
-            data = cast("dict[str, Any]", json.loads(path.read_text(encoding="utf-8")))
-            record._take_over(data, path)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            if isinstance(error, ChoiceError):
-                raise
-            raise ChoiceError(f"--out: {path} is there, and is no record of simulate: {error!r}") from None
-        return record
-
-    def _take_over(self, data: dict[str, Any], path: Path) -> None:
-        if data["format"] != _FORMAT:
-            raise ChoiceError(f"--out: {path} has format {data['format']}, not {_FORMAT}: give another file")
-        theirs, ours = data["campaign"], asdict(self.campaign)
-        differing = [name for name in ours if theirs[name] != ours[name]]
-        if differing:
-            told = ", ".join(f"{name} was {theirs[name]!r} and is {ours[name]!r}" for name in differing)
-            raise ChoiceError(f"--out: {path} holds another campaign ({told}): give another file, or remove it")
-        self.seen.update(data["situations"])
-        self.failures = {failure["seed"]: Failure(**failure) for failure in data["failures"]}
-        self.wall_seconds = data["wall_seconds"]
-        self._results = {row["seed"]: row for row in data["results"]}

@@ -1,0 +1,179 @@
+"""Programs that die and are started again: saved at the right moments, they ask no more often than one that lives."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from evertoken import BlockKind, ClientCredentials, HttpResponse, Policy, SendRequest, Snapshot, TokenMachine
+from tests import canary
+from tests.core.driving import FAILED, LIMITED, LOCKED, MALFORMED, bearer, granted, machine
+
+GRANT = canary.grant()
+HASTY = Policy(retry_base=1, retry_cap=1, malformed_cap=1, request_timeout=2)
+"""Back-offs so short that nothing but the budget holds a machine back."""
+HOUR = 3_600
+ALLOWED = HASTY.budget_burst + HOUR // HASTY.budget_interval
+
+
+class Supervised:
+    """A program that lives for seconds at a time, on a clock that begins anew each time, and keeps its snapshot."""
+
+    def __init__(
+        self, policy: Policy, answer: HttpResponse | None, *, secrets: bool, saves_before_sending: bool
+    ) -> None:
+        self.policy = policy
+        self.answer = answer
+        self.secrets = secrets
+        self.saves_before_sending = saves_before_sending
+        self.saved = machine(policy, credentials=GRANT).snapshot(0).to_json()
+        self.saved_at = 0.0
+        self.sent: list[float] = []
+
+    def live(self, start: float, end: float) -> None:
+        """One life, in which somebody asks each quarter of a second; it ends with a request under way if it can."""
+        snapshot, origin = Snapshot.from_json(self.saved), 7.0
+        elapsed = start - self.saved_at
+        m = TokenMachine.restore(GRANT, snapshot, origin, elapsed, policy=self.policy, draw=lambda: 0.0)
+        now = start
+        while now < end:
+            clock = origin + now - start
+            if isinstance(m.poll(clock), SendRequest):
+                request = m.start_request(clock)
+                if self.saves_before_sending:
+                    self.save(m, now, clock)
+                self.sent.append(now)
+                if self.answer is None:
+                    return
+                m.receive_response(clock, request, self.answer)
+                self.save(m, now, clock)
+            now += 0.25
+
+    def save(self, m: TokenMachine, now: float, clock: float) -> None:
+        self.saved, self.saved_at = m.snapshot(clock, self.secrets).to_json(), now
+
+
+def an_hour_of(program: Supervised, life: float) -> int:
+    for n in range(math.ceil(HOUR / life)):
+        program.live(n * life, min((n + 1) * life, HOUR))
+    return len(program.sent)
+
+
+@pytest.mark.parametrize("secrets", [False, True])
+@pytest.mark.parametrize("life", [1, 3, 10.5])
+@pytest.mark.parametrize("answer", [FAILED, MALFORMED, granted(0, 1), None])
+def test_a_crash_loop_stays_within_the_budget(answer: HttpResponse | None, life: float, secrets: bool) -> None:
+    program = Supervised(HASTY, answer, secrets=secrets, saves_before_sending=True)
+    asked = an_hour_of(program, life)
+    short_lived = answer is not None and answer.status == 200 and answer is not MALFORMED
+    most = HASTY.budget_burst + HOUR // HASTY.budget_interval_floor if short_lived else ALLOWED
+    assert ALLOWED - 2 <= asked <= most
+
+
+@pytest.mark.parametrize("answer", [LOCKED, LIMITED])
+def test_a_crash_loop_does_not_knock_on_a_closed_door(answer: HttpResponse) -> None:
+    program = Supervised(replace(HASTY, rate_limited_wait=900), answer, secrets=False, saves_before_sending=True)
+    an_hour_of(program, 3)
+    assert all(later - earlier >= 900 for earlier, later in zip(program.sent, program.sent[1:], strict=False))
+
+
+def test_saved_after_outcomes_only_a_crash_loop_asks_at_each_start() -> None:
+    program = Supervised(HASTY, None, secrets=True, saves_before_sending=False)
+    assert an_hour_of(program, 1) == HOUR
+
+
+# The README's way to keep one
+# ----------------------------
+
+README = Path(__file__).parents[2] / "README.md"
+(EXAMPLE,) = re.findall(r"(?ms)^\*\*Over a restart\.\*\*.*?^```python\n(.*?)^```", README.read_text("utf-8"))
+
+
+class Clock:
+    """Both clocks of a host: the one on the wall can be set, the other begins anew with each start of the host."""
+
+    def __init__(self) -> None:
+        self.wall = 1_800_000_000.0
+        self.since_start = 50.0
+
+    def time(self) -> float:
+        return self.wall
+
+    def monotonic(self) -> float:
+        return self.since_start
+
+
+class Example:
+    """The functions of the example, in a folder of their own and with a clock of ours."""
+
+    def __init__(self, clock: Clock) -> None:
+        names: dict[str, Any] = {}
+        exec(compile(EXAMPLE, str(README), "exec"), names)
+        names["time"] = clock
+        self.save: Callable[[TokenMachine], None] = names["save"]
+        self.resume: Callable[[ClientCredentials], TokenMachine] = names["resume"]
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def example(clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Example:
+    monkeypatch.chdir(tmp_path)
+    return Example(clock)
+
+
+def test_the_readmes_program_goes_on_from_what_it_saved(example: Example, clock: Clock) -> None:
+    m = example.resume(GRANT)
+    request = m.start_request(50)
+    example.save(m)
+    m.receive_response(51, request, granted())
+    clock.since_start = 51
+    example.save(m)
+    clock.wall += 40
+    clock.since_start = 3
+    again = example.resume(GRANT)
+    assert again.authorization(3) == bearer()
+    assert again.explain(3).budget_left == 9
+    token = again.token(3)
+    assert token is not None
+    assert token.expires_at == 3 - 40 - 1 + 300
+
+
+def test_the_readmes_program_bears_a_wall_clock_that_is_set_back(example: Example, clock: Clock) -> None:
+    m = example.resume(GRANT)
+    m.door_closed(50, BlockKind.LOCKED)
+    example.save(m)
+    clock.wall -= 86_400
+    assert getattr(example.resume(GRANT).poll(50), "until", None) == 950
+
+
+def test_the_readmes_program_keeps_its_file_whole_and_to_itself(
+    example: Example, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    m = example.resume(GRANT)
+    m.start_request(50)
+    example.save(m)
+    (kept,) = tmp_path.iterdir()
+    assert kept.stat().st_mode & 0o777 == 0o600
+    before = kept.read_text()
+    (tmp_path / "token-machine.draft").write_text("left behind by one that died")
+    (tmp_path / "token-machine.draft").chmod(0o644)
+    monkeypatch.setattr(os, "replace", refuse)
+    with pytest.raises(OSError, match="dies here"):
+        example.save(m)
+    assert kept.read_text() == before
+    assert (tmp_path / "token-machine.draft").stat().st_mode & 0o777 == 0o600
+
+
+def refuse(*_: object) -> None:
+    raise OSError("dies here")

@@ -1,0 +1,62 @@
+"""Files that are written whole or not at all. What goes wrong is said of the path that was given."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+__all__ = ("check_writable", "write_whole")
+
+
+def check_writable(path: Path) -> None:
+    """See whether :func:`write_whole` can do it, without leaving a trace.
+
+    Raises:
+        OSError: it cannot.
+    """
+    with _about(path):
+        if path.exists():
+            path.open("ab").close()
+        if not _is_device(path):
+            with _beside(path) as beside:
+                beside.touch()
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Put ``text`` in the place of what the file held.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    with _about(path):
+        if _is_device(path):
+            path.write_text(text, encoding="utf-8")
+            return
+        with _beside(path) as beside:
+            beside.write_text(text, encoding="utf-8")
+            beside.replace(path.resolve())
+
+
+def _is_device(path: Path) -> bool:
+    """Whether it is a terminal, a pipe or the like, which must be written to and not replaced."""
+    return path.exists() and not path.is_file()
+
+
+@contextmanager
+def _beside(path: Path) -> Generator[Path]:
+    real = path.resolve()
+    beside = real.with_name(f".{real.name}.{os.getpid()}")
+    try:
+        yield beside
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+@contextmanager
+def _about(path: Path) -> Generator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from None
