@@ -1,4 +1,7 @@
-"""What callers catch, and what embedders see when they misuse the machine."""
+"""What callers catch, and what embedders see when they misuse the machine.
+
+Each says that it is of the package and not of this module: a traceback then names it as it is imported.
+"""
 
 from __future__ import annotations
 
@@ -24,6 +27,8 @@ class LocalProtocolError(RuntimeError):
     a claim that ``exchange_started`` had to release.
     """
 
+    __module__ = "evertoken"
+
 
 class TokenUnavailable(Exception):
     """There is no usable token, and waiting longer would not help within the time that the caller has.
@@ -34,6 +39,8 @@ class TokenUnavailable(Exception):
 
     Every caller gets an instance of its own. Picklable. Holds no secret.
     """
+
+    __module__ = "evertoken"
 
     problem: Problem
     retry_after: float
@@ -50,17 +57,25 @@ class TokenUnavailable(Exception):
 class EndpointLocked(TokenUnavailable):
     """The token endpoint has locked the account or this address out. Do not retry before ``retry_after``."""
 
+    __module__ = "evertoken"
+
 
 class CredentialsRefused(TokenUnavailable):
     """The token endpoint refused the credentials, or the request as such. New credentials lift this."""
+
+    __module__ = "evertoken"
 
 
 class RateLimited(TokenUnavailable):
     """The token endpoint's rate limit is reached, for longer than the caller can wait."""
 
+    __module__ = "evertoken"
+
 
 class LifetimeTooShort(TokenUnavailable):
     """``min_ttl`` asks for more remaining life than this endpoint's tokens have to give."""
+
+    __module__ = "evertoken"
 
 
 _CLASSES: dict[ProblemKind, type[TokenUnavailable]] = {

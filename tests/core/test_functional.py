@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from evertoken import Granted, TokenMachine
-from evertoken.testing import SMALL_POLICY, Restart, enabled_inputs
+from collections.abc import Callable
+
+import pytest
+
+from evertoken import Granted, LocalProtocolError, State, TokenMachine
+from evertoken.testing import SMALL_POLICY, Alphabet, Restart, enabled_inputs
 from evertoken.testing import functional as f
 from tests import canary
-from tests.core.driving import granted, machine
+from tests.core.driving import LOCKED, granted, machine
 
 
 def test_a_machine_is_what_the_functions_make_of_its_inputs() -> None:
@@ -39,3 +43,85 @@ def test_every_input_that_is_enabled_is_of_a_class_to_match_on() -> None:
     offered = list(enabled_inputs(SMALL_POLICY, state, 0.0))
     assert {type(happened).__name__ for happened in offered} <= set(f.__all__)
     assert f.RequestClaimed(0.0, 0.0) in offered
+
+
+# From states and inputs back to machines
+# ---------------------------------------
+
+SHARING = Alphabet(record_ages=(1.0,), demands=(0.0, 2.0), draws=(0.0, 0.5))
+
+
+def no_draw() -> float:
+    raise AssertionError("an input has its own number")
+
+
+def at(state: State, draw: Callable[[], float] = no_draw) -> TokenMachine:
+    return f.machine_at(canary.grant(), state, policy=SMALL_POLICY, draw=draw)
+
+
+def states(depth: int) -> list[State]:
+    """Every state that so many inputs lead to, one second apart."""
+    found = [f.settle(SMALL_POLICY, f.first_state(SMALL_POLICY), 0.0)]
+    for now in range(depth):
+        found = [
+            f.step(SMALL_POLICY, state, happened)
+            for state in dict.fromkeys(found)
+            for happened in enabled_inputs(SMALL_POLICY, state, float(now), SHARING)
+        ]
+    return list(dict.fromkeys(found))
+
+
+def test_every_input_that_is_enabled_can_be_done_to_a_machine_in_that_state() -> None:
+    kinds: set[str] = set()
+    for state in states(2):
+        for happened in enabled_inputs(SMALL_POLICY, state, 2.0, SHARING):
+            machine = at(state)
+            assert machine.state_value is state
+            assert machine.published == f.publish(SMALL_POLICY, state)
+            f.feed(machine, happened)
+            after = f.step(SMALL_POLICY, state, happened)
+            assert machine.state_value == after
+            assert machine.published == f.publish(SMALL_POLICY, after)
+            kinds.add(type(happened).__name__)
+    assert kinds >= {"RequestClaimed", "ExchangeStarted", "AnswerReceived", "SharedReceived", "TokenRejected"}
+
+
+def test_a_machine_that_is_fed_and_one_that_is_driven_are_the_same() -> None:
+    driven, fed = machine(SMALL_POLICY), machine(SMALL_POLICY)
+    sent = driven.start_request(1.0)
+    f.feed(fed, f.RequestClaimed(1.0, draw=0.0))
+    attempt = fed.state_value.attempt
+    assert attempt is not None
+    request = f.request_of(fed, attempt)
+    assert request == sent
+    assert request.secrets == sent.secrets
+    assert fed.receive_response(2.0, request, LOCKED) == driven.receive_response(2.0, sent, LOCKED)
+    assert fed.state_value == driven.state_value
+
+
+def test_whoever_looks_on_sees_what_is_fed() -> None:
+    seen: list[tuple[f.Input, State]] = []
+
+    class Watched(TokenMachine):
+        def stepped(self, happened: f.Input, after: State) -> None:
+            seen.append((happened, after))
+            super().stepped(happened, after)
+
+    watched = Watched(canary.grant(), draw=no_draw)
+    f.feed(watched, f.RequestClaimed(0.0, draw=0.5))
+    assert seen == [(f.RequestClaimed(0.0, draw=0.5), watched.state_value)]
+
+
+def test_a_claim_against_poll_is_refused_and_changes_nothing() -> None:
+    fed = machine(SMALL_POLICY)
+    f.feed(fed, f.RequestClaimed(0.0, draw=0.0))
+    before = fed.state_value
+    with pytest.raises(LocalProtocolError, match=r"wait \(response\)"):
+        f.feed(fed, f.RequestClaimed(0.5, draw=0.0))
+    assert fed.state_value is before
+
+
+def test_a_moment_that_is_none_is_refused() -> None:
+    fed = machine(SMALL_POLICY)
+    with pytest.raises(ValueError, match="now"):
+        f.feed(fed, f.BlockLifted(float("nan")))

@@ -88,3 +88,13 @@ def test_the_package_lists_only_names_that_are_explained_where_they_come_from() 
     things = [getattr(package, name) for name in package.__all__]
     nameless = [thing for thing in things if callable(thing) and not (thing.__doc__ or "").strip()]
     assert not nameless
+
+
+def test_a_traceback_names_an_error_as_it_is_imported() -> None:
+    public = {module.name for module in MODULES if module.is_public}
+    for name in sorted(public):
+        module = importlib.import_module(name)
+        for error in (getattr(module, listed) for listed in module.__all__):
+            if isinstance(error, type) and issubclass(error, BaseException):
+                assert error.__module__ in public, error
+                assert getattr(importlib.import_module(error.__module__), error.__name__) is error

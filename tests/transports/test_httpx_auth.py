@@ -633,14 +633,25 @@ def test_the_flow_that_cannot_wait_refuses_instead_of_sending_unsigned(blocking:
         auth.auth_flow(blocking.library.Request("GET", f"{auth.api_base}/users"))
 
 
-def test_an_exchange_that_is_a_coroutine_function_is_refused(blocking: Kit) -> None:
-    async def exchange(_: object) -> HttpResponse:
-        return HttpResponse(200)
+async def _async_exchange(_: object) -> HttpResponse:
+    return HttpResponse(200)
 
-    with pytest.raises(ValueError, match="exchange"):
-        blocking.adapter.BearerAuth(canary.grant(), exchange=exchange)
-    with pytest.raises(ValueError, match="exchange"):
-        blocking.adapter.BearerAuth(canary.grant(), exchange=blocking.adapter.AsyncHttpxExchange())
+
+def _exchange(_: object) -> HttpResponse:
+    return HttpResponse(200)
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_an_exchange_of_the_wrong_kind_is_refused_with_the_name_of_the_right_argument(library: str) -> None:
+    adapter = import_module(f"evertoken_transports.{library}")
+    for asynchronous in (_async_exchange, adapter.AsyncHttpxExchange()):
+        with pytest.raises(ValueError, match=r"^exchange must be a plain callable; async_exchange takes"):
+            adapter.BearerAuth(canary.grant(), exchange=asynchronous)
+    for plain in (_exchange, adapter.HttpxExchange()):
+        with pytest.raises(ValueError, match=r"^async_exchange must be a coroutine function; exchange takes"):
+            adapter.BearerAuth(canary.grant(), async_exchange=plain)
+    with pytest.raises(ValueError, match=r"^async_exchange has settings of its own"):
+        adapter.BearerAuth(canary.grant(), async_exchange=_async_exchange, proxy="http://proxy.example")
 
 
 @pytest.mark.parametrize("name", LIBRARIES)

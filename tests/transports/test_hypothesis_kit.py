@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import os
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -47,6 +49,7 @@ from evertoken.testing import (
 from evertoken.testing import functional as f
 from evertoken_transports.testing import hypothesis as kit
 from tests import canary
+from tests.hygiene.source_tree import ROOT
 
 FEW = settings(max_examples=25, stateful_step_count=25)
 SEARCH = settings(max_examples=200, stateful_step_count=15, report_multiple_bugs=False, phases=(Phase.generate,))
@@ -192,10 +195,10 @@ def test_no_life_of_the_real_machine_breaks_a_law(life: type[RuleBasedStateMachi
 def test_a_late_token_that_was_overtaken_is_among_what_can_happen() -> None:
     life = kit.TokenMachineStateMachine()
     first, second = (HttpResponse(200, (), body) for body in (_token("issued-1"), _token("issued-2")))
-    life.lose(0.0)
-    life.refresh(0.0, 1.0, first)
-    life.receive_token(1, second)
-    life.every_law_holds()
+    life.machine_lose(0.0)
+    life.machine_refresh(0.0, 1.0, first)
+    life.machine_receive_token(1, second)
+    life.machine_breaks_no_law()
     assert life.machine.authorization(life.now) == "Bearer issued-1"
 
 
@@ -292,15 +295,15 @@ def test_a_planted_bug_is_found(machine: type[TokenMachine], law: str) -> None:
 
 def test_a_door_that_a_restart_opens_is_noticed() -> None:
     life = type("Life", (kit.TokenMachineStateMachine,), {"machine_class": Forgetful})()
-    life.door_closed(BlockKind.LOCKED, None, 0.0)
+    life.machine_door_closed(BlockKind.LOCKED, None, 0.0)
     with pytest.raises(kit.LawBroken, match="a restart opens no door"):
-        life.restart(1.0, secrets=True)
+        life.machine_restart(1.0, secrets=True)
 
 
 def test_a_bug_is_told_in_the_fewest_steps() -> None:
     found = broken_by_lives_of(Impatient, settings(SEARCH, phases=(Phase.generate, Phase.shrink)))
     told = [line for line in "\n".join(found.__notes__).splitlines() if line.startswith("state.")]
-    steps = [line for line in told if "every_law_holds" not in line and "teardown" not in line]
+    steps = [line for line in told if "machine_breaks_no_law" not in line and "teardown" not in line]
     assert len(steps) == 2, told
 
 
@@ -313,3 +316,29 @@ def test_without_hypothesis_the_error_names_the_extra(monkeypatch: pytest.Monkey
     monkeypatch.delitem(sys.modules, "evertoken_transports.testing.hypothesis")
     with pytest.raises(ImportError, match=r"evertoken\[hypothesis\]"):
         importlib.import_module("evertoken_transports.testing.hypothesis")
+
+
+WITHOUT_H11 = """
+import sys
+sys.modules["h11"] = None
+from evertoken_transports.testing.hypothesis import TokenMachineStateMachine, responses
+from evertoken_transports import testing
+assert testing.VirtualClock and not hasattr(testing, "no_such_name")
+try:
+    testing.MangopayServer
+except ImportError as error:
+    print(error)
+"""
+
+
+def test_without_h11_the_kit_works_and_what_needs_it_names_the_extra() -> None:
+    paths = os.pathsep.join(str(ROOT / root) for root in ("core", "transports"))
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_H11],
+        env={**os.environ, "PYTHONPATH": paths},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stderr == ""
+    assert "install evertoken[h11]" in done.stdout

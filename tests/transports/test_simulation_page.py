@@ -15,6 +15,8 @@ from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, NoReturn, cast
 
 import pytest
+from hypothesis import settings
+from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 
 from evertoken_transports import Coordinator
 from evertoken_transports.testing import VirtualEventLoop
@@ -57,6 +59,11 @@ def quiet() -> Iterator[None]:
 def test_every_example_works_as_written() -> None:
     names_after_every_example()
     assert TEXT.count("\n**") == NEEDS
+
+
+def test_the_state_machine_of_the_page_finds_nothing() -> None:
+    life = cast("type[RuleBasedStateMachine]", names_after_every_example()["MySdk"])
+    run_state_machine_as_test(life, settings=settings(max_examples=5, stateful_step_count=15))
 
 
 @pytest.mark.usefixtures("quiet")

@@ -12,6 +12,8 @@ __all__ = ("AsyncExchange", "Exchange", "ExchangeFailed")
 class ExchangeFailed(Exception):
     """There is no answer. The text says where it failed and why, for people; it holds nothing that was sent or read."""
 
+    __module__ = "evertoken_transports.h11"
+
 
 class Exchange(Protocol):
     """Sends one ``TokenRequest`` and returns the ``HttpResponse``, or raises; nothing more.

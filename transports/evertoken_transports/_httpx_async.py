@@ -6,6 +6,8 @@ from contextlib import aclosing
 from functools import partial
 from typing import Any
 
+from typing_extensions import override
+
 from evertoken import HttpResponse, LocalProtocolError, TokenRequest
 from evertoken_transports._async_source import AsyncSource
 from evertoken_transports._exchange import AsyncExchange, Exchange
@@ -14,7 +16,7 @@ from evertoken_transports._httpx_line import Line
 from evertoken_transports._runtime import Runtime, in_thread, runtime, within
 from evertoken_transports.threads import TokenSource
 
-__all__ = ("AsyncHttpxExchangeBase", "AsyncSources", "beside")
+__all__ = ("AsyncHttpxExchangeBase", "AsyncSources", "TasksOnlySource", "beside", "tasks_only")
 
 # httpx's or httpx2's.
 Client = Any
@@ -85,6 +87,27 @@ def beside(exchange: Exchange) -> AsyncExchange:
         return await in_thread(partial(exchange, request))
 
     return run
+
+
+class TasksOnlySource(TokenSource):
+    """Behind a ``BearerAuth`` that can send from an event loop alone: no thread waits for a token here."""
+
+    @override
+    def authorization(self, timeout: float = 15.0, min_ttl: float = 0.0) -> str:
+        """Not for use: it could not send a token request.
+
+        Raises:
+            LocalProtocolError: always.
+        """
+        raise tasks_only()
+
+
+def tasks_only() -> LocalProtocolError:
+    """What a thread is told where only a task can send."""
+    return LocalProtocolError(
+        "this BearerAuth has an async_exchange alone, which only an AsyncClient can await: use it there, or give it an"
+        " exchange as well"
+    )
 
 
 class AsyncSources:

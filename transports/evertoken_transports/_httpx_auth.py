@@ -13,8 +13,8 @@ from evertoken import ClientCredentials, Policy
 from evertoken._arguments import check_url
 from evertoken_transports._coordinator import Coordinator
 from evertoken_transports._events import EventCallback
-from evertoken_transports._exchange import Exchange
-from evertoken_transports._httpx_async import AsyncHttpxExchangeBase, AsyncSources, beside
+from evertoken_transports._exchange import AsyncExchange, Exchange
+from evertoken_transports._httpx_async import AsyncHttpxExchangeBase, AsyncSources, TasksOnlySource, beside, tasks_only
 from evertoken_transports._httpx_bodies import AsyncPeekedStream, PeekedStream
 from evertoken_transports._httpx_exchange import HttpxExchangeBase, Settings, with_reference
 from evertoken_transports._httpx_flow import Flow, Origin, origin_of
@@ -48,8 +48,11 @@ class BearerAuthBase(Generic[_Request, _Response]):
         origins: further origins that tokens may be sent to, such as ``("https://files.example.com",)``.
         ssl_context, proxy, trust_env: for the token request only; see the ``HttpxExchange`` of this module. The client
             has settings of its own for the API.
-        exchange: how a token request travels: a plain callable, which an AsyncClient runs in a worker thread. Default:
-            ``HttpxExchange`` or ``AsyncHttpxExchange`` of this module.
+        exchange: how a token request travels: a plain callable. Under an AsyncClient it runs in a worker thread, unless
+            there is an ``async_exchange``. Default: ``HttpxExchange`` of this module.
+        async_exchange: the same for an AsyncClient: a coroutine function, which is awaited in the event loop that runs,
+            and so in that loop's time. Given alone, the object serves AsyncClients only. Default:
+            ``AsyncHttpxExchange`` of this module.
         coordinator: share this one. Default: that of everybody in the process with an equal grant and policy, so that
             an auth object made for one call costs no token request of its own.
         on_event: called with each event; see :class:`~evertoken_transports.Coordinator`.
@@ -61,8 +64,8 @@ class BearerAuthBase(Generic[_Request, _Response]):
 
     **What a call raises** beside the client's own errors, and before anything is sent to the API: ``EndpointLocked``,
     ``CredentialsRefused``, ``RateLimited`` or their base ``TokenUnavailable`` if no token can be had in ``timeout``
-    seconds; ``LocalProtocolError`` if :attr:`source` is closed. The constructor raises ValueError, which names the
-    argument.
+    seconds; ``LocalProtocolError`` if :attr:`source` is closed, or if a Client meets an object that has an
+    ``async_exchange`` alone. The constructor raises ValueError, which names the argument.
 
     **What a rejected token leads to.** A 401 counts if the very request that it answers carried our value. The token is
     then dropped, unless the rejection is not to be believed (:meth:`evertoken.TokenMachine.token_rejected`), and the
@@ -107,10 +110,11 @@ class BearerAuthBase(Generic[_Request, _Response]):
         proxy: str | None = None,
         trust_env: bool = True,
         exchange: Exchange | None = None,
+        async_exchange: AsyncExchange | None = None,
         coordinator: Coordinator | None = None,
         on_event: EventCallback | None = None,
     ) -> None:
-        _check_exchange(exchange, own_settings=ssl_context is not None or proxy is not None)
+        _check_exchanges(exchange, async_exchange, own_settings=ssl_context is not None or proxy is not None)
         seconds = checked_timeout(timeout)
         allowed = _origins(self._library, grant.api_base, origins)
         shared = Coordinator.shared(grant, policy) if coordinator is None else coordinator
@@ -119,10 +123,18 @@ class BearerAuthBase(Generic[_Request, _Response]):
             limit, clock = shared.machine.policy.max_body, shared.clock
             return kind(max_body=limit, ssl_context=ssl_context, proxy=proxy, trust_env=trust_env, clock=clock)
 
-        async_exchange = made(self._async_exchange_class) if exchange is None else beside(exchange)
-        exchange = made(self._exchange_class) if exchange is None else exchange
         self._api_base = grant.api_base or ""
-        self._source = TokenSource(grant, policy=policy, exchange=exchange, coordinator=shared, on_event=on_event)
+        self._serves_threads = exchange is not None or async_exchange is None
+        if async_exchange is None:
+            async_exchange = made(self._async_exchange_class) if exchange is None else beside(exchange)
+        self._source = (TokenSource if self._serves_threads else TasksOnlySource)(
+            grant,
+            policy=policy,
+            exchange=made(self._exchange_class) if exchange is None else exchange,
+            coordinator=shared,
+            background=self._serves_threads,
+            on_event=on_event,
+        )
         self._flow = Flow(
             self._library,
             self._stream_class,
@@ -153,7 +165,13 @@ class BearerAuthBase(Generic[_Request, _Response]):
         raise TypeError("auth_flow cannot wait for a token: use sync_auth_flow or async_auth_flow")
 
     def sync_auth_flow(self, request: _Request) -> Generator[_Request, _Response, None]:
-        """What the client drives: it sends each request that this generator yields, and hands the answer back."""
+        """What the client drives: it sends each request that this generator yields, and hands the answer back.
+
+        Raises:
+            LocalProtocolError: there is an ``async_exchange`` alone, which needs an AsyncClient.
+        """
+        if not self._serves_threads:
+            raise tasks_only()
         return self._flow.run(request)
 
     def async_auth_flow(self, request: _Request) -> AsyncGenerator[_Request, _Response]:
@@ -161,11 +179,18 @@ class BearerAuthBase(Generic[_Request, _Response]):
         return self._flow.arun(request)
 
 
-def _check_exchange(exchange: object, *, own_settings: bool) -> None:
-    if iscoroutinefunction(exchange) or iscoroutinefunction(getattr(exchange, "__call__", None)):  # noqa: B004
-        raise ValueError("exchange must be a plain callable; under an AsyncClient it is run in a worker thread")
-    if exchange is not None and own_settings:
-        raise ValueError("exchange has settings of its own: give ssl_context and proxy to it instead")
+def _check_exchanges(exchange: object, async_exchange: object, *, own_settings: bool) -> None:
+    if exchange is not None and _is_async(exchange):
+        raise ValueError("exchange must be a plain callable; async_exchange takes a coroutine function")
+    if async_exchange is not None and not _is_async(async_exchange):
+        raise ValueError("async_exchange must be a coroutine function; exchange takes a plain callable")
+    if own_settings and not (exchange is None and async_exchange is None):
+        given = "async_exchange" if exchange is None else "exchange"
+        raise ValueError(f"{given} has settings of its own: give ssl_context and proxy to it instead")
+
+
+def _is_async(exchange: object) -> bool:
+    return iscoroutinefunction(exchange) or iscoroutinefunction(getattr(exchange, "__call__", None))  # noqa: B004
 
 
 def _origins(library: ModuleType, api_base: str | None, origins: Iterable[str]) -> frozenset[Origin]:

@@ -5,7 +5,7 @@
 
 ``evertoken_transports.emulator`` puts the model behind a loopback port; a simulation calls it with virtual time.
 
-    report = simulate(7)                             one seed: clients, faults, policies and all
+    report = simulate(0)                             one seed: clients, faults, policies and all
     report = swarm(range(1_000))                     many, and what never came about in them
     found = explore(policy, max_states=50_000)       every state near the start, with an embedder's own policy
 

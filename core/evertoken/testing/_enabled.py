@@ -95,9 +95,9 @@ def _digest(name: str) -> str:
 def enabled_inputs(policy: Policy, state: State, now: float, alphabet: Alphabet = _EVERYTHING) -> Iterator[Input]:
     """Every input of ``alphabet`` that the grammar allows at ``now``, in an order that depends on nothing else.
 
-    ``state`` is what :attr:`TokenMachine.state_value` gives. Hand an input to ``step``, or do what it says with the
-    machine's own methods. New tokens are named ``token#1`` and so on; the lowest name that the state does not know is
-    the next one, which keeps states alike that differ in names only.
+    ``state`` is what :attr:`TokenMachine.state_value` gives. Hand an input to ``functional.step``, or do it to a
+    machine with ``functional.feed``. New tokens are named ``token#1`` and so on; the lowest name that the state does
+    not know is the next one, which keeps states alike that differ in names only.
     """
     state = settle(policy, state, now)
     now = state.now

@@ -13,6 +13,8 @@ _MOST_SECONDS = 2**40
 class ScriptError(ValueError):
     """A script that cannot be performed. ``field`` is the path of the wrong field, ``reason`` what is wrong with it."""
 
+    __module__ = "evertoken.testing"
+
     def __init__(self, field: str, reason: str) -> None:
         super().__init__(field, reason)
         self.field = field

@@ -79,6 +79,7 @@ class Trace:
             self.entries.append(Entry(self.length, client, masked, line))
         self.length += 1
 
+    @property
     def digest(self) -> str:
         """SHA-256 of all lines, in hexadecimal."""
         return self._digest.hexdigest()
@@ -206,7 +207,7 @@ def replay(trace: Trace) -> Replayed:
         again.append(entry.client, entry.happened, states[entry.client])
         if differs_at is None and again.entries[-1].line != entry.line:
             differs_at = entry.seq
-    return Replayed(again.digest(), differs_at)
+    return Replayed(again.digest, differs_at)
 
 
 def _folded(policy: Policy, state: State, happened: Input | Restart | None) -> State:

@@ -99,7 +99,7 @@ class World(Network):
             self.watch.end(self.time, broken)
         return Report(
             self.scenario,
-            self.trace.digest(),
+            self.trace.digest,
             self.time / SECOND,
             self.handled,
             self.checks.steps,

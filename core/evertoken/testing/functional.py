@@ -10,11 +10,20 @@ reads a clock or draws a number: what happens carries its moment, its draw, and 
 
 A process that ends and goes on from a snapshot is no input of the machine, but a value as well: ``restarted(policy,
 state, Restart(taken_at, now, elapsed, secrets))`` is the state of the next process, on its own clock.
+
+Three more lead back to real machines: :func:`machine_at` makes one in a state, :func:`feed` does an input to it, and
+:func:`request_of` is what travels for an attempt of its state.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from evertoken._actions import Wait
+from evertoken._arguments import check_now
 from evertoken._decide import decide, freshness, publish, request_state, settle
+from evertoken._errors import LocalProtocolError
+from evertoken._grant import ClientCredentials
 from evertoken._inputs import (
     AnswerReceived,
     BlockLifted,
@@ -27,6 +36,10 @@ from evertoken._inputs import (
     SharedRecord,
     TokenRejected,
 )
+from evertoken._machine import TokenMachine
+from evertoken._messages import TokenRequest, build_request
+from evertoken._policy import Policy
+from evertoken._records import Attempt
 from evertoken._states import State, first_state
 from evertoken._step import step
 from evertoken.testing._restart import Restart, restarted
@@ -45,11 +58,51 @@ __all__ = (
     "State",
     "TokenRejected",
     "decide",
+    "feed",
     "first_state",
     "freshness",
+    "machine_at",
     "publish",
+    "request_of",
     "request_state",
     "restarted",
     "settle",
     "step",
 )
+
+
+def machine_at(
+    grant: ClientCredentials, state: State, *, policy: Policy | None = None, draw: Callable[[], float]
+) -> TokenMachine:
+    """A machine of ``grant`` that begins in ``state``, which was come to under ``policy``."""
+    machine = TokenMachine(grant, policy=policy, draw=draw)
+    # The functions and the shell around them are one piece.
+    machine._become(state)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+    return machine
+
+
+def feed(machine: TokenMachine, happened: Input) -> None:
+    """Do ``happened`` to ``machine``, which then is in the state that ``step`` gives. Its ``stepped`` looks on.
+
+    The machine draws no number, since the input has its own. After ``CredentialsReplaced`` it still has the credentials
+    that it had, since the input has none: to give it others, call ``replace_credentials`` instead.
+
+    Raises:
+        LocalProtocolError: a claim against ``poll``. Nothing has changed.
+        ValueError: its moment is not one that the machine's methods would take.
+    """
+    check_now(happened.now)
+    if isinstance(happened, RequestClaimed):
+        action = machine.poll(happened.now, happened.min_ttl)
+        if isinstance(action, Wait):
+            raise LocalProtocolError(f"no token request may be started now: wait ({action.reason.value})")
+    machine.stepped(happened, step(machine.policy, machine.state_value, happened))
+
+
+def request_of(machine: TokenMachine, attempt: Attempt) -> TokenRequest:
+    """What travels for ``attempt``, which is the ``attempt`` or the ``lost`` one of the machine's ``state_value``.
+
+    For answers in bytes: ``machine.receive_response(now, request_of(machine, attempt), response)``. It is made with the
+    credentials that the machine has now.
+    """
+    return build_request(machine.grant, attempt.id, attempt.deadline)

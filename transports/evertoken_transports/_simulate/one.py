@@ -119,6 +119,11 @@ def _scenario_lines(scenario: Scenario, choices: Choices) -> Iterator[str]:
         f"seed            {scenario.seed}: {choices.days:g} days, {clients},"
         f" tokens live {scenario.lifetime:,} s, faults: {choices.faults}"
     )
+    drawn = list(_fault_lines(scenario))
+    yield from drawn or ["faults drawn    none; with --faults all this seed has every one of them"]
+
+
+def _fault_lines(scenario: Scenario) -> Iterator[str]:
     yield from listed("world faults", [f"{fault.value} {rate:.2g}" for fault, rate in scenario.rates])
     if scenario.token_fault_rate:
         yield from listed("token endpoint", _struck(scenario.token_fault_rate, scenario.token_faults))

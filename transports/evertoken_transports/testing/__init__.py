@@ -6,7 +6,7 @@
         source.authorization()
         server.advance(3600)
 
-    report = simulate_source(7, "trio")               hours of faults around a real source, in virtual time
+    report = simulate_source(0, "trio")               hours of faults around a real source, in virtual time
 
 ``docs/testing.md`` shows how the tests of an application use them. Needs ``evertoken[pytest]``, or h11 alone without
 pytest. Strategies and a state machine for Hypothesis are in ``evertoken_transports.testing.hypothesis``.
@@ -14,11 +14,16 @@ pytest. Strategies and a state machine for Hypothesis are in ``evertoken_transpo
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from evertoken_transports.testing._clocks import LoopClock, VirtualClock
 from evertoken_transports.testing._loops import VirtualEventLoop
 from evertoken_transports.testing._network import NETWORK_FAULTS, ApiTrouble, TokenTrouble
-from evertoken_transports.testing._server import MangopayServer
-from evertoken_transports.testing._source_simulation import SourceReport, simulate_source
+
+if TYPE_CHECKING:
+    from evertoken_transports.testing._server import MangopayServer
+    from evertoken_transports.testing._source_simulation import SourceReport, simulate_source
 
 __all__ = (
     "NETWORK_FAULTS",
@@ -31,3 +36,19 @@ __all__ = (
     "VirtualEventLoop",
     "simulate_source",
 )
+
+# What needs h11. The strategies for Hypothesis, which are in this package, do not.
+_LOADED_WHEN_ASKED_FOR = {
+    "MangopayServer": "_server",
+    "SourceReport": "_source_simulation",
+    "simulate_source": "_source_simulation",
+}
+
+if not TYPE_CHECKING:  # Type checkers would take every name for one that is there.
+
+    def __getattr__(name: str) -> object:
+        """The name of this module that is asked for for the first time."""
+        if name not in _LOADED_WHEN_ASKED_FOR:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        globals()[name] = found = getattr(import_module(f"{__name__}.{_LOADED_WHEN_ASKED_FOR[name]}"), name)
+        return found

@@ -7,25 +7,31 @@ The rules are the public grammar, in virtual time. They know nothing of how the 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
+from inspect import isfunction
 from typing import cast
 
 from hypothesis import strategies as st
-from hypothesis.stateful import precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from evertoken import (
     BlockKind,
     Challenge,
+    ClientCredentials,
     HttpResponse,
     LocalProtocolError,
+    Policy,
     Rejection,
     SendRequest,
     SharedRecord,
-    Snapshot,
+    TokenMachine,
     TokenRequest,
     Wait,
+    mangopay,
 )
-from evertoken_transports.testing._hypothesis_laws import DEMANDS, JSON, LawfulMachine
+from evertoken.testing import SMALL_POLICY
+from evertoken_transports.testing._hypothesis_laws import DEMANDS, JSON, TICK, Witness, is_on_grid
 from evertoken_transports.testing._hypothesis_messages import (
     access_tokens,
     challenges,
@@ -36,19 +42,24 @@ from evertoken_transports.testing._hypothesis_messages import (
 
 __all__ = ("TokenMachineStateMachine",)
 
-_TICK = 2.0**-10
 _MOST_REQUESTS = 3
 
-_numbers = st.sampled_from([0.0, 0.25, 0.5, 1 - _TICK])
+_NOT_TO_BE_SET = {
+    "machine": "machine is made by this class, which watches every step of it. To test a class of your own, set"
+    " machine_class on the class; to put the machine into an object of your own, override adopt(machine)",
+    "policy": "policy is that of the machine, which was made with it: set it on the class, or call begin(policy)",
+}
+
+_numbers = st.sampled_from([0.0, 0.25, 0.5, 1 - TICK])
 _demands = st.sampled_from([0.0, *DEMANDS])
 _which = st.integers(0, _MOST_REQUESTS - 1)
 _took = st.sampled_from([0.0, 0.25, 1.0, 3.0])
-_early = st.sampled_from([0.0, _TICK])
+_early = st.sampled_from([0.0, TICK])
 _moments = st.sampled_from(["refresh_at", "fresh_until", "expires_at"])
 _kinds = st.sampled_from([BlockKind.LOCKED, BlockKind.REFUSED, BlockKind.RATE_LIMITED])
 
 
-class TokenMachineStateMachine(LawfulMachine):
+class TokenMachineStateMachine(RuleBasedStateMachine):
     """Drives a real TokenMachine through its whole grammar, and holds it to every law after every rule.
 
     It is a test as it is, and a base for one with rules and invariants of one's own, under one's own policy::
@@ -60,30 +71,96 @@ class TokenMachineStateMachine(LawfulMachine):
             def the_sdk_agrees(self) -> None: ...
 
         TestMySdk = MySdk.TestCase
+        TestMySdk.settings = settings(max_examples=30, stateful_step_count=30)
 
     Rules and invariants find the machine in ``machine``, the moment in ``now``, and in ``requests`` the newest of them,
-    answered or not.
+    answered or not. The rules and the invariant of this class are called ``machine_...``; any other name is yours, but
+    for those of the attributes and methods here.
+
+    On the class, set ``policy``, ``grant`` and ``machine_class``. A policy that is drawn goes to :meth:`begin`. Time
+    passes by :meth:`pass_time`. An object of your own that holds the machine gets it in :meth:`adopt`, and the time
+    from a clock such as ``lambda: self.now``::
+
+            def adopt(self, machine: TokenMachine) -> None:
+                self.sdk = Sdk(machine, clock=lambda: self.now)
     """
+
+    policy: Policy = SMALL_POLICY
+    """The tunables. Any will do, since time also leaps to the machine's own deadlines."""
+    grant: ClientCredentials = mangopay.sandbox("your-client-id", "made-up-key-0")
+    """Who asks whom. Further secrets are made up for it."""
+    machine_class: type[TokenMachine] = TokenMachine
+    """A subclass of TokenMachine with the same constructor, to be tested in its place."""
+
+    machine: TokenMachine
+    now: float
+    requests: list[TokenRequest]
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        for name in ("policy", "grant", "machine_class", "machine", "now", "requests"):
+            if isfunction(vars(cls).get(name)):
+                raise TypeError(
+                    f"{cls.__name__}.{name} is a rule or method, and hides the {name} of every"
+                    " TokenMachineStateMachine: give it another name"
+                )
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 0.0
+        self.begin(self.policy)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name in _NOT_TO_BE_SET:
+            raise AttributeError(_NOT_TO_BE_SET[name])
+        super().__setattr__(name, value)
+
+    # For those who derive from it
+    # ----------------------------
+
+    def begin(self, policy: Policy) -> None:
+        """Start with a new machine under ``policy``: for an ``@initialize`` rule that draws one.
+
+        The constructor calls it with the ``policy`` of the class.
+        """
+        vars(self)["policy"] = policy
+        self.requests = []
+        self.__witness = Witness(self.machine_class, self.grant, policy, lambda: self.now)
+        self.__take(self.__witness.machine)
+
+    def adopt(self, machine: TokenMachine) -> None:
+        """``machine`` is another one from now on. For those who override it, and hand it to an object of their own.
+
+        It is called for the first time in the constructor of this class, and then after each restart and ``begin``.
+        """
+
+    def pass_time(self, seconds: float) -> None:
+        """Let ``seconds`` pass, rounded up to a multiple of 2**-10: so ``now`` stays one.
+
+        Where every moment is one, a machine on another clock is the same to the last bit, and that is what the laws ask
+        for. Where one is not, as after ``self.now += 0.1``, they ask it of copies on the same clock only.
+        """
+        self.now += math.ceil(seconds / TICK) * TICK
 
     # Time
     # ----
 
-    @rule(seconds=st.sampled_from([1.0, _TICK, 0.25, 0.5, 2.0, 5.0, 30.0, 1_000.0]))
-    def time_passes(self, seconds: float) -> None:
+    @rule(seconds=st.sampled_from([1.0, TICK, 0.25, 0.5, 2.0, 5.0, 30.0, 1_000.0]))
+    def machine_time_passes(self, seconds: float) -> None:
         """Any moment will do."""
-        self.now += seconds
+        self.pass_time(seconds)
 
     @precondition(lambda self: isinstance(self.machine.poll(self.now), Wait))
     @rule(early=_early)
-    def the_wait_ends(self, early: float) -> None:
+    def machine_wait_ends(self, early: float) -> None:
         """The moment that ``poll`` names, or just before it."""
         action = self.machine.poll(self.now)
         if isinstance(action, Wait):
-            self.now = max(self.now, self._end_of(action, self.now) - early)
+            self.now = max(self.now, self.__end_of(action) - early)
 
     @precondition(lambda self: self.machine.state_value.token is not None)
     @rule(moment=_moments, early=_early)
-    def the_token_ages(self, moment: str, early: float) -> None:
+    def machine_token_ages(self, moment: str, early: float) -> None:
         """A moment of the token in hand, or just before it."""
         reached = cast("float", getattr(self.machine.state_value.token, moment))
         self.now = max(self.now, reached - early)
@@ -93,171 +170,189 @@ class TokenMachineStateMachine(LawfulMachine):
 
     @precondition(lambda self: isinstance(self.machine.poll(self.now), SendRequest))
     @rule(number=_numbers)
-    def start_request(self, number: float) -> None:
+    def machine_start_request(self, number: float) -> None:
         """A request is sent."""
-        self._number = number
-        self._keep(self.machine.start_request(self.now))
+        self.__witness.number = number
+        self.__keep(self.machine.start_request(self.now))
 
     @precondition(lambda self: isinstance(self.machine.poll(self.now), SendRequest))
     @rule(number=_numbers, took=_took, response=granted_responses())
-    def refresh(self, number: float, took: float, response: HttpResponse) -> None:
+    def machine_refresh(self, number: float, took: float, response: HttpResponse) -> None:
         """A request is sent, and brings a token."""
-        self.start_request(number)
-        self.now += took
-        self.receive_response(0, response)
+        self.machine_start_request(number)
+        self.pass_time(took)
+        self.machine_receive_response(0, response)
 
     @precondition(lambda self: isinstance(self.machine.poll(self.now), SendRequest))
     @rule(number=_numbers, took=_took, response=error_responses())
-    def fail(self, number: float, took: float, response: HttpResponse) -> None:
+    def machine_fail(self, number: float, took: float, response: HttpResponse) -> None:
         """A request is sent, and brings none."""
-        self.start_request(number)
-        self.now += took
-        self.receive_response(0, response)
+        self.machine_start_request(number)
+        self.pass_time(took)
+        self.machine_receive_response(0, response)
 
     @precondition(lambda self: isinstance(self.machine.poll(self.now), SendRequest))
     @rule(number=_numbers)
-    def lose(self, number: float) -> None:
+    def machine_lose(self, number: float) -> None:
         """A request is sent, and nobody says what became of it, until another may be sent."""
-        self.start_request(number)
+        self.machine_start_request(number)
         while isinstance(action := self.machine.poll(self.now), Wait):
-            self.now = self._end_of(action, self.now)
+            self.now = self.__end_of(action)
 
     @rule(min_ttl=_demands, number=_numbers, shared=st.booleans())
-    def ask_for_more(self, min_ttl: float, number: float, shared: bool) -> None:  # noqa: FBT001 - drawn by keyword
+    def machine_ask_for_more(self, min_ttl: float, number: float, shared: bool) -> None:  # noqa: FBT001 - drawn by keyword
         """Somebody wants a token with life left in it, or asks a store first; out of turn, that is refused."""
-        self._number = number
+        self.__witness.number = number
         claim = self.machine.share_request if shared else self.machine.start_request
         before, allowed = self.machine.state_value, self.machine.poll(self.now, min_ttl)
         try:
-            self._keep(claim(self.now, min_ttl))
+            self.__keep(claim(self.now, min_ttl))
         except LocalProtocolError:
-            self._hold(isinstance(allowed, Wait), "a claim that poll allows is granted")
-            self._hold(self.machine.state_value == before, "a claim that is refused changes nothing")
+            self.__hold(isinstance(allowed, Wait), "a claim that poll allows is granted")
+            self.__hold(self.machine.state_value == before, "a claim that is refused changes nothing")
 
     @precondition(lambda self: self.requests)
     @rule(which=_which)
-    def exchange_started(self, which: int) -> None:
+    def machine_exchange_started(self, which: int) -> None:
         """The store had nothing: a claim becomes an exchange, if it still stands and the door is still open."""
-        request = self._request(which)
-        claimed = self._is_claim(request)
+        request = self.__request(which)
+        claimed = self.__is_claim(request)
         try:
-            self._keep(self.machine.exchange_started(self.now, request))
+            self.__keep(self.machine.exchange_started(self.now, request))
         except LocalProtocolError:
             freed = self.machine.state_value.attempt is None
-            self._hold(freed or not claimed, "a claim becomes an exchange, or is freed")
+            self.__hold(freed or not claimed, "a claim becomes an exchange, or is freed")
 
     @precondition(lambda self: self.requests)
     @rule(which=_which, response=granted_responses())
-    def receive_token(self, which: int, response: HttpResponse) -> None:
+    def machine_receive_token(self, which: int, response: HttpResponse) -> None:
         """The endpoint grants a token: in time, late or twice."""
-        self.receive_response(which, response)
+        self.machine_receive_response(which, response)
 
     @precondition(lambda self: self.requests)
     @rule(which=_which, response=responses())
-    def receive_response(self, which: int, response: HttpResponse) -> None:
+    def machine_receive_response(self, which: int, response: HttpResponse) -> None:
         """The endpoint answers anything at all."""
-        self._answer(which, lambda request: self.machine.receive_response(self.now, request, response))
+        self.__answer(which, lambda request: self.machine.receive_response(self.now, request, response))
 
     @precondition(lambda self: self.requests)
     @rule(which=_which, status=st.sampled_from([400, 401, 404, 429, 503]))
-    def receive_an_echo(self, which: int, status: int) -> None:
+    def machine_receive_an_echo(self, which: int, status: int) -> None:
         """The endpoint answers with all that it was sent, and with the token in hand: none of it may be shown."""
-        sent = self._request(which)
+        sent = self.__request(which)
         told = f"{self.machine.published[1]} {sent.headers[::-1]} {sent.body.decode('latin-1')}"
         body = json.dumps({"error": "invalid_request", "error_description": told}).encode()
         echo = HttpResponse(status, JSON, body)
-        self._answer(which, lambda request: self.machine.receive_response(self.now, request, echo))
+        self.__answer(which, lambda request: self.machine.receive_response(self.now, request, echo))
 
     @precondition(lambda self: self.requests)
     @rule(which=_which)
-    def send_failed(self, which: int) -> None:
+    def machine_send_failed(self, which: int) -> None:
         """It did not get there, or not back."""
-        self._answer(which, lambda request: self.machine.send_failed(self.now, request, "connection reset"))
+        self.__answer(which, lambda request: self.machine.send_failed(self.now, request, "connection reset"))
 
     @precondition(lambda self: self.requests)
     @rule(which=_which)
-    def request_abandoned(self, which: int) -> None:
+    def machine_request_abandoned(self, which: int) -> None:
         """Whoever carried it gave up."""
-        self._show(self.machine.request_abandoned(self.now, self._request(which)))
+        self.__show(self.machine.request_abandoned(self.now, self.__request(which)))
 
     @precondition(lambda self: self.requests)
     @rule(which=_which, token=access_tokens(), age=st.sampled_from([0.0, 0.5, 2.0, 7.0]), lives=st.integers(1, 24))
-    def receive_shared(self, which: int, token: str, age: float, lives: int) -> None:
+    def machine_receive_shared(self, which: int, token: str, age: float, lives: int) -> None:
         """The store had a token."""
         record = SharedRecord(token, self.now - age, lives)
-        self._show(self.machine.receive_shared(self.now, self._request(which), record))
+        self.__show(self.machine.receive_shared(self.now, self.__request(which), record))
 
     # News from elsewhere
     # -------------------
 
     @precondition(lambda self: self.machine.state_value.token is not None)
     @rule(challenge=challenges(), of_another=st.booleans())
-    def token_rejected(self, challenge: Challenge, of_another: bool) -> None:  # noqa: FBT001 - drawn by keyword
+    def machine_token_rejected(self, challenge: Challenge, of_another: bool) -> None:  # noqa: FBT001 - drawn by keyword
         """An API rejects the token in hand, or one that nobody knows."""
         header = self.machine.authorization(self.now)
         rejected = "Bearer of-long-ago" if of_another or header is None else header
         verdict = self.machine.token_rejected(self.now, rejected, challenge)
         kept = self.machine.authorization(self.now) == header
-        self._hold(kept == (verdict is not Rejection.DROPPED), "a token is gone exactly when it was DROPPED")
+        self.__hold(kept == (verdict is not Rejection.DROPPED), "a token is gone exactly when it was DROPPED")
 
     @rule(kind=_kinds, seconds=st.sampled_from([None, 0.0, 1.0, 100.0]), number=_numbers)
-    def door_closed(self, kind: BlockKind, seconds: float | None, number: float) -> None:
+    def machine_door_closed(self, kind: BlockKind, seconds: float | None, number: float) -> None:
         """An API or a store says that the door is closed."""
-        self._number = number
+        self.__witness.number = number
         self.machine.door_closed(self.now, kind, seconds)
 
     @rule(key=st.integers(0, 2))
-    def replace_credentials(self, key: int) -> None:
+    def machine_replace_credentials(self, key: int) -> None:
         """The operator sets a secret, or the same once more."""
         made = self.grant if key == 0 else self.grant.with_secret(f"made-up-key-{key}")
-        self._guard(made.secrets())
+        self.__witness.guard(made.secrets())
         self.machine.replace_credentials(self.now, made)
 
     @precondition(lambda self: self.machine.state_value.blocks)
     @rule()
-    def lift_block(self) -> None:
+    def machine_lift_block(self) -> None:
         """The operator has mended the cause, or thinks so."""
         self.machine.lift_block(self.now)
 
     @rule(seconds=st.sampled_from([0.0, 1.0, 5.0, 100.0]), secrets=st.booleans())
-    def restart(self, seconds: float, secrets: bool) -> None:  # noqa: FBT001 - drawn by keyword
+    def machine_restart(self, seconds: float, secrets: bool) -> None:  # noqa: FBT001 - drawn by keyword
         """The process ends, and another goes on from the snapshot ``seconds`` later."""
         old, saved = self.machine, self.machine.snapshot(self.now, secrets).to_json()
-        self.now += seconds
-        new = self._watched_class.restore(
-            old.grant, Snapshot.from_json(saved), self.now, seconds, policy=self.policy, draw=self._draw
-        )
+        # Off the grid, what goes on at a later moment is the same to within rounding only.
+        elapsed = seconds if is_on_grid((old.state_value, self.now)) else 0.0
+        self.pass_time(elapsed)
+        new = self.__witness.restored(saved, self.now, elapsed)
         same = new.request_state(self.now) is old.request_state(self.now)
-        self._hold(same, "a restart opens no door, ends no back-off and fills no budget")
+        self.__hold(same, "a restart opens no door, ends no back-off and fills no budget")
         if secrets:
             same = new.snapshot(self.now, secrets=True) == old.snapshot(self.now, secrets=True)
-            self._hold(same, "what was known before a restart is known after it")
+            self.__hold(same, "what was known before a restart is known after it")
         else:
-            self._hold(new.token(self.now) is None, "a snapshot without secrets brings no token back")
+            self.__hold(new.token(self.now) is None, "a snapshot without secrets brings no token back")
         self.requests.clear()
-        self._use(new)
+        self.__take(new)
 
-    # Behind the rules
-    # ----------------
+    @invariant()
+    def machine_breaks_no_law(self) -> None:
+        """Every law holds, after every rule."""
+        self.__witness.look(self.requests)
 
-    def _keep(self, request: TokenRequest) -> None:
-        self._guard(request.secrets)
+    # Behind the rules. Two underscores, so that a name of a subclass is never one of these.
+    # --------------------------------------------------------------------------------------
+
+    def __take(self, machine: TokenMachine) -> None:
+        vars(self)["machine"] = machine
+        self.adopt(machine)
+
+    def __hold(self, holds: bool, law: str) -> None:  # noqa: FBT001 - like assert
+        self.__witness.hold(holds, law)
+
+    def __show(self, thing: object) -> None:
+        self.__witness.show(thing)
+
+    def __end_of(self, wait: Wait) -> float:
+        return self.__witness.end_of(wait, self.now)
+
+    def __keep(self, request: TokenRequest) -> None:
+        self.__witness.guard(request.secrets)
         self.requests = [request, *self.requests][:_MOST_REQUESTS]
 
-    def _request(self, which: int) -> TokenRequest:
+    def __request(self, which: int) -> TokenRequest:
         """The newest for 0; the oldest that is remembered, if there are fewer."""
         return self.requests[min(which, len(self.requests) - 1)]
 
-    def _is_claim(self, request: TokenRequest) -> bool:
+    def __is_claim(self, request: TokenRequest) -> bool:
         attempt = self.machine.state_value.attempt
         if attempt is None or not attempt.claimed:
             return False
         return attempt.id == request.id and self.now < attempt.deadline
 
-    def _answer(self, which: int, answer: Callable[[TokenRequest], object]) -> None:
-        request, before = self._request(which), self.machine.state_value
+    def __answer(self, which: int, answer: Callable[[TokenRequest], object]) -> None:
+        request, before = self.__request(which), self.machine.state_value
         try:
-            self._show(answer(request))
+            self.__show(answer(request))
         except LocalProtocolError:
-            self._hold(self._is_claim(request), "any answer to a request that was sent is taken")
-            self._hold(self.machine.state_value == before, "an answer to a claim is refused and changes nothing")
+            self.__hold(self.__is_claim(request), "any answer to a request that was sent is taken")
+            self.__hold(self.machine.state_value == before, "an answer to a claim is refused and changes nothing")

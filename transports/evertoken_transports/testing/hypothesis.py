@@ -1,6 +1,7 @@
 """Property tests around a TokenMachine: strategies, and a state machine of Hypothesis. Needs ``evertoken[hypothesis]``.
 
-    class TestMySdk(TokenMachineStateMachine.TestCase): ...        every law, after every step of any life
+    class MySdk(TokenMachineStateMachine): ...                     every law, after every step of any life
+    TestMySdk = MySdk.TestCase
 
     @given(responses())
     def test_my_transport_carries_anything(response: HttpResponse) -> None: ...
