@@ -232,7 +232,7 @@ def _overtaking(scenario: Scenario, random: Random) -> Scenario:
         scenario,
         lifetime=60,
         latency=(0.0, 0.3),
-        rates=_with_rates(scenario, {WorldFault.LATE: 0.5}),
+        rates=_with_rates(scenario, {WorldFault.LATE: 0.5, WorldFault.LOST_BEFORE: 0.3}),
         token_faults=(*doors, TokenFault.SERVER_ERROR, TokenFault.SERVER_ERROR),
         token_fault_rate=0.4,
     )
