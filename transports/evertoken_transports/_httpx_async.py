@@ -6,7 +6,7 @@ from contextlib import aclosing
 from functools import partial
 from typing import Any
 
-from evertoken import HttpResponse, LocalProtocolError, TokenRequest
+from evertoken import HttpResponse, TokenRequest
 from evertoken_transports._async_source import AsyncSource
 from evertoken_transports._exchange import AsyncExchange, Exchange
 from evertoken_transports._httpx_exchange import Settings, with_reference
@@ -101,8 +101,7 @@ class AsyncSources:
         Raises:
             LocalProtocolError: ``source`` is closed.
         """
-        if self._source.closed:
-            raise LocalProtocolError("this TokenSource is closed")
+        self._source.check_open()
         which = runtime()
         # Two threads may both make one; both then use the same.
         return self._made.get(which) or self._made.setdefault(which, self._following(which))
