@@ -14,7 +14,16 @@ pytest. Strategies and a state machine for Hypothesis are in ``evertoken_transpo
 
 from __future__ import annotations
 
-from evertoken_transports.testing._clocks import LoopClock, VirtualClock
+try:
+    import h11 as _h11  # noqa: F401 (to say here what is missing)
+except ImportError as error:
+    raise ImportError(
+        "evertoken_transports.testing needs h11: pip install 'evertoken[pytest]', or evertoken[h11] without pytest",
+        name=error.name,
+    ) from error
+
+from evertoken_transports.testing._clocks import VirtualClock
+from evertoken_transports.testing._loop_clock import LoopClock
 from evertoken_transports.testing._loops import VirtualEventLoop
 from evertoken_transports.testing._network import NETWORK_FAULTS, ApiTrouble, TokenTrouble
 from evertoken_transports.testing._server import MangopayServer

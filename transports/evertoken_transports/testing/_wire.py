@@ -9,10 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-try:
-    import h11
-except ImportError:
-    raise ImportError("evertoken_transports.testing needs h11: install evertoken[pytest]") from None
+import h11
 
 from evertoken import HttpResponse
 from evertoken.testing import Delivery, ServerAnswer, ServerRequest
