@@ -287,6 +287,33 @@ def test_what_keeps_a_token_warm_on_trio_ends_with_the_server() -> None:
     trio.run(live)
 
 
+def test_a_request_under_way_ends_with_the_server() -> None:
+    with MangopayServer() as server:
+        server.next_token_requests(TokenFault.HANG)
+        with pytest.raises(TokenUnavailable):
+            server.token_source().authorization(timeout=1)
+        carriers = [thread for thread in threading.enumerate() if thread.name == "evertoken-request"]
+        assert carriers
+    for carrier in carriers:
+        carrier.join(LIMIT)
+        assert not carrier.is_alive()
+
+
+@pytest.mark.parametrize("run", [asyncio.run, lambda work: trio.run(lambda: work)], ids=["asyncio", "trio"])
+def test_a_request_under_way_in_a_loop_ends_with_the_server(run: Callable[[Any], None]) -> None:
+    async def live() -> None:
+        with MangopayServer() as server:
+            server.next_token_requests(TokenFault.HANG)
+            source = server.async_token_source()
+            with pytest.raises(TokenUnavailable):
+                await source.authorization(timeout=1)
+            assert repr(server.clock).endswith("1 token requests under way>")
+        await server.asettle()
+        assert repr(server.clock).endswith("0 token requests under way>")
+
+    run(live())
+
+
 def test_a_source_that_nobody_holds_any_more_does_not_hold_up_the_time() -> None:
     with MangopayServer() as server:
         TokenSource(server.grant(), exchange=server.exchange, keep_warm=True).warm_up()

@@ -252,6 +252,14 @@ class VirtualClock:
             self._moved()
         self._pass_time()
 
+    def wake_carriers(self) -> None:
+        """Wake whatever carries a request and waits, ahead of time: its connection may have ended."""
+        with self._lock:
+            carriers = [waker for waker, appointment in self._appointments.items() if appointment.carries]
+        for waker in carriers:
+            self.stir(waker)
+        self._wake(carriers)
+
     def pause(self) -> float:
         """Real seconds after which whoever waits calls :meth:`check_progress`."""
         return min(self.stuck_after * (_SECOND_LOOK if self._suspected_at else 1.0), _LONGEST_PAUSE)

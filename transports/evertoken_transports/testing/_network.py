@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+import weakref
 from collections import deque
 from enum import Enum
 
@@ -20,6 +21,7 @@ from evertoken.testing import (
 )
 from evertoken_transports._clock import Clock
 from evertoken_transports.testing._seconds import check_seconds
+from evertoken_transports.testing._wire import Serve, Wire
 
 __all__ = ("NETWORK_FAULTS", "ApiTrouble", "Network", "TokenTrouble")
 
@@ -50,6 +52,7 @@ class Network:
         self.lateness = lateness
         """Seconds by which an answer is late under ``WorldFault.LATE``."""
         self._silent_until = -math.inf
+        self._wires: weakref.WeakSet[Wire] = weakref.WeakSet()
         self._token_troubles: deque[TokenTrouble] = deque()
         self._api_troubles: deque[ApiTrouble] = deque()
 
@@ -92,6 +95,17 @@ class Network:
             if now < self._silent_until:
                 return _SILENCE
             return self._passed(now, request, self._next_trouble(request))
+
+    def connected(self, serve: Serve) -> Wire:
+        """A connection whose requests ``serve`` answers."""
+        wire = Wire(serve, self._clock)
+        self._wires.add(wire)
+        return wire
+
+    def hang_up(self) -> None:
+        """End every connection."""
+        for wire in list(self._wires):
+            wire.hang_up()
 
     def _next_trouble(self, request: ServerRequest) -> WorldFault | None:
         """The network's own; what is the server's is handed on to it."""

@@ -125,11 +125,14 @@ class MangopayServer(Generic[_Clock]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Close every source that was made with this server, whoever made it, and refuse whatever comes later."""
+        """Close every source and connection that was made with this server, and refuse whatever comes later."""
         if not self._is_over:
             self._is_over = True
             leave(self._registry)
             self._registry.end()
+            self._network.hang_up()
+            if isinstance(self.clock, VirtualClock):
+                self.clock.wake_carriers()
 
     # For the code under test
     # -----------------------
@@ -356,7 +359,7 @@ class MangopayServer(Generic[_Clock]):
 
     def _connect(self) -> Wire:
         self._check_entered()
-        return Wire(self._serve, self.clock)
+        return self._network.connected(self._serve)
 
     def _new_coordinator(self, grant: ClientCredentials, policy: Policy) -> ServerCoordinator:
         machine = TokenMachine(grant, policy=policy, draw=self._draw)
