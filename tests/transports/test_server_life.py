@@ -6,7 +6,7 @@ import asyncio
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import httpx
@@ -25,6 +25,15 @@ from evertoken_transports.trio import TokenSource as TrioSource
 from tests.transports.worlds import LIMIT
 
 OVER = "belongs to a test that is over"
+
+
+def run_on_trio(work: Coroutine[Any, Any, None]) -> None:
+    """As ``asyncio.run`` has it."""
+
+    async def main() -> None:
+        await work
+
+    trio.run(main)
 
 
 # Arguments
@@ -299,7 +308,7 @@ def test_a_request_under_way_ends_with_the_server() -> None:
         assert not carrier.is_alive()
 
 
-@pytest.mark.parametrize("run", [asyncio.run, lambda work: trio.run(lambda: work)], ids=["asyncio", "trio"])
+@pytest.mark.parametrize("run", [asyncio.run, run_on_trio], ids=["asyncio", "trio"])
 def test_a_request_under_way_in_a_loop_ends_with_the_server(run: Callable[[Any], None]) -> None:
     async def live() -> None:
         with MangopayServer() as server:

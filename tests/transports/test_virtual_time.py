@@ -13,15 +13,26 @@ import httpx
 import pytest
 import trio
 
-from evertoken import HttpResponse, TokenRequest
+from evertoken import HttpResponse, TokenRequest, Wait
 from evertoken.testing import ApiFault, TokenBehaviour, TokenFault
 from evertoken_transports.testing import LoopClock, MangopayServer, VirtualClock, VirtualEventLoop
 from evertoken_transports.threads import TokenSource
 from tests.transports.worlds import LIMIT
 
 SOON = 0.2
-EVERY_LOOP = pytest.mark.parametrize("run", [asyncio.run, lambda work: trio.run(lambda: work)], ids=["asyncio", "trio"])
 Run = Callable[[Coroutine[Any, Any, None]], None]
+
+
+def run_on_trio(work: Coroutine[Any, Any, None]) -> None:
+    """As ``asyncio.run`` has it."""
+
+    async def main() -> None:
+        await work
+
+    trio.run(main)
+
+
+EVERY_LOOP = pytest.mark.parametrize("run", [asyncio.run, run_on_trio], ids=["asyncio", "trio"])
 
 
 @pytest.fixture
@@ -100,6 +111,18 @@ def test_a_sleeper_in_a_loop_is_told_of_a_source_in_a_loop_that_is_paused(server
     server.__exit__(None, None, None)
     paused.run_until_complete(asyncio.sleep(0.01))
     paused.close()
+
+
+def test_who_waits_looks_again_before_the_limit_is_far_behind(server: MangopayServer) -> None:
+    coordinator, now = server.coordinator(), server.clock()
+
+    def waker() -> None:
+        """Nobody sleeps here."""
+
+    move = coordinator.ask(waker, since=now, deadline=now + 60.0)
+    coordinator.forget(waker)
+    assert isinstance(move.answer, Wait)
+    assert move.answer.until == now + SOON
 
 
 def test_everyone_who_waits_is_told_at_the_same_time(server: MangopayServer) -> None:

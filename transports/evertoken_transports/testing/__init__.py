@@ -15,7 +15,7 @@ pytest. Strategies and a state machine for Hypothesis are in ``evertoken_transpo
 from __future__ import annotations
 
 try:
-    import h11 as _h11  # noqa: F401 (to say here what is missing)
+    import h11 as _h11  # noqa: F401 # pyright: ignore[reportUnusedImport] (to say here what is missing)
 except ImportError as error:
     raise ImportError(
         "evertoken_transports.testing needs h11: pip install 'evertoken[pytest]', or evertoken[h11] without pytest",
