@@ -6,6 +6,7 @@ import asyncio
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -89,7 +90,7 @@ def test_a_partition_may_last_until_further_notice() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"script": {}}, {"clock": lambda: 0.0}, {"lateness": -1.0}, {"lateness": float("nan")}], ids=str
+    "wrong", [{"script": {}}, {"clock": time.monotonic}, {"lateness": -1.0}, {"lateness": float("nan")}], ids=str
 )
 def test_a_server_of_wrong_parts_is_refused_by_name(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=f"^{next(iter(wrong))} must be"):

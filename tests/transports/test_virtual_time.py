@@ -286,6 +286,11 @@ def test_the_same_is_true_in_a_loop_of_virtual_time() -> None:
         runner.run(live())
 
 
+def test_a_clock_of_a_loop_cannot_be_read_elsewhere() -> None:
+    with pytest.raises(RuntimeError, match="no loop runs in this thread"):
+        LoopClock()()
+
+
 def test_a_clock_shows_what_goes_on() -> None:
     clock = VirtualClock(autojump=False)
     clock.wake_at(1_010.0, lambda: None)

@@ -74,4 +74,7 @@ def _loop_time() -> float:
         return trio.current_time()
     import asyncio  # noqa: PLC0415 (only for those who use it)
 
-    return asyncio.get_running_loop().time()
+    try:
+        return asyncio.get_running_loop().time()
+    except RuntimeError:
+        raise RuntimeError("a LoopClock shows an event loop's time, and no loop runs in this thread") from None

@@ -13,8 +13,9 @@ from evertoken_transports.testing._alarms import is_paused
 __all__ = ("Standstill",)
 
 _WAITING_ROOMS = {"threading.py", "queue.py", "selectors.py", "socket.py"}
+"""Files in which a thread waits for somebody else, as it does in those of this package: what matters is who called."""
+
 _HERE = Path(__file__).parent
-"""Files in which a thread waits for somebody else: what matters is who called them."""
 
 _MOST_SHOWN = 8
 
