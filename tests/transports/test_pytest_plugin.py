@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from evertoken.testing import ApiFault, TokenFault
+from evertoken_transports.testing import NETWORK_FAULTS
 from tests.hygiene.source_tree import ROOT
 
 pytest_plugins = ["pytester"]
@@ -27,6 +31,79 @@ def test_every_example_of_the_documentation_works_as_written(pytester: pytest.Py
     result = pytester.runpytest_inprocess(*QUIET)
     parametrized = 2
     result.assert_outcomes(passed=source.count("def test_") + parametrized)
+
+
+def test_every_example_of_the_documentation_is_well_typed(tmp_path: Path) -> None:
+    text = examples("docs/testing.md")
+    typed = re.sub(
+        r"^((?:async )?def test_.*)\(mangopay_server", r"\1(mangopay_server: MangopayServer", text, flags=re.MULTILINE
+    )
+    page = tmp_path / "page.py"
+    page.write_text(f"from evertoken_transports.testing import MangopayServer\n{typed}", encoding="utf-8")
+    roots = os.pathsep.join(str(ROOT / root) for root in ("core", "transports"))
+    run = subprocess.run(
+        [sys.executable, "-m", "mypy", "--config-file=", "--check-untyped-defs", f"--cache-dir={tmp_path}", str(page)],
+        env={**os.environ, "MYPYPATH": roots},
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=False,
+    )
+    assert run.returncode == 0, run.stdout
+
+
+def test_the_documentation_names_every_fault_of_server_and_network() -> None:
+    named = set(re.findall(r"`([A-Z_]+)`", (ROOT / "docs/testing.md").read_text(encoding="utf-8")))
+    assert named == {fault.name for fault in (*TokenFault, *ApiFault, *NETWORK_FAULTS)}
+
+
+def test_a_test_that_passes_without_the_trouble_that_it_ordered_is_failed(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile("""
+        from evertoken.testing import ApiFault, TokenFault, WorldFault
+
+        def test_none_is_left(mangopay_server):
+            mangopay_server.next_token_requests(TokenFault.NONE)
+            mangopay_server.token_source().authorization()
+
+        def test_some_is_left(mangopay_server):
+            mangopay_server.next_token_requests(TokenFault.NONE, WorldFault.LATE)
+            mangopay_server.next_api_calls(ApiFault.HANG)
+            mangopay_server.token_source().authorization()
+
+        def test_some_is_left_on_purpose(mangopay_server):
+            mangopay_server.next_token_requests(TokenFault.HANG)
+            mangopay_server.drop_pending_troubles()
+
+        def test_fails_for_a_reason_of_its_own(mangopay_server):
+            mangopay_server.next_token_requests(TokenFault.HANG)
+            assert False
+    """)
+    result = pytester.runpytest_inprocess(*QUIET)
+    result.assert_outcomes(passed=3, failed=1, errors=1)
+    left = "*never struck a request: WorldFault.LATE, ApiFault.HANG. It has seen 1 token requests and 0 API calls*"
+    result.stdout.fnmatch_lines([left])
+    assert "drop_pending_troubles()" in result.stdout.str()
+
+
+def test_in_a_debugger_nobody_complains_that_time_stands_still(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile("""
+        def test_looks_around(mangopay_server):
+            assert mangopay_server.clock.stuck_after == 20.0
+            breakpoint()
+            assert mangopay_server.clock.stuck_after == float("inf")
+    """)
+    run = subprocess.run(
+        [sys.executable, "-m", "pytest", *QUIET],
+        input="continue\n",
+        cwd=pytester.path,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=False,
+    )
+    assert "PDB set_trace" in run.stdout
+    assert run.returncode == 0, run.stdout
 
 
 def test_a_test_knows_no_token_of_another_one(pytester: pytest.Pytester) -> None:

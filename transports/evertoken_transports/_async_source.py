@@ -42,7 +42,8 @@ class AsyncSource(BaseSource):
         keep_warm: bool,
     ) -> None:
         super().__init__(grant, policy, coordinator, on_event)
-        self._exchange = self._default_exchange() if exchange is None else exchange
+        chosen = self._default_exchange() if exchange is None else exchange
+        self._exchange = self._coordinator.stand_in(chosen)
         self._background = background
         self._keep_warm = keep_warm
 
@@ -106,7 +107,7 @@ class AsyncSource(BaseSource):
     # --------------------
 
     def _authorization_now(self) -> str | None:
-        self._check_open()
+        self.check_open()
         may_send = self._background and self._can_spawn()
         if may_send:
             self._ensure_warm()
@@ -126,9 +127,9 @@ class AsyncSource(BaseSource):
         self._ensure_warm()
         try:
             while True:
-                self._check_open()
+                self.check_open()
                 move = self._coordinator.ask(sleeper.wake, since=since, deadline=deadline, min_ttl=min_ttl)
-                self._check_open()  # Closing wakes those who are registered by now.
+                self.check_open()  # Closing wakes those who are registered by now.
                 if move.request is not None and not await self._see_carried(move.request):
                     continue  # What was known before the request was carried here may no longer be so.
                 answer = move.answer

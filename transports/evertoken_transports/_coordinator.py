@@ -2,8 +2,7 @@
 
 The lock is held for microseconds: for one step of the machine, never over a yield, an await, a callback or a
 socket. Waiting is not done here. A waiter leaves a *waker*, a callable that may be called from any thread, and is woken
-once after the next input; then it asks again. So threads, several event loops and a trio run can share one coordinator,
-and none of them needs to know of the others.
+once after the next input; then it asks again. So threads, event loops and trio runs share one, unknown to each other.
 """
 
 from __future__ import annotations
@@ -231,6 +230,10 @@ class Coordinator:
         with self._lock:
             self._subscribers[next(self._numbers)] = subscriber
             subscriber.republish(*self.machine.published)
+
+    def stand_in(self, exchange: _T) -> _T:
+        """What carries requests for a source that would use ``exchange``: itself, except in tests."""
+        return exchange
 
     def _announce(self, events: list[Event]) -> None:
         """Log and tell, outside the lock. Two sources with the same callback hear of an event once."""

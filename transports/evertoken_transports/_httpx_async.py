@@ -124,8 +124,7 @@ class AsyncSources:
         Raises:
             LocalProtocolError: ``source`` is closed.
         """
-        if self._source.closed:
-            raise LocalProtocolError("this TokenSource is closed")
+        self._source.check_open()
         which = runtime()
         # Two threads may both make one; both then use the same.
         return self._made.get(which) or self._made.setdefault(which, self._following(which))

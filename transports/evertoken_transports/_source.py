@@ -39,6 +39,7 @@ class BaseSource:
         self._coordinator = _found(grant, policy, coordinator)
         self._clock = self._coordinator.clock
         self._closed = False
+        self._farewell = "this TokenSource is closed"
         self._followers: list[BaseSource] = []
         self._quiet_until = -math.inf
         self._header: str | None = None
@@ -126,16 +127,18 @@ class BaseSource:
         if self._closed:  # Closed in between.
             self._quiet_until = -math.inf
 
-    def _check_open(self) -> None:
+    def check_open(self) -> None:
+        """Raise LocalProtocolError, which says why, if this source is closed."""
         if self._closed:
-            raise LocalProtocolError("this TokenSource is closed")
+            raise LocalProtocolError(self._farewell)
 
-    def _shut(self) -> None:
-        """From here on the lock-free path finds nothing, and the slow one says why."""
+    def shut(self, farewell: str | None = None) -> None:
+        """Close without waking anybody. From here on the lock-free path finds nothing, and the slow one says why."""
+        self._farewell = farewell or self._farewell
         self._closed = True
         self._quiet_until = -math.inf
         for follower in self._followers:
-            follower._shut()  # noqa: SLF001 (a source like this one)
+            follower.shut(farewell)
 
 
 def _found(grant: ClientCredentials, policy: Policy, coordinator: Coordinator | None) -> Coordinator:

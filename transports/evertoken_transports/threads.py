@@ -48,7 +48,8 @@ class TokenSource(BaseSource):
         on_event: EventCallback | None = None,
     ) -> None:
         super().__init__(grant, policy, coordinator, on_event)
-        self._exchange = _default_exchange(self._coordinator) if exchange is None else exchange
+        chosen = _default_exchange(self._coordinator) if exchange is None else exchange
+        self._exchange = self._coordinator.stand_in(chosen)
         self._background = background
         self._keep_warm = keep_warm
         self._warmer: threading.Thread | None = None
@@ -88,7 +89,7 @@ class TokenSource(BaseSource):
     def close(self) -> None:
         """Refuse further calls and send current waiters home. A request under way is finished for the others."""
         if not self._closed:
-            self._shut()
+            self.shut()
             self._coordinator.wake_all()
 
     def __enter__(self) -> Self:
@@ -103,7 +104,7 @@ class TokenSource(BaseSource):
     # --------------------
 
     def _authorization_now(self) -> str | None:
-        self._check_open()
+        self.check_open()
         self._ensure_warm()
         caller = _Caller()
         try:
@@ -121,9 +122,9 @@ class TokenSource(BaseSource):
         self._ensure_warm()
         try:
             while True:
-                self._check_open()
+                self.check_open()
                 move = self._coordinator.ask(caller.wake, since=since, deadline=deadline, min_ttl=min_ttl)
-                self._check_open()  # Closing wakes those who are registered by now.
+                self.check_open()  # Closing wakes those who are registered by now.
                 if move.request is not None and not self._see_carried(move.request):
                     continue  # What was known before the request was carried here may no longer be so.
                 answer = move.answer
@@ -182,12 +183,15 @@ class _Caller:
 def _stay_warm(source: weakref.ref[TokenSource], coordinator: Coordinator, exchange: Exchange) -> None:
     """Carry every request as it falls due, until the source is closed or gone."""
     caller = _Caller()
-    while _wants_warmth(source()):
-        _, request = coordinator.glance(caller.wake, may_wake=True)
-        if request is not None:
-            carry(coordinator, exchange, request)
-        else:
-            caller.sleep(max(SHORTEST_SLEEP, coordinator.next_deadline() - coordinator.clock()))
+    try:
+        while _wants_warmth(source()):
+            _, request = coordinator.glance(caller.wake, may_wake=True)
+            if request is not None:
+                carry(coordinator, exchange, request)
+            else:
+                caller.sleep(max(SHORTEST_SLEEP, coordinator.next_deadline() - coordinator.clock()))
+    finally:
+        coordinator.forget(caller.wake)
 
 
 def _wants_warmth(source: TokenSource | None) -> bool:

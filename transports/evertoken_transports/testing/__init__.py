@@ -17,7 +17,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from evertoken_transports.testing._clocks import LoopClock, VirtualClock
+from evertoken_transports.testing._clocks import VirtualClock
+from evertoken_transports.testing._loop_clock import LoopClock
 from evertoken_transports.testing._loops import VirtualEventLoop
 from evertoken_transports.testing._network import NETWORK_FAULTS, ApiTrouble, TokenTrouble
 
@@ -50,5 +51,15 @@ if not TYPE_CHECKING:  # Type checkers would take every name for one that is the
         """The name of this module that is asked for for the first time."""
         if name not in _LOADED_WHEN_ASKED_FOR:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        _require_h11(name)
         globals()[name] = found = getattr(import_module(f"{__name__}.{_LOADED_WHEN_ASKED_FOR[name]}"), name)
         return found
+
+
+def _require_h11(name: str) -> None:
+    try:
+        import_module("h11")
+    except ImportError as error:
+        raise ImportError(
+            f"{name} needs h11: pip install 'evertoken[pytest]', or evertoken[h11] without pytest", name=error.name
+        ) from error

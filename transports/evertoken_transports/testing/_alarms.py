@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
 import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Protocol
+from typing import Any, Protocol
 
 from evertoken_transports._runtime import runtime
 
-__all__ = ("Alarm", "ThreadAlarm", "new_alarm", "this_one")
+__all__ = ("Alarm", "ThreadAlarm", "in_event_loop", "is_paused", "new_alarm", "this_one", "turn")
 
 
 class ThreadAlarm:
@@ -21,9 +20,9 @@ class ThreadAlarm:
         self._rung = threading.Event()
         self.ring: Callable[[], object] = self._rung.set
 
-    def wait(self) -> None:
-        """Return as soon as it has rung."""
-        self._rung.wait()
+    def wait(self, seconds: float) -> bool:
+        """Return as soon as it has rung, or after ``seconds`` of real time; whether it has rung."""
+        return self._rung.wait(seconds)
 
 
 class Alarm(Protocol):
@@ -32,8 +31,8 @@ class Alarm(Protocol):
     ring: Callable[[], object]
     """Raises if the event loop is gone."""
 
-    async def wait(self, seconds: float = math.inf) -> None:
-        """Return as soon as it has rung, or after ``seconds`` of the event loop's time."""
+    async def wait(self, seconds: float) -> bool:
+        """Return as soon as it has rung, or after ``seconds`` of the event loop's time; whether it has rung."""
         ...
 
 
@@ -56,6 +55,38 @@ def this_one() -> object:
     return threading.get_ident()
 
 
+def in_event_loop() -> bool:
+    """Whether this thread runs an event loop: whatever makes it wait holds up every task of that loop."""
+    if "asyncio" in sys.modules:
+        import asyncio  # noqa: PLC0415 (it is loaded)
+
+        with suppress(RuntimeError):
+            return asyncio.get_running_loop() is not None
+    if "trio" in sys.modules:
+        import trio  # noqa: PLC0415 (it is loaded)
+
+        return trio.lowlevel.in_trio_run()
+    return False
+
+
+def is_paused(who: object) -> bool:
+    """Whether ``who``, of :func:`this_one`, is a task of asyncio whose loop does not run now, so that it cannot act."""
+    loop: Callable[[], Any] | None = getattr(who, "get_loop", None)
+    return loop is not None and not loop().is_running()
+
+
+async def turn() -> None:
+    """Give the other tasks of the event loop that runs their turn, and let a cancellation in."""
+    if runtime() == "trio":
+        import trio  # noqa: PLC0415 (an extra)
+
+        await trio.lowlevel.checkpoint()
+    else:
+        import asyncio  # noqa: PLC0415 (only for those who use it)
+
+        await asyncio.sleep(0)
+
+
 class _AsyncioAlarm:
     def __init__(self) -> None:
         import asyncio  # noqa: PLC0415 (only for those who use it)
@@ -63,14 +94,13 @@ class _AsyncioAlarm:
         loop, self._rung = asyncio.get_running_loop(), asyncio.Event()
         self.ring: Callable[[], object] = lambda: loop.call_soon_threadsafe(self._rung.set)
 
-    async def wait(self, seconds: float = math.inf) -> None:
+    async def wait(self, seconds: float) -> bool:
         import asyncio  # noqa: PLC0415
 
-        try:
-            async with asyncio.timeout(None if seconds == math.inf else seconds):
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
                 await self._rung.wait()
-        except TimeoutError:
-            return
+        return self._rung.is_set()
 
 
 class _TrioAlarm:
@@ -80,8 +110,9 @@ class _TrioAlarm:
         token, self._rung = trio.lowlevel.current_trio_token(), trio.Event()
         self.ring: Callable[[], object] = lambda: token.run_sync_soon(self._rung.set)
 
-    async def wait(self, seconds: float = math.inf) -> None:
+    async def wait(self, seconds: float) -> bool:
         import trio  # noqa: PLC0415
 
         with trio.move_on_after(seconds):
             await self._rung.wait()
+        return self._rung.is_set()

@@ -1,4 +1,4 @@
-"""Virtual time: a clock of its own for any test, and one that shows what the event loop takes for the time.
+"""Virtual time for any test, without help from the runtime.
 
 :class:`VirtualClock` needs nothing of the runtime, and so serves threads, asyncio and trio alike, all at the same time.
 It knows who waits for it, since the pieces of this package tell it: callers who wait for a token, requests under way,
@@ -9,22 +9,24 @@ from __future__ import annotations
 
 import math
 import threading
+import time
 from collections.abc import Generator, Hashable
 from contextlib import contextmanager
 from typing import NamedTuple
 
 from evertoken_transports._moves import Waker
-from evertoken_transports._runtime import runtime
-from evertoken_transports.testing._alarms import Alarm, ThreadAlarm, new_alarm, this_one
+from evertoken_transports.testing._alarms import ThreadAlarm, in_event_loop, is_paused, new_alarm, this_one, turn
+from evertoken_transports.testing._seconds import check_seconds
+from evertoken_transports.testing._standstill import Standstill
 
-__all__ = ("LoopClock", "VirtualClock")
+__all__ = ("VirtualClock",)
 
-_TICK = 2.0**-20
-"""Seconds. Times of a loop, which come out of sums of floats, differ by less than this from what they should be."""
+_LONGEST_PAUSE = 30.0
+"""Real seconds after which whoever waits looks whether time stands still. So a new ``stuck_after`` is soon heeded."""
 
 
-_STUCK_AFTER = 20.0
-"""Real seconds that callers in other threads are given to come."""
+_SECOND_LOOK = 0.1
+"""How much of ``stuck_after`` lies between the first sign that time stands still and the complaint."""
 
 
 class _Appointment(NamedTuple):
@@ -48,61 +50,129 @@ class VirtualClock:
     What it does not know is the test's own code. A test that starts callers in the background uses :meth:`gathering`,
     or sets :attr:`autojump` to False and moves the clock itself.
 
+    Whoever waits while nothing at all happens on the clock for :attr:`stuck_after` real seconds gets a RuntimeError,
+    which says who waits, who is at work, and what to do.
+
     Args:
         now: what it shows at first.
         autojump: the first value of :attr:`autojump`.
+        stuck_after: the first value of :attr:`stuck_after`.
 
     Safe to use from any thread and event loop.
     """
 
-    autojump: bool
-    """Whether time passes by itself when everybody waits. If False, only :meth:`advance` moves the clock."""
+    stuck_after: float
+    """Real seconds; ``math.inf`` for a debugger. Any step of a caller or of a request begins them anew."""
 
-    def __init__(self, now: float = 1_000.0, *, autojump: bool = True) -> None:
-        self.autojump = autojump
+    def __init__(self, now: float = 1_000.0, *, autojump: bool = True, stuck_after: float = 20.0) -> None:
+        self.stuck_after = stuck_after
+        self._autojump = autojump
         self._now = now
+        self._moved_at = time.monotonic()
+        self._suspected_at: dict[Hashable, float] = {}
         self._lock = threading.Condition()
         self._appointments: dict[Waker, _Appointment] = {}
         self._running: dict[Waker, object] = {}
         self._flying: set[Hashable] = set()
+        check_seconds("stuck_after", stuck_after, endless=True)
 
     def __call__(self) -> float:
         """The time, in seconds."""
         return self._now
 
-    def advance(self, seconds: float) -> None:
-        """Let ``seconds`` pass at one go, as when the machine was suspended: everybody wakes up at the end of them."""
-        _check(seconds)
+    def __repr__(self) -> str:
+        return (
+            f"<VirtualClock at {self._now:.10g}: {len(self._appointments)} wait, {len(self._running)} at work, "
+            f"{len(self._flying)} token requests under way{'' if self._autojump else ', autojump off'}>"
+        )
+
+    @property
+    def autojump(self) -> bool:
+        """Whether time passes by itself when everybody waits. If False, only :meth:`advance` moves the clock."""
+        return self._autojump
+
+    @autojump.setter
+    def autojump(self, autojump: bool) -> None:
+        self._autojump = autojump
         with self._lock:
-            self._now += seconds
-            due = self._take_due()
-        self._wake(due)
+            self._moved()
+        self._pass_time()
+
+    def advance(self, seconds: float) -> None:
+        """Let ``seconds`` pass at one go, as when the machine was suspended: everybody wakes up at the end of them.
+
+        It returns when those whom it woke are at rest again: they wait for a later moment, or have what they came for.
+        In a thread that runs an event loop it cannot wait for them: ``await aadvance()`` there.
+
+        Raises:
+            RuntimeError: they did not come to rest in :attr:`stuck_after` real seconds.
+        """
+        loose = self._jump(seconds)
+        if not in_event_loop():
+            self._settle(loose)
+        self._pass_time()
+
+    async def aadvance(self, seconds: float) -> None:
+        """The same for tasks of asyncio and trio."""
+        await self._asettle(self._jump(seconds))
+        self._pass_time()
+
+    def settle(self) -> None:
+        """Return when every caller and request is at rest: it waits for a later moment, or has come to its end.
+
+        For a thread without an event loop. A request that was started beside its caller has arrived then.
+
+        Raises:
+            RuntimeError: they did not come to rest in :attr:`stuck_after` real seconds.
+        """
+        if in_event_loop():
+            raise RuntimeError("settle() would hold up the event loop that runs in this thread: await asettle()")
+        self._settle(0)
+
+    async def asettle(self) -> None:
+        """The same for tasks of asyncio and trio."""
+        await turn()  # A task that was started has not taken its first step.
+        await self._asettle(0)
 
     def sleep(self, seconds: float) -> None:
-        """Let ``seconds`` pass step by step: whatever is to happen meanwhile happens at its moment. For threads."""
-        _check(seconds)
+        """Let ``seconds`` pass step by step: whatever is to happen meanwhile happens at its moment. For threads.
+
+        Raises:
+            RuntimeError: an event loop runs in this thread, whose tasks could do nothing meanwhile.
+        """
+        check_seconds("seconds", seconds)
+        if in_event_loop():
+            raise RuntimeError("sleep() would hold up the event loop that runs in this thread: await asleep()")
         self.sleep_until(self() + seconds)
 
     async def asleep(self, seconds: float) -> None:
         """The same for tasks of asyncio and trio."""
-        _check(seconds)
+        check_seconds("seconds", seconds)
         await self.asleep_until(self() + seconds)
 
     def sleep_until(self, when: float, *, carries: bool = False) -> None:
-        """Return when the clock shows ``when``. ``carries`` is for what carries a token request."""
+        """Return when the clock shows ``when``. ``carries`` is for what carries a token request.
+
+        Raises:
+            RuntimeError: ``when`` is ``math.inf``, or nothing happens any more.
+        """
+        if when == math.inf:
+            raise RuntimeError("this thread would wait for ever, for an answer that never comes: give it a timeout")
         alarm = ThreadAlarm()
         try:
             self.wake_at(when, alarm.ring, carries=carries)
-            alarm.wait()
+            while not alarm.wait(self.pause()):
+                self.check_progress(alarm.ring)
         finally:
             self.forget(alarm.ring)
 
     async def asleep_until(self, when: float, *, carries: bool = False) -> None:
-        """The same for tasks of asyncio and trio."""
+        """The same for tasks of asyncio and trio. For ever, until the task is cancelled, is allowed."""
         alarm = new_alarm()
         try:
             self.wake_at(when, alarm.ring, carries=carries)
-            await alarm.wait()
+            while not await alarm.wait(self.pause()):
+                self.check_progress(alarm.ring)
         finally:
             self.forget(alarm.ring)
 
@@ -113,19 +183,28 @@ class VirtualClock:
         Without it time may pass between the first of them and the last, as it may with threads anyway.
 
         Raises:
-            TimeoutError: at the end of the block, if they have not come within 20 real seconds.
+            TimeoutError: at the end of the block, if they have not come within :attr:`stuck_after` real seconds.
+            RuntimeError: an event loop runs in this thread. Its tasks need no gathering: those that are started before
+                the next ``await`` come at one moment.
         """
-        self.autojump, before = False, self.autojump
+        if callers < 1:
+            raise ValueError(f"callers must be at least 1, not {callers!r}")
+        if in_event_loop():
+            raise RuntimeError("gathering() is for threads: tasks started before the next await come at one moment")
+        self._autojump, before = False, self._autojump
         try:
             yield
-            with self._lock:
-                if not self._lock.wait_for(lambda: self._waiting() >= callers and self._is_at_rest(), _STUCK_AFTER):
-                    raise TimeoutError(
-                        f"{self._waiting()} of {callers} callers wait; the others were served, or have no thread"
-                    )
+            self._await_callers(callers)
         finally:
             self.autojump = before
-        self._pass_time()
+
+    def _await_callers(self, callers: int) -> None:
+        with self._lock:
+            patience = None if self.stuck_after == math.inf else self.stuck_after
+            if not self._lock.wait_for(lambda: self._waiting() >= callers and self._is_at_rest(), patience):
+                raise TimeoutError(
+                    f"{self._waiting()} of {callers} callers wait; the others were served, or have no thread"
+                )
 
     # For the pieces of this package
     # ------------------------------
@@ -134,6 +213,8 @@ class VirtualClock:
         """``waker`` waits, and is called when the clock shows ``when``. From then on it counts as running."""
         who = this_one()
         with self._lock:
+            if waker not in self._running and waker not in self._appointments:
+                self._moved()
             self._running.pop(waker, None)
             patient = is_patient or (carries and who not in self._running.values())
             self._appointments[waker] = _Appointment(when, patient, carries, who)
@@ -149,10 +230,12 @@ class VirtualClock:
             self._running[waker] = who if waited is None else waited.who
 
     def forget(self, waker: Waker) -> None:
-        """``waker`` has gone."""
+        """``waker`` has gone. One that was at work has come to its end; one that waited has given up."""
         with self._lock:
             self._appointments.pop(waker, None)
-            self._running.pop(waker, None)
+            if waker in self._running:
+                del self._running[waker]
+                self._moved()
             self._lock.notify_all()
         self._pass_time()
 
@@ -160,35 +243,75 @@ class VirtualClock:
         """A token request is under way: time stands still unless whatever carries it says that it waits."""
         with self._lock:
             self._flying.add(request)
+            self._moved()
 
     def landed(self, request: Hashable) -> None:
         """It has come to its outcome."""
         with self._lock:
             self._flying.discard(request)
-            self._lock.notify_all()
+            self._moved()
         self._pass_time()
 
-    def _pass_time(self) -> None:
-        """If everybody waits, go to the earliest moment that anybody waits for."""
-        while True:
-            with self._lock:
-                if not self.autojump or not self._is_at_rest() or not self._is_pressed():
-                    return
-                self._now = max(self._now, min(appointment.when for appointment in self._appointments.values()))
-                due = self._take_due()
-            self._wake(due)
+    def wake_carriers(self) -> None:
+        """Wake whatever carries a request and waits, ahead of time: its connection may have ended."""
+        with self._lock:
+            carriers = [waker for waker, appointment in self._appointments.items() if appointment.carries]
+        for waker in carriers:
+            self.stir(waker)
+        self._wake(carriers)
+
+    def pause(self) -> float:
+        """Real seconds after which whoever waits calls :meth:`check_progress`."""
+        return min(self.stuck_after * (_SECOND_LOOK if self._suspected_at else 1.0), _LONGEST_PAUSE)
+
+    def check_progress(self, waker: Waker) -> None:
+        """Raise RuntimeError, with a full account, if ``waker`` waits impatiently and nothing happens any more."""
+        with self._lock:
+            appointment = self._appointments.get(waker)
+            if appointment is not None and not appointment.is_patient:
+                self._complain_if_stuck(waker)
+
+    # Under the lock
+    # --------------
+
+    def _moved(self) -> None:
+        self._moved_at = time.monotonic()
+        self._suspected_at.clear()
+        self._lock.notify_all()
+
+    def _complain_if_stuck(self, who: Hashable) -> None:
+        """At the second look of ``who``: after the first, those whom a blocked loop or a debugger held up can act."""
+        now = time.monotonic()
+        seconds = now - self._moved_at
+        if seconds < self.stuck_after:
+            return
+        if now - self._suspected_at.setdefault(who, now) >= self.stuck_after * _SECOND_LOOK:
+            waiting = sorted(((one.when, one.who) for one in self._appointments.values()), key=lambda one: one[0])
+            raise RuntimeError(
+                str(Standstill(self._now, seconds, self._autojump, waiting, self._active(), self._loose()))
+            )
 
     def _waiting(self) -> int:
         return sum(not appointment.is_patient for appointment in self._appointments.values())
 
-    def _is_at_rest(self) -> bool:
-        """Whether no caller and no request does anything before time has passed.
-
-        A caller who carries its request itself counts as running meanwhile, and waits all the same.
-        """
-        carried = sum(appointment.carries for appointment in self._appointments.values())
+    def _active(self) -> list[object]:
+        """Those at work. A caller who carries its request itself counts as running and waits all the same."""
         waiting = {appointment.who for appointment in self._appointments.values()}
-        return waiting.issuperset(self._running.values()) and len(self._flying) <= carried
+        return [who for who in self._running.values() if who not in waiting]
+
+    def _loose(self) -> int:
+        """Requests under way whose carriers wait for nothing here."""
+        return len(self._flying) - sum(appointment.carries for appointment in self._appointments.values())
+
+    def _is_at_rest(self) -> bool:
+        """Whether no caller and no request does anything before time has passed."""
+        return not self._active() and self._loose() <= 0
+
+    def _is_settled(self, loose: int) -> bool:
+        """Whether all others are at rest, but for so many requests, and paused event loops with what they carry."""
+        active = [who for who in self._active() if who != this_one()]
+        paused = sum(is_paused(who) for who in active)
+        return len(active) == paused and self._loose() - paused <= loose
 
     def _is_pressed(self) -> bool:
         return any(not one.is_patient and one.when < math.inf for one in self._appointments.values())
@@ -200,70 +323,50 @@ class VirtualClock:
             self._running[waker] = self._appointments.pop(waker).who
         return due
 
+    # Not under the lock
+    # ------------------
+
+    def _jump(self, seconds: float) -> int:
+        """Let ``seconds`` pass, and wake who is due; how many requests were loose before, and may stay so."""
+        check_seconds("seconds", seconds)
+        with self._lock:
+            loose = max(0, self._loose())
+            self._now += seconds
+            self._moved()
+            due = self._take_due()
+        self._wake(due)
+        return loose
+
+    def _settle(self, loose: int) -> None:
+        with self._lock:
+            while not self._is_settled(loose):
+                self._lock.wait(self.pause())
+                self._complain_if_stuck(this_one())
+
+    async def _asettle(self, loose: int) -> None:
+        while True:
+            with self._lock:
+                if self._is_settled(loose):
+                    return
+                self._complain_if_stuck(this_one())
+            await turn()
+
+    def _pass_time(self) -> None:
+        """If everybody waits, go to the earliest moment that anybody waits for."""
+        while True:
+            with self._lock:
+                if not self._autojump or not self._is_at_rest() or not self._is_pressed():
+                    return
+                self._now = max(self._now, min(appointment.when for appointment in self._appointments.values()))
+                self._moved()
+                due = self._take_due()
+            self._wake(due)
+
     def _wake(self, due: list[Waker]) -> None:
-        """Never called under the lock."""
         for waker in due:
             try:
                 waker()
             except Exception:  # noqa: BLE001 (its event loop is gone)
                 with self._lock:
                     self._running.pop(waker, None)
-
-
-class LoopClock:
-    """What the event loop that runs takes for the time: for runs in which the loop's own time is virtual.
-
-    That is so on a :class:`VirtualEventLoop` and on trio's ``MockClock(autojump_threshold=0)``, such as the fixture
-    ``autojump_clock`` of pytest-trio. Then ``asyncio.sleep``, ``trio.sleep`` and every timeout pass in the same time as
-    tokens do.
-
-    Args:
-        start: what it shows when the loop's own time is 0.
-
-    It can be read in the event loop only.
-    """
-
-    def __init__(self, start: float = 1_000.0) -> None:
-        self._ahead = start
-        self._sleeping: dict[Alarm, None] = {}
-
-    def __call__(self) -> float:
-        """The time, in seconds: the next whole tick, so that no timer that was set by this clock is early on it."""
-        return self._ahead + math.ceil(_loop_time() / _TICK) * _TICK
-
-    def advance(self, seconds: float) -> None:
-        """The machine is suspended for ``seconds``: time has passed, and the timers of the loop do not know of it."""
-        _check(seconds)
-        self._ahead += seconds
-        for alarm in list(self._sleeping):
-            alarm.ring()
-
-    async def asleep(self, seconds: float) -> None:
-        """Return after ``seconds``, those of a suspend among them."""
-        _check(seconds)
-        await self.asleep_until(self() + seconds)
-
-    async def asleep_until(self, when: float, *, carries: bool = False) -> None:  # noqa: ARG002 (as VirtualClock has it)
-        """Return when the clock shows ``when``."""
-        while (left := when - self()) > 0.0:
-            alarm = new_alarm()
-            self._sleeping[alarm] = None
-            try:
-                await alarm.wait(left)
-            finally:
-                del self._sleeping[alarm]
-
-
-def _loop_time() -> float:
-    if runtime() == "trio":
-        import trio  # noqa: PLC0415 (an extra)
-
-        return trio.current_time()
-    import asyncio  # noqa: PLC0415 (only for those who use it)
-
-    return asyncio.get_running_loop().time()
-
-
-def _check(seconds: float) -> None:
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0.0 <= seconds < math.inf:
-        raise ValueError(f"seconds must be a finite number that is not negative, not {seconds!r}")
+                    self._moved()

@@ -14,10 +14,12 @@ from typing_extensions import override
 
 from evertoken import HttpResponse
 from evertoken_transports._h11_client import Target
-from evertoken_transports._runtime import runtime, within
+from evertoken_transports._runtime import within
 from evertoken_transports._stream_exchange import Line, StreamExchange
 from evertoken_transports.h11 import H11Exchange
-from evertoken_transports.testing._clocks import LoopClock, VirtualClock
+from evertoken_transports.testing._alarms import turn
+from evertoken_transports.testing._clocks import VirtualClock
+from evertoken_transports.testing._loop_clock import LoopClock
 from evertoken_transports.testing._wire import Wire
 
 __all__ = ("AsyncMemoryExchange", "MemoryExchange")
@@ -37,10 +39,15 @@ class _Attempt(Protocol):
 class MemoryExchange(H11Exchange):
     """The exchange of threads: :class:`evertoken_transports.h11.H11Exchange` over a connection in memory."""
 
-    def __init__(self, connect: Connect, clock: VirtualClock, max_body: int) -> None:
+    def __init__(self, connect: Connect, clock: VirtualClock, max_body: int, owner: object = None) -> None:
         super().__init__(max_body=max_body, trust_env=False, clock=clock)
+        self.owner = owner
+        """The server behind it."""
         self._connect = connect
         self._time = clock
+
+    def __repr__(self) -> str:
+        return f"<MemoryExchange with {self.owner!r} on {self._time!r}>"
 
     @override
     def _carried(self, attempt: _Attempt) -> HttpResponse:
@@ -73,10 +80,15 @@ class _Socket:
 class AsyncMemoryExchange(StreamExchange):
     """The exchange of asyncio's and trio's sources over a stream in memory, in whichever of the two is running."""
 
-    def __init__(self, connect: Connect, clock: VirtualClock | LoopClock, max_body: int) -> None:
+    def __init__(self, connect: Connect, clock: VirtualClock | LoopClock, max_body: int, owner: object = None) -> None:
         super().__init__(max_body=max_body, ssl_context=_UNUSED, trust_env=False, clock=clock)
+        self.owner = owner
+        """The server behind it."""
         self._connect = connect
         self._time = clock
+
+    def __repr__(self) -> str:
+        return f"<AsyncMemoryExchange with {self.owner!r} on {self._time!r}>"
 
     @override
     async def _open(self, target: Target, seconds: float) -> Line:
@@ -96,12 +108,12 @@ class _Stream(Line):
 
     @override
     async def send(self, data: bytes) -> None:
-        await _turn()
+        await turn()
         self._wire.send(data)
 
     @override
     async def receive(self, most: int) -> bytes:
-        await _turn()
+        await turn()
         while not isinstance(arrived := self._wire.receive(most), bytes):
             if self._clock() >= self._deadline:
                 raise TimeoutError
@@ -119,15 +131,3 @@ class _Stream(Line):
     @override
     async def close(self) -> None:
         """There is nothing to close, and so nothing to wait for."""
-
-
-async def _turn() -> None:
-    """Give others their turn, as a stream that is real does, and let a cancellation in."""
-    if runtime() == "trio":
-        import trio  # noqa: PLC0415 (an extra)
-
-        await trio.lowlevel.checkpoint()
-    else:
-        import asyncio  # noqa: PLC0415 (only for those who use it)
-
-        await asyncio.sleep(0)

@@ -9,10 +9,22 @@ from __future__ import annotations
 import math
 from collections.abc import AsyncIterator, Callable, Iterator
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from evertoken.testing import Delivery, ServerAnswer, ServerRequest
-from evertoken_transports.testing._clocks import LoopClock, VirtualClock
+from evertoken_transports.testing._clocks import VirtualClock
+from evertoken_transports.testing._loop_clock import LoopClock
+
+if TYPE_CHECKING:
+    import httpx
+    import httpx2
+
+    class HttpxTransport(httpx.BaseTransport, httpx.AsyncBaseTransport):
+        """For either client of httpx."""
+
+    class Httpx2Transport(httpx2.BaseTransport, httpx2.AsyncBaseTransport):
+        """For either client of httpx2."""
+
 
 __all__ = ("new_transport",)
 
@@ -26,9 +38,18 @@ Serve = Callable[[ServerRequest], ServerAnswer]
 
 def new_transport(library: str, serve: Serve, clock: VirtualClock | LoopClock) -> Any:  # noqa: ANN401 (either library's)
     """A transport for the clients of ``library``, "httpx" or "httpx2"."""
-    module: Library = import_module(library)
+    module: Library = _imported(library)
     bases = (_Transport, module.BaseTransport, module.AsyncBaseTransport)
     return type("MemoryTransport", bases, {})(module, serve, clock)
+
+
+def _imported(library: str) -> Library:
+    try:
+        return import_module(library)
+    except ImportError as error:
+        raise ImportError(
+            f"{library}_transport() needs {library}: pip install 'evertoken[{library}]'", name=error.name
+        ) from error
 
 
 class _Transport:

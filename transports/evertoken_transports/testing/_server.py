@@ -3,34 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import ExitStack
+from inspect import iscoroutinefunction
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Generic, NoReturn, Self, cast
+
+from typing_extensions import TypeVar
 
 from evertoken import ClientCredentials, Policy, TokenMachine
-from evertoken.testing import Arrival, AuthorizationServer, Random, Route, Script
+from evertoken.testing import Arrival, AuthorizationServer, Random, Route, Script, ServerAnswer, ServerRequest
 from evertoken_transports._coordinator import Coordinator
 from evertoken_transports._events import EventCallback
 from evertoken_transports._exchange import AsyncExchange, Exchange
+from evertoken_transports._httpx_exchange import Settings
 from evertoken_transports._runtime import runtime
-from evertoken_transports.testing._clocks import LoopClock, VirtualClock
+from evertoken_transports._source import BaseSource
+from evertoken_transports._stream_exchange import StreamExchange
+from evertoken_transports.h11 import H11Exchange
+from evertoken_transports.testing._clocks import VirtualClock
 from evertoken_transports.testing._exchanges import AsyncMemoryExchange, MemoryExchange
 from evertoken_transports.testing._httpx_transport import new_transport
+from evertoken_transports.testing._loop_clock import LoopClock
 from evertoken_transports.testing._network import ApiTrouble, Network, TokenTrouble
-from evertoken_transports.testing._virtual_coordinator import VirtualCoordinator, own_registry
+from evertoken_transports.testing._registry import Registry, enter, leave
+from evertoken_transports.testing._virtual_coordinator import OVER, ServerCoordinator, VirtualCoordinator
 from evertoken_transports.testing._wire import Wire
 from evertoken_transports.threads import TokenSource
 
 if TYPE_CHECKING:
     from evertoken_transports.asyncio import TokenSource as AsyncioSource
+    from evertoken_transports.testing._httpx_transport import Httpx2Transport, HttpxTransport
     from evertoken_transports.trio import TokenSource as TrioSource
 
 __all__ = ("MangopayServer",)
 
 _MOST_BODY = Policy().max_body
 
+_Clock = TypeVar("_Clock", bound=VirtualClock | LoopClock, default=VirtualClock)
 
-class MangopayServer:
+
+class MangopayServer(Generic[_Clock]):
     """Mangopay's token endpoint and API without a socket, for sources and clients of any runtime.
 
     ::
@@ -46,7 +57,12 @@ class MangopayServer:
     is replaced is the network, by connections in memory, and the clock.
 
     Between entering and leaving, ``Coordinator.shared`` knows no token from before, and hands out coordinators in this
-    server's time; so code under test that makes its own sources and auth objects needs nothing but an ``exchange``.
+    server's time; and sources and auth objects that were given no exchange, or one of this library that would open a
+    socket, send their token requests here. So code under test that makes its own works unchanged. After leaving, all
+    that was made in between refuses to work, so that nothing passes from one test into the next.
+
+    Several may be entered at the same time. Each has a host of its own; they live in one time if they are given one
+    ``clock``.
 
     Args:
         script: what the server does when; default: fair weather. See :class:`evertoken.testing.Script`.
@@ -54,8 +70,12 @@ class MangopayServer:
         clock: a :class:`VirtualClock` (default), or a :class:`LoopClock` where the event loop's own time is virtual.
         seed: what the tokens follow from, and the jitter of the clients.
         lateness: seconds by which an answer is late under ``WorldFault.LATE``; more than a request may take.
+        fence: let no exchange of this library go out; see above. If False, a source without an exchange opens a socket.
 
     Safe to use from any thread.
+
+    Raises:
+        ValueError: an argument cannot be used; the text names it.
     """
 
     def __init__(
@@ -64,11 +84,14 @@ class MangopayServer:
         *,
         client_id: str = "test-client",
         api_key: str = "test-api-key",
-        clock: VirtualClock | LoopClock | None = None,
+        clock: _Clock | None = None,
         seed: int = 0,
         lateness: float = 20.0,
+        fence: bool = True,
     ) -> None:
-        self.clock: VirtualClock | LoopClock = VirtualClock() if clock is None else clock
+        _check_kind("script", script, Script)
+        _check_kind("clock", clock, VirtualClock, LoopClock)
+        self.clock: _Clock = cast("_Clock", clock or VirtualClock())
         """The time, for what is made by hand."""
         self.model = AuthorizationServer(
             client_id,
@@ -81,31 +104,48 @@ class MangopayServer:
         """The pure model, for all that has no method here. It is not to be used while requests are under way."""
         self._network = Network(self.model, self.clock, lateness)
         self._draw = Random(seed).draw
-        self._entered = ExitStack()
-        self._sources: list[TokenSource] = []
+        self._fence = fence
+        self._registry = Registry(self._new_coordinator, self.clock)
+        self._is_over = False
+        self._sources: list[BaseSource] = []
 
     def __repr__(self) -> str:
+        if not hasattr(self, "_network"):  # A wrong argument stopped the making.
+            return "<MangopayServer>"
         return f"<MangopayServer: {self.token_requests} token requests, {self.api_calls} API calls>"
 
     def __enter__(self) -> Self:
-        self._entered.enter_context(own_registry(self._new_coordinator))
+        if self._is_over:
+            raise RuntimeError(OVER)
+        if self._registry.number:
+            raise RuntimeError("this MangopayServer is entered already, as one from the fixture is: use it as it is")
+        enter(self._registry)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Close the sources for threads that were made here. Those for tasks end with their event loop."""
-        for source in self._sources:
-            source.close()
-        self._entered.close()
+        """Close every source and connection that was made with this server, and refuse whatever comes later."""
+        if not self._is_over:
+            self._is_over = True
+            leave(self._registry)
+            self._registry.end()
+            self._network.hang_up()
+            if isinstance(self.clock, VirtualClock):
+                self.clock.wake_carriers()
 
     # For the code under test
     # -----------------------
 
     @property
     def base_url(self) -> str:
-        """Where it pretends to be: a host that can never exist (RFC 6761), so that nothing leaves the test."""
-        return "https://mangopay.test"
+        """Where it pretends to be: a host that can never exist (RFC 6761), so that nothing leaves the test.
+
+        Raises:
+            RuntimeError: the server is not entered, or its test is over. So does all that follows here.
+        """
+        self._check_entered()
+        return self._registry.base_url
 
     def grant(self) -> ClientCredentials:
         """The account's credentials, bound for this server."""
@@ -118,31 +158,32 @@ class MangopayServer:
         Raises:
             RuntimeError: the server lives in an event loop's time, where no thread can wait.
         """
+        self._check_entered()
         if isinstance(self.clock, LoopClock):
-            raise RuntimeError("this server lives in an event loop's time: use async_exchange there")
-        return MemoryExchange(self._connect, self.clock, _MOST_BODY)
+            _refuse_thread()
+        return MemoryExchange(self._connect, self.clock, _MOST_BODY, self)
 
     @property
     def async_exchange(self) -> AsyncExchange:
         """For ``exchange=`` of ``asyncio.TokenSource`` and ``trio.TokenSource``."""
-        return AsyncMemoryExchange(self._connect, self.clock, _MOST_BODY)
+        self._check_entered()
+        return AsyncMemoryExchange(self._connect, self.clock, _MOST_BODY, self)
 
-    def coordinator(self, policy: Policy = Policy()) -> Coordinator:  # noqa: B008 (frozen: sharing it is safe)
-        """The one coordinator for this policy, in this server's time. Needs the server to be entered."""
-        return Coordinator.shared(self.grant(), policy)
+    def coordinator(self, policy: Policy | None = None) -> Coordinator:
+        """The one coordinator for this policy, in this server's time."""
+        return self._registry.get(self.grant(), policy or Policy())
 
     def token_source(
         self,
         *,
-        policy: Policy = Policy(),  # noqa: B008
+        policy: Policy | None = None,
         background: bool = True,
         keep_warm: bool = False,
         on_event: EventCallback | None = None,
     ) -> TokenSource:
-        """A source for threads, and for any code that is not async."""
+        """A source for threads, and for any code that is not async. The server keeps it until its end."""
         source = TokenSource(
             self.grant(),
-            policy=policy,
             exchange=self.exchange,
             coordinator=self.coordinator(policy),
             background=background,
@@ -155,42 +196,67 @@ class MangopayServer:
     def async_token_source(
         self,
         *,
-        policy: Policy = Policy(),  # noqa: B008
+        policy: Policy | None = None,
         background: bool = True,
         keep_warm: bool = False,
         on_event: EventCallback | None = None,
     ) -> AsyncioSource | TrioSource:
-        """A source for the event loop that runs, asyncio's or trio's."""
-        return _async_source_class()(
+        """The same for the event loop that runs, asyncio's or trio's."""
+        source = _async_source_class()(
             self.grant(),
-            policy=policy,
             exchange=self.async_exchange,
             coordinator=self.coordinator(policy),
             background=background,
             keep_warm=keep_warm,
             on_event=on_event,
         )
+        self._sources.append(source)
+        return source
 
-    def httpx_transport(self) -> Any:  # noqa: ANN401 (both a BaseTransport and an AsyncBaseTransport)
+    def httpx_transport(self) -> HttpxTransport:
         """For ``transport=`` of ``httpx.Client`` and ``httpx.AsyncClient``: every call goes to this server."""
-        return new_transport("httpx", self._network.serve, self.clock)
+        self._check_entered()
+        return cast("HttpxTransport", new_transport("httpx", self._serve, self.clock))
 
-    def httpx2_transport(self) -> Any:  # noqa: ANN401
+    def httpx2_transport(self) -> Httpx2Transport:
         """The same for httpx2."""
-        return new_transport("httpx2", self._network.serve, self.clock)
+        self._check_entered()
+        return cast("Httpx2Transport", new_transport("httpx2", self._serve, self.clock))
 
     # Time
     # ----
 
     def advance(self, seconds: float) -> None:
-        """Let ``seconds`` pass at one go, as when the machine was suspended."""
+        """Let ``seconds`` pass at one go, as when the machine was suspended.
+
+        In a thread it returns when those whom it woke are at rest again: what keeps a token warm has its new one, or
+        waits. In an event loop it wakes them, and they act when the loop comes to them: ``await aadvance()`` there.
+        """
         self.clock.advance(seconds)
+
+    async def aadvance(self, seconds: float) -> None:
+        """The same for tasks of asyncio and trio: when it returns, those whom it woke are at rest again."""
+        await self.clock.aadvance(seconds)
+
+    def settle(self) -> None:
+        """Return when all callers and requests are at rest, and so :attr:`arrivals` is complete. No time passes.
+
+        Raises:
+            RuntimeError: an event loop runs in this thread, or the server lives in an event loop's time.
+        """
+        if isinstance(self.clock, LoopClock):
+            raise RuntimeError("this server lives in an event loop's time: await asettle() there")
+        self.clock.settle()
+
+    async def asettle(self) -> None:
+        """The same for tasks of asyncio and trio."""
+        await self.clock.asettle()
 
     def sleep(self, seconds: float) -> None:
         """Let ``seconds`` pass step by step: whatever is to happen meanwhile happens at its moment.
 
         Raises:
-            RuntimeError: the server lives in an event loop's time, where no thread can wait.
+            RuntimeError: an event loop runs in this thread, or the server lives in an event loop's time.
         """
         if isinstance(self.clock, LoopClock):
             raise RuntimeError("this server lives in an event loop's time: await asleep() there")
@@ -207,7 +273,8 @@ class MangopayServer:
         """What becomes of the next token requests, one each: a fault of the server or of the network, or a behaviour.
 
         Raises:
-            ValueError: a fault of the world that does not strike one request; see :data:`NETWORK_FAULTS`.
+            ValueError: anything else, such as a fault of API calls, or a fault of the world that does not strike one
+                request; see :data:`NETWORK_FAULTS`.
         """
         self._network.add_token_troubles(*troubles)
 
@@ -215,13 +282,33 @@ class MangopayServer:
         """What becomes of the next API calls, one each.
 
         Raises:
-            ValueError: a fault of the world that does not strike one request; see :data:`NETWORK_FAULTS`.
+            ValueError: anything else, such as a fault of token requests.
         """
         self._network.add_api_troubles(*troubles)
 
+    @property
+    def pending_troubles(self) -> tuple[TokenTrouble | ApiTrouble, ...]:
+        """What was ordered by the two methods above and has struck no request yet.
+
+        A test that leaves some has not tested what it says, so the pytest fixture fails it.
+        """
+        return self._network.pending
+
+    def drop_pending_troubles(self) -> None:
+        """Take them back: for a test that means to order more than it uses."""
+        self._network.drop_pending()
+
     def part(self, seconds: float) -> None:
-        """A partition: for ``seconds`` nothing gets through, and nobody is told."""
+        """A partition: for ``seconds`` nothing gets through, and nobody is told.
+
+        ``math.inf``: until ``part(0)``.
+        """
         self._network.part(seconds)
+
+    def revoke(self, authorization: str) -> bool:
+        """Revoke one token, given as "Bearer ..."; False if it is not valid now anyway."""
+        with self._network.lock:
+            return self.model.revoke(self.clock(), authorization.removeprefix("Bearer "))
 
     def revoke_all(self) -> int:
         """Revoke every token that is valid now, and say how many."""
@@ -257,14 +344,49 @@ class MangopayServer:
         with self._network.lock:
             return self.model.is_valid(self.clock(), authorization.removeprefix("Bearer "))
 
-    def _connect(self) -> Wire:
-        return Wire(self._network.serve, self.clock)
+    # Inside
+    # ------
 
-    def _new_coordinator(self, grant: ClientCredentials, policy: Policy) -> Coordinator:
+    def _check_entered(self) -> None:
+        if self._is_over:
+            raise RuntimeError(OVER)
+        if not self._registry.number:
+            raise RuntimeError("this MangopayServer is not entered: write `with MangopayServer() as server:`")
+
+    def _serve(self, request: ServerRequest) -> ServerAnswer:
+        self._check_entered()
+        return self._network.serve(request)
+
+    def _connect(self) -> Wire:
+        self._check_entered()
+        return self._network.connected(self._serve)
+
+    def _new_coordinator(self, grant: ClientCredentials, policy: Policy) -> ServerCoordinator:
         machine = TokenMachine(grant, policy=policy, draw=self._draw)
         if isinstance(self.clock, LoopClock):
-            return Coordinator(machine, clock=self.clock)
-        return VirtualCoordinator(machine, self.clock)
+            return ServerCoordinator(machine, self.clock, self._stand_in)
+        return VirtualCoordinator(machine, self.clock, self._stand_in)
+
+    def _stand_in(self, exchange: object) -> object:
+        if isinstance(exchange, MemoryExchange | AsyncMemoryExchange):
+            if exchange.owner is not self:
+                raise ValueError("exchange: it belongs to another MangopayServer than the grant; take both from one")
+            return exchange
+        if not self._fence or not isinstance(exchange, H11Exchange | StreamExchange | Settings):
+            return exchange
+        if iscoroutinefunction(type(exchange).__call__):
+            return self.async_exchange
+        return _refuse_thread if isinstance(self.clock, LoopClock) else self.exchange
+
+
+def _check_kind(name: str, value: object, *kinds: type) -> None:
+    if value is not None and not isinstance(value, kinds):
+        names = " or ".join(kind.__name__ for kind in kinds)
+        raise ValueError(f"{name} must be a {names}, not {type(value).__name__}")
+
+
+def _refuse_thread(*_request: object) -> NoReturn:
+    raise RuntimeError("this server lives in an event loop's time: use async_exchange there")
 
 
 def _async_source_class() -> type[AsyncioSource | TrioSource]:

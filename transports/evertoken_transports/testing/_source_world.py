@@ -37,9 +37,9 @@ from evertoken.testing import (
 from evertoken_transports._coordinator import Coordinator
 from evertoken_transports._exchange import ExchangeFailed
 from evertoken_transports._runtime import Runtime
-from evertoken_transports.testing._clocks import LoopClock
 from evertoken_transports.testing._exchanges import AsyncMemoryExchange
 from evertoken_transports.testing._hostile_network import HostileNetwork
+from evertoken_transports.testing._loop_clock import LoopClock
 from evertoken_transports.testing._source_checks import Checks, shortest_interval
 from evertoken_transports.testing._tasks import Tasks, new_tasks
 from evertoken_transports.testing._wire import Wire

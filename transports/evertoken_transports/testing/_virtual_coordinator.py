@@ -1,43 +1,101 @@
-"""A coordinator that tells a :class:`VirtualClock` who waits for what, and a registry that hands such ones out."""
+"""Coordinators of a fake server: they end with it, and tell a :class:`VirtualClock` who waits for what."""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TypeVar, cast
 
 from typing_extensions import override
 
-from evertoken import ClientCredentials, HttpResponse, Outcome, Policy, Problem, TokenMachine, TokenRequest, Wait
+from evertoken import HttpResponse, Outcome, Problem, TokenMachine, TokenRequest, Wait
+from evertoken_transports._clock import Clock
 from evertoken_transports._coordinator import Coordinator
-from evertoken_transports._moves import Move, Waker
+from evertoken_transports._moves import Move, Subscriber, Waker
+from evertoken_transports._source import BaseSource
 from evertoken_transports.testing._alarms import this_one
 from evertoken_transports.testing._clocks import VirtualClock
 
-__all__ = ("NewCoordinator", "VirtualCoordinator", "own_registry")
+__all__ = ("OVER", "ServerCoordinator", "StandIn", "VirtualCoordinator")
 
-NewCoordinator = Callable[[ClientCredentials, Policy], Coordinator]
+OVER = (
+    "this MangopayServer belongs to a test that is over: make sources and clients anew for each test, "
+    "or clear the cache that kept this one"
+)
+
+_Exchange = TypeVar("_Exchange")
+
+StandIn = Callable[[object], object]
+"""What carries the requests of a source that was given this exchange."""
 
 
-class VirtualCoordinator(Coordinator):
+class ServerCoordinator(Coordinator):
+    """Runs one machine for as long as a fake server is there."""
+
+    def __init__(self, machine: TokenMachine, clock: Clock, stand_in: StandIn) -> None:
+        super().__init__(machine, clock=clock)
+        self._stand_in = stand_in
+        self._is_over = False
+
+    def end(self) -> None:
+        """The server is gone: every source is closed, and says why. What keeps a token warm ends by that, too."""
+        self._is_over = True
+        with self._lock:
+            subscribers = list(self._subscribers.values())
+        for subscriber in subscribers:
+            if isinstance(subscriber, BaseSource):
+                subscriber.shut(OVER)
+        self.wake_all()
+
+    @override
+    def stand_in(self, exchange: _Exchange) -> _Exchange:
+        return cast("_Exchange", self._stand_in(exchange))
+
+    @override
+    def subscribe(self, subscriber: Subscriber) -> None:
+        self._check_alive()
+        super().subscribe(subscriber)
+
+    @override
+    def ask(self, waker: Waker, *, since: float, deadline: float, min_ttl: float = 0.0) -> Move:
+        self._check_alive()
+        return super().ask(waker, since=since, deadline=deadline, min_ttl=min_ttl)
+
+    @override
+    def glance(
+        self, waker: Waker, *, may_send: bool = True, may_wake: bool = False
+    ) -> tuple[str | None, TokenRequest | None]:
+        self._check_alive()
+        return super().glance(waker, may_send=may_send, may_wake=may_wake)
+
+    def _check_alive(self) -> None:
+        if self._is_over:
+            raise RuntimeError(OVER)
+
+
+class VirtualCoordinator(ServerCoordinator):
     """Runs one machine in virtual time, for sources of any runtime.
 
     The sources themselves are the real ones: they sleep on their own runtime's events. But whoever waits here is woken
     when the clock shows the moment that it waits for, so that the real timers behind those sleeps never matter.
     """
 
-    def __init__(self, machine: TokenMachine, clock: VirtualClock) -> None:
-        super().__init__(machine, clock=clock)
+    def __init__(self, machine: TokenMachine, clock: VirtualClock, stand_in: StandIn) -> None:
+        super().__init__(machine, clock, stand_in)
         self._time = clock
         self._warmers: set[Waker] = set()
 
     @override
     def ask(self, waker: Waker, *, since: float, deadline: float, min_ttl: float = 0.0) -> Move:
+        self._time.check_progress(waker)
         self._time.stir(waker, this_one())
         move = super().ask(waker, since=since, deadline=deadline, min_ttl=min_ttl)
-        if isinstance(move.answer, Wait):
-            self._wait(waker, move.answer.until, is_patient=False)
-        return move
+        if not isinstance(move.answer, Wait):
+            return move
+        self._wait(waker, move.answer.until, is_patient=False)
+        # The sleeps of sources are real, and end early enough for them to notice that time stands still.
+        until = min(move.answer.until, self.clock() + self._time.pause())
+        return move._replace(answer=replace(move.answer, until=until))
 
     @override
     def glance(
@@ -96,35 +154,3 @@ class VirtualCoordinator(Coordinator):
         with self._lock:  # Whoever was woken meanwhile asks again anyway.
             if waker in self._wakers:
                 self._time.wake_at(until, waker, is_patient=is_patient)
-
-
-@contextmanager
-def own_registry(new: NewCoordinator) -> Generator[None]:
-    """Within the block ``Coordinator.shared`` knows nobody from before, and ``new`` makes what it hands out.
-
-    After it, those from before are known again, and those of the block are not.
-    """
-    before = vars(Coordinator)["shared"]
-    setattr(Coordinator, "shared", staticmethod(_Registry(new).get))  # noqa: B010 (to type checkers it is no variable)
-    try:
-        yield
-    finally:
-        setattr(Coordinator, "shared", before)  # noqa: B010
-
-
-class _Registry:
-    def __init__(self, new: NewCoordinator) -> None:
-        self._new = new
-        self._made: list[tuple[ClientCredentials, Coordinator]] = []
-        self._lock = threading.Lock()
-
-    def get(self, grant: ClientCredentials, policy: Policy) -> Coordinator:
-        """Found by the grant that it was made for, and after a rotation by the one that it has now."""
-        with self._lock:
-            for first, coordinator in self._made:
-                machine = coordinator.machine
-                if policy == machine.policy and grant in (first, machine.grant):
-                    return coordinator
-            made = self._new(grant, policy)
-            self._made.append((grant, made))
-            return made

@@ -9,18 +9,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-try:
-    import h11
-except ImportError:
-    raise ImportError("evertoken_transports.testing needs h11: install evertoken[pytest]") from None
+import h11
 
 from evertoken import HttpResponse
 from evertoken.testing import Delivery, ServerAnswer, ServerRequest
 from evertoken_transports._clock import Clock
 
-__all__ = ("Wire",)
+__all__ = ("Serve", "Wire")
+
+Serve = Callable[[ServerRequest], ServerAnswer]
 
 _PIECE = 65_536
+_NOTHING = ServerAnswer(0.0, None)
 
 
 class Wire:
@@ -31,7 +31,7 @@ class Wire:
         clock: what the moments are measured on.
     """
 
-    def __init__(self, serve: Callable[[ServerRequest], ServerAnswer], clock: Clock) -> None:
+    def __init__(self, serve: Serve, clock: Clock) -> None:
         self._serve = serve
         self._clock = clock
         self._http = h11.Connection(h11.SERVER)
@@ -66,6 +66,11 @@ class Wire:
         if answer.delivery is Delivery.DRIP:
             self._next_at += len(piece) / answer.bytes_per_second
         return piece
+
+    def hang_up(self) -> None:
+        """End the connection: from now on nothing but its end arrives."""
+        self._answer, self._next_at = _NOTHING, -math.inf
+        self._left = self._repeated = b""
 
     def _begin(self) -> None:
         assert self._head is not None  # noqa: S101 (a message ends after its head)

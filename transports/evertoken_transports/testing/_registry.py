@@ -1,0 +1,98 @@
+"""Whose coordinators ``Coordinator.shared`` hands out while fake servers are there."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from evertoken import ClientCredentials, Policy
+from evertoken_transports._clock import Clock
+from evertoken_transports._coordinator import Coordinator
+from evertoken_transports.testing._virtual_coordinator import OVER, ServerCoordinator
+
+__all__ = ("Registry", "enter", "leave")
+
+NewCoordinator = Callable[[ClientCredentials, Policy], ServerCoordinator]
+
+
+class Registry:
+    """The coordinators of one server, which ``new`` makes.
+
+    Args:
+        new: makes one.
+        clock: the server's.
+    """
+
+    def __init__(self, new: NewCoordinator, clock: Clock) -> None:
+        self.clock = clock
+        self.number = 0
+        """Which of those that are entered at the same time it is; 0 if it is not entered."""
+        self._new = new
+        self._made: list[tuple[ClientCredentials, ServerCoordinator]] = []
+        self._lock = threading.Lock()
+
+    @property
+    def base_url(self) -> str:
+        """Where the server pretends to be: a host that can never exist (RFC 6761), so that nothing leaves the test."""
+        return "https://mangopay.test" if self.number <= 1 else f"https://mangopay-{self.number}.test"
+
+    def get(self, grant: ClientCredentials, policy: Policy) -> ServerCoordinator:
+        """Found by the grant that it was made for, and after a rotation by the one that it has now."""
+        with self._lock:
+            for first, coordinator in self._made:
+                machine = coordinator.machine
+                if policy == machine.policy and grant in (first, machine.grant):
+                    return coordinator
+            made = self._new(grant, policy)
+            self._made.append((grant, made))
+            return made
+
+    def is_home_of(self, grant: ClientCredentials) -> bool:
+        """Whether ``grant`` is for this very server."""
+        return grant.endpoint.url.startswith(f"{self.base_url}/")
+
+    def end(self) -> None:
+        """End all that was handed out."""
+        with self._lock:
+            made = [coordinator for _, coordinator in self._made]
+        for coordinator in made:
+            coordinator.end()
+
+
+def enter(registry: Registry) -> None:
+    """From now on ``Coordinator.shared`` asks ``registry`` for its own grants, and for those of nobody else."""
+    with _lock:
+        taken = {other.number for other in _entered}
+        registry.number = next(number for number in range(1, len(taken) + 2) if number not in taken)
+        if not _entered:
+            _replaced.append(vars(Coordinator)["shared"])
+            setattr(Coordinator, "shared", staticmethod(_shared))  # noqa: B010 (to type checkers it is no variable)
+        _entered.append(registry)
+
+
+def leave(registry: Registry) -> None:
+    """The opposite, in any order. After the last one ``Coordinator.shared`` is what it was."""
+    with _lock:
+        _entered.remove(registry)
+        if not _entered:
+            setattr(Coordinator, "shared", _replaced.pop())  # noqa: B010
+
+
+def _shared(grant: ClientCredentials, policy: Policy) -> Coordinator:
+    with _lock:
+        entered = list(reversed(_entered))
+    homes = [registry for registry in entered if registry.is_home_of(grant)]
+    if not entered:
+        raise RuntimeError(OVER)
+    if not homes and any(registry.clock is not entered[0].clock for registry in entered):
+        raise RuntimeError(
+            f"{len(entered)} MangopayServers with clocks of their own are entered, and the grant for "
+            f"{grant.endpoint.url} belongs to none of them, so that it has no time: use grant() of one of them, "
+            "or give them one clock"
+        )
+    return (homes or entered)[0].get(grant, policy)
+
+
+_lock = threading.Lock()
+_entered: list[Registry] = []
+_replaced: list[object] = []
