@@ -13,7 +13,7 @@ import trio.testing
 
 from evertoken import HttpResponse, LocalProtocolError, TokenRequest
 from evertoken.testing import TokenBehaviour
-from evertoken_transports.testing import LoopClock, MangopayServer, VirtualEventLoop
+from evertoken_transports.testing import LoopClock, MangopayServer, VirtualClock, VirtualEventLoop
 from tests.transports.httpx_kits import LIBRARIES, Theirs
 
 LOOPS = ("asyncio", "trio")
@@ -21,6 +21,8 @@ EVERY_LIBRARY = pytest.mark.parametrize("library", LIBRARIES)
 EVERY_LOOP = pytest.mark.parametrize("loop", LOOPS)
 
 Work = Callable[[], Coroutine[None, None, None]]
+
+AnyServer = MangopayServer[LoopClock] | MangopayServer[VirtualClock]
 
 
 def run_in_virtual_time(loop: str, work: Work) -> None:
@@ -32,11 +34,11 @@ def run_in_virtual_time(loop: str, work: Work) -> None:
         runner.run(work())
 
 
-def bearer(library: str, server: MangopayServer, **options: Theirs) -> Theirs:
+def bearer(library: str, server: AnyServer, **options: Theirs) -> Theirs:
     return import_module(f"evertoken_transports.{library}").BearerAuth(server.grant(), **options)
 
 
-def client(library: str, kind: str, server: MangopayServer, auth: Theirs) -> Theirs:
+def client(library: str, kind: str, server: AnyServer, auth: Theirs) -> Theirs:
     transport = server.httpx_transport() if library == "httpx" else server.httpx2_transport()
     return getattr(import_module(library), kind)(auth=auth, base_url=auth.api_base, transport=transport)
 
@@ -87,7 +89,7 @@ def test_a_slow_endpoint_and_a_revoked_token_cost_the_time_of_the_loop(library: 
     run_in_virtual_time(loop, call_twice)
 
 
-async def call_once(library: str, server: MangopayServer, auth: Theirs) -> None:
+async def call_once(library: str, server: AnyServer, auth: Theirs) -> None:
     async with client(library, "AsyncClient", server, auth) as calls:
         await calls.get("/users")
 

@@ -341,4 +341,4 @@ def test_without_h11_the_kit_works_and_what_needs_it_names_the_extra() -> None:
         check=False,
     )
     assert done.stderr == ""
-    assert "install evertoken[h11]" in done.stdout
+    assert "evertoken[h11]" in done.stdout

@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING
 from evertoken_transports.testing._clocks import VirtualClock
 from evertoken_transports.testing._loop_clock import LoopClock
 from evertoken_transports.testing._loops import VirtualEventLoop
-from evertoken_transports.testing._network import NETWORK_FAULTS, ApiTrouble, TokenTrouble
 
 if TYPE_CHECKING:
+    from evertoken_transports.testing._network import NETWORK_FAULTS, ApiTrouble, TokenTrouble
     from evertoken_transports.testing._server import MangopayServer
     from evertoken_transports.testing._source_simulation import SourceReport, simulate_source
 
@@ -40,6 +40,9 @@ __all__ = (
 
 # What needs h11. The strategies for Hypothesis, which are in this package, do not.
 _LOADED_WHEN_ASKED_FOR = {
+    "NETWORK_FAULTS": "_network",
+    "ApiTrouble": "_network",
+    "TokenTrouble": "_network",
     "MangopayServer": "_server",
     "SourceReport": "_source_simulation",
     "simulate_source": "_source_simulation",
