@@ -14,7 +14,7 @@ from evertoken.testing._random import Random, check_seed
 __all__ = ("BY_THEMSELVES", "Calls", "ClientPlan", "Scenario", "WorldFault", "draw_scenario")
 
 DAY = 86_400.0
-_MONTH = 31 * DAY
+_WEEK = 7 * DAY
 
 
 @enum.unique
@@ -161,7 +161,7 @@ def draw_scenario(seed: int, *, seconds: float = DAY) -> Scenario:
 
     Each fault is there in a part of the seeds only: one that is always there hides what happens without it. Most
     seeds are left as they are drawn. In the others one kind of trouble is made likely that needs several things to come
-    together; or there is none at all, and the promises for fair weather hold. A run of more than a month is long
+    together; or there is none at all, and the promises for fair weather hold. A run of more than a week is long
     enough for troubles to come together by themselves: there, one seed in fifty has fair weather, and that is all.
 
     Raises:
@@ -171,7 +171,7 @@ def draw_scenario(seed: int, *, seconds: float = DAY) -> Scenario:
     check_seconds("seconds", seconds)
     random = Random(seed)
     scenario = _draw_mixture(random, seed, seconds)
-    if seconds > _MONTH:
+    if seconds > _WEEK:
         return _fair(scenario, random) if random.chance(0.02) else scenario
     return _fitted(random.pick(_EMPHASES)(scenario, random)) if random.chance(0.4) else scenario
 
