@@ -219,7 +219,7 @@ def _fair(scenario: Scenario, random: Random) -> Scenario:
 
 def _overtaking(scenario: Scenario, random: Random) -> Scenario:
     """Answers that come after later ones: impatient attempts, quick repetition, short waits, late answers."""
-    scenario = _with_client(scenario, Calls.STEADY, patience=15.0, period=random.between(150.0, 300.0))
+    scenario = _with_client(scenario, Calls.STEADY, min_ttl=0.0, patience=15.0, period=random.between(60.0, 120.0))
     scenario = _with_policies(
         scenario,
         request_timeout=random.between(0.5, 3.0),
@@ -231,7 +231,7 @@ def _overtaking(scenario: Scenario, random: Random) -> Scenario:
     return replace(
         scenario,
         lifetime=60,
-        latency=(0.0, 0.3),
+        latency=(0.0, 0.6),
         rates=_with_rates(scenario, {WorldFault.LATE: 0.5, WorldFault.LOST_BEFORE: 0.3}),
         token_faults=(*doors, TokenFault.SERVER_ERROR, TokenFault.SERVER_ERROR),
         token_fault_rate=0.4,
