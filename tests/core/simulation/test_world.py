@@ -6,14 +6,10 @@ import contextlib
 import io
 import os
 import shlex
-import subprocess
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
-import evertoken
 from evertoken import HttpResponse, Policy, TokenRequest, _schedule
 from evertoken._inputs import ExchangeStarted, Input, RequestClaimed, SharedReceived, SharedRecord
 from evertoken._states import first_state
@@ -26,6 +22,7 @@ from evertoken.testing._scenario import BY_THEMSELVES, Calls, ClientPlan, Scenar
 from evertoken.testing._swarm import _smaller, explain_failure, law_of, shrink, simulate, swarm
 from evertoken.testing._trace import Entry, Trace, replay
 from evertoken.testing._world import World
+from tests.core.simulation.fresh import in_a_fresh_interpreter
 
 HOUR = 3_600.0
 CHUNK = 250
@@ -47,20 +44,6 @@ print(*report.missing, sep=";")
 for failure in report.failures[:1]:
     print(explain_failure(failure))
 """
-
-
-def in_a_fresh_interpreter(script: str, **environment: str) -> str:
-    """What ``script`` prints: a process of its own is not slowed down by what measures the coverage of this one."""
-    path = str(Path(evertoken.__file__).parents[1])
-    run = subprocess.run(
-        [sys.executable, "-c", script],
-        env={**os.environ, "PYTHONPATH": path, **environment},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=True,
-    )
-    return run.stdout
 
 
 @pytest.mark.parametrize("first", range(0, int(os.environ.get("EVERTOKEN_SEEDS", "1000")), CHUNK))
