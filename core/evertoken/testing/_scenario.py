@@ -219,7 +219,7 @@ def _fair(scenario: Scenario, random: Random) -> Scenario:
 
 def _overtaking(scenario: Scenario, random: Random) -> Scenario:
     """Answers that come after later ones: impatient attempts, quick repetition, short waits, late answers."""
-    scenario = _with_client(scenario, Calls.STEADY, min_ttl=0.0, patience=15.0, period=random.between(60.0, 120.0))
+    scenario = _with_client(scenario, Calls.STEADY, min_ttl=0.0, patience=15.0, period=random.between(100.0, 160.0))
     scenario = _with_policies(
         scenario,
         request_timeout=random.between(0.5, 3.0),

@@ -301,7 +301,7 @@ class World(Network):
         bounds = [liveness_bound(client.plan.policy) * (1 + abs(client.plan.drift)) for client in self.clients]
         longest = max(bounds)
         for client, bound in zip(self.clients, bounds, strict=True):
-            self._ask_on(client, start + round(bound * SECOND), bound / 64, longest / 64)
+            self._ask_on(client, start + round(bound * SECOND), bound / 64, longest / 24)
         for bound in sorted(set(bounds)):
             self.run_until(start + round(bound * (1 + 1 / 64) * SECOND))
             self._demand([client for client, own in zip(self.clients, bounds, strict=True) if own == bound], start)
