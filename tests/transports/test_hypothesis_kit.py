@@ -8,7 +8,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Self
 
 import pytest
 from hypothesis import Phase, given, settings
@@ -17,7 +16,6 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from evertoken import (
     BasicAuthentication,
-    BlockKind,
     Challenge,
     ClientCredentials,
     Granted,
@@ -27,7 +25,6 @@ from evertoken import (
     Rejection,
     SendReason,
     SendRequest,
-    Snapshot,
     TokenEndpoint,
     TokenMachine,
     Wait,
@@ -246,25 +243,6 @@ class Talkative(TokenMachine):
         return f"<Talkative {getattr(self, 'told', '')}>"
 
 
-class Forgetful(TokenMachine):
-    """Takes every door for open after a restart."""
-
-    @classmethod
-    def restore(
-        cls,
-        grant: ClientCredentials,
-        snapshot: Snapshot,
-        now: float,
-        elapsed: float = 0.0,
-        *,
-        policy: Policy | None = None,
-        draw: Callable[[], float],
-    ) -> Self:
-        machine = super().restore(grant, snapshot, now, elapsed, policy=policy, draw=draw)
-        machine._become(machine._state._replace(blocks=()))
-        return machine
-
-
 class Siamese(TokenMachine):
     """Its fork is itself."""
 
@@ -291,13 +269,6 @@ def broken_by_lives_of(machine: type[TokenMachine], search: settings) -> kit.Law
 @pytest.mark.parametrize(("machine", "law"), PLANTED, ids=lambda value: getattr(value, "__name__", ""))
 def test_a_planted_bug_is_found(machine: type[TokenMachine], law: str) -> None:
     assert str(broken_by_lives_of(machine, SEARCH)).startswith(law)
-
-
-def test_a_door_that_a_restart_opens_is_noticed() -> None:
-    life = type("Life", (kit.TokenMachineStateMachine,), {"machine_class": Forgetful})()
-    life.machine_door_closed(BlockKind.LOCKED, None, 0.0)
-    with pytest.raises(kit.LawBroken, match="a restart opens no door"):
-        life.machine_restart(1.0, secrets=True)
 
 
 def test_a_bug_is_told_in_the_fewest_steps() -> None:

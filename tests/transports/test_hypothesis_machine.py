@@ -168,8 +168,8 @@ def test_moments_off_the_grid_raise_no_false_alarm() -> None:
     run_state_machine_as_test(OffTheGrid, settings=settings(FEW, max_examples=60))
 
 
-class Hasty(TokenMachine):
-    """Takes its back-off for over after a restart."""
+class Forgetful(TokenMachine):
+    """Takes every door for open after a restart."""
 
     @classmethod
     def restore(
@@ -188,8 +188,8 @@ class Hasty(TokenMachine):
 
 
 @pytest.mark.parametrize("now", [2.0, 1.9])
-def test_a_copy_that_is_another_machine_is_noticed_on_the_grid_and_off_it(now: float) -> None:
-    life = type("Life", (kit.TokenMachineStateMachine,), {"machine_class": Hasty})()
+def test_a_door_that_a_restart_opens_is_noticed_on_the_grid_and_off_it(now: float) -> None:
+    life = type("Life", (kit.TokenMachineStateMachine,), {"machine_class": Forgetful})()
     life.now = now
     life.machine_door_closed(BlockKind.LOCKED, None, 0.0)
     with pytest.raises(kit.LawBroken, match="a restart opens no door"):

@@ -107,7 +107,7 @@ class AsyncSource(BaseSource):
     # --------------------
 
     def _authorization_now(self) -> str | None:
-        self.check_open()
+        self._check_open()
         may_send = self._background and self._can_spawn()
         if may_send:
             self._ensure_warm()
@@ -127,9 +127,9 @@ class AsyncSource(BaseSource):
         self._ensure_warm()
         try:
             while True:
-                self.check_open()
+                self._check_open()
                 move = self._coordinator.ask(sleeper.wake, since=since, deadline=deadline, min_ttl=min_ttl)
-                self.check_open()  # Closing wakes those who are registered by now.
+                self._check_open()  # Closing wakes those who are registered by now.
                 if move.request is not None and not await self._see_carried(move.request):
                     continue  # What was known before the request was carried here may no longer be so.
                 answer = move.answer

@@ -124,7 +124,7 @@ class AsyncSources:
         Raises:
             LocalProtocolError: ``source`` is closed.
         """
-        self._source.check_open()
+        self._source._check_open()  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] (no business of users)
         which = runtime()
         # Two threads may both make one; both then use the same.
         return self._made.get(which) or self._made.setdefault(which, self._following(which))

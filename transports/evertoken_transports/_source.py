@@ -127,18 +127,18 @@ class BaseSource:
         if self._closed:  # Closed in between.
             self._quiet_until = -math.inf
 
-    def check_open(self) -> None:
+    def _check_open(self) -> None:
         """Raise LocalProtocolError, which says why, if this source is closed."""
         if self._closed:
             raise LocalProtocolError(self._farewell)
 
-    def shut(self, farewell: str | None = None) -> None:
+    def _shut(self, farewell: str | None = None) -> None:
         """Close without waking anybody. From here on the lock-free path finds nothing, and the slow one says why."""
         self._farewell = farewell or self._farewell
         self._closed = True
         self._quiet_until = -math.inf
         for follower in self._followers:
-            follower.shut(farewell)
+            follower._shut(farewell)  # noqa: SLF001 (a source like this one)
 
 
 def _found(grant: ClientCredentials, policy: Policy, coordinator: Coordinator | None) -> Coordinator:

@@ -89,7 +89,7 @@ class TokenSource(BaseSource):
     def close(self) -> None:
         """Refuse further calls and send current waiters home. A request under way is finished for the others."""
         if not self._closed:
-            self.shut()
+            self._shut()
             self._coordinator.wake_all()
 
     def __enter__(self) -> Self:
@@ -104,7 +104,7 @@ class TokenSource(BaseSource):
     # --------------------
 
     def _authorization_now(self) -> str | None:
-        self.check_open()
+        self._check_open()
         self._ensure_warm()
         caller = _Caller()
         try:
@@ -122,9 +122,9 @@ class TokenSource(BaseSource):
         self._ensure_warm()
         try:
             while True:
-                self.check_open()
+                self._check_open()
                 move = self._coordinator.ask(caller.wake, since=since, deadline=deadline, min_ttl=min_ttl)
-                self.check_open()  # Closing wakes those who are registered by now.
+                self._check_open()  # Closing wakes those who are registered by now.
                 if move.request is not None and not self._see_carried(move.request):
                     continue  # What was known before the request was carried here may no longer be so.
                 answer = move.answer

@@ -62,7 +62,7 @@ class TokenSource(AsyncSource):
     async def aclose(self) -> None:
         """Refuse further calls and send current waiters home. A request under way is finished for the others."""
         if not self._closed:
-            self.shut()
+            self._shut()
             self._coordinator.wake_all()
 
     async def __aenter__(self) -> Self:

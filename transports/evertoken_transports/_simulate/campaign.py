@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 from evertoken.testing import Report, simulate
 from evertoken_transports._simulate.choices import Choices
 from evertoken_transports._simulate.interrupts import interrupts_ignored
-from evertoken_transports._simulate.record import Failure, SeedResult
+from evertoken_transports._simulate.record import Failure, Row, SeedResult
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -72,30 +72,22 @@ def run_seed(choices: Choices, seed: int, *, twice: bool = False) -> SeedResult:
             failure = Failure(seed, _TWO_COURSES, 0, report.seconds, f"{choices.command(seed)} --double-check")
     except Exception as error:  # noqa: BLE001 - whatever it is, the seed is what leads back to it
         law = f"a simulation raises nothing: {type(error).__name__}: {error}"
-        return SeedResult(
-            seed,
-            "",
-            0.0,
-            0,
-            0,
-            0,
-            0,
-            time.process_time() - start,
-            {},
-            Failure(seed, law, 0, 0.0, choices.command(seed)),
-        )
-    return SeedResult(
-        seed=seed,
-        digest=report.digest,
-        simulated_seconds=report.seconds,
-        events=report.events,
-        steps=report.steps,
-        token_requests=report.token_requests,
-        api_calls=report.api_calls,
-        cpu_seconds=round(time.process_time() - start, 4),
-        seen=report.seen,
-        failure=failure,
+        failure = Failure(seed, law, 0, 0.0, choices.command(seed))
+        return SeedResult(seed, Row(cpu_seconds=_since(start)), {}, failure)
+    row = Row(
+        report.digest[:16],
+        round(report.seconds, 3),
+        report.events,
+        report.steps,
+        report.token_requests,
+        report.api_calls,
+        _since(start),
     )
+    return SeedResult(seed, row, report.seen, failure)
+
+
+def _since(start: float) -> float:
+    return round(time.process_time() - start, 3)
 
 
 def _broken(choices: Choices, report: Report) -> Failure | None:
@@ -147,7 +139,7 @@ def run_seeds(choices: Choices, seeds: Sequence[int], *, jobs: int, twice: bool 
         for seed in seeds:
             result = run_seed(choices, seed, twice=twice)
             yield result
-            collector.after(result.events)
+            collector.after(result.row.events)
 
 
 def _run_apart(choices: Choices, seeds: Sequence[int], jobs: int, *, twice: bool) -> Generator[SeedResult]:
@@ -216,4 +208,4 @@ def _work(line: Line, choices: Choices, *, twice: bool) -> None:
                 line.send(result)
             except (EOFError, ConnectionError):
                 return
-            collector.after(result.events)
+            collector.after(result.row.events)

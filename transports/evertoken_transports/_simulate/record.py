@@ -33,17 +33,25 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
+class Row:
+    """What is kept of one seed: enough to see whether a run of it by itself comes to the same."""
+
+    digest: str = ""
+    """The first 16 digits; none if the simulation fell over."""
+    simulated_seconds: float = 0.0
+    events: int = 0
+    steps: int = 0
+    token_requests: int = 0
+    api_calls: int = 0
+    cpu_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class SeedResult:
     """What one seed came to. ``seen`` counts the situations that came about in it."""
 
     seed: int
-    digest: str
-    simulated_seconds: float
-    events: int
-    steps: int
-    token_requests: int
-    api_calls: int
-    cpu_seconds: float
+    row: Row
     seen: dict[str, int] = field(compare=False)
     failure: Failure | None = None
 
@@ -71,20 +79,6 @@ def this_code() -> str:
     return digest.hexdigest()
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """What is kept of one seed: enough to see whether a run of it by itself comes to the same."""
-
-    digest: str
-    """The first 16 digits; none if the simulation fell over."""
-    simulated_seconds: float
-    events: int
-    steps: int
-    token_requests: int
-    api_calls: int
-    cpu_seconds: float
-
-
 class Record:
     """The results so far. The order in which they come leaves no trace in it."""
 
@@ -100,15 +94,7 @@ class Record:
         self.seen.update(result.seen)
         if result.failure is not None:
             self.failures[result.seed] = result.failure
-        self.rows[result.seed] = Row(
-            result.digest[:16],
-            round(result.simulated_seconds, 3),
-            result.events,
-            result.steps,
-            result.token_requests,
-            result.api_calls,
-            round(result.cpu_seconds, 3),
-        )
+        self.rows[result.seed] = result.row
 
     def left_of(self, seeds: Iterable[int]) -> list[int]:
         """Those of ``seeds`` that have not been run yet."""

@@ -44,7 +44,7 @@ class ServerCoordinator(Coordinator):
             subscribers = list(self._subscribers.values())
         for subscriber in subscribers:
             if isinstance(subscriber, BaseSource):
-                subscriber.shut(OVER)
+                subscriber._shut(OVER)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] (no business of users)
         self.wake_all()
 
     @override
