@@ -17,6 +17,7 @@ from evertoken_transports._simulate import campaign
 from evertoken_transports._simulate.choices import (
     Choices,
 )
+from evertoken_transports._simulate.files import write_whole
 from evertoken_transports._simulate.record import SeedResult
 from tests.transports.simulating import HOUR, ran, read
 
@@ -182,3 +183,12 @@ def test_a_file_that_cannot_be_written_is_told_before_anything_is_run(
     status, out, complaint = ran(capsys, "--seeds", "0-999999", "--out", str(path))
     assert (status, out) == (1, "")
     assert complaint == f"evertoken: [Errno 2] No such file or directory: '{path}'\n"
+
+
+def test_a_file_that_cannot_be_written_whole_is_left_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "out.json"
+    write_whole(path, "what was there")
+    with pytest.raises(UnicodeEncodeError):
+        write_whole(path, "half of it, and then \ud800")
+    assert path.read_text(encoding="utf-8") == "what was there"
+    assert list(tmp_path.iterdir()) == [path]

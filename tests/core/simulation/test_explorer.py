@@ -14,8 +14,20 @@ from typing import Any
 import pytest
 
 import evertoken
-from evertoken import BlockKind, Challenge, Granted, Policy, Rejection, SendReason, SendRequest, State, Wait, WaitReason
-from evertoken._decide import settle
+from evertoken import (
+    BlockKind,
+    Challenge,
+    Freshness,
+    Granted,
+    Policy,
+    Rejection,
+    SendReason,
+    SendRequest,
+    State,
+    Wait,
+    WaitReason,
+)
+from evertoken._decide import decide, freshness, settle
 from evertoken._inputs import (
     AnswerReceived,
     BlockLifted,
@@ -31,7 +43,7 @@ from evertoken._step import step
 from evertoken.outcomes import Abandoned, Failed
 from evertoken.testing import _state_laws
 from evertoken.testing._enabled import EVERY_ANSWER, Alphabet, enabled_inputs
-from evertoken.testing._explorer import SMALL_POLICY, explore
+from evertoken.testing._explorer import SMALL_POLICY, _Search, explore
 from evertoken.testing._laws import broken_by, broken_in, liveness_bound
 
 CALM = Alphabet(doors=(), rotates=False, lifts=False)
@@ -85,6 +97,28 @@ found = explore(max_states=50_000)
 print(found.states, len(found.violations))
 print(found)
 """
+
+
+def walked(policy: Policy, state: State) -> float:
+    """How long ``state`` needs to get a token if what is in flight is lost, from one deadline to the next."""
+    start = state.now
+    while freshness(state, state.now) not in (Freshness.VALID, Freshness.REFRESH_DUE):
+        action = decide(policy, state, state.now)
+        if isinstance(action, SendRequest):
+            break
+        state = settle(policy, state, action.until)
+    return state.now - start
+
+
+@pytest.mark.parametrize(
+    "policy", [SMALL_POLICY, replace(SMALL_POLICY, locked_wait=3.5, retry_base=1.25, budget_interval=4.75)]
+)
+def test_the_time_to_a_token_is_the_same_from_tick_to_tick_as_from_deadline_to_deadline(policy: Policy) -> None:
+    search = _Search(policy, Alphabet(), 1.0, 3.0, step)
+    search.run(1_500, 10)
+    needed = [search._time_to_token(position, {}, math.inf) for position in range(len(search.nodes))]
+    assert needed == [walked(policy, node.state) for node in search.nodes]
+    assert len(set(needed)) > 5
 
 
 def test_fifty_thousand_states_keep_the_laws() -> None:

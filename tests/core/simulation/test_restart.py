@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
 
 from evertoken._decide import decide
-from evertoken.testing import Calls, ClientPlan, Scenario, World, WorldFault, replay, simulate
+from evertoken.testing import Calls, ClientPlan, Scenario, Trace, World, WorldFault, replay, simulate
 from evertoken.testing._restart import Restart, restarted
 from evertoken.testing._restart_laws import broken_by_restart
 from tests.core.driving import LOCKED, REFUSED, attempt, machine
@@ -29,15 +31,26 @@ RESTLESS = Scenario(
 )
 
 
+def restarts_after_inputs(trace: Trace) -> Iterator[tuple[float, Restart]]:
+    """Each restart, with the moment of the last thing that happened to its client before."""
+    last: dict[int, float] = {}
+    for entry in trace.entries:
+        assert entry.happened is not None
+        if isinstance(entry.happened, Restart):
+            yield last.get(entry.client, -math.inf), entry.happened
+        last[entry.client] = entry.happened.now
+
+
 def test_a_run_full_of_restarts_breaks_no_law_and_can_be_replayed() -> None:
     report = simulate(RESTLESS, keep_trace=True)
     assert report.ok, report.broken
     assert replay(report.trace).differs_at is None
     assert replay(report.trace).digest == report.digest
-    restarts = [entry.happened for entry in report.trace.entries if isinstance(entry.happened, Restart)]
+    restarts = [restart for _, restart in restarts_after_inputs(report.trace)]
     assert {restart.secrets for restart in restarts} == {False, True}
     assert {restart.replaced for restart in restarts} == {False, True}
     assert any(restart.now < restart.taken_at for restart in restarts)
+    assert {restart.taken_at == last for last, restart in restarts_after_inputs(report.trace)} == {False, True}
     assert any("restart after" in line and "without token" in line for line in report.trace.lines())
 
 

@@ -25,7 +25,8 @@ from evertoken.testing._world import World
 from tests.core.simulation.fresh import in_a_fresh_interpreter
 
 HOUR = 3_600.0
-CHUNK = 250
+CHUNK = 125
+"""So few that a slow machine has them done in the time that one test may take."""
 
 STEADY = Scenario(seed=1, seconds=6 * HOUR)
 
