@@ -74,7 +74,7 @@ wheel: $(VENV)/.ready ## build the wheel and test it without the source tree
 	cd $(STAGE)/alone && ../venv/bin/python -m pytest -n auto tests/core
 
 pins: $(VENV)/.ready ## write requirements-dev.txt anew with the latest releases
-	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --generate-hashes --upgrade --quiet \
+	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --generate-hashes --no-strip-extras --upgrade --quiet \
 	    --no-config --no-emit-index-url --no-emit-find-links --custom-compile-command 'make pins' -o requirements-dev.txt
 
 clean: ## remove what make and the tools made
