@@ -173,10 +173,15 @@ def complaints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """What pytest has against each test of the leaking suite: nothing, or the text of its failures and errors."""
     folder = tmp_path_factory.mktemp("leaking")
     (folder / "test_leaking.py").write_text(LEAKING_SUITE)
-    plugins = ["-p", "tests.canary_plugin", "-p", "no:cacheprovider", "-p", "no:asyncio"]
+    plugins = ["-p", "tests.canary_plugin", "-p", "no:cacheprovider"]
     run = subprocess.run(
         [sys.executable, "-m", "pytest", *plugins, "-c", os.devnull, "--junitxml=report.xml", str(folder)],
-        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTEST_ADDOPTS": ""},
+        env={
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "PYTEST_ADDOPTS": "",
+            "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+        },
         cwd=folder,
         capture_output=True,
         timeout=100,
