@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 import httpx
@@ -17,9 +18,14 @@ import trio
 from evertoken import HttpResponse, LocalProtocolError, Policy, TokenRequest, TokenUnavailable, mangopay
 from evertoken.testing import ApiBehaviour, ApiFault, Script, TokenBehaviour, TokenFault, WorldFault
 from evertoken_transports import Coordinator
+from evertoken_transports._asyncio_exchange import AsyncioExchange
+from evertoken_transports._trio_exchange import TrioExchange
 from evertoken_transports.asyncio import TokenSource as AsyncioSource
+from evertoken_transports.emulator import Emulator
 from evertoken_transports.h11 import H11Exchange
-from evertoken_transports.httpx import BearerAuth
+from evertoken_transports.httpx import AsyncHttpxExchange, BearerAuth, HttpxExchange
+from evertoken_transports.httpx2 import AsyncHttpxExchange as AsyncHttpx2Exchange
+from evertoken_transports.httpx2 import HttpxExchange as Httpx2Exchange
 from evertoken_transports.testing import LoopClock, MangopayServer, VirtualClock, VirtualEventLoop
 from evertoken_transports.threads import TokenSource
 from evertoken_transports.trio import TokenSource as TrioSource
@@ -398,6 +404,64 @@ def test_an_exchange_of_ones_own_is_let_through() -> None:
         assert TokenSource(own_grant(), exchange=own).authorization() == "Bearer own"
         assert seen
         assert server.token_requests == 0
+
+
+def test_what_was_made_before_the_server_does_not_ask_the_real_endpoint() -> None:
+    """An application keeps such objects in its modules, with whatever keys the environment has."""
+
+    def use_in_threads(auth: BearerAuth, url: str) -> None:
+        with httpx.Client(auth=auth, base_url=url, transport=unreachable) as client:
+            client.get("/users")
+
+    async def use_in_tasks(auth: BearerAuth, url: str) -> None:
+        async with httpx.AsyncClient(auth=auth, base_url=url, transport=unreachable) as client:
+            await client.get("/users")
+
+    unreachable = httpx.MockTransport(lambda _: httpx.Response(200))
+    with Emulator() as real:
+        grant = real.grant()
+        source, asyncio_source, trio_source = TokenSource(grant), AsyncioSource(grant), TrioSource(grant)
+        auth = BearerAuth(grant)
+        attempts: list[Callable[[], object]] = [
+            source.authorization,
+            source.authorization_nowait,
+            lambda: asyncio.run(asyncio_source.authorization()),
+            lambda: trio.run(trio_source.authorization),
+            lambda: use_in_threads(auth, auth.api_base),
+            lambda: asyncio.run(use_in_tasks(auth, auth.api_base)),
+            lambda: trio.run(use_in_tasks, auth, auth.api_base),
+        ]
+        with MangopayServer() as server:
+            for attempt in attempts:
+                with pytest.raises(RuntimeError, match="made before the server was entered"):
+                    attempt()
+            assert server.token_requests == 0
+        assert not real.arrivals
+        source.authorization()
+        assert len(real.arrivals) == 1
+
+
+def test_an_exchange_itself_does_not_go_out_while_a_server_is_entered() -> None:
+    request = TokenRequest(1, "POST", own_grant().endpoint.url, (), b"", math.inf)
+    in_threads: list[Callable[[TokenRequest], HttpResponse]] = [H11Exchange(), HttpxExchange(), Httpx2Exchange()]
+    in_tasks: list[Callable[[TokenRequest], Awaitable[HttpResponse]]] = [
+        AsyncioExchange(),
+        AsyncHttpxExchange(),
+        AsyncHttpx2Exchange(),
+    ]
+
+    async def send(exchange: Callable[[TokenRequest], Awaitable[HttpResponse]]) -> None:
+        await exchange(request)
+
+    with MangopayServer():
+        for exchange in in_threads:
+            with pytest.raises(RuntimeError, match="fake server is entered"):
+                exchange(request)
+        for task in in_tasks:
+            with pytest.raises(RuntimeError, match="fake server is entered"):
+                asyncio.run(send(task))
+        with pytest.raises(RuntimeError, match="fake server is entered"):
+            trio.run(send, TrioExchange())
 
 
 def test_without_the_fence_an_exchange_is_what_it_was() -> None:

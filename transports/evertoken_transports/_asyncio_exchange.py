@@ -11,13 +11,14 @@ from contextlib import suppress
 from evertoken import HttpResponse
 from evertoken_transports._connecting import reason_of
 from evertoken_transports._exchange import ExchangeFailed
+from evertoken_transports._fence import Outbound
 from evertoken_transports._h11_client import Target
 from evertoken_transports._stream_exchange import Line, StreamExchange
 
 __all__ = ("AsyncioExchange",)
 
 
-class AsyncioExchange(StreamExchange):
+class AsyncioExchange(Outbound, StreamExchange):
     """Sends a token request from a task; see :class:`.StreamExchange` for arguments and errors."""
 
     async def _open(self, target: Target, seconds: float) -> Line:
@@ -26,6 +27,7 @@ class AsyncioExchange(StreamExchange):
         Not ``open_connection`` by name: where it races several addresses and is cancelled, the winner's socket is left
         to the garbage collector.
         """
+        self.check_fence()
         loop = asyncio.get_running_loop()
         deadline = loop.time() + seconds
         found = await loop.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)

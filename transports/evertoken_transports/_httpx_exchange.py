@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 from evertoken import HttpResponse, TokenRequest
 from evertoken._arguments import check_url
 from evertoken_transports._clock import Clock, suspend_aware_clock
+from evertoken_transports._fence import Outbound
 from evertoken_transports._httpx_line import Line
 from evertoken_transports._source import LONGEST_SLEEP
 
@@ -30,7 +31,7 @@ Request = Any
 Response = Any
 
 
-class Settings:
+class Settings(Outbound):
     """What an exchange is made with, and what it makes of that for one request."""
 
     _library: ClassVar[ModuleType]
@@ -56,6 +57,7 @@ class Settings:
 
     def _time_left(self, request: TokenRequest, line: Line) -> float:
         """Seconds until the deadline, after the last checks before anything is sent."""
+        self.check_fence()
         check_url("TokenRequest.url", request.url)
         if self._proxy is not None and not _is_https(request):
             raise ValueError("proxy: a token request over plain http would show the proxy the secret; leave proxy out")

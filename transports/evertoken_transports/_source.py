@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from evertoken import (
     BlockKind,
@@ -15,6 +16,7 @@ from evertoken import (
 )
 from evertoken_transports._coordinator import Coordinator
 from evertoken_transports._events import Event, EventCallback, log, tell
+from evertoken_transports._fence import Outbound
 
 __all__ = ("LONGEST_SLEEP", "SHORTEST_SLEEP", "BaseSource", "checked_timeout")
 
@@ -28,6 +30,9 @@ SHORTEST_SLEEP = 0.05
 
 class BaseSource:
     """One client's token, as callers of any runtime see it. See the ``TokenSource`` of each runtime."""
+
+    _exchange: Any
+    """What carries the requests, of the kind that the runtime needs."""
 
     def __init__(
         self,
@@ -128,9 +133,11 @@ class BaseSource:
             self._quiet_until = -math.inf
 
     def _check_open(self) -> None:
-        """Raise LocalProtocolError, which says why, if this source is closed."""
+        """Raise an error that says why, if this source is closed or a test has forbidden to go out."""
         if self._closed:
             raise LocalProtocolError(self._farewell)
+        if isinstance(self._exchange, Outbound):
+            self._exchange.check_fence()
 
     def _shut(self, farewell: str | None = None) -> None:
         """Close without waking anybody. From here on the lock-free path finds nothing, and the slow one says why."""

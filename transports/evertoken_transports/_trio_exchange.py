@@ -10,6 +10,7 @@ from typing import TypeVar
 import trio
 
 from evertoken import HttpResponse
+from evertoken_transports._fence import Outbound
 from evertoken_transports._h11_client import Target
 from evertoken_transports._stream_exchange import Line, StreamExchange
 
@@ -18,10 +19,11 @@ __all__ = ("TrioExchange",)
 _T = TypeVar("_T")
 
 
-class TrioExchange(StreamExchange):
+class TrioExchange(Outbound, StreamExchange):
     """Sends a token request from a task; see :class:`.StreamExchange` for arguments and errors."""
 
     async def _open(self, target: Target, seconds: float) -> Line:  # noqa: ARG002 (the caller's scope ends it)
+        self.check_fence()
         return _TrioLine(await trio.open_tcp_stream(target.host, target.port))
 
     async def _within(self, seconds: float, work: Coroutine[None, None, HttpResponse]) -> HttpResponse:

@@ -20,6 +20,7 @@ from evertoken_transports._connecting import (
     reason_of,
     refuse_unsafe,
 )
+from evertoken_transports._fence import Outbound
 from evertoken_transports._h11_client import Conversation, ExchangeFailed, Target
 
 __all__ = ("ExchangeFailed", "H11Exchange")
@@ -31,7 +32,7 @@ _LONGEST_TIMEOUT = 86_400.0
 """Seconds. Operating systems count a socket's time-out in milliseconds and 31 bits."""
 
 
-class H11Exchange:
+class H11Exchange(Outbound):
     """Sends a token request and returns the answer, over a connection of its own; see :class:`.Exchange`.
 
     The request's deadline covers all of it, from DNS to the last byte, however slowly the other side drips. Redirects
@@ -71,6 +72,7 @@ class H11Exchange:
         Raises:
             ExchangeFailed: there is none. The text says at which stage it failed, and why.
         """
+        self.check_fence()
         target = Target.of(request.url)
         refuse_unsafe(target, trust_env=self._trust_env)
         attempt = _Attempt(request, target, self._clock, self._max_body)

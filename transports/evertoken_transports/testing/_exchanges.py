@@ -50,6 +50,10 @@ class MemoryExchange(H11Exchange):
         return f"<MemoryExchange with {self.owner!r} on {self._time!r}>"
 
     @override
+    def check_fence(self) -> None:
+        """Nothing goes out from here."""
+
+    @override
     def _carried(self, attempt: _Attempt) -> HttpResponse:
         return attempt.converse(_Socket(self._connect(), self._time))
 

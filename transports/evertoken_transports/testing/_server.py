@@ -14,11 +14,9 @@ from evertoken.testing import Arrival, AuthorizationServer, Random, Route, Scrip
 from evertoken_transports._coordinator import Coordinator
 from evertoken_transports._events import EventCallback
 from evertoken_transports._exchange import AsyncExchange, Exchange
-from evertoken_transports._httpx_exchange import Settings
+from evertoken_transports._fence import Outbound, lower_fence, raise_fence
 from evertoken_transports._runtime import runtime
 from evertoken_transports._source import BaseSource
-from evertoken_transports._stream_exchange import StreamExchange
-from evertoken_transports.h11 import H11Exchange
 from evertoken_transports.testing._clocks import VirtualClock
 from evertoken_transports.testing._exchanges import AsyncMemoryExchange, MemoryExchange
 from evertoken_transports.testing._httpx_transport import new_transport
@@ -58,8 +56,9 @@ class MangopayServer(Generic[_Clock]):
 
     Between entering and leaving, ``Coordinator.shared`` knows no token from before, and hands out coordinators in this
     server's time; and sources and auth objects that were given no exchange, or one of this library that would open a
-    socket, send their token requests here. So code under test that makes its own works unchanged. After leaving, all
-    that was made in between refuses to work, so that nothing passes from one test into the next.
+    socket, send their token requests here. So code under test that makes its own works unchanged. What was made before,
+    in a module for example, refuses to send and says so: it would ask the real endpoint. After leaving, all that was
+    made in between refuses to work, so that nothing passes from one test into the next.
 
     Several may be entered at the same time. Each has a host of its own; they live in one time if they are given one
     ``clock``.
@@ -120,6 +119,8 @@ class MangopayServer(Generic[_Clock]):
         if self._registry.number:
             raise RuntimeError("this MangopayServer is entered already, as one from the fixture is: use it as it is")
         enter(self._registry)
+        if self._fence:
+            raise_fence(self)
         return self
 
     def __exit__(
@@ -129,6 +130,7 @@ class MangopayServer(Generic[_Clock]):
         if not self._is_over:
             self._is_over = True
             leave(self._registry)
+            lower_fence(self)
             self._registry.end()
             self._network.hang_up()
             if isinstance(self.clock, VirtualClock):
@@ -372,7 +374,7 @@ class MangopayServer(Generic[_Clock]):
             if exchange.owner is not self:
                 raise ValueError("exchange: it belongs to another MangopayServer than the grant; take both from one")
             return exchange
-        if not self._fence or not isinstance(exchange, H11Exchange | StreamExchange | Settings):
+        if not self._fence or not isinstance(exchange, Outbound):
             return exchange
         if iscoroutinefunction(type(exchange).__call__):
             return self.async_exchange
