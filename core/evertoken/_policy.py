@@ -31,7 +31,7 @@ _CAPS = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Policy:
     """How eagerly tokens are renewed and how patiently trouble is sat out. Values are in seconds unless said.
 
@@ -105,6 +105,11 @@ class Policy:
         for cap, base in _CAPS.items():
             if getattr(self, cap) < getattr(self, base):
                 raise ValueError(f"Policy.{cap} must not be smaller than Policy.{base}")
+
+    def __repr__(self) -> str:
+        """What differs from the defaults: all that a reader of a signature or of a log wants to know."""
+        values = [(field, getattr(self, field.name)) for field in fields(self)]
+        return f"Policy({', '.join(f'{field.name}={value!r}' for field, value in values if value != field.default)})"
 
 
 def _check_field(name: str, value: object) -> None:

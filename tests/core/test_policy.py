@@ -123,3 +123,10 @@ def test_every_field_says_what_it_is_for() -> None:
 @pytest.mark.parametrize(("seconds", "ticks"), [(0, 0), (1, 1024), (0.001, 1), (1.9999, 2047), (2**30, 2**40)])
 def test_durations_are_rounded_down_to_whole_ticks(seconds: float, ticks: int) -> None:
     assert whole_ticks(seconds) * 1024 == ticks
+
+
+def test_a_repr_shows_what_differs_from_the_defaults_and_makes_an_equal_policy() -> None:
+    assert repr(Policy()) == "Policy()"
+    policy = Policy(retry_base=2.0, max_body=1_000)
+    assert repr(policy) == "Policy(retry_base=2.0, max_body=1000)"
+    assert eval(repr(policy)) == policy
