@@ -40,6 +40,7 @@ from evertoken import (
     WaitReason,
     next_move,
 )
+from evertoken._secrecy import Unpicklable
 from evertoken_transports._clock import Clock, suspend_aware_clock
 from evertoken_transports._events import CredentialsReplaced, Event, EventCallback, TokenKept, log, news, tell
 from evertoken_transports._moves import Move, Subscriber, Waker, wake
@@ -49,7 +50,7 @@ __all__ = ("Coordinator", "Move", "Subscriber", "Waker")
 _T = TypeVar("_T")
 
 
-class Coordinator:
+class Coordinator(Unpicklable):
     """Runs one :class:`~evertoken.TokenMachine` for any number of sources.
 
     Args:
@@ -60,6 +61,7 @@ class Coordinator:
 
     Safe to use from any thread. After ``os.fork`` the child has a lock of its own, no waiters, and the parent's request
     counts as abandoned there. Do not call it from a signal handler: the handler could interrupt the holder of the lock.
+    A copy of it is itself.
     """
 
     def __init__(

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from evertoken import ClientCredentials, Policy
 from evertoken._arguments import check_url
+from evertoken._secrecy import Unpicklable
 from evertoken_transports._coordinator import Coordinator
 from evertoken_transports._events import EventCallback
 from evertoken_transports._exchange import AsyncExchange, Exchange
@@ -29,7 +30,7 @@ _Response = TypeVar("_Response")
 _Exchange = TypeVar("_Exchange", bound=Settings)
 
 
-class BearerAuthBase(Generic[_Request, _Response]):
+class BearerAuthBase(Unpicklable, Generic[_Request, _Response]):
     """Signs the calls of a client with the one valid bearer token of ``grant`` (RFC 6750 section 2.1).
 
     ::
@@ -85,7 +86,7 @@ class BearerAuthBase(Generic[_Request, _Response]):
     The body of an answer is looked at on 400 and 401 only, and no more than 64 KiB of it, also under ``stream()``; the
     caller can read it as usual. The token request has a client of its own: hooks, cookies, timeouts, redirects and
     history of this one never see it. One object may serve any number of threads, event
-    loops and clients, all at the same time.
+    loops and clients, all at the same time; a copy of it is the object itself.
     """
 
     _library: ClassVar[ModuleType]

@@ -14,6 +14,7 @@ from evertoken import (
     Policy,
     Rejection,
 )
+from evertoken._secrecy import Unpicklable
 from evertoken_transports._coordinator import Coordinator
 from evertoken_transports._events import Event, EventCallback, log, tell
 from evertoken_transports._fence import Outbound
@@ -28,8 +29,11 @@ SHORTEST_SLEEP = 0.05
 """Seconds. What keeps a token warm never turns faster than this, even where a request that is due cannot be built."""
 
 
-class BaseSource:
-    """One client's token, as callers of any runtime see it. See the ``TokenSource`` of each runtime."""
+class BaseSource(Unpicklable):
+    """One client's token, as callers of any runtime see it. See the ``TokenSource`` of each runtime.
+
+    A copy of a source is the source itself: another would not be told when a token is dropped, or that it is closed.
+    """
 
     _exchange: Any
     """What carries the requests, of the kind that the runtime needs."""

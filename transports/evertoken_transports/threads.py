@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import weakref
-from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
@@ -14,6 +14,7 @@ from evertoken_transports._coordinator import Coordinator
 from evertoken_transports._events import EventCallback
 from evertoken_transports._exchange import Exchange
 from evertoken_transports._source import LONGEST_SLEEP, SHORTEST_SLEEP, BaseSource, checked_timeout
+from evertoken_transports._threads import start_thread
 
 __all__ = ("TokenSource",)
 
@@ -52,7 +53,7 @@ class TokenSource(BaseSource):
         self._exchange = self._coordinator.stand_in(chosen)
         self._background = background
         self._keep_warm = keep_warm
-        self._warmer: threading.Thread | None = None
+        self._warming_process: int | None = None
         self._ensure_warm()
 
     def authorization_nowait(self) -> str | None:
@@ -146,25 +147,17 @@ class TokenSource(BaseSource):
 
     def _started(self, request: TokenRequest) -> bool:
         """Whether a daemon thread took ``request``. At interpreter shutdown, or at the limit of threads, none does."""
-        return _start("evertoken-request", carry, self._coordinator, self._exchange, request) is not None
+        return start_thread("evertoken-request", carry, self._coordinator, self._exchange, request)
 
     # Keeping warm
     # ------------
 
     def _ensure_warm(self) -> None:
         """Start the warming thread where there should be one and is none: at first, and in a forked child."""
-        if not self._keep_warm or self._closed or (self._warmer is not None and self._warmer.is_alive()):
+        if not self._keep_warm or self._closed or self._warming_process == os.getpid():
             return
-        self._warmer = _start("evertoken-keep-warm", _stay_warm, weakref.ref(self), self._coordinator, self._exchange)
-
-
-def _start(name: str, work: Callable[..., None], *arguments: object) -> threading.Thread | None:
-    thread = threading.Thread(target=work, args=arguments, name=name, daemon=True)
-    try:
-        thread.start()
-    except RuntimeError:
-        return None
-    return thread
+        if start_thread("evertoken-keep-warm", _stay_warm, weakref.ref(self), self._coordinator, self._exchange):
+            self._warming_process = os.getpid()
 
 
 class _Caller:
@@ -192,6 +185,8 @@ def _stay_warm(source: weakref.ref[TokenSource], coordinator: Coordinator, excha
                 caller.sleep(max(SHORTEST_SLEEP, coordinator.next_deadline() - coordinator.clock()))
     finally:
         coordinator.forget(caller.wake)
+        if (held := source()) is not None:
+            held._warming_process = None  # noqa: SLF001 (it starts another when it is needed)
 
 
 def _wants_warmth(source: TokenSource | None) -> bool:
