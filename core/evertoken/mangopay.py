@@ -42,7 +42,8 @@ def production(client_id: str, api_key: str, *, mtls: bool = False, base_url: st
         client_id: the ClientId, which is part of every API path as well.
         api_key: one of the ClientId's API keys for this environment.
         mtls: use the hosts that ask for a client certificate; the certificate itself goes to the transport.
-        base_url: another host altogether, such as an emulator on this machine.
+        base_url: another host altogether, such as an emulator on this machine; with or without the ``/v2.01/`` in which
+            the base URL of Mangopay's Python SDK ends.
 
     Raises:
         ValueError: an argument is empty, malformed or unsafe; the text names it and shows no secret.
@@ -68,7 +69,7 @@ def _made(client_id: str, api_key: str, base_url: str | None, default: str) -> C
         return fault
     if api_key == "":
         return "api_key must not be empty"
-    base = url.rstrip("/")
+    base = url.rstrip("/").removesuffix("/v2.01")
     endpoint = TokenEndpoint(f"{base}/v2.01/oauth/token", BasicAuthentication("raw"), PROFILE)
     api_base = f"{base}/v2.01/{quote(client_id, safe='')}"
     return grant_or_fault(endpoint, client_id, api_key, secret_name="api_key", api_base=api_base)

@@ -44,8 +44,9 @@ def test_the_request_is_raw_basic_and_exactly_the_grant_type() -> None:
 
 
 @pytest.mark.parametrize("preset", [mangopay.production, mangopay.sandbox])
-def test_another_host_may_be_named_with_or_without_a_slash(preset: Preset) -> None:
-    for base in ("http://127.0.0.1:8080", "http://127.0.0.1:8080/"):
+def test_another_host_may_be_named_as_mangopays_sdks_name_it(preset: Preset) -> None:
+    for ending in ("", "/", "/v2.01", "/v2.01/"):
+        base = f"http://127.0.0.1:8080{ending}"
         grant = preset(client_id="c", api_key=canary.secret(), base_url=base)
         assert grant.endpoint.url == "http://127.0.0.1:8080/v2.01/oauth/token"
         assert grant.api_base == "http://127.0.0.1:8080/v2.01/c"

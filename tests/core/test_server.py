@@ -141,6 +141,11 @@ def test_the_api_answers_under_both_versions_and_any_spelling_of_the_client_id(p
     assert status(call(server, 1, token_of(ask(server)), path=path)) == 200
 
 
+def test_the_paths_that_are_the_same_for_every_client_are_served() -> None:
+    server = server_of()
+    assert status(call(server, 1, token_of(ask(server)), path="/v2.01/countries/FR/authorizations")) == 200
+
+
 def test_another_client_id_in_the_path_is_a_401() -> None:
     server = server_of()
     assert status(call(server, 1, token_of(ask(server)), path="/v2.01/other/users")) == 401
@@ -179,14 +184,46 @@ def test_wrong_credentials_are_invalid_client(headers: tuple[tuple[str, str], ..
     assert server.tokens == []
 
 
+def multipart(grant_type: str, *, name: str = "grant_type") -> bytes:
+    part = f'--x-3\r\nContent-Disposition: form-data; name="{name}"\r\nContent-Type: text/plain\r\n\r\n{grant_type}\r\n'
+    other = '--x-3\r\nContent-Disposition: form-data; name="scope"\r\n\r\na\r\n'
+    return f"{other}{part}--x-3--\r\n".encode()
+
+
 @pytest.mark.parametrize(
     ("body", "code"),
-    [(b"", "invalid_request"), (b"\xff\x00", "invalid_request"), (b"grant_type=password", "unsupported_grant_type")],
+    [
+        (b"", "invalid_request"),
+        (b"\xff\x00", "invalid_request"),
+        (b"grant_type=password", "unsupported_grant_type"),
+        (b"{}", "invalid_request"),
+        (b'{"grant_type":', "invalid_request"),
+        (b'{"a":' * 100_000, "invalid_request"),
+        (b'{"grant_type": "\xff"}', "invalid_request"),
+        (b'["grant_type", "client_credentials"]', "invalid_request"),
+        (b'{"grant_type": "password"}', "unsupported_grant_type"),
+        (b'{"grant_type": ["client_credentials"]}', "unsupported_grant_type"),
+        (multipart("password"), "unsupported_grant_type"),
+        (multipart("client_credentials", name="type"), "invalid_request"),
+    ],
 )
 def test_another_grant_type_is_a_400(body: bytes, code: str) -> None:
     answer = ask(server_of(), body=body)
     assert status(answer) == 400
     assert json_of(answer)["error"] == code
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"grant_type": "client_credentials"}',
+        b' \r\n{"scope": null, "grant_type":"client_credentials"}\n',
+        multipart("client_credentials"),
+    ],
+)
+def test_the_bodies_that_mangopays_own_sdks_send_under_the_content_type_of_a_form_are_taken(body: bytes) -> None:
+    form = ("Content-Type", "application/x-www-form-urlencoded")
+    assert status(ask(server_of(), 0, basic(), form, body=body)) == 200
 
 
 def test_further_form_fields_are_accepted() -> None:

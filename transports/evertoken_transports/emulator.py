@@ -211,9 +211,8 @@ class _Conversation:
         try:
             while (request := self._receive()) is not None:
                 answer = self._handle(request)
-                if self._closing.wait(min(answer.delay, threading.TIMEOUT_MAX)) or not self._deliver(
-                    answer, request.method
-                ):
+                is_over = answer.delay > 0 and self._closing.wait(min(answer.delay, threading.TIMEOUT_MAX))
+                if is_over or not self._deliver(answer, request.method):
                     return
                 self._http.start_next_cycle()
         except h11.RemoteProtocolError as error:

@@ -10,6 +10,7 @@ import enum
 import functools
 import json
 import math
+import re
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -162,16 +163,42 @@ def oauth_error(status: int, error: str, description: str | None = None) -> Draf
 
 
 def grant_refusal(body: bytes) -> tuple[Draft | None, str]:
-    """The answer to a form body that does not ask for the client credentials grant, None if it does; and the reason."""
+    """The answer to a body that does not ask for the client credentials grant, None if it does; and the reason."""
     if body == b"grant_type=client_credentials":
         return None, ""
-    fields = dict(parse_qsl(body.decode("latin-1"), keep_blank_values=True))
-    grant_type = fields.get("grant_type")
+    grant_type = _grant_type(body)
     if grant_type == "client_credentials":
         return None, ""
     if grant_type is None:
         return oauth_error(400, "invalid_request", "grant_type is missing"), "no grant_type"
     return oauth_error(400, "unsupported_grant_type"), "another grant_type"
+
+
+def _grant_type(body: bytes) -> object:
+    """The grant type that ``body`` names, None if it names none.
+
+    A form, as it is documented; and what Mangopay takes as well, since its own SDKs send it: JSON (Python, .NET) and
+    multipart (PHP), under the content type of a form. So the body is told by its look.
+    """
+    text = body.decode("latin-1")
+    if text.lstrip().startswith("{"):
+        try:
+            value = json.loads(body)
+        except (ValueError, RecursionError):
+            return None
+        return value.get("grant_type") if isinstance(value, dict) else None
+    if text.startswith("--") and (part := _GRANT_TYPE_PART.search(text)):
+        return part["value"]
+    return dict(parse_qsl(text, keep_blank_values=True)).get("grant_type")
+
+
+_GRANT_TYPE_PART = re.compile(
+    r'\r\nContent-Disposition:[^\r\n]*;[ \t]*name="grant_type"[^\r\n]*\r\n'  # the part of that name,
+    r"(?:[^\r\n]+\r\n)*\r\n"  # the rest of its head,
+    r"(?P<value>[^\r\n]*)\r\n--",
+    re.IGNORECASE,
+)
+"""Where multipart/form-data (RFC 7578) holds the grant type."""
 
 
 def api_error(status: int, message: str, kind: str, wall: float) -> Draft:

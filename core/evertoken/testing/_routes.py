@@ -12,6 +12,8 @@ from evertoken.testing._arrivals import API, TOKEN, Route
 __all__ = ("Place", "Router")
 
 _API_VERSIONS = ("v2.01", "v3.0")
+_NOBODYS = "countries"
+"""What stands in place of the client id in the few paths that are the same for everyone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +26,7 @@ class Place(Unpicklable):
     shown: str
     """The same, as the log may show it."""
     is_own: bool
-    """Whether it is a path of the API, and names the account of this server."""
+    """Whether it is a path of the API, and names the account of this server or none at all."""
 
 
 class Router:
@@ -41,7 +43,7 @@ class Router:
         """What ``target``, a path that may have a query, stands for."""
         path = target.partition("?")[0]
         route = self._route(path)
-        is_own = route is API and unquote(path.split("/")[2]) == self._client_id
+        is_own = route is API and unquote(path.split("/")[2]) in (self._client_id, _NOBODYS)
         return Place(route, path, self._shown(path), is_own)
 
     def _route(self, path: str) -> Route:
