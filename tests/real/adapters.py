@@ -16,7 +16,7 @@ from evertoken_transports import Coordinator
 from tests.transports.httpx_kits import LIBRARIES, RUNTIMES, run_in
 from tests.transports.worlds import LIMIT, run_in_threads, until
 
-__all__ = ("KINDS", "Kind", "ask", "carriers", "coordinator_of", "exchange_of", "source_of")
+__all__ = ("EVERYWHERE", "KINDS", "Kind", "ask", "carriers", "coordinator_of", "exchange_of", "source_of")
 
 # The classes have no base in common: a source of threads and one of a loop share words, not types.
 Ours = Any
@@ -34,10 +34,14 @@ class Kind(NamedTuple):
 
 KINDS = tuple(Kind(*pair) for pair in product(RUNTIMES, ("h11", *LIBRARIES)))
 
+EVERYWHERE = (*KINDS, *(Kind("uvloop", library) for library in ("h11", *LIBRARIES)))
+"""The same, and those of asyncio a second time, on uvloop."""
+
 _RAW = {
     "threads": ("h11", "H11Exchange"),
     "asyncio": ("_asyncio_exchange", "AsyncioExchange"),
     "trio": ("_trio_exchange", "TrioExchange"),
+    "uvloop": ("_asyncio_exchange", "AsyncioExchange"),
 }
 
 
@@ -59,7 +63,8 @@ def source_of(kind: Kind, coordinator: Coordinator, **options: object) -> Ours:
     """A new source. ``options`` are those of its exchange."""
     machine = coordinator.machine
     exchange = exchange_of(kind, max_body=machine.policy.max_body, clock=coordinator.clock, **options)
-    module: Ours = import_module(f"evertoken_transports.{kind.runtime}")
+    runtime = "asyncio" if kind.runtime == "uvloop" else kind.runtime
+    module: Ours = import_module(f"evertoken_transports.{runtime}")
     return module.TokenSource(machine.grant, exchange=exchange, coordinator=coordinator)
 
 

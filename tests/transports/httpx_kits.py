@@ -10,6 +10,7 @@ from types import ModuleType
 from typing import Any, TypeVar
 
 import trio
+import uvloop
 
 from evertoken_transports import Coordinator, Event
 from tests.transports.worlds import World
@@ -80,7 +81,10 @@ def run_in(runtime: str, work: Callable[[], Awaitable[_T]]) -> _T:
     async def do() -> _T:
         return await work()
 
-    return trio.run(do) if runtime == "trio" else asyncio.run(do())
+    if runtime == "trio":
+        return trio.run(do)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop if runtime == "uvloop" else None) as runner:
+        return runner.run(do())
 
 
 class AsyncCalls:

@@ -7,7 +7,6 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from traceback import TracebackException, extract_tb
-from typing import Self
 
 import pytest
 
@@ -512,10 +511,7 @@ class Interrupted:
     def __call__(self, address: object, seconds: float) -> Interrupted:
         return self
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
         self.closed = True
 
     def settimeout(self, seconds: float) -> None:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from evertoken_transports._h11_client import ExchangeFailed, Target
 
-__all__ = ("Address", "connected_to", "resolved")
+__all__ = ("Address", "connected_to", "hang_up", "resolved")
 
 
 class Address(NamedTuple):
@@ -36,6 +36,14 @@ def connected_to(address: Address, seconds: float) -> socket.socket:
         connection.close()
         raise
     return connection
+
+
+def hang_up(connection: socket.socket) -> None:
+    """Close ``connection``, whatever goes wrong in that: it must not cost an answer that is whole."""
+    with suppress(Exception):  # A forked child holds a copy of the socket: closing ours alone would leave it open.
+        connection.shutdown(socket.SHUT_RDWR)
+    with suppress(Exception):
+        connection.close()
 
 
 def resolved(target: Target, seconds: float) -> list[Address]:

@@ -35,11 +35,9 @@ class AsyncioExchange(Outbound, StreamExchange):
         for tried, (family, _, _, _, place) in enumerate(found):
             share = (deadline - loop.time()) / (len(found) - tried)
             try:
-                reader, writer = await _connected(family, place, share)
+                return _AsyncioLine(await _connected(family, place, share), str(place[0]))
             except OSError as error:
                 failures.append(f"{place[0]}: {reason_of(error)}")
-            else:
-                return _AsyncioLine(reader, writer)
         raise ExchangeFailed(f"no connection to {target.authority} ({'; '.join(failures)})")
 
     async def _within(self, seconds: float, work: Coroutine[None, None, HttpResponse]) -> HttpResponse:
@@ -47,46 +45,47 @@ class AsyncioExchange(Outbound, StreamExchange):
             return await work
 
 
-async def _connected(
-    family: int, place: tuple[object, ...], seconds: float
-) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """Streams over a new connection; OSError if there is none, TimeoutError after ``seconds``."""
+async def _connected(family: int, place: tuple[object, ...], seconds: float) -> socket.socket:
+    """A new connection; OSError if there is none, TimeoutError after ``seconds``."""
     connection = socket.socket(family, socket.SOCK_STREAM)
     try:
         connection.setblocking(False)  # noqa: FBT003 (socket's own signature)
         async with asyncio.timeout(seconds):
             await asyncio.get_running_loop().sock_connect(connection, place)
-        return await asyncio.open_connection(sock=connection)
     except BaseException:
         connection.close()
         raise
+    return connection
 
 
 class _AsyncioLine(Line):
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader, self._writer = reader, writer
+    def __init__(self, connection: socket.socket, address: str) -> None:
+        self._socket = connection
+        self._address = address
+        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+
+    async def start(self, context: ssl.SSLContext | None, name: str) -> str | None:
+        # TLS from the first byte. With StreamWriter.start_tls, what came before the handshake would stay in the reader,
+        # and be read as an answer that no certificate vouches for.
+        server_hostname = None if context is None else name
+        self._streams = await asyncio.open_connection(sock=self._socket, ssl=context, server_hostname=server_hostname)
+        secured: ssl.SSLObject | None = self._streams[1].get_extra_info("ssl_object")
+        return None if secured is None else secured.selected_alpn_protocol()
 
     async def send(self, data: bytes) -> None:
-        self._writer.write(data)
-        await self._writer.drain()
+        assert self._streams is not None  # noqa: S101 (it was started)
+        self._streams[1].write(data)
+        await self._streams[1].drain()
 
     async def receive(self, most: int) -> bytes:
-        return await self._reader.read(most)
-
-    async def start_tls(self, context: ssl.SSLContext, name: str) -> str | None:
-        await self._writer.start_tls(context, server_hostname=name)
-        found: ssl.SSLObject = self._writer.get_extra_info("ssl_object")
-        return found.selected_alpn_protocol()
+        assert self._streams is not None  # noqa: S101
+        return await self._streams[0].read(most)
 
     def peer(self) -> str:
-        return str(self._writer.get_extra_info("peername")[0])
+        return self._address
 
-    async def close(self) -> None:
-        plain = self._writer.get_extra_info("socket")
-        if plain is not None:  # A forked child holds a copy of the socket: closing ours alone would leave it open.
-            with suppress(OSError):
-                plain.shutdown(socket.SHUT_RDWR)
-        self._writer.transport.abort()
-        # One turn, in which the loop closes the socket. Not wait_closed: after a handshake that was broken off the
-        # stream never learns that it is closed, and waits for ever.
-        await asyncio.sleep(0)
+    def close(self) -> None:
+        with suppress(OSError):  # A forked child holds a copy of the socket: closing ours alone would leave it open.
+            self._socket.shutdown(socket.SHUT_RDWR)
+        if self._streams is not None:
+            self._streams[1].transport.abort()  # The loop closes the socket in its next turn.

@@ -31,16 +31,22 @@ class Line(ABC):
         """Whatever has arrived, up to ``most`` bytes; empty at the end."""
 
     @abstractmethod
-    async def start_tls(self, context: ssl.SSLContext, name: str) -> str | None:
-        """Do the handshake; the protocol that was chosen (ALPN), if any."""
+    async def start(self, context: ssl.SSLContext | None, name: str) -> str | None:
+        """Begin to read and write; with a ``context``, after the handshake with ``name``.
+
+        Whatever arrives before a handshake is read by TLS and by nobody else: a byte from then is never handed on.
+
+        Returns:
+            The protocol that was chosen (ALPN), if any.
+        """
 
     @abstractmethod
     def peer(self) -> str:
         """The address at the other end."""
 
     @abstractmethod
-    async def close(self) -> None:
-        """Close it at once, without ceremony."""
+    def close(self) -> None:
+        """Close it at once and without ceremony: there is nothing to wait for, so that nothing can hang."""
 
 
 class StreamExchange(ABC):
@@ -105,21 +111,24 @@ class StreamExchange(ABC):
         line = await self._open(target, seconds)
         try:
             if target.scheme == "https":
-                await self._secured(line, attempt, target)
+                attempt.stage = HANDSHAKE
             elif not _is_here(line.peer()):
                 raise ExchangeFailed(
                     f"plain http is refused: {target.host} is {line.peer()}, which is not this machine"
                 )
+            # SNI and certificates do not know the dot that ends a fully qualified name (RFC 6066 section 3).
+            check_alpn(await line.start(self._context_for(target), target.host.rstrip(".")))
             return await attempt.converse(line)
         finally:
-            await line.close()
+            with suppress(Exception):  # What goes wrong in closing must not cost the answer.
+                line.close()
 
-    async def _secured(self, line: Line, attempt: _Attempt, target: Target) -> None:
-        attempt.stage = HANDSHAKE
+    def _context_for(self, target: Target) -> ssl.SSLContext | None:
+        if target.scheme != "https":
+            return None
         if self._ssl_context is None:
             self._ssl_context = default_ssl_context()
-        # SNI and certificates do not know the dot that ends a fully qualified name (RFC 6066 section 3).
-        check_alpn(await line.start_tls(self._ssl_context, target.host.rstrip(".")))
+        return self._ssl_context
 
 
 class _Attempt:

@@ -43,7 +43,9 @@ class _TrioLine(Line):
     async def receive(self, most: int) -> bytes:
         return bytes(await _as_os_error(self._stream.receive_some(most)))
 
-    async def start_tls(self, context: ssl.SSLContext, name: str) -> str | None:
+    async def start(self, context: ssl.SSLContext | None, name: str) -> str | None:
+        if context is None:
+            return None
         secured = trio.SSLStream(self._plain, context, server_hostname=name, https_compatible=True)
         self._stream = secured
         await _as_os_error(secured.do_handshake())
@@ -53,10 +55,10 @@ class _TrioLine(Line):
     def peer(self) -> str:
         return str(self._plain.socket.getpeername()[0])
 
-    async def close(self) -> None:
+    def close(self) -> None:
         with suppress(OSError):  # A forked child holds a copy of the socket: closing ours alone would leave it open.
             self._plain.socket.shutdown(trio.socket.SHUT_RDWR)
-        await trio.aclose_forcefully(self._stream)
+        self._plain.socket.close()
 
 
 async def _as_os_error(work: Awaitable[_T]) -> _T:

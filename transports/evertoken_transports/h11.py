@@ -10,7 +10,7 @@ import ssl
 from contextlib import suppress
 
 from evertoken import HttpResponse, TokenRequest
-from evertoken_transports._addresses import connected_to, resolved
+from evertoken_transports._addresses import connected_to, hang_up, resolved
 from evertoken_transports._clock import Clock, suspend_aware_clock
 from evertoken_transports._connecting import (
     HANDSHAKE,
@@ -86,20 +86,18 @@ class H11Exchange(Outbound):
         raise failure
 
     def _carried(self, attempt: _Attempt) -> HttpResponse:
-        with attempt.connected() as plain, self._wrapped(plain, attempt.target) as connection:
-            if isinstance(connection, ssl.SSLSocket):
-                connection.settimeout(attempt.seconds_left(HANDSHAKE))
-                connection.do_handshake()
-                check_alpn(connection.selected_alpn_protocol())
-            try:
-                return attempt.converse(connection)
-            finally:
-                with suppress(OSError):  # A forked child holds a copy: closing ours alone would leave it open.
-                    connection.shutdown(socket.SHUT_RDWR)
+        connection = attempt.connected()
+        try:
+            if attempt.target.scheme == "https":
+                connection = secured = self._wrapped(connection, attempt.target)
+                secured.settimeout(attempt.seconds_left(HANDSHAKE))
+                secured.do_handshake()
+                check_alpn(secured.selected_alpn_protocol())
+            return attempt.converse(connection)
+        finally:
+            hang_up(connection)
 
-    def _wrapped(self, plain: socket.socket, target: Target) -> socket.socket:
-        if target.scheme != "https":
-            return plain
+    def _wrapped(self, plain: socket.socket, target: Target) -> ssl.SSLSocket:
         if self._ssl_context is None:
             self._ssl_context = default_ssl_context()
         # SNI and certificates do not know the dot that ends a fully qualified name (RFC 6066 section 3).

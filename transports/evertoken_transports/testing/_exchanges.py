@@ -125,7 +125,7 @@ class _Stream(Line):
         return arrived
 
     @override
-    async def start_tls(self, context: ssl.SSLContext, name: str) -> str | None:
+    async def start(self, context: ssl.SSLContext | None, name: str) -> str | None:
         return "http/1.1"
 
     @override
@@ -133,5 +133,5 @@ class _Stream(Line):
         return "127.0.0.1"
 
     @override
-    async def close(self) -> None:
-        """There is nothing to close, and so nothing to wait for."""
+    def close(self) -> None:
+        """There is nothing to close."""
