@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -22,7 +23,7 @@ from evertoken import (
     TokenUnavailable,
 )
 from evertoken.testing import Script, TokenBehaviour, TokenFault
-from evertoken_transports import Coordinator, Event, TokenGranted
+from evertoken_transports import Coordinator, Event, RequestAbandoned, TokenGranted
 from evertoken_transports._runtime import in_thread
 from evertoken_transports.threads import TokenSource as ThreadSource
 from tests import canary
@@ -231,6 +232,52 @@ def test_without_keep_warm_a_program_that_makes_no_calls_makes_no_requests(loop:
 
     run_in(loop, world, main)
     assert asked(world) == 1
+
+
+# Whose work it is
+# ----------------
+
+WHO = contextvars.ContextVar("WHO", default="nobody")
+
+
+def test_a_carrier_and_its_events_belong_to_no_caller(loop: Loop, world: World) -> None:
+    seen: list[tuple[str, str]] = []
+
+    def callback(event: Event) -> None:
+        seen.append((type(event).__name__, WHO.get()))
+
+    async def main() -> None:
+        endpoint = AsyncEndpoint(loop, world, 0.2)
+
+        async def exchange(request: TokenRequest, /) -> HttpResponse:
+            seen.append(("exchange", WHO.get()))
+            return await endpoint(request)
+
+        WHO.set("the first caller")
+        source = source_in(loop, world, exchange=exchange, on_event=callback)
+        await source.authorization()
+
+    WHO.set("who started the run")
+    run_in(loop, world, main)
+    # Who claims a request tells of it, in its own name; it is carried in nobody's.
+    assert seen[0] == ("RequestStarted", "the first caller")
+    assert seen[1:] == [("exchange", "nobody"), ("TokenGranted", "nobody")]
+
+
+def test_a_carrier_that_is_cancelled_before_its_first_step_is_told_of_in_nobodys_name(world: World) -> None:
+    seen: list[str] = []
+
+    def callback(event: Event) -> None:
+        if isinstance(event, RequestAbandoned):
+            seen.append(WHO.get())
+
+    async def main() -> None:
+        WHO.set("the first caller")
+        source = source_in("asyncio", world, on_event=callback)
+        source.authorization_nowait()
+
+    run_in("asyncio", world, main)
+    assert seen == ["nobody"]
 
 
 # Without background

@@ -8,6 +8,7 @@ once after the next input; then it asks again. So threads, event loops and trio 
 from __future__ import annotations
 
 import itertools
+import logging
 import os
 import random
 import threading
@@ -23,6 +24,7 @@ from evertoken import (
     Challenge,
     ClientCredentials,
     Explanation,
+    Freshness,
     GiveUp,
     HttpResponse,
     Outcome,
@@ -31,6 +33,7 @@ from evertoken import (
     ProblemKind,
     Ready,
     Rejection,
+    RequestState,
     SendRequest,
     State,
     TokenMachine,
@@ -42,7 +45,7 @@ from evertoken import (
 )
 from evertoken._secrecy import Unpicklable
 from evertoken_transports._clock import Clock, suspend_aware_clock
-from evertoken_transports._events import CredentialsReplaced, Event, EventCallback, TokenKept, log, news, tell
+from evertoken_transports._events import CredentialsReplaced, Event, EventCallback, TokenKept, log, news, tell, write
 from evertoken_transports._moves import Move, Subscriber, Waker, wake
 
 __all__ = ("Coordinator", "Move", "Subscriber", "Waker")
@@ -90,8 +93,9 @@ class Coordinator(Unpicklable):
     def shared(cls, grant: ClientCredentials, policy: Policy) -> Coordinator:
         """The process-wide coordinator of this grant and policy: equal arguments, one machine.
 
-        This is what makes an auth object per request, or per view, cost one token request in all. The registry keeps
-        the most recently used ones alive; an older one lives on as long as something uses it.
+        This is what makes an auth object per request, or per view, cost one token request in all, for any number of
+        grants. A coordinator that nobody uses any more is kept for as long as forgetting it would cost something: while
+        its token lives, the endpoint is not to be asked, or its budget is not full, and a day after its last failure.
         """
         return _registry.get(grant, policy)
 
@@ -255,6 +259,26 @@ class Coordinator(Unpicklable):
     # Under the lock
     # --------------
 
+    def _is_worth_keeping(self) -> bool:
+        """Whether a new coordinator in place of this one would know less. Never waits: one that is busy is."""
+        if not self._lock.acquire(blocking=False):
+            return True
+        try:
+            now, state = self.clock(), self.machine.state_value
+            seen = self.machine.explain(now)
+        finally:
+            self._lock.release()
+        if (
+            seen.freshness in (Freshness.VALID, Freshness.REFRESH_DUE)
+            or seen.request_state is not RequestState.IDLE
+            or seen.budget_refill_at is not None
+            or seen.next_rejection_at is not None
+            or any(now < dropped.forget_at for dropped in state.rejections.dropped)
+        ):
+            return True
+        has_learnt = bool(seen.failures or any(state.doublings) or seen.credentials_generation)
+        return has_learnt and now < state.now + _REMEMBERED
+
     @property
     def _name(self) -> str:
         return self.machine.grant.client_id
@@ -350,21 +374,30 @@ class Coordinator(Unpicklable):
 
 
 class _Registry:
-    """Bounded: the latest are kept alive, the others are found for as long as somebody uses them."""
+    """Keeps those alive that are worth it, and finds the others for as long as somebody uses them.
 
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._latest: OrderedDict[_Key, Coordinator] = OrderedDict()
+    Each time one is made the two that were looked at longest ago are looked at, and forgotten if they know nothing. So
+    there are never many of those, no call takes longer for the number of grants, and none that counts is lost.
+    """
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[_Key, Coordinator] = OrderedDict()
         self._alive: weakref.WeakValueDictionary[_Key, Coordinator] = weakref.WeakValueDictionary()
+        self._has_warned = False
         self.lock = threading.Lock()
 
     def get(self, grant: ClientCredentials, policy: Policy) -> Coordinator:
         key = (grant, policy)
         with self.lock:
-            coordinator = self._latest.get(key) or self._alive.get(key)
+            coordinator = self._kept.get(key) or self._alive.get(key)
             if coordinator is None:
                 coordinator = Coordinator(TokenMachine(grant, policy=policy, draw=random.random))
+                self._forget_two()
             self._keep(key, coordinator)
+            warns = len(self._kept) >= _MANY and not self._has_warned
+            self._has_warned |= warns
+        if warns:
+            write(logging.WARNING, _TOO_MANY, _MANY)
         return coordinator
 
     def add_name(self, coordinator: Coordinator, old: ClientCredentials, new: ClientCredentials) -> None:
@@ -376,20 +409,34 @@ class _Registry:
 
     def clear(self) -> None:
         with self.lock:
-            self._latest.clear()
+            self._kept.clear()
             self._alive.clear()
+            self._has_warned = False
 
     def _keep(self, key: _Key, coordinator: Coordinator) -> None:
         self._alive[key] = coordinator
-        self._latest[key] = coordinator
-        self._latest.move_to_end(key)
-        if len(self._latest) > self._most:
-            self._latest.popitem(last=False)
+        self._kept[key] = coordinator
+
+    def _forget_two(self) -> None:
+        for key in list(itertools.islice(self._kept, 2)):
+            if self._kept[key]._is_worth_keeping():  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] (of this file)
+                self._kept.move_to_end(key)
+            else:
+                del self._kept[key]
 
 
+_REMEMBERED = 86_400.0
+"""Seconds since the last thing that happened, for which a coordinator is kept for what it has learnt alone: counters of
+failures and doublings, new credentials. After such a silence, to learn it again costs a request a day."""
+
+_MANY = 10_000
+_TOO_MANY = (
+    "%d grants have a token, a block or a request of their own in this process, and each costs some memory. If there"
+    " are not so many clients, look for what makes a grant anew with another secret, scope or parameter each time"
+)
 _Key = tuple[ClientCredentials, Policy]
 _all: weakref.WeakSet[Coordinator] = weakref.WeakSet()
-_registry = _Registry(most=256)
+_registry = _Registry()
 
 
 def _after_fork_in_child() -> None:

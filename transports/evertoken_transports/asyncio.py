@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
+import logging
 import weakref
 from functools import partial
 from types import TracebackType
@@ -12,7 +14,7 @@ from evertoken import ClientCredentials, Policy, TokenRequest
 from evertoken_transports._async_source import AsyncSource, Sleeper, stay_warm
 from evertoken_transports._carrier import carry_async
 from evertoken_transports._coordinator import Coordinator
-from evertoken_transports._events import EventCallback
+from evertoken_transports._events import EventCallback, write
 from evertoken_transports._exchange import AsyncExchange
 
 __all__ = ("TokenSource",)
@@ -80,16 +82,26 @@ class TokenSource(AsyncSource):
         return _running_loop() is not None
 
     def _spawned(self, request: TokenRequest) -> bool:
-        loop = asyncio.get_running_loop()
-        task = loop.create_task(carry_async(self._coordinator, self._exchange, request), name="evertoken-request")
+        contextvars.Context().run(self._spawn, request)
+        return True
+
+    def _spawn(self, request: TokenRequest) -> None:
+        """In an empty context, which the task and what is called at its end copy: it belongs to no caller.
+
+        Not by ``create_task(context=...)``, which task factories of applications and simulated loops need not know.
+        """
+        carrying = carry_async(self._coordinator, self._exchange, request)
+        task = asyncio.get_running_loop().create_task(carrying, name="evertoken-request")
         self._tasks.add(task)  # The loop itself holds tasks weakly.
         task.add_done_callback(partial(self._ended, request))
-        return True
 
     def _ended(self, request: TokenRequest, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if task.cancelled():  # Perhaps before its first step, so that it could not report it itself.
             self._coordinator.request_abandoned(request)
+        elif isinstance(error := task.exception(), Exception):
+            write(logging.ERROR, "bug: what carries a token request raised %s", type(error).__name__, error=error)
+        # Else nothing was raised, or a KeyboardInterrupt, which the loop itself raises: no need to tell of it twice.
 
     def _ensure_warm(self) -> None:
         if not self._keep_warm or self._closed:
@@ -99,7 +111,8 @@ class TokenSource(AsyncSource):
         if warmer is None or warmer.done():
             carry = partial(carry_async, self._coordinator, self._exchange)
             stay = stay_warm(weakref.ref(self), self._coordinator, carry, _Sleeper())
-            self._warmers[loop] = loop.create_task(stay, name="evertoken-keep-warm")
+            spawn = partial(loop.create_task, stay, name="evertoken-keep-warm")
+            self._warmers[loop] = contextvars.Context().run(spawn)
 
 
 class _Sleeper(Sleeper):

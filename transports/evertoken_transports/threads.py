@@ -186,7 +186,7 @@ def _stay_warm(source: weakref.ref[TokenSource], coordinator: Coordinator, excha
     finally:
         coordinator.forget(caller.wake)
         if (held := source()) is not None:
-            held._warming_process = None  # noqa: SLF001 (it starts another when it is needed)
+            held._warming_process = None  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] (it starts another)
 
 
 def _wants_warmth(source: TokenSource | None) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import logging
 import weakref
 from collections.abc import Awaitable, Callable
@@ -92,7 +93,7 @@ class TokenSource(AsyncSource):
         return trio.lowlevel.in_trio_run()
 
     def _spawned(self, request: TokenRequest) -> bool:
-        trio.lowlevel.spawn_system_task(self._carry, request, name="evertoken-request")
+        _spawn("evertoken-request", self._carry, request)
         return True
 
     @property
@@ -106,7 +107,12 @@ class TokenSource(AsyncSource):
             return
         self._warm_in.add(here)
         staying = partial(stay_warm, weakref.ref(self), self._coordinator, self._carry, _Sleeper())
-        trio.lowlevel.spawn_system_task(staying, name="evertoken-keep-warm")
+        _spawn("evertoken-keep-warm", staying)
+
+
+def _spawn(name: str, work: Callable[..., Awaitable[None]], *arguments: object) -> None:
+    """In an empty context: trio's own for system tasks is a copy of what was there when the run began."""
+    trio.lowlevel.spawn_system_task(work, *arguments, name=name, context=contextvars.Context())
 
 
 class _Carrier(NamedTuple):
