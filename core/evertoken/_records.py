@@ -111,11 +111,12 @@ class Block(NamedTuple):
 
 
 class Doublings(NamedTuple):
-    """How often each wait has been doubled. Grants reset them; lifting a block and new credentials do not."""
+    """How often each wait has been doubled, in the order of ``BlockKind``. Grants reset them; lifting a block and new credentials do not."""
 
     locked: int = 0
     refused: int = 0
     unclear: int = 0
+    rate_limited: int = 0
 
 
 class Budget(NamedTuple):

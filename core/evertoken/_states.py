@@ -44,8 +44,8 @@ A cancelled request is not a failed one. The first that is *abandoned* costs not
 abandons one after another is failing, and backs off like one.
 
 Each kind of closed door has a moment of its own, and the latest of them counts. A grant opens the doors that were
-closed by what happened before that grant was asked for. Refusals, locks and unclear answers double their wait each
-time in a row.
+closed by what happened before that grant was asked for. Each kind doubles its wait each time in a row; a rate limit
+only where the server states none.
 
 The budget is a bucket: a level, and the moment of the next refill. It is charged when an exchange starts and is never
 refunded, so no sequence of cancellations, rejections and clock faults can ask more often than it refills.

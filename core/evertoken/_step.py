@@ -293,7 +293,7 @@ def _rate_limit(config: Policy, state: State, attempt: Attempt, limited: RateLim
     since = max(state.backoff.since, attempt.started)
     state = state._replace(backoff=state.backoff._replace(failures=failures, malformed=0, since=since))
     if limited.retry_after is None:
-        wait = _schedule.own_wait(config, BlockKind.RATE_LIMITED, 0)
+        state, wait = _doubled(config, state, BlockKind.RATE_LIMITED)
     else:
         wait = _stated(config, limited.retry_after, BlockKind.RATE_LIMITED, attempt.draw)
     return state, max(wait, _schedule.back_off(config, failures, attempt.draw))
@@ -311,7 +311,7 @@ def _stated(config: Policy, seconds: float | None, kind: BlockKind, draw: float)
 
 def _doubled(config: Policy, state: State, kind: BlockKind) -> tuple[State, float]:
     """Our own wait for this kind, doubled each time in a row; news of a door that is closed already doubles nothing."""
-    place = _DOUBLED.index(kind)
+    place = _KINDS.index(kind)
     count = state.doublings[place]
     if kind in [block.kind for block in state.blocks]:
         return state, _schedule.own_wait(config, kind, max(count - 1, 0))
@@ -321,8 +321,6 @@ def _doubled(config: Policy, state: State, kind: BlockKind) -> tuple[State, floa
 
 
 _KINDS = tuple(BlockKind)
-_DOUBLED = (BlockKind.LOCKED, BlockKind.REFUSED, BlockKind.UNCLEAR)
-"""Those whose waits double, in the order of ``Doublings``."""
 
 
 def _with_block(state: State, news: Block) -> State:
@@ -344,8 +342,6 @@ def _close_door(config: Policy, state: State, closed: DoorClosed) -> State:
         state = state._replace(attempt=None)
     if closed.seconds is not None:
         wait = _stated(config, closed.seconds, closed.kind, closed.draw)
-    elif closed.kind is BlockKind.RATE_LIMITED:
-        wait = _schedule.own_wait(config, closed.kind, 0)
     else:
         state, wait = _doubled(config, state, closed.kind)
     block = Block(closed.kind, state.now + wait, state.now, reported=True, problem=REPORTED[closed.kind])
