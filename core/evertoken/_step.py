@@ -27,6 +27,7 @@ from evertoken._policy import Policy, whole_ticks
 from evertoken._problems import Problem, ProblemKind
 from evertoken._records import (
     MOST_DOUBLINGS,
+    MOST_OPENED,
     AccessToken,
     Attempt,
     BackOff,
@@ -321,6 +322,7 @@ def _doubled(config: Policy, state: State, kind: BlockKind) -> tuple[State, floa
 
 
 _KINDS = tuple(BlockKind)
+_OPENED = (BlockKind.REFUSED, BlockKind.UNCLEAR)
 
 
 def _with_block(state: State, news: Block) -> State:
@@ -349,15 +351,22 @@ def _close_door(config: Policy, state: State, closed: DoorClosed) -> State:
 
 
 def _replace_credentials(state: State) -> State:
-    """New credentials open a door closed by a refusal, and once between grants one closed by a lock.
+    """New credentials open refused and unclear doors three times between grants, and a locked one once.
 
-    Once, because a lock is about the account or the address: swapping secrets in a loop must not knock on it.
+    Unclear ones too, since some servers say no more than 403 to a wrong secret. So often and no more, because secrets
+    that are swapped in a loop must not knock; and once, because a lock is about the account or the address.
     """
-    lifted = [BlockKind.REFUSED] if state.keys.unlocked else [BlockKind.REFUSED, BlockKind.LOCKED]
+    keys = state.keys
+    lifted = [*(_OPENED if keys.opened < MOST_OPENED else ()), *(() if keys.unlocked else (BlockKind.LOCKED,))]
     blocks = tuple([block for block in state.blocks if block.kind not in lifted])
-    spent = BlockKind.LOCKED in [block.kind for block in state.blocks]
-    keys = state.keys._replace(generation=state.keys.generation + 1, unlocked=state.keys.unlocked or spent)
-    problem = state.problem if blocks == state.blocks else None
+    gone = [block.kind for block in state.blocks if block.kind in lifted]
+    keys = Keys(
+        keys.generation + 1,
+        keys.vouched,
+        keys.unlocked or BlockKind.LOCKED in gone,
+        keys.opened + any(kind in _OPENED for kind in gone),
+    )
+    problem = None if gone else state.problem
     return state._replace(keys=keys, blocks=blocks, problem=problem)
 
 

@@ -11,6 +11,7 @@ from evertoken import (
     Freshness,
     HttpResponse,
     LocalProtocolError,
+    Policy,
     ProblemKind,
     RequestState,
     TokenEndpoint,
@@ -87,9 +88,7 @@ def test_elsewhere_than_at_mangopay_unauthorized_client_is_a_refusal() -> None:
         (LIMITED, [60, 120, 240, 480, 960, 1920, 3600, 3600]),
     ],
 )
-def test_each_kind_of_closed_door_doubles_its_wait_up_to_a_cap(
-    answer: HttpResponse, waits: list[float]
-) -> None:
+def test_each_kind_of_closed_door_doubles_its_wait_up_to_a_cap(answer: HttpResponse, waits: list[float]) -> None:
     m = machine()
     now, got = 0.0, list[float]()
     for _ in waits:
@@ -147,8 +146,9 @@ def test_a_429_that_states_its_wait_doubles_nothing() -> None:
 
 
 def test_a_rate_limit_that_nobody_states_doubles_to_an_hour_and_no_longer_than_a_policy_lets_servers_state() -> None:
-    for settings, longest in (({}, 3600), ({"rate_limited_wait_cap": 100}, 100), ({"rate_limited_wait": 7200}, 7200)):
-        m = machine(**settings)
+    capped, patient = Policy(rate_limited_wait_cap=100), Policy(rate_limited_wait=7200)
+    for policy, longest in ((Policy(), 3600), (capped, 100), (patient, 7200)):
+        m = machine(policy)
         now = 0.0
         waits = list[float]()
         for _ in range(9):

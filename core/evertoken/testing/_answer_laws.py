@@ -108,7 +108,7 @@ def _check_grant(case: _Case, expected: AccessToken) -> None:
     if after.budget != retuned(policy, before.budget, before.now, expected.expires_at - expected.started):
         found.append(_RETUNED)
     vouched = keys.generation if attempt.generation == keys.generation else keys.vouched
-    if after.keys != (keys.generation, vouched, False):
+    if after.keys != (keys.generation, vouched, False, 0):
         found.append("a grant vouches for the credentials that it was asked for with, and for no other")
 
 

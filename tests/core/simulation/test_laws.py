@@ -98,6 +98,7 @@ def changed(state: State) -> Iterator[State]:
     yield state._replace(keys=state.keys._replace(generation=state.keys.generation + 1))
     yield state._replace(keys=state.keys._replace(vouched=state.keys.vouched + 1))
     yield state._replace(keys=state.keys._replace(unlocked=not state.keys.unlocked))
+    yield state._replace(keys=state.keys._replace(opened=state.keys.opened + 1))
 
 
 def changed_tokens(state: State) -> Iterator[State]:
