@@ -264,7 +264,8 @@ class TokenMachine:
     def replace_credentials(self, now: float, credentials: ClientCredentials) -> None:
         """Use another secret from now on. The live token is kept; the same secret again changes nothing.
 
-        A block by refusal is lifted always, one by a lock once between grants, others never.
+        Blocks by refusals and unclear answers are lifted, together at most three times between grants; one by a lock is
+        lifted once, one by a rate limit never. More is :meth:`lift_block`.
 
         Raises:
             LocalProtocolError: ``credentials`` are another client's, or for another endpoint, scope or audience: that

@@ -63,7 +63,8 @@ class Policy:
     retry_cap: float = 120.0
     """The longest such back-off. With the default budget it averages slower than the budget refills."""
     malformed_cap: float = 3_600.0
-    """... and the longest after answers that no repetition will mend: a 200 that is not a token answer."""
+    """... and the longest after answers that no repetition will mend: a 200 that is not a token answer. The wait after a
+    429 that states none doubles to no more than this either."""
     locked_wait: float = 900.0
     """No request this long after "account temporarily locked"; Mangopay names no duration. Doubles each time."""
     locked_wait_cap: float = 21_600.0
@@ -79,7 +80,7 @@ class Policy:
     unclear_wait_cap: float = 3_600.0
     """The longest wait of that kind."""
     rate_limited_wait: float = 60.0
-    """After a 429 that says nothing better."""
+    """After a 429 that says nothing better. Doubles each time, up to ``malformed_cap``."""
     rate_limited_wait_cap: float = 86_400.0
     """The longest wait that a server can impose by Retry-After or X-RateLimit-Reset."""
     wait_spread: float = 30.0

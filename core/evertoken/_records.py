@@ -27,6 +27,8 @@ NEVER = math.inf
 LONG_AGO = -math.inf
 MOST_DOUBLINGS = 40
 """Counters of doublings stop here: 2**40 times the shortest wait is past every cap that a policy can hold."""
+MOST_OPENED = 3
+"""So often between grants do new credentials open what refusals and unclear answers have closed."""
 
 
 @enum.unique
@@ -111,11 +113,15 @@ class Block(NamedTuple):
 
 
 class Doublings(NamedTuple):
-    """How often each wait has been doubled. Grants reset them; lifting a block and new credentials do not."""
+    """How often each wait has been doubled, in the order of ``BlockKind``.
+
+    Grants reset them; lifting a block and new credentials do not.
+    """
 
     locked: int = 0
     refused: int = 0
     unclear: int = 0
+    rate_limited: int = 0
 
 
 class Budget(NamedTuple):
@@ -147,8 +153,12 @@ class Rejections(NamedTuple):
 
 
 class Keys(NamedTuple):
-    """The generation of the credentials; the one that was last granted with; whether replacing has lifted a lock."""
+    """The generation of the credentials; the one that was last granted with; and what replacing has opened since.
+
+    ``unlocked`` says that it has opened a locked door, ``opened`` how often a refused or an unclear one.
+    """
 
     generation: int = 0
     vouched: int = -1
     unlocked: bool = False
+    opened: int = 0

@@ -58,6 +58,8 @@ def stated_wait(policy: Policy, seconds: float, cap: float, draw: float) -> floa
 def own_wait(policy: Policy, kind: BlockKind, doublings: int) -> float:
     """How long a closed door of this kind keeps us away when nobody says."""
     wait, cap = wait_and_cap(policy, kind)
+    if kind is BlockKind.RATE_LIMITED:  # Its cap is for what a server states, which may well be a day.
+        cap = min(cap, max(wait, policy.malformed_cap))
     return whole_ticks(min(cap, wait * 2.0**doublings))
 
 

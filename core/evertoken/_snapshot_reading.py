@@ -14,6 +14,7 @@ from evertoken._problems import Problem, ProblemKind
 from evertoken._records import (
     LONG_AGO,
     MOST_DOUBLINGS,
+    MOST_OPENED,
     NEVER,
     AccessToken,
     Attempt,
@@ -31,7 +32,7 @@ from evertoken._wire import is_visible_ascii
 
 __all__ = ("VERSION", "Kept", "Tuning", "read_kept")
 
-VERSION = 1
+VERSION = 2
 
 _DURATION = 2.0**40
 """Seconds: no duration that can be written is as long."""
@@ -159,7 +160,7 @@ def _read_dropped(fields: Fields) -> Dropped:
 def _read_keys(fields: Fields) -> Keys:
     generation, vouched = fields.count("generation"), fields.count("vouched", least=-1)
     fields.require("vouched", vouched <= generation)
-    return Keys(generation, vouched, fields.flag("unlocked"))
+    return Keys(generation, vouched, fields.flag("unlocked"), fields.count("opened", most=MOST_OPENED))
 
 
 def _read_problem(fields: Fields) -> Problem:

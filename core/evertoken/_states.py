@@ -44,8 +44,8 @@ A cancelled request is not a failed one. The first that is *abandoned* costs not
 abandons one after another is failing, and backs off like one.
 
 Each kind of closed door has a moment of its own, and the latest of them counts. A grant opens the doors that were
-closed by what happened before that grant was asked for. Refusals, locks and unclear answers double their wait each
-time in a row.
+closed by what happened before that grant was asked for. Each kind doubles its wait each time in a row; a rate limit
+only where the server states none.
 
 The budget is a bucket: a level, and the moment of the next refill. It is charged when an exchange starts and is never
 refunded, so no sequence of cancellations, rejections and clock faults can ask more often than it refills.
@@ -182,7 +182,7 @@ class State(NamedTuple):
             (self.budget.level, self.budget.refill_at - now, self.budget.interval),
             (rejections.honoured, _ahead(rejections.allowed_at, now), rejections.touched),
             tuple([(_ahead(d.vouched_at, now), _ahead(d.forget_at, now)) for d in rejections.dropped]),
-            (self.keys.vouched == self.keys.generation, self.keys.unlocked),
+            (self.keys.vouched == self.keys.generation, *self.keys[2:]),
             (self.granted_at == LONG_AGO, _order(self.granted_at, marks)),
         )
 
@@ -309,7 +309,7 @@ REQUEST_TABLE: Mapping[Event, Mapping[RequestState, RequestState]] = MappingProx
 )
 """What each event makes of the request. Pairs that are not listed change nothing.
 
-REPLACE opens a door closed by a refusal always, by a lock once between grants, and no other."""
+REPLACE opens doors closed by refusals and unclear answers three times between grants, by a lock once, and no other."""
 
 Joint = tuple[Freshness, RequestState]
 

@@ -27,6 +27,7 @@ from evertoken._policy import Policy, whole_ticks
 from evertoken._problems import Problem, ProblemKind
 from evertoken._records import (
     MOST_DOUBLINGS,
+    MOST_OPENED,
     AccessToken,
     Attempt,
     BackOff,
@@ -293,7 +294,7 @@ def _rate_limit(config: Policy, state: State, attempt: Attempt, limited: RateLim
     since = max(state.backoff.since, attempt.started)
     state = state._replace(backoff=state.backoff._replace(failures=failures, malformed=0, since=since))
     if limited.retry_after is None:
-        wait = _schedule.own_wait(config, BlockKind.RATE_LIMITED, 0)
+        state, wait = _doubled(config, state, BlockKind.RATE_LIMITED)
     else:
         wait = _stated(config, limited.retry_after, BlockKind.RATE_LIMITED, attempt.draw)
     return state, max(wait, _schedule.back_off(config, failures, attempt.draw))
@@ -311,7 +312,7 @@ def _stated(config: Policy, seconds: float | None, kind: BlockKind, draw: float)
 
 def _doubled(config: Policy, state: State, kind: BlockKind) -> tuple[State, float]:
     """Our own wait for this kind, doubled each time in a row; news of a door that is closed already doubles nothing."""
-    place = _DOUBLED.index(kind)
+    place = _KINDS.index(kind)
     count = state.doublings[place]
     if kind in [block.kind for block in state.blocks]:
         return state, _schedule.own_wait(config, kind, max(count - 1, 0))
@@ -321,8 +322,7 @@ def _doubled(config: Policy, state: State, kind: BlockKind) -> tuple[State, floa
 
 
 _KINDS = tuple(BlockKind)
-_DOUBLED = (BlockKind.LOCKED, BlockKind.REFUSED, BlockKind.UNCLEAR)
-"""Those whose waits double, in the order of ``Doublings``."""
+_OPENED = (BlockKind.REFUSED, BlockKind.UNCLEAR)
 
 
 def _with_block(state: State, news: Block) -> State:
@@ -344,8 +344,6 @@ def _close_door(config: Policy, state: State, closed: DoorClosed) -> State:
         state = state._replace(attempt=None)
     if closed.seconds is not None:
         wait = _stated(config, closed.seconds, closed.kind, closed.draw)
-    elif closed.kind is BlockKind.RATE_LIMITED:
-        wait = _schedule.own_wait(config, closed.kind, 0)
     else:
         state, wait = _doubled(config, state, closed.kind)
     block = Block(closed.kind, state.now + wait, state.now, reported=True, problem=REPORTED[closed.kind])
@@ -353,15 +351,22 @@ def _close_door(config: Policy, state: State, closed: DoorClosed) -> State:
 
 
 def _replace_credentials(state: State) -> State:
-    """New credentials open a door closed by a refusal, and once between grants one closed by a lock.
+    """New credentials open refused and unclear doors three times between grants, and a locked one once.
 
-    Once, because a lock is about the account or the address: swapping secrets in a loop must not knock on it.
+    Unclear ones too, since some servers say no more than 403 to a wrong secret. So often and no more, because secrets
+    that are swapped in a loop must not knock; and once, because a lock is about the account or the address.
     """
-    lifted = [BlockKind.REFUSED] if state.keys.unlocked else [BlockKind.REFUSED, BlockKind.LOCKED]
+    keys = state.keys
+    lifted = [*(_OPENED if keys.opened < MOST_OPENED else ()), *(() if keys.unlocked else (BlockKind.LOCKED,))]
     blocks = tuple([block for block in state.blocks if block.kind not in lifted])
-    spent = BlockKind.LOCKED in [block.kind for block in state.blocks]
-    keys = state.keys._replace(generation=state.keys.generation + 1, unlocked=state.keys.unlocked or spent)
-    problem = state.problem if blocks == state.blocks else None
+    gone = [block.kind for block in state.blocks if block.kind in lifted]
+    keys = Keys(
+        keys.generation + 1,
+        keys.vouched,
+        keys.unlocked or BlockKind.LOCKED in gone,
+        keys.opened + any(kind in _OPENED for kind in gone),
+    )
+    problem = None if gone else state.problem
     return state._replace(keys=keys, blocks=blocks, problem=problem)
 
 

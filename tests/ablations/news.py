@@ -219,6 +219,16 @@ def knocks_with_every_key(policy: Policy, state: State, happened: Input) -> Stat
     return after._replace(keys=after.keys._replace(unlocked=unlocked or after.keys.unlocked))
 
 
+@steps("new credentials open refused doors so often")
+def knocks_with_a_ring_of_keys(policy: Policy, state: State, happened: Input) -> State:
+    """Each replacement of the credentials opens a refused or an unclear door."""
+    if not _is_rotation(happened):
+        return step(policy, state, happened)
+    opened = state.keys.opened
+    after = step(policy, state._replace(keys=state.keys._replace(opened=0)), happened)
+    return after._replace(keys=after.keys._replace(opened=opened + after.keys.opened))
+
+
 @steps("new credentials open a refused door")
 def waits_with_the_right_key(policy: Policy, state: State, happened: Input) -> State:
     """The door that the old credentials closed stays closed to the new ones."""

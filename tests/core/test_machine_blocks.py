@@ -11,6 +11,7 @@ from evertoken import (
     Freshness,
     HttpResponse,
     LocalProtocolError,
+    Policy,
     ProblemKind,
     RequestState,
     TokenEndpoint,
@@ -84,12 +85,10 @@ def test_elsewhere_than_at_mangopay_unauthorized_client_is_a_refusal() -> None:
         (LOCKED, [900, 1800, 3600, 7200, 14_400, 21_600, 21_600]),
         (REFUSED, [3600, 7200, 14_400, 28_800, 57_600, 86_400, 86_400]),
         (UNCLEAR, [60, 120, 240, 480, 960, 1920, 3600, 3600]),
-        (LIMITED, [60, 60, 60, 60, 60, 60, 60, 60]),
+        (LIMITED, [60, 120, 240, 480, 960, 1920, 3600, 3600]),
     ],
 )
-def test_locks_refusals_and_unclear_answers_double_their_wait_up_to_the_cap_and_rate_limits_do_not(
-    answer: HttpResponse, waits: list[float]
-) -> None:
+def test_each_kind_of_closed_door_doubles_its_wait_up_to_a_cap(answer: HttpResponse, waits: list[float]) -> None:
     m = machine()
     now, got = 0.0, list[float]()
     for _ in waits:
@@ -135,6 +134,28 @@ def test_a_stated_wait_after_429_counts_in_full_capped_and_spread() -> None:
         m = machine(draw=draw)
         attempt(m, 0, error(429, Retry_After=stated))
         assert wait(m, 0) == (seconds, Why.UNBLOCK)
+
+
+def test_a_429_that_states_its_wait_doubles_nothing() -> None:
+    m = machine()
+    now = 0.0
+    for answer, seconds in ((LIMITED, 60), (error(429, Retry_After="90"), 90), (LIMITED, 120), (LIMITED, 240)):
+        attempt(m, now, answer)
+        assert until(m, now) == now + seconds
+        now += seconds
+
+
+def test_a_rate_limit_that_nobody_states_doubles_to_an_hour_and_no_longer_than_a_policy_lets_servers_state() -> None:
+    capped, patient = Policy(rate_limited_wait_cap=100), Policy(rate_limited_wait=7200)
+    for policy, longest in ((Policy(), 3600), (capped, 100), (patient, 7200)):
+        m = machine(policy)
+        now = 0.0
+        waits = list[float]()
+        for _ in range(9):
+            attempt(m, now, LIMITED)
+            waits.append(until(m, now) - now)
+            now += waits[-1]
+        assert max(waits) == waits[-1] == longest
 
 
 def test_a_429_is_never_shorter_than_the_back_off_that_so_many_failures_ask_for() -> None:

@@ -52,13 +52,41 @@ def test_a_rotation_keeps_the_live_token_and_the_next_request_carries_the_new_se
     assert expected in m.start_request(270).headers
 
 
-def test_a_rotation_lifts_a_refusal_always() -> None:
+@pytest.mark.parametrize("answers", [[REFUSED] * 4, [UNCLEAR] * 4, [REFUSED, UNCLEAR, REFUSED, UNCLEAR]], ids=str)
+def test_a_rotation_lifts_refusals_and_unclear_answers_together_three_times_between_grants(
+    answers: list[HttpResponse],
+) -> None:
     m = machine()
-    for n in range(5):
-        attempt(m, n, REFUSED)
+    for n, answer in enumerate(answers):
+        attempt(m, n, answer)
         assert m.request_state(n) is RequestState.BLOCKED
         m.replace_credentials(n, canary.grant(api_key=canary.secret(n + 1)))
-        assert m.request_state(n) is RequestState.IDLE
+        assert m.request_state(n) is (RequestState.IDLE if n < 3 else RequestState.BLOCKED)
+    m.lift_block(4)
+    serve(m, 4)
+    attempt(m, 274, REFUSED)
+    m.replace_credentials(274, NEW)
+    assert m.request_state(274) is RequestState.IDLE
+
+
+def test_a_rotation_lifts_a_refusal_and_an_unclear_answer_at_once_and_counts_them_once() -> None:
+    m = machine()
+    for n in range(3):
+        attempt(m, n, UNCLEAR)
+        m.door_closed(n, BlockKind.REFUSED)
+        m.replace_credentials(n, canary.grant(api_key=canary.secret(n + 1)))
+        assert m.explain(n).blocks == ()
+
+
+def test_a_rotation_that_opens_nothing_is_not_counted() -> None:
+    m = machine()
+    for n in range(5):
+        m.replace_credentials(n, canary.grant(api_key=canary.secret(n + 1)))
+    attempt(m, 5, LOCKED)
+    m.replace_credentials(5, NEW)
+    attempt(m, 6, UNCLEAR)
+    m.replace_credentials(6, NEWER)
+    assert m.explain(6).blocks == ()
 
 
 def test_a_rotation_lifts_a_lock_once_between_grants() -> None:
@@ -83,10 +111,9 @@ def test_a_rotation_without_a_lock_does_not_use_up_the_one_that_lifts_a_lock() -
     assert m.request_state(0) is RequestState.IDLE
 
 
-@pytest.mark.parametrize("answer", [UNCLEAR, LIMITED])
-def test_a_rotation_lifts_no_other_door(answer: HttpResponse) -> None:
+def test_a_rotation_lifts_no_rate_limit() -> None:
     m = machine()
-    attempt(m, 0, answer)
+    attempt(m, 0, LIMITED)
     before = wait(m, 0)
     m.replace_credentials(0, NEW)
     assert wait(m, 0) == before

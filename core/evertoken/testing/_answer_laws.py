@@ -108,7 +108,7 @@ def _check_grant(case: _Case, expected: AccessToken) -> None:
     if after.budget != retuned(policy, before.budget, before.now, expected.expires_at - expected.started):
         found.append(_RETUNED)
     vouched = keys.generation if attempt.generation == keys.generation else keys.vouched
-    if after.keys != (keys.generation, vouched, False):
+    if after.keys != (keys.generation, vouched, False, 0):
         found.append("a grant vouches for the credentials that it was asked for with, and for no other")
 
 
@@ -271,7 +271,8 @@ def _check_door(case: _Case) -> None:
         found.append("a rate limit is one failure more, any other closed door none")
     if new.abandoned:
         found.append(_GIVEN_UP)
-    if after.doublings != (before.doublings if doubted else counted(before, kind)):
+    stands = doubted or (kind is BlockKind.RATE_LIMITED and stated_by(answer) is not None)
+    if after.doublings != (before.doublings if stands else counted(before, kind)):
         found.append("each wait of ours doubles when its door is found closed again, and not while it is known to be")
     if after.keys != (before.keys._replace(vouched=-1) if doubted else before.keys):
         found.append("the first refusal of credentials that have worked is doubted, and no second one")

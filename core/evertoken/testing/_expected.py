@@ -121,8 +121,9 @@ def door_wait(policy: Policy, state: State, kind: BlockKind, seconds: float | No
     if kind is BlockKind.RATE_LIMITED:
         if seconds is not None:
             return stated(policy, seconds, policy.rate_limited_wait_cap, draw)
-        return whole(min(policy.rate_limited_wait, policy.rate_limited_wait_cap))
-    if kind is BlockKind.LOCKED:
+        wait, times = policy.rate_limited_wait, state.doublings.rate_limited
+        cap = min(policy.rate_limited_wait_cap, max(wait, policy.malformed_cap))
+    elif kind is BlockKind.LOCKED:
         wait, cap, times = policy.locked_wait, policy.locked_wait_cap, state.doublings.locked
     elif kind is BlockKind.REFUSED:
         wait, cap, times = policy.refused_wait, policy.refused_wait_cap, state.doublings.refused
@@ -135,14 +136,9 @@ def door_wait(policy: Policy, state: State, kind: BlockKind, seconds: float | No
 
 def counted(state: State, kind: BlockKind) -> Doublings:
     """The doublings once a door is found closed: one more for its kind, unless it was known to be closed."""
-    locked, refused, unclear = state.doublings
-    if kind is BlockKind.RATE_LIMITED or is_known(state, kind):
+    if is_known(state, kind):
         return state.doublings
-    if kind is BlockKind.LOCKED:
-        return Doublings(more(locked), refused, unclear)
-    if kind is BlockKind.REFUSED:
-        return Doublings(locked, more(refused), unclear)
-    return Doublings(locked, refused, more(unclear))
+    return state.doublings._replace(**{kind.name.lower(): more(getattr(state.doublings, kind.name.lower()))})
 
 
 def is_known(state: State, kind: BlockKind) -> bool:

@@ -52,7 +52,7 @@ from evertoken.testing._state_laws import broken_in, check_problem, check_start
 __all__ = ("broken_by", "broken_in", "liveness_bound")
 
 _Rarer = TokenRejected | DoorClosed | CredentialsReplaced | BlockLifted | ExchangeStarted | SharedReceived
-_REFUSED, _LOCKED = BlockKind.REFUSED, BlockKind.LOCKED
+_REFUSED, _LOCKED, _UNCLEAR = BlockKind.REFUSED, BlockKind.LOCKED, BlockKind.UNCLEAR
 _REPORTED = {
     BlockKind.LOCKED: ProblemKind.LOCKED,
     BlockKind.REFUSED: ProblemKind.CREDENTIALS_REFUSED,
@@ -324,13 +324,20 @@ def _check_news(before: State, kind: BlockKind, now: float, after: State, found:
 
 
 def _check_rotation(before: State, after: State, found: list[str]) -> None:
-    """New credentials open a door closed by a refusal, and once between grants one closed by a lock."""
-    keys, locks = before.keys, not before.keys.unlocked
-    lifted = (_REFUSED, _LOCKED) if locks else (_REFUSED,)
-    if after.blocks != tuple([block for block in before.blocks if block.kind not in lifted]):
-        found.append("new credentials open a refused door, a locked one once between grants, and no other")
-    spent = not locks or is_known(before, _LOCKED)
-    if after.keys != (keys.generation + 1, keys.vouched, spent):
+    """New credentials open refused and unclear doors three times between grants, a locked one once, and no other."""
+    keys, left = before.keys, before.blocks
+    if keys.opened < 3:
+        left = tuple([block for block in left if block.kind not in (_REFUSED, _UNCLEAR)])
+    opens = int(left != before.blocks)
+    if not keys.unlocked:
+        left = tuple([block for block in left if block.kind is not _LOCKED])
+    if after.blocks != left:
+        found.append(
+            "new credentials open refused and unclear doors at most three times between grants, a locked one once, and"
+            " no other"
+        )
+    spent = keys.unlocked or is_known(before, _LOCKED)
+    if after.keys != (keys.generation + 1, keys.vouched, spent, keys.opened + opens):
         found.append("new credentials are a generation of their own")
     check_problem(after, before.problem if after.blocks == before.blocks else None, found)
     if after != before._replace(blocks=after.blocks, keys=after.keys, problem=after.problem):

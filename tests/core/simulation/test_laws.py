@@ -12,7 +12,7 @@ from evertoken import BlockKind, Challenge, State
 from evertoken._decide import settle
 from evertoken._inputs import AnswerReceived, ExchangeStarted, Input, SharedReceived, SharedRecord, TokenRejected
 from evertoken._problems import Problem, ProblemKind
-from evertoken._records import LONG_AGO, NEVER, AccessToken, Attempt, Block, Budget, Dropped, Rejections
+from evertoken._records import LONG_AGO, NEVER, AccessToken, Attempt, Block, Budget, Doublings, Dropped, Rejections
 from evertoken._states import first_state
 from evertoken._step import step
 from evertoken.testing import _laws
@@ -98,6 +98,7 @@ def changed(state: State) -> Iterator[State]:
     yield state._replace(keys=state.keys._replace(generation=state.keys.generation + 1))
     yield state._replace(keys=state.keys._replace(vouched=state.keys.vouched + 1))
     yield state._replace(keys=state.keys._replace(unlocked=not state.keys.unlocked))
+    yield state._replace(keys=state.keys._replace(opened=state.keys.opened + 1))
 
 
 def changed_tokens(state: State) -> Iterator[State]:
@@ -130,7 +131,7 @@ def changed_waits(state: State) -> Iterator[State]:
         yield state._replace(blocks=(*earlier, block._replace(since=block.since - 0.5), *later))
         yield state._replace(blocks=(*earlier, block._replace(reported=not block.reported), *later))
         yield state._replace(blocks=(*earlier, block._replace(problem=PROBLEM), *later))
-    for name in ("locked", "refused", "unclear"):
+    for name in Doublings._fields:
         yield state._replace(doublings=doublings._replace(**{name: getattr(doublings, name) + 1}))
     level, refill_at, interval = state.budget
     yield state._replace(budget=Budget(level + 1, refill_at, interval))
