@@ -14,6 +14,7 @@ PYTHONS := $(if $(PYTHON),$(PYTHON),python3.13 python3.12 python3.11 python3)
 PIP     := -m pip --disable-pip-version-check --no-input
 SOURCES := core transports tests benchmarks examples
 EXTRAS  := cli,h11,httpx,httpx2,trio
+NODE    := tests/real/node
 
 # The parts of the suite that `make test` leaves to other targets, or runs apart: only core is measured for coverage.
 APART   := --ignore=tests/core --ignore=tests/real --ignore=tests/wheel
@@ -48,7 +49,7 @@ timeline: $(VENV)/.ready ## draw docs/timeline.svg, the picture of the README, a
 	$(BIN)/evertoken simulate --seed 704 --days 0.5 --clients 3 --quiet --svg docs/timeline.svg --faults \
 	    partition,outage,revoked,crash,restart,suspend,late,token:server-error,token:rate-limited-reset,token:hang,api:unauthorized
 
-real: $(VENV)/.ready ## run the tests against servers that others wrote
+real: $(VENV)/.ready $(NODE)/node_modules/.ready ## run the tests against servers that others wrote
 	$(BIN)/python -m pytest -n auto tests/real
 
 bench: $(VENV)/.ready ## what a token costs: while it lives, a herd without one, the loop meanwhile; and simulated time
@@ -107,4 +108,15 @@ $(VENV)/.pins: $(VENV)/.made requirements-dev.txt
 $(VENV)/.ready: $(VENV)/.pins pyproject.toml
 	@$(BIN)/python $(PIP) install --no-build-isolation --no-deps -e . > $(VENV)/install.log 2>&1 || { \
 	    echo 'evertoken itself does not install (pip says why in $(VENV)/install.log)' >&2; exit 1; }
+	@touch $@
+
+# Mangopay's SDK for Node.js, which only `make real` needs.
+$(NODE)/node_modules/.ready: $(NODE)/package.json $(NODE)/package-lock.json | $(VENV)/.ready
+	@if ! node -e 'process.exit(parseInt(process.versions.node) < 18 ? 1 : 0)' 2>/dev/null || ! npm --version >/dev/null 2>&1; then \
+	    echo 'missing: Node.js 18 or later with npm (Debian has them in the packages nodejs and npm)' >&2; exit 1; \
+	fi
+	@echo 'installing $(NODE)/package-lock.json into $(NODE)/node_modules (once; half a minute or so)'
+	@cd $(NODE) && npm ci --ignore-scripts --no-audit --no-fund > $(CURDIR)/$(VENV)/npm.log 2>&1 || { \
+	    echo 'missing: a package registry that has what $(NODE)/package-lock.json names (npm says why in $(VENV)/npm.log)' >&2; \
+	    exit 1; }
 	@touch $@

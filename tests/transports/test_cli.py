@@ -11,24 +11,17 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
-from collections.abc import Generator
-from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
 
-from evertoken import mangopay
 from evertoken.testing import Arrival, AuthorizationKind, Route, Script, TokenFault, TokenTruth
 from evertoken_transports import cli
-from evertoken_transports._demo.emulate import EXAMPLE, MADE_UP_KEY, Options, described, emulate, hints, unread
-from evertoken_transports.httpx import BearerAuth
+from evertoken_transports._demo.emulate import EXAMPLE, MADE_UP_KEY, described, hints, unread
 from tests import canary
 from tests.transports.demo_worlds import interruptible
-
-LIMIT = 30.0
-"""Real seconds after which what should have happened has not. No test comes near it unless something hangs."""
+from tests.transports.emulation import LIMIT, emulating, options
 
 USES = [["demo"], ["emulate"], ["demo", "--plain"], ["--help"], []]
 
@@ -157,58 +150,6 @@ def test_the_printed_script_is_one_that_can_be_played(capsys: pytest.CaptureFixt
 # ------------------------------
 
 
-class Lines(list[str]):
-    """Lines as they are written, and a way to wait for one."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._grown = threading.Condition()
-
-    def write(self, line: str) -> None:
-        with self._grown:
-            self.append(line)
-            self._grown.notify_all()
-
-    def wait_for(self, *words: str) -> str:
-        def found() -> list[str]:
-            return [line for line in self if all(word in line for word in words)]
-
-        with self._grown:
-            assert self._grown.wait_for(found, LIMIT), list(self)
-            return found()[0]
-
-
-@contextmanager
-def emulating(options: Options) -> Generator[Lines]:
-    lines, over = Lines(), threading.Event()
-    thread = threading.Thread(target=emulate, args=(options, lines.write, over))
-    thread.start()
-    try:
-        yield lines
-    finally:
-        over.set()
-        thread.join(LIMIT)
-
-
-def options(api_key: str | None = None, client_id: str = "demo") -> Options:
-    return Options(Script(lifetime=60), 0, client_id, api_key)
-
-
-def test_the_hints_lead_a_client_to_the_emulator() -> None:
-    with emulating(options()) as lines:
-        lines.wait_for("Node.js")
-        names: dict[str, object] = {"mangopay": mangopay, "BearerAuth": BearerAuth}
-        exec("\n".join(line.strip() for line in lines if line.startswith(("  grant =", "  auth ="))), names)
-        auth = names["auth"]
-        assert isinstance(auth, BearerAuth)
-        with httpx.Client(auth=auth, base_url=auth.api_base, trust_env=False) as client:
-            assert client.get("/users").status_code == 200
-        lines.wait_for("POST", "/v2.01/oauth/token", "200", "token 1 issued")
-        lines.wait_for("GET", "/v2.01/demo/users", "200", "token 1 valid")
-        assert not [line for line in lines if "tok-" in line], "a token was written"
-    assert lines[-1] == "token requests: 1, tokens issued: 1, API calls: 1"
-
-
 def test_the_curl_command_carries_what_the_token_endpoint_asks_for() -> None:
     with emulating(options()) as lines:
         command = shlex.split(lines.wait_for("curl -u"))
@@ -219,6 +160,10 @@ def test_the_curl_command_carries_what_the_token_endpoint_asks_for() -> None:
         call = shlex.split(lines.wait_for("curl -H"))
         header = call[2].replace("<access_token>", answer.json()["access_token"]).partition(": ")
         assert httpx.get(call[3], headers={header[0]: header[2]}, trust_env=False).status_code == 200
+        lines.wait_for("POST", "/v2.01/oauth/token", "200", "token 1 issued")
+        lines.wait_for("GET", "/v2.01/demo/users", "200", "token 1 valid")
+    assert not [line for line in lines if "tok-" in line], "a token was written"
+    assert lines[-1] == "token requests: 1, tokens issued: 1, API calls: 1"
 
 
 def test_a_key_that_was_given_is_used_and_never_written() -> None:
@@ -250,6 +195,12 @@ def test_a_client_id_with_odd_characters_is_quoted_for_the_shell_and_in_the_path
     command = next(line for line in shown.splitlines() if "curl -u" in line)
     assert shlex.split(command)[2] == f"my shop's:{MADE_UP_KEY}"
     assert "/v2.01/my%20shop%27s/users" in shown
+
+
+@pytest.mark.parametrize(("lifetime", "warns"), [(60, True), (61, False)])
+def test_a_life_that_is_too_short_for_mangopays_sdk_is_said_beside_it(lifetime: int, warns: bool) -> None:
+    shown = list(hints("http://127.0.0.1:1", options(lifetime=lifetime)))
+    assert ("give --lifetime 61 or more" in "\n".join(shown)) is warns
 
 
 ARRIVAL = Arrival(

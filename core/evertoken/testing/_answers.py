@@ -183,10 +183,10 @@ def _grant_type(body: bytes) -> object:
     text = body.decode("latin-1")
     if text.lstrip().startswith("{"):
         try:
-            value = json.loads(body)
+            named: dict[str, object] = json.loads(body)
         except (ValueError, RecursionError):
             return None
-        return value.get("grant_type") if isinstance(value, dict) else None
+        return named.get("grant_type")
     if text.startswith("--") and (part := _GRANT_TYPE_PART.search(text)):
         return part["value"]
     return dict(parse_qsl(text, keep_blank_values=True)).get("grant_type")

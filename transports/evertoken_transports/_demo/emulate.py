@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import shlex
 import threading
 import time
@@ -135,23 +136,45 @@ def described(arrival: Arrival) -> str:
 
 
 def hints(base_url: str, options: Options) -> Iterator[str]:
-    """How to point a client at ``base_url``."""
+    """How to point a client at ``base_url``: commands and programs that can be pasted as they stand."""
     client_id, is_made_up = options.client_id, options.api_key is None
     key = MADE_UP_KEY if is_made_up else "<the key that you gave>"
+    # Its margin is a minute: it takes a token that lives no longer for expired when it comes, and asks anew, endlessly.
+    warning = "; it never stops asking for tokens as short-lived as these: give --lifetime 61 or more"
+    warning = warning if options.script.lifetime <= 60 else ""
     yield f"A Mangopay-like server at {base_url}; tokens live {options.script.lifetime} s. Ctrl-C ends it."
     yield f"client id {client_id}, API key {key}{' (made up: it opens nothing else)' if is_made_up else ''}"
-    yield ""
-    yield "curl:"
     pair = shlex.quote(f"{client_id}:{key}")
-    yield f"  curl -u {pair} -d grant_type=client_credentials {base_url}/v2.01/oauth/token"
-    yield f"  curl -H 'Authorization: Bearer <access_token>' {base_url}/v2.01/{quote(client_id, safe='')}/users"
-    yield "Python, with evertoken:"
-    yield f"  grant = mangopay.sandbox({client_id!r}, {key!r}, base_url={base_url!r})"
-    yield "  auth = BearerAuth(grant)"
-    yield "  httpx.Client(auth=auth, base_url=auth.api_base).get('/users')"
-    yield "Mangopay's SDKs:"
-    yield f"  Python  mangopay.api_sandbox_url = '{base_url}/v2.01/'"
-    yield f"  Node.js new Mangopay({{ clientId: '{client_id}', clientApiKey: '{key}', baseUrl: '{base_url}' }})"
+    for client, lines in {
+        "curl": (
+            f"curl -u {pair} -d grant_type=client_credentials {base_url}/v2.01/oauth/token",
+            f"curl -H 'Authorization: Bearer <access_token>' {base_url}/v2.01/{quote(client_id, safe='')}/users",
+        ),
+        "Python, with evertoken": (
+            "import httpx",
+            "from evertoken import mangopay",
+            "from evertoken_transports.httpx import BearerAuth",
+            f"auth = BearerAuth(mangopay.sandbox({client_id!r}, {key!r}, base_url={base_url!r}))",
+            "with httpx.Client(auth=auth, base_url=auth.api_base) as client:",
+            "    print(client.get('/users').text)",
+        ),
+        "Mangopay's SDK for Python (mangopay4-python-sdk)": (
+            "import mangopay",
+            f"mangopay.client_id, mangopay.apikey = {client_id!r}, {key!r}",
+            f"mangopay.api_sandbox_url = '{base_url}/v2.01/'",
+            "from mangopay.resources import User",
+            "print(User.all().data)",
+        ),
+        f"Mangopay's SDK for Node.js (mangopay4-nodejs-sdk{warning})": (
+            "const Mangopay = require('mangopay4-nodejs-sdk')",
+            f"const account = {{ clientId: {json.dumps(client_id)}, clientApiKey: {json.dumps(key)} }}",
+            f"const api = new Mangopay({{ ...account, baseUrl: '{base_url}' }})",
+            "api.Users.getAll().then(console.log)",
+        ),
+    }.items():
+        yield ""
+        yield f"{client}:"
+        yield from (f"  {line}" for line in lines)
     yield ""
 
 
