@@ -31,7 +31,7 @@ from evertoken._wire import is_visible_ascii
 
 __all__ = ("VERSION", "Kept", "Tuning", "read_kept")
 
-VERSION = 1
+VERSION = 2
 
 _DURATION = 2.0**40
 """Seconds: no duration that can be written is as long."""
@@ -106,8 +106,6 @@ def _read_attempt(fields: Fields) -> Attempt:
         deadline=fields.time("deadline"),
         draw=fields.number("draw", 1),
         generation=fields.count("generation"),
-        min_ttl=fields.number("min_ttl", _DURATION),
-        claimed=fields.flag("claimed"),
     )
     fields.require("deadline", attempt.started <= attempt.deadline)
     return attempt
