@@ -27,7 +27,6 @@ from evertoken._grant import (
     Profile,
     TokenEndpoint,
 )
-from evertoken._inputs import SharedRecord
 from evertoken._machine import TokenMachine
 from evertoken._messages import HttpResponse, TokenRequest
 from evertoken._patience import GiveUp, Ready, next_move
@@ -73,7 +72,6 @@ __all__ = (
     "RequestState",
     "SendReason",
     "SendRequest",
-    "SharedRecord",
     "Snapshot",
     "Stale",
     "State",

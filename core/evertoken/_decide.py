@@ -74,9 +74,8 @@ def _next_send(config: Policy, state: State) -> float:
     attempt, retry_at = state.attempt, state.backoff.retry_at
     moment = max(due_at(state.token), state.budget_at, state.unblock_at)
     if attempt is not None:
-        moment = max(moment, attempt.deadline)
-        if not attempt.claimed:  # If nobody answers, its loss is followed by a back-off.
-            retry_at = max(retry_at, attempt.deadline + _wait_after(config, state, attempt))
+        # If nobody answers, its loss is followed by a back-off.
+        retry_at = max(retry_at, attempt.deadline + _wait_after(config, state, attempt))
     return max(moment, retry_at)
 
 
@@ -128,8 +127,6 @@ def _with_loss(config: Policy, state: State, now: float) -> State:
     attempt = state.attempt
     if attempt is None or now < attempt.deadline:
         return state
-    if attempt.claimed:  # A claim that never became an exchange is void, and nothing has gone wrong.
-        return state.without_attempt()
     state = state._replace(attempt=None, lost=attempt)
     return back_off_from(config, state, attempt, attempt.deadline, LOST)
 

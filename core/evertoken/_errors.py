@@ -23,8 +23,7 @@ __all__ = (
 class LocalProtocolError(RuntimeError):
     """The embedding code did something that the machine's grammar does not allow, such as a claim against ``poll``.
 
-    It is a bug in the code that drives the machine, never the doing of a server. The state is unchanged, but for
-    a claim that ``exchange_started`` had to release.
+    It is a bug in the code that drives the machine, never the doing of a server. The state is unchanged.
     """
 
     __module__ = "evertoken"

@@ -18,45 +18,19 @@ __all__ = (
     "BlockLifted",
     "CredentialsReplaced",
     "DoorClosed",
-    "ExchangeStarted",
     "Input",
     "RequestClaimed",
-    "SharedReceived",
-    "SharedRecord",
     "TokenRejected",
 )
 
 
 @dataclass(frozen=True, slots=True)
-class SharedRecord(Unpicklable):
-    """A token that another process was granted, with its moments on this machine's clock.
-
-    ``started`` is when that process started its request; ``expires_in`` is in seconds from there. Whatever a store
-    holds may be put in here: a record that is not a token that could be used now is ignored.
-    """
-
-    access_token: str = field(repr=False)
-    started: float
-    expires_in: float
-    scope: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class RequestClaimed:
-    """``start_request`` (an exchange starts now), or ``share_request`` (``shared``: a store is asked first)."""
+    """``start_request``: an exchange starts now."""
 
     now: float
     draw: float
     min_ttl: float = 0.0
-    shared: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class ExchangeStarted:
-    """The claim became an exchange: its clock starts and the budget is charged; or the door closed, and it is void."""
-
-    now: float
-    id: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,15 +40,6 @@ class AnswerReceived(Unpicklable):
     now: float
     id: int
     answer: Outcome
-
-
-@dataclass(frozen=True, slots=True)
-class SharedReceived(Unpicklable):
-    """A store held a record when attempt ``id`` looked."""
-
-    now: float
-    id: int
-    record: SharedRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,13 +75,4 @@ class BlockLifted:
     now: float
 
 
-Input = (
-    RequestClaimed
-    | ExchangeStarted
-    | AnswerReceived
-    | SharedReceived
-    | TokenRejected
-    | DoorClosed
-    | CredentialsReplaced
-    | BlockLifted
-)
+Input = RequestClaimed | AnswerReceived | TokenRejected | DoorClosed | CredentialsReplaced | BlockLifted

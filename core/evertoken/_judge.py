@@ -1,4 +1,4 @@
-"""What an answer, a store's record or an API's rejection means, given the state: verdicts without consequences."""
+"""What an answer or an API's rejection means, given the state: verdicts without consequences."""
 
 from __future__ import annotations
 
@@ -6,18 +6,16 @@ import hashlib
 
 from evertoken import _schedule
 from evertoken._actions import Rejection, SendRequest
-from evertoken._arguments import is_moment
 from evertoken._challenge import Challenge
-from evertoken._decide import decide, due_at, settle
-from evertoken._inputs import SharedReceived, SharedRecord, TokenRejected
+from evertoken._decide import decide, settle
+from evertoken._inputs import TokenRejected
 from evertoken._policy import Policy
 from evertoken._problems import Problem, ProblemKind
 from evertoken._records import AccessToken, Attempt
 from evertoken._states import State
-from evertoken._wire import is_visible_ascii
 from evertoken.outcomes import Abandoned, Failed, Granted, Ignored, Malformed, Outcome, Refused, Stale
 
-__all__ = ("digest", "judge", "judge_rejection", "judge_shared", "shared_token", "token_of", "which")
+__all__ = ("digest", "judge", "judge_rejection", "token_of", "which")
 
 DEAD_ON_ARRIVAL = Problem(
     ProblemKind.DEAD_ON_ARRIVAL,
@@ -104,42 +102,6 @@ def token_of(config: Policy, state: State, attempt: Attempt, granted: Granted) -
         return token
     pause = _schedule.back_off(config, state.backoff.repeats + 1, attempt.draw)
     return token.due_no_earlier_than(state.now + pause)
-
-
-def judge_shared(config: Policy, state: State, received: SharedReceived) -> Outcome:
-    """Granted if the record is usable now, else Ignored: then the claim stands and the exchange is next."""
-    state = settle(config, state, received.now)
-    attempt, record = which(state, received.id), received.record
-    if attempt is None or not attempt.claimed or not _is_sound(record, state.now):
-        return Ignored()
-    if state.token is not None and record.started <= state.token.started:
-        return Ignored()
-    token = shared_token(config, attempt, record)
-    known_bad = any(entry.digest == digest(token.value) for entry in state.rejections.dropped)
-    if known_bad or state.now >= due_at(token, attempt.min_ttl):
-        return Ignored()
-    return Granted(record.access_token, record.expires_in, record.scope)
-
-
-def _is_sound(record: SharedRecord, now: float) -> bool:
-    """A store is no more trusted than a network: a record has to make sense before it is looked at."""
-    life, moments = record.expires_in, (record.started, record.expires_in)
-    if not all(is_moment(moment) for moment in moments) or not is_visible_ascii(record.access_token):
-        return False
-    return record.started <= now and life > 0
-
-
-def shared_token(config: Policy, attempt: Attempt, record: SharedRecord) -> AccessToken:
-    """The record's token by its own issue times: the halfway rule is for exchanges, and this one cost none."""
-    return _schedule.make_token(
-        config,
-        record.access_token,
-        record.scope,
-        record.expires_in,
-        started=record.started,
-        received=record.started,
-        draw=attempt.draw,
-    )
 
 
 def judge_rejection(config: Policy, state: State, rejected: TokenRejected) -> Rejection:

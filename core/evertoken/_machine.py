@@ -21,14 +21,11 @@ from evertoken._inputs import (
     BlockLifted,
     CredentialsReplaced,
     DoorClosed,
-    ExchangeStarted,
     Input,
     RequestClaimed,
-    SharedReceived,
-    SharedRecord,
     TokenRejected,
 )
-from evertoken._judge import judge_rejection, judge_shared
+from evertoken._judge import judge_rejection
 from evertoken._messages import HttpResponse, TokenRequest, build_request
 from evertoken._policy import Policy
 from evertoken._problems import Problem
@@ -158,73 +155,36 @@ class TokenMachine:
         Raises:
             LocalProtocolError: :meth:`poll` with the same arguments does not say SendRequest. Nothing has changed.
         """
-        return self._claim(now, min_ttl, shared=False)
-
-    def share_request(self, now: float, min_ttl: float = 0.0) -> TokenRequest:
-        """Claim the slot to ask a shared store first: nothing is charged, and the attempt's clock stands still.
-
-        Then one of :meth:`receive_shared`, :meth:`door_closed`, :meth:`exchange_started`, :meth:`request_abandoned`. A
-        claim is void, without back-off, after twice ``Policy.request_timeout``. Raises as :meth:`start_request`.
-        """
-        return self._claim(now, min_ttl, shared=True)
-
-    def exchange_started(self, now: float, request: TokenRequest) -> TokenRequest:
-        """Turn the claim of :meth:`share_request` into an exchange: its clock starts and the budget is charged.
-
-        Returns the request to send, with its real deadline and the credentials of this moment.
-
-        Raises:
-            LocalProtocolError: the claim is void or was consumed; or the door has closed meanwhile, and the claim has
-                been released.
-        """
-        check_now(now)
-        attempt = settle(self._policy, self._state, now).attempt
-        if attempt is None or attempt.id != request.id or not attempt.claimed:
-            raise LocalProtocolError("exchange_started: this request holds no claim that has yet to start")
-        happened = ExchangeStarted(now, request.id)
+        action = self.poll(now, min_ttl)
+        if isinstance(action, Wait):
+            raise LocalProtocolError(f"no token request may be started now: wait ({action.reason.value})")
+        happened = RequestClaimed(now, self._drawn(), min_ttl)
         state = step(self._policy, self._state, happened)
-        if state.attempt is None:
-            self.stepped(happened, state)
-            raise LocalProtocolError("exchange_started: no request may be sent now; the claim has been released")
-        sent = build_request(self._grant, request.id, state.attempt.deadline)
+        attempt = cast("Attempt", state.attempt)
+        request = build_request(self._grant, attempt.id, attempt.deadline)
         self.stepped(happened, state)
-        return sent
+        return request
 
     def receive_response(self, now: float, request: TokenRequest, response: HttpResponse) -> Outcome:
         """The endpoint answered. Any bytes give exactly one outcome, and never an exception.
 
         Late, duplicate and foreign answers are recognised by the request's id; most of them are ``Ignored``.
-
-        Raises:
-            LocalProtocolError: the request is a claim whose exchange was never started.
         """
         check_now(now)
-        return self._receive(now, request, self._read(request, response))
+        return self._answer(now, request, self._read(request, response))
 
     def send_failed(self, now: float, request: TokenRequest, reason: str) -> Outcome:
-        """The request did not get there, or its answer did not get back; ``reason`` is for people.
-
-        Raises as :meth:`receive_response`.
-        """
+        """The request did not get there, or its answer did not get back; ``reason`` is for people."""
         check_now(now)
-        return self._receive(now, request, no_answer(self._grant, str(reason), self._secrets(request)))
+        return self._answer(now, request, no_answer(self._grant, str(reason), self._secrets(request)))
 
     def request_abandoned(self, now: float, request: TokenRequest) -> Outcome:
         """Whoever carried the request gave up; nobody knows whether the server acted.
 
-        The first since the last outcome costs nothing but its budget, further ones count as failed. Giving back a claim
-        that never became an exchange is free.
+        The first since the last outcome costs nothing but its budget, further ones count as failed.
         """
         check_now(now)
-        return self._answer(AnswerReceived(now, request.id, Abandoned()))
-
-    def receive_shared(self, now: float, request: TokenRequest, record: SharedRecord) -> Outcome:
-        """A shared store held this record. ``Granted`` if it was taken, else ``Ignored``: the claim stands."""
-        check_now(now)
-        happened = SharedReceived(now, request.id, record)
-        outcome = judge_shared(self._policy, self._state, happened)
-        self._step(happened)
-        return outcome
+        return self._answer(now, request, Abandoned())
 
     # Inputs: news from elsewhere
     # ---------------------------
@@ -248,8 +208,7 @@ class TokenMachine:
     def door_closed(self, now: float, kind: BlockKind, seconds: float | None = None) -> None:
         """An API says that the account is LOCKED; or a store says LOCKED, REFUSED or RATE_LIMITED.
 
-        ``seconds`` is how much longer, where that is known; it is capped and spread like any stated wait. A claim that
-        has sent nothing yet is freed.
+        ``seconds`` is how much longer, where that is known; it is capped and spread like any stated wait.
 
         Raises:
             LocalProtocolError: ``kind`` is UNCLEAR, which is true of one host only and never shared.
@@ -357,17 +316,6 @@ class TokenMachine:
             return None
         return token
 
-    def _claim(self, now: float, min_ttl: float, *, shared: bool) -> TokenRequest:
-        action = self.poll(now, min_ttl)
-        if isinstance(action, Wait):
-            raise LocalProtocolError(f"no token request may be started now: wait ({action.reason.value})")
-        happened = RequestClaimed(now, self._drawn(), min_ttl, shared)
-        state = step(self._policy, self._state, happened)
-        attempt = cast("Attempt", state.attempt)
-        request = build_request(self._grant, attempt.id, attempt.deadline)
-        self.stepped(happened, state)
-        return request
-
     def _read(self, request: TokenRequest, response: HttpResponse) -> Outcome:
         return read_answer(self._grant, response, max_body=self._policy.max_body, secrets=self._secrets(request))
 
@@ -376,13 +324,8 @@ class TokenMachine:
         token = self._state.token
         return (*request.secrets, *self._grant.secrets(), *(() if token is None else (token.value,)))
 
-    def _receive(self, now: float, request: TokenRequest, answer: Outcome) -> Outcome:
-        attempt = self._state.attempt
-        if attempt is not None and attempt.claimed and attempt.id == request.id and now < attempt.deadline:
-            raise LocalProtocolError("this request is a claim: call exchange_started before sending it")
-        return self._answer(AnswerReceived(now, request.id, answer))
-
-    def _answer(self, received: AnswerReceived) -> Outcome:
+    def _answer(self, now: float, request: TokenRequest, answer: Outcome) -> Outcome:
+        received = AnswerReceived(now, request.id, answer)
         state, outcome = receive(self._policy, self._state, received)
         self.stepped(received, state)
         return outcome

@@ -77,7 +77,7 @@ class AccessToken(Unpicklable):
 
 
 class Attempt(NamedTuple):
-    """A claim on the one slot: ``claimed`` while a store is still being asked, else an exchange under way.
+    """One token request under way, or the latest that was lost.
 
     ``draw`` in [0, 1) is all the randomness that this attempt's consequences use, its loss included.
     """
@@ -87,8 +87,6 @@ class Attempt(NamedTuple):
     deadline: float
     draw: float
     generation: int
-    min_ttl: float
-    claimed: bool
 
 
 class BackOff(NamedTuple):

@@ -50,7 +50,7 @@ def _capped_token(policy: Policy, token: AccessToken, taken: float) -> AccessTok
 
 def _capped_attempt(policy: Policy, attempt: Attempt, taken: float) -> Attempt:
     started = min(attempt.started, taken)
-    seconds = whole_ticks(policy.request_timeout * (2 if attempt.claimed else 1))
+    seconds = whole_ticks(policy.request_timeout)
     return attempt._replace(started=started, deadline=_no_later(attempt.deadline, started, seconds))
 
 

@@ -107,8 +107,6 @@ def _read_attempt(fields: Fields) -> Attempt:
         deadline=fields.time("deadline"),
         draw=fields.number("draw", 1),
         generation=fields.count("generation"),
-        min_ttl=fields.number("min_ttl", _DURATION),
-        claimed=fields.flag("claimed"),
     )
     fields.require("deadline", attempt.started <= attempt.deadline)
     return attempt

@@ -85,7 +85,6 @@ def _written_attempt(attempt: Attempt | None, moment: _Moment) -> JsonObject | N
         "started": moment(attempt.started),
         "deadline": moment(attempt.deadline),
         "draw": float(attempt.draw),  # Equal states give equal text, so a whole number is written like any other.
-        "min_ttl": float(attempt.min_ttl),
     }
 
 

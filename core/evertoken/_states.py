@@ -204,7 +204,7 @@ class State(NamedTuple):
             return None
         keys = (attempt.generation == self.keys.generation, attempt.generation == self.keys.vouched)
         times = (now - attempt.started, _ahead(attempt.deadline, now))
-        return (*times, attempt.draw, *keys, attempt.min_ttl, attempt.claimed)
+        return (*times, attempt.draw, *keys)
 
     def _canonical_blocks(self, now: float, marks: _Marks) -> tuple[object, ...]:
         return tuple([(b.kind, _ahead(b.until, now), _order(b.since, marks), b.reported) for b in self.blocks])

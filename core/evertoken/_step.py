@@ -1,7 +1,7 @@
 """``step(config, state, input) -> state``: everything that changes state, in one file and without side effects.
 
-Network input never raises: it becomes state. Local misuse (a claim that ``decide`` does not
-allow, an exchange whose claim is gone) is refused by the machine before it steps.
+Network input never raises: it becomes state. Local misuse (a claim that ``decide`` does not allow) is refused by the
+machine before it steps.
 """
 
 from __future__ import annotations
@@ -9,20 +9,18 @@ from __future__ import annotations
 from typing import assert_never
 
 from evertoken import _schedule
-from evertoken._actions import Rejection, SendRequest
-from evertoken._decide import LOST, back_off_from, decide, settle
+from evertoken._actions import Rejection
+from evertoken._decide import LOST, back_off_from, settle
 from evertoken._inputs import (
     AnswerReceived,
     BlockLifted,
     CredentialsReplaced,
     DoorClosed,
-    ExchangeStarted,
     Input,
     RequestClaimed,
-    SharedReceived,
     TokenRejected,
 )
-from evertoken._judge import digest, is_free, judge, judge_rejection, judge_shared, shared_token, which
+from evertoken._judge import digest, is_free, judge, judge_rejection, which
 from evertoken._policy import Policy, whole_ticks
 from evertoken._problems import Problem, ProblemKind
 from evertoken._records import (
@@ -42,7 +40,6 @@ from evertoken._states import State
 from evertoken.outcomes import (
     Abandoned,
     Failed,
-    Granted,
     Ignored,
     Locked,
     Malformed,
@@ -89,10 +86,6 @@ def step(config: Policy, state: State, happened: Input) -> State:
             return _claim(config, settled, happened)
         case AnswerReceived():
             return _receive(config, settled, happened)[0]
-        case ExchangeStarted():
-            return _start_exchange(config, settled, happened)
-        case SharedReceived():
-            return _receive_shared(config, settled, happened)
         case TokenRejected():
             return _reject(config, settled, happened)
         case DoorClosed():
@@ -110,41 +103,21 @@ def receive(config: Policy, state: State, received: AnswerReceived) -> tuple[Sta
     return _receive(config, settle(config, state, received.now), received)
 
 
-# Claims and exchanges
-# --------------------
+# Claims
+# ------
 
 
 def _claim(config: Policy, state: State, claimed: RequestClaimed) -> State:
-    """One slot, one attempt. A shared claim lives twice as long: a store is asked before anything is sent."""
-    seconds = config.request_timeout * (2 if claimed.shared else 1)
+    """One slot, one attempt, one charge."""
     attempt = Attempt(
         id=state.next_id,
         started=state.now,
-        deadline=state.now + whole_ticks(seconds),
+        deadline=state.now + whole_ticks(config.request_timeout),
         draw=claimed.draw,
         generation=state.keys.generation,
-        min_ttl=claimed.min_ttl,
-        claimed=claimed.shared,
     )
-    budget = state.budget if claimed.shared else _schedule.charge(config, state.budget, state.now)
+    budget = _schedule.charge(config, state.budget, state.now)
     return state._replace(attempt=attempt, next_id=state.next_id + 1, budget=budget)
-
-
-def _start_exchange(config: Policy, state: State, started: ExchangeStarted) -> State:
-    """The claim becomes an exchange if all but freshness still allows one; else it is released."""
-    claim = state.attempt
-    if claim is None or claim.id != started.id or not claim.claimed:
-        return state
-    free = state._replace(attempt=None)
-    if not isinstance(decide(config, free._replace(token=None), state.now), SendRequest):
-        return free
-    attempt = claim._replace(
-        started=state.now,
-        deadline=state.now + whole_ticks(config.request_timeout),
-        generation=state.keys.generation,
-        claimed=False,
-    )
-    return state._replace(attempt=attempt, budget=_schedule.charge(config, state.budget, state.now))
 
 
 # What came of an attempt
@@ -159,10 +132,7 @@ def _receive(config: Policy, state: State, received: AnswerReceived) -> tuple[St
     outcome = received.answer if isinstance(judged, AccessToken) else judged
     if attempt is state.lost:
         return _apply_late(config, state._replace(lost=None), attempt, judged, received.answer), outcome
-    state = state.without_attempt()
-    if attempt.claimed:  # Nothing was sent, so nothing can have come of it: the claim is given back.
-        return state, outcome
-    return _apply(config, state, attempt, judged), outcome
+    return _apply(config, state.without_attempt(), attempt, judged), outcome
 
 
 def _apply_late(config: Policy, state: State, lost: Attempt, judged: Outcome | AccessToken, answer: Outcome) -> State:
@@ -220,11 +190,6 @@ def _grant(config: Policy, state: State, attempt: Attempt, token: AccessToken) -
     repeats = min(state.backoff.repeats + 1, MOST_DOUBLINGS) if repeated else 0
     generation = state.keys.generation
     vouched = generation if attempt.generation == generation else state.keys.vouched
-    return _take(config, state, token, repeats, Keys(generation, vouched))
-
-
-def _take(config: Policy, state: State, token: AccessToken, repeats: int, keys: Keys) -> State:
-    """``token`` becomes the one in hand; troubles that it has outlived are forgotten."""
     started = token.started
     outlived = state.backoff.since <= started
     blocks = tuple([block for block in state.blocks if not _opens(block, started)]) if state.blocks else ()
@@ -235,7 +200,7 @@ def _take(config: Policy, state: State, token: AccessToken, repeats: int, keys: 
         doublings=state.doublings if blocks else Doublings(),
         budget=_schedule.retuned(config, state.budget, state.now, token.lifetime),
         rejections=_taken_back(state.rejections, token),
-        keys=keys,
+        keys=Keys(generation, vouched),
         granted_at=max(state.granted_at, started),
         problem=None if outlived else state.problem,
     )
@@ -253,15 +218,6 @@ def _taken_back(rejections: Rejections, token: AccessToken) -> Rejections:
 def _opens(block: Block, started: float) -> bool:
     """Whether a grant asked for at ``started`` shows that this door is open again."""
     return block.since < started or (block.since == started and not block.reported)
-
-
-def _receive_shared(config: Policy, state: State, received: SharedReceived) -> State:
-    """Another process's token, taken by its own issue times. It is no proof that our own credentials work."""
-    claim = state.attempt
-    if claim is None or not isinstance(judge_shared(config, state, received), Granted):
-        return state
-    token = shared_token(config, claim, received.record)
-    return _take(config, state._replace(attempt=None), token, 0, state.keys)
 
 
 # Closed doors
@@ -339,9 +295,7 @@ def _with_block(state: State, news: Block) -> State:
 
 
 def _close_door(config: Policy, state: State, closed: DoorClosed) -> State:
-    """A report from elsewhere. A claim that has not sent anything yet is freed; an exchange under way goes on."""
-    if state.attempt is not None and state.attempt.claimed:
-        state = state._replace(attempt=None)
+    """A report from elsewhere. An exchange under way goes on."""
     if closed.seconds is not None:
         wait = _stated(config, closed.seconds, closed.kind, closed.draw)
     else:

@@ -70,7 +70,7 @@ def loses_nothing(patch: pytest.MonkeyPatch) -> None:
 
     def settled(policy: Policy, state: State, now: float) -> State:
         attempt = state.attempt
-        if attempt is not None and not attempt.claimed and attempt.deadline <= now:
+        if attempt is not None and attempt.deadline <= now:
             state = state._replace(attempt=None, lost=attempt)
         return settle(policy, state, now)
 

@@ -25,7 +25,6 @@ from evertoken import (
     Rejection,
     RequestState,
     SendRequest,
-    SharedRecord,
     State,
     TokenMachine,
     TokenRequest,
@@ -96,7 +95,6 @@ class Attempt:
     request: TokenRequest
     twin: TokenRequest
     started: float
-    claimed: bool
     over: bool = False
 
 
@@ -150,62 +148,37 @@ class Watched:
             self.level += 1
             self.refill_at = math.inf if self.level == self.policy.budget_burst else self.refill_at + self.interval
 
-    def claim(self, min_ttl: float, draw: float, *, shared: bool) -> None:
+    def claim(self, min_ttl: float, draw: float) -> None:
         self.draws.append(draw)
         before = self.machine.freshness(self.now), self.machine.request_state(self.now)
         allowed = isinstance(self.machine.poll(self.now, min_ttl), SendRequest)
         unchanged = self.machine.state_value
-        name = "share_request" if shared else "start_request"
         try:
-            request: TokenRequest = getattr(self.machine, name)(self.now, min_ttl)
+            request = self.machine.start_request(self.now, min_ttl)
         except LocalProtocolError:
             assert not allowed
             assert self.machine.state_value is unchanged
             return
         assert allowed
-        twin = getattr(self.twin, name)(self.now + ORIGIN, min_ttl)
-        self._note_start(request, twin, shared=shared)
+        twin = self.twin.start_request(self.now + ORIGIN, min_ttl)
+        self._note_start(request, twin)
         assert before[0] is not Freshness.VALID or min_ttl > 0
         assert before[1] is RequestState.IDLE
 
-    def exchange(self, which: int) -> None:
-        attempt = self._pick(which)
-        if attempt is None:
-            return
-        try:
-            request = self.machine.exchange_started(self.now, attempt.request)
-        except LocalProtocolError:
-            try:
-                self.twin.exchange_started(self.now + ORIGIN, attempt.twin)
-            except LocalProtocolError:
-                attempt.over = attempt.over or attempt.claimed
-                return
-            raise AssertionError("the twin was allowed to") from None
-        twin = self.twin.exchange_started(self.now + ORIGIN, attempt.twin)
-        assert attempt.claimed
-        assert not attempt.over
-        self.attempts.remove(attempt)
-        self._note_start(request, twin, shared=False)
-
-    def _note_start(self, request: TokenRequest, twin: TokenRequest, *, shared: bool) -> None:
+    def _note_start(self, request: TokenRequest, twin: TokenRequest) -> None:
         assert not any(self.now < other.request.deadline for other in self.attempts if not other.over)
-        self.attempts.append(Attempt(request, twin, self.now, shared))
-        if not shared:
-            self.exchanges.append(self.now)
-            assert self.level > 0
-            if self.refill_at == math.inf:
-                self.refill_at = self.now + self.interval
-            self.level -= 1
+        self.attempts.append(Attempt(request, twin, self.now))
+        self.exchanges.append(self.now)
+        assert self.level > 0
+        if self.refill_at == math.inf:
+            self.refill_at = self.now + self.interval
+        self.level -= 1
 
     def answer(self, which: int, response: HttpResponse, token: str | None = None) -> None:
         attempt = self._pick(which)
         if attempt is None:
             return
-        try:
-            outcome = self.machine.receive_response(self.now, attempt.request, response)
-        except LocalProtocolError:
-            assert attempt.claimed
-            return
+        outcome = self.machine.receive_response(self.now, attempt.request, response)
         twin = self.twin.receive_response(self.now + ORIGIN, attempt.twin, response)
         assert type(outcome) is type(twin)
         self._note_outcome(attempt, outcome, attempt.started, token)
@@ -219,24 +192,11 @@ class Watched:
 
     def break_off(self, which: int) -> None:
         attempt = self._pick(which)
-        if attempt is not None and not attempt.claimed:
+        if attempt is not None:
             reason = f"connection reset after {attempt.request.secrets[0]}"
             self.machine.send_failed(self.now, attempt.request, reason)
             self.twin.send_failed(self.now + ORIGIN, attempt.twin, reason)
             attempt.over = True
-
-    def share(self, which: int, n: int, age: float, expires_in: float) -> None:
-        attempt = self._pick(which)
-        if attempt is None:
-            return
-        started, value = self.now - age, canary.token(n)
-        outcome = self.machine.receive_shared(self.now, attempt.request, SharedRecord(value, started, expires_in))
-        record = SharedRecord(value, started + ORIGIN, expires_in)
-        assert type(outcome) is type(self.twin.receive_shared(self.now + ORIGIN, attempt.twin, record))
-        if isinstance(outcome, Granted):
-            assert attempt.claimed
-            assert not attempt.over
-            self._note_outcome(attempt, outcome, started, value)
 
     def reject(self, n: int, challenge: Challenge) -> None:
         verdict = self.machine.token_rejected(self.now, bearer(n), challenge)
@@ -255,8 +215,6 @@ class Watched:
         self.draws.append(draw)
         self.machine.door_closed(self.now, kind, seconds)
         self.twin.door_closed(self.now + ORIGIN, kind, seconds)
-        for attempt in self.attempts:
-            attempt.over = attempt.over or attempt.claimed
 
     def rotate(self, n: int) -> None:
         self.machine.replace_credentials(self.now, canary.grant(api_key=canary.secret(n)))
@@ -384,7 +342,7 @@ class Watched:
                 assert action.until > self.now
                 self.advance(action.until - self.now)
                 continue
-            self.claim(0.0, 0.5, shared=False)
+            self.claim(0.0, 0.5)
             self.answer(0, granted(n, 8), canary.token(n))
             n += 1
             self.check()

@@ -18,11 +18,8 @@ from evertoken._inputs import (
     BlockLifted,
     CredentialsReplaced,
     DoorClosed,
-    ExchangeStarted,
     Input,
     RequestClaimed,
-    SharedReceived,
-    SharedRecord,
     TokenRejected,
 )
 from evertoken._problems import Problem, ProblemKind
@@ -94,29 +91,20 @@ class Lives(RuleBasedStateMachine):
     @precondition(lambda self: self.watched.may_start())
     @rule(draw=DRAWS, took=TOOK, n=TOKENS, life=LIVES)
     def refresh(self, draw: float, took: float, n: int, life: float | None) -> None:
-        self.watched.claim(0.0, draw, shared=False)
+        self.watched.claim(0.0, draw)
         self.watched.advance(took)
         self.watched.answer(0, granted(n, life), canary.token(n))
 
     @precondition(lambda self: self.watched.may_start())
     @rule(draw=DRAWS, took=TOOK, response=ANSWERS)
     def fail(self, draw: float, took: float, response: HttpResponse) -> None:
-        self.watched.claim(0.0, draw, shared=False)
+        self.watched.claim(0.0, draw)
         self.watched.advance(took)
         self.watched.answer(0, response)
 
     @rule(min_ttl=MIN_TTLS, draw=DRAWS)
     def start(self, min_ttl: float, draw: float) -> None:
-        self.watched.claim(min_ttl, draw, shared=False)
-
-    @rule(min_ttl=MIN_TTLS, draw=DRAWS)
-    def claim(self, min_ttl: float, draw: float) -> None:
-        self.watched.claim(min_ttl, draw, shared=True)
-
-    @precondition(lambda self: bool(self.watched.attempts))
-    @rule(which=WHICH)
-    def exchange(self, which: int) -> None:
-        self.watched.exchange(which)
+        self.watched.claim(min_ttl, draw)
 
     @precondition(lambda self: bool(self.watched.attempts))
     @rule(which=WHICH, n=TOKENS, life=LIVES)
@@ -137,11 +125,6 @@ class Lives(RuleBasedStateMachine):
     @rule(which=WHICH)
     def break_off(self, which: int) -> None:
         self.watched.break_off(which)
-
-    @precondition(lambda self: bool(self.watched.attempts))
-    @rule(which=WHICH, n=TOKENS, age=st.sampled_from([0.0, 0.5, 2.0, 7.0, -1.0]), life=st.sampled_from([1, 4, 8, 24]))
-    def share(self, which: int, n: int, age: float, life: float) -> None:
-        self.watched.share(which, n, age, life)
 
     @precondition(lambda self: self.watched.hand is not None)
     @rule(challenge=st.sampled_from([Challenge.TOKEN, Challenge.TOKEN, Challenge.UNKNOWN]))
@@ -239,14 +222,10 @@ def _may_happen(state: State, now: float) -> list[Input]:
         BlockLifted(now),
     ]
     if isinstance(decide(SMALL, state, now), SendRequest):
-        happen += [RequestClaimed(now, 0.0), RequestClaimed(now, 0.0, shared=True)]
+        happen.append(RequestClaimed(now, 0.0))
     for attempt in (state.attempt, state.lost):
-        if attempt is not None and not attempt.claimed:
+        if attempt is not None:
             happen += [AnswerReceived(now, attempt.id, outcome) for outcome in _OUTCOMES]
-        elif attempt is not None:
-            happen.append(AnswerReceived(now, attempt.id, outcomes.Abandoned()))
-            happen.append(ExchangeStarted(now, attempt.id))
-            happen.append(SharedReceived(now, attempt.id, SharedRecord(canary.token(2), now - 1, 4)))
     return happen
 
 

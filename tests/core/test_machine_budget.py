@@ -35,14 +35,6 @@ def test_an_abandoned_exchange_is_not_refunded_nor_is_a_lost_one() -> None:
     assert left(m, 12) == (8, 60)
 
 
-def test_a_claim_costs_nothing_until_its_exchange_starts() -> None:
-    m = machine()
-    claim = m.share_request(0)
-    assert left(m, 0) == (10, None)
-    m.exchange_started(1, claim)
-    assert left(m, 1) == (9, 61)
-
-
 def test_the_clock_of_the_refill_starts_when_the_bucket_leaves_full_and_stops_when_it_is_full_again() -> None:
     m = machine()
     m.request_abandoned(7, m.start_request(7))
@@ -72,9 +64,8 @@ def test_a_spent_budget_is_a_back_off_that_ends_with_the_next_refill() -> None:
     problem = m.problem(0)
     assert problem is not None
     assert problem.kind is ProblemKind.BUDGET
-    for claim in (m.start_request, m.share_request):
-        with pytest.raises(LocalProtocolError, match="budget"):
-            claim(60 - TICK)
+    with pytest.raises(LocalProtocolError, match="budget"):
+        m.start_request(60 - TICK)
     m.start_request(60)
 
 

@@ -211,11 +211,10 @@ def test_an_attempt_under_way_survives_a_rotation() -> None:
     assert isinstance(m.send_failed(2, request, "reset"), Failed)
 
 
-def test_a_claim_that_starts_after_a_rotation_carries_the_new_secret_and_generation() -> None:
+def test_a_request_that_starts_after_a_rotation_carries_the_new_secret_and_generation() -> None:
     m = machine()
-    claim = m.share_request(0)
     m.replace_credentials(1, NEW)
-    sent = m.exchange_started(2, claim)
+    sent = m.start_request(2)
     (expected,) = BasicAuthentication("raw").authenticate(NEW).headers
     assert expected in sent.headers
     m.receive_response(3, sent, REFUSED)

@@ -310,13 +310,6 @@ def test_quiet_until_sees_past_the_attempt_in_flight_to_the_end_of_the_back_off_
     assert m.published == (280.5, bearer())
 
 
-def test_quiet_until_sees_an_unanswered_claim_end_without_back_off() -> None:
-    m = machine(request_timeout=10)
-    serve(m, 0)
-    m.share_request(270)
-    assert m.published == (290, bearer())
-
-
 def test_without_a_token_there_is_nothing_to_publish() -> None:
     m = machine()
     serve(m, 0)
@@ -345,8 +338,6 @@ def test_a_now_that_is_no_moment_is_refused_by_every_method_and_changes_nothing(
         lambda: m.problem(now),
         lambda: m.explain(now),
         lambda: m.start_request(now),
-        lambda: m.share_request(now),
-        lambda: m.exchange_started(now, request),
         lambda: m.receive_response(now, request, granted()),
         lambda: m.send_failed(now, request, "refused"),
         lambda: m.request_abandoned(now, request),
@@ -368,7 +359,6 @@ def test_a_min_ttl_that_is_no_duration_is_refused(seconds: float) -> None:
         lambda: m.authorization(0, seconds),
         lambda: m.poll(0, seconds),
         lambda: m.start_request(300, seconds),
-        lambda: m.share_request(300, seconds),
     ):
         with pytest.raises(ValueError, match="min_ttl"):
             call()

@@ -180,10 +180,10 @@ def test_a_token_and_an_attempt_are_no_longer_lived_than_the_policy_allows() -> 
     assert twin.state_value.lost is not None
     assert twin.state_value.backoff.failures == 1
     m = machine(credentials=GRANT, request_timeout=1_000)
-    m.share_request(0)
-    claim = restored(m.snapshot(0).to_json(), 0, policy=policy).state_value.attempt
-    assert claim is not None
-    assert claim.deadline == 20
+    m.start_request(0)
+    attempt = restored(m.snapshot(0).to_json(), 0, policy=policy).state_value.attempt
+    assert attempt is not None
+    assert attempt.deadline == 10
 
 
 def moments(value: object, *path: str | int) -> Iterator[tuple[str | int, ...]]:

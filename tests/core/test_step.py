@@ -1,11 +1,9 @@
-"""``step`` is total: an input that the machine would refuse as misuse has a meaning too, for whoever folds a trace."""
+"""States are values, for whoever folds a trace."""
 
 from __future__ import annotations
 
-import pytest
-
-from evertoken import Policy, State
-from evertoken._inputs import ExchangeStarted, RequestClaimed
+from evertoken import Policy
+from evertoken._inputs import RequestClaimed
 from evertoken._states import first_state
 from evertoken._step import step
 from tests.core.driving import machine
@@ -13,12 +11,6 @@ from tests.core.driving import machine
 POLICY = Policy()
 NEW = first_state(POLICY)
 IN_FLIGHT = step(POLICY, NEW, RequestClaimed(0, 0.5))
-CLAIMED = step(POLICY, NEW, RequestClaimed(0, 0.5, shared=True))
-
-
-@pytest.mark.parametrize(("state", "request_id"), [(NEW, 1), (IN_FLIGHT, 1), (CLAIMED, 2)])
-def test_an_exchange_without_its_claim_changes_nothing_but_the_time(state: State, request_id: int) -> None:
-    assert step(POLICY, state, ExchangeStarted(1, request_id)) == state._replace(now=1)
 
 
 def test_states_are_values() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple, cast
 
-from evertoken._inputs import AnswerReceived, SharedReceived
+from evertoken._inputs import AnswerReceived
 from evertoken._judge import digest
 from evertoken._policy import Policy
 from evertoken._problems import Problem, ProblemKind
@@ -21,21 +21,19 @@ from evertoken.testing._expected import (
     doors_but,
     expected_token,
     is_shunned,
-    is_usable,
     latest_news,
     meaning_of,
     more,
     news_of,
     retry_wait,
     retuned,
-    shared_token,
     stated,
     stated_by,
     whole,
 )
 from evertoken.testing._state_laws import check_problem
 
-__all__ = ("check_answer", "check_shared")
+__all__ = ("check_answer",)
 
 # Bound once: before Python 3.12, reading an enum member through its class is slow, and this runs after every step.
 _TAKEN, _FAILED, _MALFORMED, _ABANDONED, _DOOR, _STALE, _OVERTAKEN = Meaning
@@ -66,10 +64,6 @@ def check_answer(policy: Policy, before: State, received: AnswerReceived, after:
     if attempt is None:
         if after != before:
             found.append("an answer to an attempt that is not remembered changes nothing")
-        return
-    if attempt.claimed:
-        if after != before._replace(attempt=None):
-            found.append("a claim that is given back costs nothing")
         return
     if after.attempt != (before.attempt if late else None) or after.lost != (None if late else before.lost):
         found.append("each attempt is consumed by its first outcome, and no other is")
@@ -290,32 +284,3 @@ def _kind_and_wait(policy: Policy, state: State, attempt: Attempt, answer: Outco
         return BlockKind.REFUSED, door_wait(policy, state, BlockKind.REFUSED, None, draw), False
     kind = BlockKind.LOCKED if isinstance(answer, Locked) else BlockKind.UNCLEAR
     return kind, door_wait(policy, state, kind, seconds, draw), False
-
-
-# A shared store's record
-# -----------------------
-
-
-def check_shared(policy: Policy, before: State, received: SharedReceived, after: State, found: list[str]) -> None:
-    """A record is taken for a claim, whole and by its own issue times; else it changes nothing."""
-    claim, record = before.attempt, received.record
-    if claim is None or claim.id != received.id or not claim.claimed:
-        if after != before:
-            found.append("a record counts only for the claim that looked for it")
-        return
-    expected = shared_token(policy, claim, record)
-    if after == before:
-        if is_usable(before, claim, record, expected):
-            found.append("a record that is newer than ours, and not due yet, is taken")
-        return
-    if after.token != expected or after.attempt is not None:
-        found.append("a record is taken whole and by its own issue times, and its claim is over")
-    elif not is_usable(before, claim, record, expected):
-        found.append("no record is taken that is older than ours, due already, or known to be bad")
-    _check_after_token(before, record.started, after, found, repeats=0)
-    if after.budget != retuned(policy, before.budget, before.now, expected.expires_at - expected.started):
-        found.append(_RETUNED)
-    if after.keys != before.keys:
-        found.append("another process's token is no proof that our own credentials work")
-    if (after.lost, after.next_id) != (before.lost, before.next_id):
-        found.append(_ONE_ID)

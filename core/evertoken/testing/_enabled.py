@@ -14,11 +14,8 @@ from evertoken._inputs import (
     BlockLifted,
     CredentialsReplaced,
     DoorClosed,
-    ExchangeStarted,
     Input,
     RequestClaimed,
-    SharedReceived,
-    SharedRecord,
     TokenRejected,
 )
 from evertoken._judge import digest
@@ -59,7 +56,7 @@ EVERY_ANSWER: tuple[Outcome, ...] = (
 class Alphabet:
     """What may happen, as data. Each field is a set of choices; an empty one means that it does not happen.
 
-    The default is the whole surface but for sharing. Fewer letters reach deeper with as many states.
+    The default is the whole surface. Fewer letters reach deeper with as many states.
     """
 
     lifetimes: tuple[float | None, ...] = (8.0,)
@@ -79,8 +76,6 @@ class Alphabet:
     """Whether the credentials are replaced."""
     lifts: bool = True
     """Whether the operator lifts blocks."""
-    record_ages: tuple[float, ...] = ()
-    """How old the records are that a shared store holds, in seconds; with none there is no store."""
 
 
 _EVERYTHING = Alphabet()
@@ -122,18 +117,10 @@ def _claims(policy: Policy, state: State, alphabet: Alphabet) -> Iterator[Input]
         if isinstance(decide(policy, state, state.now, min_ttl), SendRequest):
             for draw in alphabet.draws:
                 yield RequestClaimed(state.now, draw, min_ttl)
-                if alphabet.record_ages:
-                    yield RequestClaimed(state.now, draw, min_ttl, shared=True)
 
 
 def _outcomes(state: State, attempt: Attempt, alphabet: Alphabet) -> Iterator[Input]:
     now, number = state.now, attempt.id
-    if attempt.claimed:
-        yield ExchangeStarted(now, number)
-        yield AnswerReceived(now, number, Abandoned())
-        for age in alphabet.record_ages:
-            yield SharedReceived(now, number, SharedRecord(_fresh_name(state), now - age, alphabet.lifetimes[0] or 1.0))
-        return
     for lifetime in alphabet.lifetimes:
         yield AnswerReceived(now, number, Granted(_fresh_name(state), lifetime))
     if alphabet.repeats:

@@ -11,7 +11,6 @@ import math
 from dataclasses import replace
 from typing import NamedTuple
 
-from evertoken._inputs import SharedRecord
 from evertoken._judge import digest
 from evertoken._policy import TICK, Policy
 from evertoken._problems import Problem
@@ -43,7 +42,6 @@ __all__ = (
     "gained",
     "is_known",
     "is_shunned",
-    "is_usable",
     "latest_news",
     "loss_retry_at",
     "meaning_of",
@@ -51,7 +49,6 @@ __all__ = (
     "news_of",
     "retry_wait",
     "retuned",
-    "shared_token",
     "stated",
     "stated_by",
     "unblock_at",
@@ -193,8 +190,6 @@ def unblock_at(blocks: tuple[Block, ...]) -> float:
 
 def loss_retry_at(policy: Policy, state: State, attempt: Attempt) -> float:
     """When the next try may start once ``attempt`` is lost: the back-off counts from its deadline."""
-    if attempt.claimed:
-        return state.backoff.retry_at
     wait = retry_wait(policy, more(state.backoff.failures), 0, attempt.draw)
     return max(state.backoff.retry_at, attempt.deadline + wait)
 
@@ -255,24 +250,6 @@ def expected_token(policy: Policy, state: State, attempt: Attempt, granted: Gran
         return token
     moment = state.now + retry_wait(policy, state.backoff.repeats + 1, 0, attempt.draw)
     return replace(token, refresh_at=min(token.fresh_until, max(token.refresh_at, moment)))
-
-
-def shared_token(policy: Policy, claim: Attempt, record: SharedRecord) -> AccessToken:
-    """The token of this record: as if it had been received when it was asked for."""
-    granted = Granted(record.access_token, record.expires_in, record.scope)
-    return _token(policy, granted, record.started, record.started, claim.draw)
-
-
-def is_usable(state: State, claim: Attempt, record: SharedRecord, token: AccessToken) -> bool:
-    """Whether a record is newer than the token in hand, not due yet, and never was rejected here."""
-    if not record.expires_in > 0 or not record.started <= state.now:
-        return False
-    if state.token is not None and record.started <= state.token.started:
-        return False
-    if any(entry.digest == digest(token.value) for entry in state.rejections.dropped):
-        return False
-    wanted = claim.min_ttl if claim.min_ttl <= (token.fresh_until - token.started) / 2 else 0.0
-    return state.now < (min(token.refresh_at, token.fresh_until - wanted) if wanted else token.refresh_at)
 
 
 def is_shunned(state: State, value: str) -> bool:

@@ -19,10 +19,8 @@ from evertoken._inputs import (
     BlockLifted,
     CredentialsReplaced,
     DoorClosed,
-    ExchangeStarted,
     Input,
     RequestClaimed,
-    SharedReceived,
     TokenRejected,
 )
 from evertoken._judge import digest
@@ -30,7 +28,7 @@ from evertoken._policy import Policy
 from evertoken._problems import ProblemKind
 from evertoken._records import AccessToken, Attempt, BackOff, Block, BlockKind
 from evertoken._states import State
-from evertoken.testing._answer_laws import check_answer, check_shared
+from evertoken.testing._answer_laws import check_answer
 from evertoken.testing._expected import (
     KNOWN,
     News,
@@ -51,7 +49,7 @@ from evertoken.testing._state_laws import broken_in, check_problem, check_start
 
 __all__ = ("broken_by", "broken_in", "liveness_bound")
 
-_Rarer = TokenRejected | DoorClosed | CredentialsReplaced | BlockLifted | ExchangeStarted | SharedReceived
+_Rarer = TokenRejected | DoorClosed | CredentialsReplaced | BlockLifted
 _REFUSED, _LOCKED, _UNCLEAR = BlockKind.REFUSED, BlockKind.LOCKED, BlockKind.UNCLEAR
 _REPORTED = {
     BlockKind.LOCKED: ProblemKind.LOCKED,
@@ -110,10 +108,6 @@ def _check_rarer(policy: Policy, before: State, happened: _Rarer, after: State, 
         case BlockLifted():
             if after != before._replace(blocks=(), problem=None if before.blocks else before.problem):
                 found.append("lifting opens every door, and changes nothing else")
-        case ExchangeStarted():
-            _check_exchange(policy, before, happened, after, found)
-        case SharedReceived():
-            check_shared(policy, before, happened, after, found)
         case _:
             assert_never(happened)
 
@@ -142,16 +136,14 @@ def _check_time(policy: Policy, before: State, settled: State, found: list[str])
 
 
 def _check_loss(policy: Policy, before: State, attempt: Attempt, settled: State, found: list[str]) -> None:
-    lost, backoff = before.lost, before.backoff
-    if not attempt.claimed:
-        lost = attempt
-        failures, since = more(backoff.failures), max(backoff.since, attempt.started)
-        backoff = BackOff(failures, 0, 0, backoff.repeats, loss_retry_at(policy, before, attempt), since)
-    if settled.attempt is not None or settled.lost != lost:
-        found.append("an attempt past its deadline is lost, and a claim void")
-    check_problem(settled, before.problem if attempt.claimed else ProblemKind.LOST, found)
+    backoff = before.backoff
+    failures, since = more(backoff.failures), max(backoff.since, attempt.started)
+    backoff = BackOff(failures, 0, 0, backoff.repeats, loss_retry_at(policy, before, attempt), since)
+    if settled.attempt is not None or settled.lost != attempt:
+        found.append("an attempt past its deadline is lost")
+    check_problem(settled, ProblemKind.LOST, found)
     if settled.backoff != backoff:
-        found.append("a lost attempt is one failure more, with a back-off from its deadline; a void claim is none")
+        found.append("a lost attempt is one failure more, with a back-off from its deadline")
 
 
 def _still_closed(blocks: tuple[Block, ...], now: float) -> tuple[Block, ...]:
@@ -171,14 +163,14 @@ def _check_rejections_in_time(before: State, settled: State, found: list[str]) -
 
 
 def _check_claim(policy: Policy, before: State, claimed: RequestClaimed, after: State, found: list[str]) -> None:
-    """One slot, taken by whom ``poll`` allows to; charged at once, unless a store is asked first."""
-    now, shared = before.now, claimed.shared
+    """One slot, taken by whom ``poll`` allows to, and charged at once."""
+    now = before.now
     check_start(before, now, claimed.min_ttl, "start_request", found)
-    seconds = whole(2 * policy.request_timeout if shared else policy.request_timeout)
-    attempt = (before.next_id, now, now + seconds, claimed.draw, before.keys.generation, claimed.min_ttl, shared)
+    deadline = now + whole(policy.request_timeout)
+    attempt = (before.next_id, now, deadline, claimed.draw, before.keys.generation)
     if after.attempt != attempt or after.next_id != before.next_id + 1:
         found.append("an attempt begins with a claim, has an id of its own, and request_timeout to its deadline")
-    budget = before.budget if shared else charged(policy, before.budget, now)
+    budget = charged(policy, before.budget, now)
     if after.budget != budget:
         found.append(f"the budget is charged one for an exchange that starts: {before.budget} became {after.budget}")
     if (
@@ -193,25 +185,6 @@ def _check_claim(policy: Policy, before: State, claimed: RequestClaimed, after: 
         or after.granted_at != before.granted_at
     ) and before != after._replace(attempt=before.attempt, next_id=before.next_id, budget=before.budget):
         found.append("a claim takes the slot and its charge, and changes nothing else")
-
-
-def _check_exchange(policy: Policy, before: State, started: ExchangeStarted, after: State, found: list[str]) -> None:
-    """A claim becomes an exchange, or is released; anything else is no claim and changes nothing."""
-    claim, now = before.attempt, before.now
-    if claim is None or claim.id != started.id or not claim.claimed:
-        if after != before:
-            found.append("only a claim becomes an exchange")
-        return
-    shut: list[str] = []
-    check_start(before._replace(attempt=None, token=None), now, 0.0, "exchange_started", shut)
-    if shut:
-        if after != before._replace(attempt=None):
-            found.append("a claim is released if its exchange may not start any more")
-        return
-    deadline = now + whole(policy.request_timeout)
-    attempt = claim._replace(started=now, deadline=deadline, generation=before.keys.generation, claimed=False)
-    if after != before._replace(attempt=attempt, budget=charged(policy, before.budget, now)):
-        found.append("an exchange has its own clock, the credentials of the moment, and is charged when it starts")
 
 
 # News from elsewhere
@@ -287,9 +260,6 @@ def _check_dropped(
 def _check_report(policy: Policy, before: State, closed: DoorClosed, after: State, found: list[str]) -> None:
     """A report closes its door for as long as it says, or for our own wait; it doubles nothing while it stands."""
     now, kind = before.now, closed.kind
-    claim = before.attempt is not None and before.attempt.claimed
-    if after.attempt != (None if claim else before.attempt):
-        found.append("a report frees a claim that has sent nothing, and no other attempt")
     if closed.seconds is None:
         wait = door_wait(policy, before, kind, None, closed.draw)
     else:
@@ -304,11 +274,9 @@ def _check_report(policy: Policy, before: State, closed: DoorClosed, after: Stat
     _check_news(before, kind, now, after, found, heard=wait > 0)
     if doors_but(after, kind) != doors_but(before, kind):
         found.append("a closed door opens early only by a grant, new credentials or lift_block")
-    expected = before._replace(
-        attempt=after.attempt, blocks=after.blocks, doublings=after.doublings, problem=after.problem
-    )
+    expected = before._replace(blocks=after.blocks, doublings=after.doublings, problem=after.problem)
     if after != expected:
-        found.append("a report of a closed door leaves token, back-off, budget and credentials alone")
+        found.append("a report of a closed door leaves token, attempt, back-off, budget and credentials alone")
 
 
 def _check_news(before: State, kind: BlockKind, now: float, after: State, found: list[str], *, heard: bool) -> None:

@@ -19,10 +19,8 @@ from evertoken._inputs import (
     AnswerReceived,
     CredentialsReplaced,
     DoorClosed,
-    ExchangeStarted,
     Input,
     RequestClaimed,
-    SharedReceived,
     TokenRejected,
 )
 from evertoken._policy import Policy
@@ -100,9 +98,6 @@ class Trace:
         match happened:
             case AnswerReceived(answer=Granted() as granted):
                 return replace(happened, answer=replace(granted, access_token=self.name(granted.access_token)))
-            case SharedReceived():
-                record = replace(happened.record, access_token=self.name(happened.record.access_token))
-                return replace(happened, record=record)
             case TokenRejected():
                 return replace(happened, authorization=f"Bearer {self.name(happened.authorization[7:])}")
             case _:
@@ -154,14 +149,9 @@ def _told(happened: Input | Restart | None) -> str:
             secret = ", with another secret" if happened.replaced else ""
             return f"{happened.now!r} restart after {happened.elapsed!r} {token} token{secret}"
         case RequestClaimed():
-            shared = " shared" if happened.shared else ""
-            return f"{happened.now!r} claim{shared} draw={happened.draw!r} min_ttl={happened.min_ttl!r}"
-        case ExchangeStarted():
-            return f"{happened.now!r} exchange #{happened.id}"
+            return f"{happened.now!r} claim draw={happened.draw!r} min_ttl={happened.min_ttl!r}"
         case AnswerReceived():
             return f"{happened.now!r} answer #{happened.id} {_outcome(happened.answer)}"
-        case SharedReceived(record=record):
-            return f"{happened.now!r} shared #{happened.id} {record.access_token} {record.started!r}"
         case TokenRejected():
             return f"{happened.now!r} rejected {happened.authorization} {happened.challenge.value}"
         case DoorClosed():

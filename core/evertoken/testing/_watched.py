@@ -95,7 +95,7 @@ class WatchedMachine(TokenMachine):
     @override
     def start_request(self, now: float, min_ttl: float = 0.0) -> TokenRequest:
         start = super().start_request
-        return self._tell((RequestClaimed, now, min_ttl, False), lambda: start(now, min_ttl))
+        return self._tell((RequestClaimed, now, min_ttl), lambda: start(now, min_ttl))
 
     @override
     def receive_response(self, now: float, request: TokenRequest, response: HttpResponse) -> Outcome:
@@ -152,7 +152,7 @@ def _gist(happened: Input) -> _Gist:
     kind, now = type(happened), happened.now
     match happened:
         case RequestClaimed():
-            return (kind, now, happened.min_ttl, happened.shared)
+            return (kind, now, happened.min_ttl)
         case AnswerReceived():
             return (kind, now, happened.id, _how_it_went(happened.answer))
         case TokenRejected():

@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from evertoken import BlockKind, Challenge, State
 from evertoken._inputs import (
     AnswerReceived,
     CredentialsReplaced,
-    ExchangeStarted,
     RequestClaimed,
-    SharedReceived,
-    SharedRecord,
     TokenRejected,
 )
-from evertoken._records import Block, Dropped
+from evertoken._records import Block
 from evertoken._states import first_state
 from evertoken._step import REPORTED, step
 from evertoken.outcomes import Failed, Granted, Refused
 from evertoken.testing import broken_by
 from evertoken.testing._bystanders import DrawCheck, FairCheck, FlightCheck
 from evertoken.testing._checks import SITUATIONS, Checks, LawBroken
-from evertoken.testing._expected import shared_token
 from evertoken.testing._explorer import SMALL_POLICY
 from evertoken.testing._restart import Restart, restarted
 from evertoken.testing._restart_laws import broken_by_restart
@@ -43,45 +37,8 @@ def after(*inputs: object) -> State:
 
 
 DOOR = Block(BlockKind.LOCKED, 9.0, 1.0, reported=True, problem=REPORT)
-CLAIM = RequestClaimed(0.0, 0.0, shared=True)
-CLAIMED = after(CLAIM)
 HELD = after(RequestClaimed(0.0, 0.0), AnswerReceived(0.0, 1, Granted("token#1", 8.0)))
 REFUSAL = Refused(REPORT)
-
-
-def test_a_record_that_is_usable_and_not_taken_breaks_a_law() -> None:
-    happened = SharedReceived(0.0, 1, SharedRecord("token#2", 0.0, 8.0))
-    assert broken_by(POLICY, CLAIMED, happened, CLAIMED) == [
-        "a record that is newer than ours, and not due yet, is taken"
-    ]
-
-
-@pytest.mark.parametrize("spoilt", ["older", "dropped"])
-def test_a_record_that_is_not_usable_and_taken_breaks_a_law(spoilt: str) -> None:
-    record = SharedRecord("token#2", 0.0, 8.0)
-    happened = SharedReceived(0.0, 1, record)
-    taken = step(POLICY, CLAIMED, happened)
-    assert not broken_by(POLICY, CLAIMED, happened, taken)
-    before = CLAIMED
-    if spoilt == "older":
-        before = before._replace(token=replace(HELD.token, started=0.0) if HELD.token is not None else None)
-    else:
-        name = Dropped(_digest("token#2"), 1.0, 9.0)
-        before = before._replace(rejections=before.rejections._replace(dropped=(name,)))
-    assert before.attempt is not None
-    assert taken.token == shared_token(POLICY, before.attempt, record)
-    assert "no record is taken that is older than ours, due already, or known to be bad" in broken_by(
-        POLICY, before, happened, taken
-    )
-
-
-def _digest(value: str) -> str:
-    dropped = after(
-        RequestClaimed(0.0, 0.0),
-        AnswerReceived(0.0, 1, Granted(value, 8.0)),
-        TokenRejected(4.0, f"Bearer {value}", Challenge.TOKEN),
-    )
-    return dropped.rejections.dropped[0].digest
 
 
 def test_a_stale_refusal_that_closes_a_door_breaks_a_law() -> None:
@@ -91,14 +48,6 @@ def test_a_stale_refusal_that_closes_a_door_breaks_a_law() -> None:
     assert "a refusal of credentials that have been replaced since changes nothing" in broken_by(
         POLICY, before, happened, closed
     )
-
-
-def test_a_claim_that_goes_on_behind_a_closed_door_breaks_a_law() -> None:
-    before = CLAIMED._replace(blocks=(DOOR,))
-    happened = ExchangeStarted(0.0, 1)
-    released = step(POLICY, before, happened)
-    assert not broken_by(POLICY, before, happened, released)
-    assert broken_by(POLICY, before, happened, before) == ["a claim is released if its exchange may not start any more"]
 
 
 def test_a_due_token_whose_rejection_is_charged_breaks_a_law() -> None:

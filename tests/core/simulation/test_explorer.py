@@ -34,7 +34,6 @@ from evertoken._inputs import (
     DoorClosed,
     Input,
     RequestClaimed,
-    SharedReceived,
     TokenRejected,
 )
 from evertoken._judge import judge_rejection
@@ -50,16 +49,15 @@ CALM = Alphabet(doors=(), rotates=False, lifts=False)
 
 # name: policy, alphabet, seconds per tick
 WORLDS: dict[str, tuple[Policy, Alphabet, float]] = {
-    "everything but sharing": (SMALL_POLICY, Alphabet(), 1.0),
+    "everything": (SMALL_POLICY, Alphabet(), 1.0),
     "failures, cancellations and rejections": (
         SMALL_POLICY,
         replace(CALM, answers=(EVERY_ANSWER[0], EVERY_ANSWER[-1])),
         1.0,
     ),
-    "a shared store": (
+    "reports of every kind": (
         SMALL_POLICY,
         Alphabet(
-            record_ages=(0.0, 1.0, 3.0),
             answers=EVERY_ANSWER[::3],
             doors=((BlockKind.LOCKED, None), (BlockKind.RATE_LIMITED, 2.0), (BlockKind.REFUSED, 1.0)),
         ),
@@ -185,7 +183,7 @@ def _futures(state: State, alphabet: Alphabet) -> list[tuple[object, ...]]:
 
 
 def test_states_with_one_canonical_form_answer_every_input_alike() -> None:
-    alphabet = Alphabet(demands=(0.0, 2.0), record_ages=(0.0, 2.0), answers=EVERY_ANSWER[::2])
+    alphabet = Alphabet(demands=(0.0, 2.0), answers=EVERY_ANSWER[::2])
     first: dict[tuple[object, ...], State] = {}
     pairs = 0
     for state in _walk(alphabet, 4_000):
@@ -227,9 +225,9 @@ def claims_without_asking(config: Policy, state: State, happened: Input) -> Stat
     return step(config, state, happened)
 
 
-def frees_the_slot_for_a_record(config: Policy, state: State, happened: Input) -> State:
+def frees_the_slot_for_a_report(config: Policy, state: State, happened: Input) -> State:
     after = step(config, state, happened)
-    return after._replace(attempt=None) if isinstance(happened, SharedReceived | DoorClosed) else after
+    return after._replace(attempt=None) if isinstance(happened, DoorClosed) else after
 
 
 def believes_every_rejection(config: Policy, state: State, happened: Input) -> State:
@@ -292,18 +290,19 @@ def mixes_up_the_header(config: Policy, state: State, happened: Input) -> State:
 
 Step = Callable[[Policy, State, Input], State]
 
+_REPORT = "a report of a closed door leaves token, attempt, back-off, budget and credentials alone"
 SABOTAGE: dict[Step, str] = {
     refunds: "the budget is never refunded",
     opens_doors_at_a_second_report: "a reported door stays closed as long as was said, or our own wait",
-    forgets_the_back_off_at_a_report: "a report of a closed door leaves token, back-off, budget and credentials alone",
-    frees_the_slot_for_a_record: "a report frees a claim that has sent nothing, and no other attempt",
+    forgets_the_back_off_at_a_report: _REPORT,
+    frees_the_slot_for_a_report: _REPORT,
     believes_every_rejection: "a token is dropped only if another can be asked for at once or is on its way",
     takes_dropped_tokens_back: "a dropped token is not handed out again before rejection_interval has passed",
     lets_the_older_token_win: "a token never gives way to one whose request started earlier",
     lets_an_answer_take_the_token: "only a rejection takes the token away",
     brings_the_token_late: "a token is handed out until the leeway, or its share of the lifetime, before its expiry",
     keeps_a_token_up_its_sleeve: "lifting opens every door, and changes nothing else",
-    claims_without_asking: "a report frees a claim that has sent nothing, and no other attempt",
+    claims_without_asking: _REPORT,
     runs_late: "the machine keeps the largest now of any input",
     overfills_the_bucket: "the budget holds from 0 to budget_burst requests: not 4",
     mixes_up_the_header: "a token's moments stand in order: started, refresh_at, fresh_until, expires_at",
@@ -312,7 +311,7 @@ SABOTAGE: dict[Step, str] = {
 
 @pytest.mark.parametrize("sabotage", SABOTAGE, ids=lambda sabotage: sabotage.__name__)
 def test_a_step_without_one_safeguard_breaks_the_law_that_it_guards(sabotage: Step) -> None:
-    alphabet = Alphabet(record_ages=(0.0,), answers=(EVERY_ANSWER[0], EVERY_ANSWER[-1]), rotates=False)
+    alphabet = Alphabet(answers=(EVERY_ANSWER[0], EVERY_ANSWER[-1]), rotates=False)
     found = explore(alphabet=alphabet, step=sabotage, max_states=5_000, max_violations=40)
     laws = [violation.law for violation in found.violations]
     assert any(law.startswith(SABOTAGE[sabotage]) for law in laws), laws
@@ -323,7 +322,7 @@ def test_a_violation_tells_its_shortest_path() -> None:
     first = found.violations[0]
     assert str(first) == (
         "the budget is never refunded, at 0.0, after\n"
-        "    RequestClaimed(now=0.0, draw=0.0, min_ttl=0.0, shared=False)\n"
+        "    RequestClaimed(now=0.0, draw=0.0, min_ttl=0.0)\n"
         "    AnswerReceived(now=0.0, id=1, answer=Abandoned())"
     )
     assert str(found).endswith(str(first))

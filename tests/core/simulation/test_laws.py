@@ -10,7 +10,7 @@ import pytest
 
 from evertoken import BlockKind, Challenge, State
 from evertoken._decide import settle
-from evertoken._inputs import AnswerReceived, ExchangeStarted, Input, SharedReceived, SharedRecord, TokenRejected
+from evertoken._inputs import AnswerReceived, Input, TokenRejected
 from evertoken._problems import Problem, ProblemKind
 from evertoken._records import LONG_AGO, NEVER, AccessToken, Attempt, Block, Budget, Doublings, Dropped, Rejections
 from evertoken._states import first_state
@@ -33,7 +33,6 @@ ALPHABET = Alphabet(
         (BlockKind.REFUSED, 0.0),
         (BlockKind.REFUSED, None),
     ),
-    record_ages=(0.0, 1.0, 7.0),
 )
 OTHER = AccessToken("other", "Bearer other", 0.0, 4.0, 6.0, 8.0)
 PROBLEM = Problem(ProblemKind.SERVER, "made up")
@@ -60,17 +59,11 @@ def walk(seed: int, steps: int) -> Iterator[Step]:
 
 
 def strays(state: State, random: Random) -> list[Input]:
-    """What comes too late, twice, or from a store that holds nonsense."""
-    now, claim = state.now, 99 if state.attempt is None else state.attempt.id
-    known = "token#1" if state.token is None else state.token.value
+    """What comes too late, or twice."""
+    now = state.now
     return [
         AnswerReceived(now, 99, random.pick(EVERY_ANSWER)),
-        ExchangeStarted(now, 99),
         TokenRejected(now, "Bearer other", Challenge.TOKEN),
-        SharedReceived(now, 99, SharedRecord("record", now, 8.0)),
-        SharedReceived(now, claim, SharedRecord("record", now + 1.0, 8.0)),
-        SharedReceived(now, claim, SharedRecord(known, now, 0.0)),
-        SharedReceived(now, claim, SharedRecord(f"token#{1 + random.below(4)}", now, 8.0)),
     ]
 
 
@@ -84,7 +77,7 @@ def changed(state: State) -> Iterator[State]:
     yield state._replace(now=now + 1)
     yield state._replace(next_id=state.next_id + 1)
     yield state._replace(granted_at=now + 1)
-    for attempt in (None, Attempt(99, now, now + 2, 0.0, 0, 0.0, claimed=False)):
+    for attempt in (None, Attempt(99, now, now + 2, 0.0, 0)):
         if state.attempt != attempt:
             yield state._replace(attempt=attempt)
         if state.lost != attempt:
@@ -157,7 +150,7 @@ def changed_rejections(state: State) -> Iterator[Rejections]:
 def test_the_walks_come_across_everything() -> None:
     kinds = {type(taken.happened) for taken in WALKS}
     answers = {type(taken.happened.answer) for taken in WALKS if isinstance(taken.happened, AnswerReceived)}
-    assert len(kinds) == 8
+    assert len(kinds) == 6
     assert len(answers) == 1 + len({type(answer) for answer in EVERY_ANSWER})
 
 

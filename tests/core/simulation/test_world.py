@@ -11,9 +11,8 @@ from dataclasses import replace
 import pytest
 
 from evertoken import HttpResponse, Policy, TokenRequest, _schedule
-from evertoken._inputs import ExchangeStarted, Input, RequestClaimed, SharedReceived, SharedRecord
+from evertoken._inputs import BlockLifted, RequestClaimed
 from evertoken._states import first_state
-from evertoken._step import step
 from evertoken.testing._arrivals import TokenTruth
 from evertoken.testing._checks import SITUATIONS, BudgetCheck, Checks, LawBroken
 from evertoken.testing._clients import SECOND, Call, Client
@@ -190,25 +189,6 @@ def test_a_trace_holds_names_and_no_token() -> None:
     assert list(report.trace.lines()) == text.split("\n")
 
 
-def test_a_trace_tells_of_shared_claims_too() -> None:
-    policy = Policy()
-    trace = Trace([policy])
-    state = first_state(policy)
-    claim = RequestClaimed(1.0, 0.5, shared=True)
-    record = SharedRecord("secret", 1.0, 60)
-    inputs: list[Input] = [claim, SharedReceived(2.0, 1, record), replace(claim, now=100.0), ExchangeStarted(101.0, 2)]
-    for happened in inputs:
-        state = step(policy, state, happened)
-        trace.append(0, happened, state)
-    assert [line.split(" -> ")[0] for line in trace.lines()] == [
-        "0 0 1.0 claim shared draw=0.5 min_ttl=0.0",
-        "1 0 2.0 shared #1 token#1 1.0",
-        "2 0 100.0 claim shared draw=0.5 min_ttl=0.0",
-        "3 0 101.0 exchange #2",
-    ]
-    assert replay(trace).differs_at is None
-
-
 # Checks that never speak up would be worth nothing
 # -------------------------------------------------
 
@@ -285,7 +265,7 @@ def test_the_budget_check_allows_the_burst_and_one_more_for_each_refill() -> Non
     moments = (0.0, 0.0, 10.0, 20.0, 29.0)
     assert [check.within(RequestClaimed(now, 0.0)) for now in moments] == [True, True, True, True, True]
     assert not check.within(RequestClaimed(29.0, 0.0))
-    assert check.within(ExchangeStarted(29.0, 1))
+    assert check.within(BlockLifted(29.0))
 
 
 @pytest.mark.parametrize("truth", [None, TokenTruth.UNKNOWN, TokenTruth.EXPIRED])

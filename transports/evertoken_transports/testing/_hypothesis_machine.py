@@ -24,7 +24,6 @@ from evertoken import (
     Policy,
     Rejection,
     SendRequest,
-    SharedRecord,
     TokenMachine,
     TokenRequest,
     Wait,
@@ -33,7 +32,6 @@ from evertoken import (
 from evertoken.testing import SMALL_POLICY
 from evertoken_transports.testing._hypothesis_laws import DEMANDS, JSON, TICK, Witness, is_on_grid
 from evertoken_transports.testing._hypothesis_messages import (
-    access_tokens,
     challenges,
     error_responses,
     granted_responses,
@@ -199,29 +197,16 @@ class TokenMachineStateMachine(RuleBasedStateMachine):
         while isinstance(action := self.machine.poll(self.now), Wait):
             self.now = self.__end_of(action)
 
-    @rule(min_ttl=_demands, number=_numbers, shared=st.booleans())
-    def machine_ask_for_more(self, min_ttl: float, number: float, shared: bool) -> None:  # noqa: FBT001 - drawn by keyword
-        """Somebody wants a token with life left in it, or asks a store first; out of turn, that is refused."""
+    @rule(min_ttl=_demands, number=_numbers)
+    def machine_ask_for_more(self, min_ttl: float, number: float) -> None:
+        """Somebody wants a token with life left in it; out of turn, that is refused."""
         self.__witness.number = number
-        claim = self.machine.share_request if shared else self.machine.start_request
         before, allowed = self.machine.state_value, self.machine.poll(self.now, min_ttl)
         try:
-            self.__keep(claim(self.now, min_ttl))
+            self.__keep(self.machine.start_request(self.now, min_ttl))
         except LocalProtocolError:
             self.__hold(isinstance(allowed, Wait), "a claim that poll allows is granted")
             self.__hold(self.machine.state_value == before, "a claim that is refused changes nothing")
-
-    @precondition(lambda self: self.requests)
-    @rule(which=_which)
-    def machine_exchange_started(self, which: int) -> None:
-        """The store had nothing: a claim becomes an exchange, if it still stands and the door is still open."""
-        request = self.__request(which)
-        claimed = self.__is_claim(request)
-        try:
-            self.__keep(self.machine.exchange_started(self.now, request))
-        except LocalProtocolError:
-            freed = self.machine.state_value.attempt is None
-            self.__hold(freed or not claimed, "a claim becomes an exchange, or is freed")
 
     @precondition(lambda self: self.requests)
     @rule(which=_which, response=granted_responses())
@@ -256,13 +241,6 @@ class TokenMachineStateMachine(RuleBasedStateMachine):
     def machine_request_abandoned(self, which: int) -> None:
         """Whoever carried it gave up."""
         self.__show(self.machine.request_abandoned(self.now, self.__request(which)))
-
-    @precondition(lambda self: self.requests)
-    @rule(which=_which, token=access_tokens(), age=st.sampled_from([0.0, 0.5, 2.0, 7.0]), lives=st.integers(1, 24))
-    def machine_receive_shared(self, which: int, token: str, age: float, lives: int) -> None:
-        """The store had a token."""
-        record = SharedRecord(token, self.now - age, lives)
-        self.__show(self.machine.receive_shared(self.now, self.__request(which), record))
 
     # News from elsewhere
     # -------------------
@@ -343,16 +321,5 @@ class TokenMachineStateMachine(RuleBasedStateMachine):
         """The newest for 0; the oldest that is remembered, if there are fewer."""
         return self.requests[min(which, len(self.requests) - 1)]
 
-    def __is_claim(self, request: TokenRequest) -> bool:
-        attempt = self.machine.state_value.attempt
-        if attempt is None or not attempt.claimed:
-            return False
-        return attempt.id == request.id and self.now < attempt.deadline
-
     def __answer(self, which: int, answer: Callable[[TokenRequest], object]) -> None:
-        request, before = self.__request(which), self.machine.state_value
-        try:
-            self.__show(answer(request))
-        except LocalProtocolError:
-            self.__hold(self.__is_claim(request), "any answer to a request that was sent is taken")
-            self.__hold(self.machine.state_value == before, "an answer to a claim is refused and changes nothing")
+        self.__show(answer(self.__request(which)))
