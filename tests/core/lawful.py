@@ -1,4 +1,4 @@
-"""A machine under watch: every input is followed by a check of every law of DESIGN 2.6.
+"""A machine under watch: every input is followed by a check of every law of docs/design.md.
 
 The watch keeps books of its own (attempts, exchanges, the token in hand, what was dropped) from nothing but the inputs
 and their outcomes, and compares them with what the machine says. A twin lives through the same with its clock set to

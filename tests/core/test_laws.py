@@ -1,4 +1,4 @@
-"""The laws of DESIGN 2.6, checked after every step of long random lives, and in all states near the first one."""
+"""The laws of docs/design.md, checked after every step of long random lives, and in all states near the first one."""
 
 from __future__ import annotations
 

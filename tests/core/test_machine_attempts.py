@@ -1,4 +1,4 @@
-"""DESIGN 2.2: attempts. One slot, a deadline, late outcomes, what giving up costs, what repeated tokens cost."""
+"""Attempts. One slot, a deadline, late outcomes, what giving up costs, what repeated tokens cost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""DESIGN 2.1, 2.3: closed doors. How long each kind stays closed, what opens it, what doubles, what a report does."""
+"""Closed doors. How long each kind stays closed, what opens it, what doubles, what a report does."""
 
 from __future__ import annotations
 

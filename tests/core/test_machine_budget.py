@@ -1,4 +1,4 @@
-"""DESIGN 2.2, 2.3: the budget. A bucket over every exchange, charged at the start and never refunded."""
+"""The budget. A bucket over every exchange, charged at the start and never refunded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""DESIGN 2.4: credentials have a generation. What a rotation lifts, and what answers to the old ones still mean."""
+"""Credentials have a generation. What a rotation lifts, and what answers to the old ones still mean."""
 
 from __future__ import annotations
 

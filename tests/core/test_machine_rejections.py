@@ -1,4 +1,4 @@
-"""DESIGN 2.4 and 2.5: an API rejects a token. Which word is believed, how often, and what may be issued again."""
+"""An API rejects a token. Which word is believed, how often, and what may be issued again."""
 
 from __future__ import annotations
 

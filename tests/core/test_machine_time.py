@@ -1,4 +1,4 @@
-"""DESIGN 2.1 and 2.2: time. When tokens fall due and expire, what poll waits for, what is published to readers."""
+"""Time. When tokens fall due and expire, what poll waits for, what is published to readers."""
 
 from __future__ import annotations
 

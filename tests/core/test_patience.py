@@ -1,4 +1,4 @@
-"""DESIGN 3: each waiter decides after every step, in one order. The order, by table."""
+"""Each waiter decides after every step, in one order. The order, by table."""
 
 from __future__ import annotations
 

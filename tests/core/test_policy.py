@@ -1,4 +1,4 @@
-"""DESIGN 2.3: every tunable has its default, and a value that makes no sense is refused by name."""
+"""Every tunable has its default, and a value that makes no sense is refused by name."""
 
 from __future__ import annotations
 
