@@ -1,25 +1,33 @@
-# Needs Python 3.11 or later with venv, and the package index. Everything else comes from requirements-dev.txt.
+# Needs Python 3.11 or later with venv, and a package index. Everything else comes from requirements-dev.txt, by hash.
 #
-#   make help            what there is
-#   make test PYTHON=... with a Python of your choice
+#   make help                    what there is
+#   make test PYTHON=...         with a Python of your choice
+#   make newer PYTHON_NEWER=...  the same for the second one, 3.12 or later
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
+unexport PYTHONHOME PYTHONPATH
 
-PYTHON  ?=
-VENV    := .venv
-BIN     := $(VENV)/bin
-STAGE   := .wheel
-PYTHONS := $(if $(PYTHON),$(PYTHON),python3.13 python3.12 python3.11 python3)
-PIP     := -m pip --disable-pip-version-check --no-input
-SOURCES := core transports tests benchmarks examples
-EXTRAS  := cli,h11,httpx,httpx2,trio
-NODE    := tests/real/node
+PYTHON       ?=
+PYTHON_NEWER ?=
+# `make newer` sets these three to others.
+VENV     := .venv
+OLDEST   := 3.11
+VARIABLE := PYTHON
+NAMED    := $(PYTHON)
+BIN      := $(VENV)/bin
+STAGE    := .wheel
+INSTALL  := $(BIN)/python tests/environments/install.py
+SOURCES  := core transports tests benchmarks examples
+NODE     := tests/real/node
 
 # The parts of the suite that `make test` leaves to other targets, or runs apart: only core is measured for coverage.
-APART   := --ignore=tests/core --ignore=tests/real --ignore=tests/wheel
+APART   := --ignore=tests/core --ignore=tests/real
+# What depends on the event loop, on the interpreter, or on what is installed for it.
+LOOPS   := tests/loops tests/hygiene/test_pins.py $(addprefix tests/transports/test_,asyncio.py async_sources.py \
+               cancellation.py threads.py trio.py virtual_time.py)
 
-.PHONY: help test demo lint simulate ablations timeline real wheel bench pins clean
+.PHONY: help test demo lint simulate ablations timeline real newer loops wheel minimums bench pins clean FORCE
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1 \t\2/p' Makefile
@@ -52,6 +60,25 @@ timeline: $(VENV)/.ready ## draw docs/timeline.svg, the picture of the README, a
 real: $(VENV)/.ready $(NODE)/node_modules/.ready ## run the tests against servers that others wrote
 	$(BIN)/python -m pytest -n auto tests/real
 
+newer: ## the same pins under Python 3.12 or later: every event loop, also those that need it
+	@$(MAKE) --no-print-directory VENV=.venv-newer OLDEST=3.12 VARIABLE=PYTHON_NEWER NAMED='$(PYTHON_NEWER)' loops
+
+loops: $(VENV)/.ready
+	$(BIN)/python -m pytest -n auto $(LOOPS)
+
+# The wheel goes into environments of their own, where no source tree is near: one for each extra, and one with all of
+# them and the tools of the tests, in which these run.
+wheel: $(STAGE)/.built ## build the wheel, and try it with no extra, each extra and all of them, as pinned
+	$(BIN)/python -m tests.environments.extras $(STAGE) pins
+
+minimums: $(STAGE)/.built ## the same with the oldest releases that pyproject.toml says will do
+	$(BIN)/python -m tests.environments.extras $(STAGE) minimums
+
+$(STAGE)/.built: $(VENV)/.ready FORCE
+	rm -rf $(STAGE)/dist
+	$(BIN)/python -m build --no-isolation --outdir $(STAGE)/dist .
+	@touch $@
+
 bench: $(VENV)/.ready ## what a token costs: while it lives, a herd without one, the loop meanwhile; and simulated time
 	$(BIN)/python benchmarks/hot_path.py
 	$(BIN)/python benchmarks/herd.py
@@ -59,55 +86,29 @@ bench: $(VENV)/.ready ## what a token costs: while it lives, a herd without one,
 	$(BIN)/python benchmarks/server_model.py
 	$(BIN)/python benchmarks/simulation.py
 
-# The wheel goes into an environment of its own, and the tests run beside it in a folder that has no source tree.
-# First with nothing but what the wheel itself asks for, then with the extras and the tools of the tests.
-wheel: $(VENV)/.ready ## build the wheel and test it without the source tree
-	rm -rf $(STAGE)
-	$(BIN)/python -m build --no-isolation --outdir $(STAGE)/dist .
-	$(BIN)/python -m venv $(STAGE)/venv
-	sed -n 's/^\([a-z0-9][^ ]*==[^\]*\).*/\1/p' requirements-dev.txt > $(STAGE)/constraints.txt
-	mkdir $(STAGE)/alone
-	cp -R tests pyproject.toml README.md $(STAGE)/alone
-	$(STAGE)/venv/bin/python $(PIP) install -q -c $(STAGE)/constraints.txt $(STAGE)/dist/evertoken-*.whl
-	cd $(STAGE)/alone && ../venv/bin/python tests/wheel/smoke.py
-	wheel=$$(echo $(STAGE)/dist/evertoken-*.whl) && $(STAGE)/venv/bin/python $(PIP) install -q \
-	    -c $(STAGE)/constraints.txt "$$wheel[$(EXTRAS)]" hypothesis pytest pytest-asyncio pytest-trio pytest-xdist
-	cd $(STAGE)/alone && ../venv/bin/python -m pytest -n auto tests/core
-
+# Extras stay in the pins: pip before 23.3 takes `coverage` for another package than `coverage[toml]`.
 pins: $(VENV)/.ready ## write requirements-dev.txt anew with the latest releases
 	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --generate-hashes --no-strip-extras --upgrade --quiet \
 	    --no-config --no-emit-index-url --no-emit-find-links --custom-compile-command 'make pins' -o requirements-dev.txt
 
 clean: ## remove what make and the tools made
-	rm -rf $(VENV) $(STAGE) dist build htmlcov .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-newer $(STAGE) dist build htmlcov .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # ---------------------------------------------------------------------------------------------------------------------
 
-$(VENV)/.made:
-	@found=; \
-	for python in $(PYTHONS); do \
-	    if "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then found=$$python; break; fi; \
-	done; \
-	if [ -z "$$found" ]; then \
-	    echo 'missing: Python 3.11 or later (looked for: $(PYTHONS); name another with PYTHON=...)' >&2; exit 1; \
-	fi; \
-	if ! "$$found" -c 'import venv, ensurepip' 2>/dev/null; then \
-	    echo "missing: the venv module of $$found (Debian has it in the package python3-venv)" >&2; exit 1; \
-	fi; \
-	rm -rf $(VENV); "$$found" -m venv $(VENV)
-	@touch $@
+# Looked at in every run, and left alone if it is whole: the script says when it is not.
+$(VENV)/.made: FORCE
+	@sh tests/environments/venv.sh $(VENV) $(OLDEST) $(VARIABLE) $(NAMED)
 
+# The pins are all that is needed, so pip is to look for nothing else: then no release of tomorrow can come between.
 $(VENV)/.pins: $(VENV)/.made requirements-dev.txt
 	@echo 'installing requirements-dev.txt into $(VENV) (once; a minute or so)'
-	@$(BIN)/python $(PIP) install --require-hashes -r requirements-dev.txt > $(VENV)/install.log 2>&1 || { \
-	    echo 'missing: a package index that has what requirements-dev.txt names (pip says why in $(VENV)/install.log)' >&2; \
-	    exit 1; }
+	@$(INSTALL) $(VENV)/install.log --no-deps --require-hashes -r requirements-dev.txt
 	@touch $@
 
 $(VENV)/.ready: $(VENV)/.pins pyproject.toml
-	@$(BIN)/python $(PIP) install --no-build-isolation --no-deps -e . > $(VENV)/install.log 2>&1 || { \
-	    echo 'evertoken itself does not install (pip says why in $(VENV)/install.log)' >&2; exit 1; }
+	@$(INSTALL) $(VENV)/evertoken.log --no-build-isolation --no-deps -e .
 	@touch $@
 
 # Mangopay's SDK for Node.js, which only `make real` needs.
@@ -120,3 +121,4 @@ $(NODE)/node_modules/.ready: $(NODE)/package.json $(NODE)/package-lock.json | $(
 	    echo 'missing: a package registry that has what $(NODE)/package-lock.json names (npm says why in $(VENV)/npm.log)' >&2; \
 	    exit 1; }
 	@touch $@
+FORCE:

@@ -6,12 +6,9 @@ import ast
 import importlib
 from collections.abc import Iterator
 
-import pytest
-
 from tests.hygiene.source_tree import CORE, TRANSPORTS, Module, modules
 
 MODULES = modules(CORE, TRANSPORTS)
-EVERY_MODULE = pytest.mark.parametrize("module", MODULES, ids=lambda module: module.name)
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 Definition = Function | ast.ClassDef
@@ -22,7 +19,7 @@ DOCUMENTED_ELSEWHERE = {"overload", "override", "setter"}
 
 def listed_names(module: Module) -> tuple[str, ...]:
     names: object = importlib.import_module(module.name).__all__
-    assert isinstance(names, tuple), "__all__ is not a tuple"
+    assert isinstance(names, tuple), f"{module.name}.__all__ is not a tuple"
     return names
 
 
@@ -58,29 +55,24 @@ def undocumented(body: list[ast.stmt], prefix: str = "") -> Iterator[str]:
 
 
 # Ruff holds their order (RUF022).
-@EVERY_MODULE
-def test_every_module_lists_its_public_names_once_each(module: Module) -> None:
-    names = listed_names(module)
-    assert len(names) == len(set(names))
-
-
-@EVERY_MODULE
-def test_every_listed_name_is_there(module: Module) -> None:
-    namespace = importlib.import_module(module.name)
-    assert not [name for name in listed_names(module) if not hasattr(namespace, name)]
+def test_every_module_lists_its_public_names_once_each_and_has_them() -> None:
+    for module in MODULES:
+        names, namespace = listed_names(module), importlib.import_module(module.name)
+        assert len(names) == len(set(names)), module.name
+        assert not [name for name in names if not hasattr(namespace, name)], module.name
 
 
 # A private module lists what others may re-export; its other names serve its own package.
-@pytest.mark.parametrize("module", [module for module in MODULES if module.is_public], ids=lambda module: module.name)
-def test_a_public_module_lists_everything_that_it_defines(module: Module) -> None:
-    defined = {*assigned_names(module), *(node.name for node in definitions(module.tree.body))}
-    assert {name for name in defined if not name.startswith("_")} <= set(listed_names(module))
+def test_a_public_module_lists_everything_that_it_defines() -> None:
+    for module in MODULES:
+        if module.is_public:
+            defined = {*assigned_names(module), *(node.name for node in definitions(module.tree.body))}
+            assert {name for name in defined if not name.startswith("_")} <= set(listed_names(module)), module.name
 
 
-@EVERY_MODULE
-def test_every_module_and_every_public_name_in_it_has_a_docstring(module: Module) -> None:
-    assert ast.get_docstring(module.tree), "the module has none"
-    assert not list(undocumented(module.tree.body))
+def test_every_module_and_every_public_name_in_it_has_a_docstring() -> None:
+    assert not [module.name for module in MODULES if not ast.get_docstring(module.tree)]
+    assert not [(module.name, name) for module in MODULES for name in undocumented(module.tree.body)]
 
 
 def test_the_package_lists_only_names_that_are_explained_where_they_come_from() -> None:

@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import httpx
@@ -23,8 +24,6 @@ from tests import canary
 from tests.transports.demo_worlds import interruptible
 from tests.transports.emulation import LIMIT, emulating, options
 
-USES = [["demo"], ["emulate"], ["demo", "--plain"], ["--help"], []]
-
 
 def said(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
     status = cli.main(arguments)
@@ -35,20 +34,54 @@ def said(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]
 # -----------------
 
 
-@pytest.mark.parametrize("arguments", USES, ids=" ".join)
-@pytest.mark.parametrize("missing", ["h11", "httpx", "rich"])
-def test_without_a_library_of_the_extra_it_says_what_to_install(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, missing: str, arguments: list[str]
+@pytest.mark.parametrize(
+    ("arguments", "needed"),
+    [
+        (["demo", "--plain"], ["h11", "httpx", "rich"]),
+        (["emulate"], ["h11"]),
+        (["emulate", "--print-script"], ["h11"]),
+        (["simulate", "--seeds", "0-9"], ["rich"]),
+    ],
+    ids=" ".join,
+)
+def test_without_a_library_a_command_names_what_it_needs_and_how_to_install_that(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, arguments: list[str], needed: list[str]
 ) -> None:
     find = importlib.util.find_spec
+    for missing in ([needed[0]], needed):
+        monkeypatch.setattr(
+            importlib.util, "find_spec", lambda name, gone=missing: None if name in gone else find(name)
+        )
+        status, complaint = said(capsys, *arguments)
+        assert status == 2
+        assert complaint == (
+            f"evertoken: {arguments[0]}: not installed: {', '.join(missing)}. To install: pip install"
+            f" {' '.join(missing)} (or, in a checkout of evertoken, pip install '.[cli]')\n"
+        )
 
-    def found(name: str) -> object:
-        return None if name == missing else find(name)
 
-    monkeypatch.setattr(importlib.util, "find_spec", found)
-    status, complaint = said(capsys, *arguments)
-    assert status == 2
-    assert complaint == f"evertoken: {missing} not found: pip install 'evertoken[cli]'\n"
+# Without any of them, in a process that has none, is what tests/environments/check.py does.
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["demo", "--help"], ["simulate", "--help"]])
+def test_help_and_version_look_for_no_library(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, arguments: list[str]
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(SystemExit) as ended:
+        cli.main(arguments)
+    assert ended.value.code == 0
+    assert re.match(r"usage: evertoken |evertoken \d", capsys.readouterr().out)
+
+
+def test_a_source_tree_that_is_not_installed_has_no_version(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unknown(name: str) -> str:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr("importlib.metadata.version", unknown)
+    with pytest.raises(SystemExit):
+        cli.main(["--version"])
+    assert capsys.readouterr().out == "evertoken of a source tree that is not installed\n"
 
 
 def test_the_module_can_be_imported_without_the_extra() -> None:
@@ -93,7 +126,15 @@ def test_a_wrong_script_is_one_line_that_names_the_field_and_what_is_allowed(
         (["emulate", "--script", "nowhere/script.json"], "--script cannot be read"),
         (["emulate", "--lifetime", "0"], "lifetime: must be a whole number of at least 1"),
         (["emulate", "--client-id", ""], "client_id"),
+        (["emulate", "--client-id", "a:b"], "client_id must not contain a colon"),
+        (["emulate", "--client-id", "a\nb"], "client_id"),
         (["emulate", "--api-key", ""], "api_key"),
+        (["emulate", "--api-key", "two\nlines"], "api_key"),
+        (["simulate", "--days", "-1"], "--days must be above 0 and at most 36525, not -1.0"),
+        (["simulate", "--days", "nan"], "--days must be above 0"),
+        (["simulate", "--years", "-1"], "--years must be above 0 and at most 100, not -1.0"),
+        (["simulate", "--years", "101"], "--years must be"),
+        (["simulate", "--years", "nan"], "--years must be"),
         (["demo", "--seconds", "3"], "--seconds must be at least"),
         (["demo", "--threads", "0"], "--threads must be"),
         (["demo", "--chapters", "hail"], "--chapters: 'hail' is not one of"),
@@ -110,7 +151,10 @@ def test_a_value_that_cannot_be_used_is_one_line_and_status_2(
     assert complaint.count("\n") == 1
 
 
-@pytest.mark.parametrize("arguments", [[], ["dance"], ["emulate", "--port", "65536"], ["demo", "--seconds", "soon"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["dance"], ["emulate", "--port", "65536"], ["emulate", "--port", "x"], ["demo", "--seconds", "soon"]],
+)
 def test_what_is_no_usage_at_all_is_left_to_argparse(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         cli.main(arguments)
@@ -194,6 +238,7 @@ def test_a_client_id_with_odd_characters_is_quoted_for_the_shell_and_in_the_path
     shown = "\n".join(hints("http://127.0.0.1:1", options(client_id="my shop's")))
     command = next(line for line in shown.splitlines() if "curl -u" in line)
     assert shlex.split(command)[2] == f"my shop's:{MADE_UP_KEY}"
+    assert """clientId: "my shop's", clientApiKey""" in shown
     assert "/v2.01/my%20shop%27s/users" in shown
 
 

@@ -1,7 +1,7 @@
-"""The ``evertoken`` command: ``evertoken demo``, ``emulate`` and ``simulate``. Needs ``evertoken[cli]``.
+"""The ``evertoken`` command: ``evertoken demo``, ``emulate`` and ``simulate``. ``evertoken[cli]`` brings all they need.
 
-It can be imported without the extra; run without it, it says what to install and exits 2. What they do stands in
-``_demo`` and ``_simulate``, which are imported once the extra is known to be there.
+Its help and its version need nothing. A command whose libraries are not all there says what to install, and exits 2.
+What the commands do stands in ``_demo`` and ``_simulate``, which are imported once those are known to be there.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ import importlib.util
 import os
 import sys
 from collections.abc import Sequence
+from importlib import metadata
 
 __all__ = ("main",)
 
-_NEEDED = ("h11", "httpx", "rich")
 _BROKEN, _USAGE, _INTERRUPTED = 1, 2, 130
 
 _STATUSES = """\
@@ -32,10 +32,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0: it went well, and every promise or law was put to the test and kept. 1: not so, or the port is taken, or a file
     cannot be written. 2: wrong usage, or a library is missing. 130: interrupted.
     """
-    missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
-    if missing:
-        return _complain(f"{' and '.join(missing)} not found: pip install 'evertoken[cli]'", _USAGE)
     options = _parser().parse_args(arguments)
+    missing = [name for name in _NEEDED[options.command] if importlib.util.find_spec(name) is None]
+    if missing:
+        hint = f"pip install {' '.join(missing)} (or, in a checkout of evertoken, pip install '.[cli]')"
+        return _complain(f"{options.command}: not installed: {', '.join(missing)}. To install: {hint}", _USAGE)
     try:
         return _COMMANDS[options.command](options)
     except KeyboardInterrupt:
@@ -97,10 +98,19 @@ def _simulate(options: argparse.Namespace) -> int:
 
 
 _COMMANDS = {"demo": _demo, "emulate": _emulate, "simulate": _simulate}
+_NEEDED = {"demo": ("h11", "httpx", "rich"), "emulate": ("h11",), "simulate": ("rich",)}
+
+
+def _version() -> str:
+    try:
+        return metadata.version("evertoken")
+    except metadata.PackageNotFoundError:  # The packages are on the path without being installed.
+        return "of a source tree that is not installed"
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="evertoken", description="See evertoken at work, or try a client on it.")
+    parser.add_argument("--version", action="version", version=f"evertoken {_version()}", help="say which, and exit")
     commands = parser.add_subparsers(dest="command", required=True, metavar="demo | emulate | simulate")
     _add_demo(
         commands.add_parser("demo", help="keep a token alive through foul weather, and judge it", epilog=_STATUSES)
@@ -156,10 +166,9 @@ def _add_simulate(parser: argparse.ArgumentParser) -> None:
 
 
 def _port(text: str) -> int:
-    port = int(text)
-    if not 0 <= port <= 65_535:
-        raise argparse.ArgumentTypeError("must be from 0 to 65535")
-    return port
+    if not (text.isdecimal() and text.isascii() and int(text) <= 65_535):
+        raise argparse.ArgumentTypeError(f"must be a number from 0 to 65535, not {text!r}")
+    return int(text)
 
 
 def _say(line: str) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
 
+from evertoken import mangopay
 from evertoken._secrecy import Unpicklable
 from evertoken.testing import (
     ApiBehaviour,
@@ -75,12 +76,14 @@ def emulate(options: Options, write: Callable[[str], object], over: threading.Ev
 
     Raises:
         OSError: the port is taken.
-        ValueError: the client id or the API key cannot be used.
+        ValueError: the client id or the API key cannot be used: no client could send it.
     """
     over = threading.Event() if over is None else over
+    key = MADE_UP_KEY if options.api_key is None else options.api_key
+    mangopay.sandbox(options.client_id, key)
     server = AuthorizationServer(
         options.client_id,
-        MADE_UP_KEY if options.api_key is None else options.api_key,
+        key,
         script=options.script,
         epoch=time.time(),
         keep_arrivals=_KEPT,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from dataclasses import dataclass
 
@@ -15,6 +14,7 @@ __all__ = (
     "Choices",
     "check_seed",
     "commit_seed",
+    "days_of",
     "fault_names",
     "read_faults",
     "read_seeds",
@@ -23,6 +23,7 @@ __all__ = (
 
 DAY = 86_400.0
 _MOST_DAYS = 36_525.0
+_MOST_YEARS = 100.0
 _MOST_SEEDS = 10_000_000
 _MOST_CLIENTS = 1_000
 _PREFIXES: dict[type[Fault], str] = {WorldFault: "world", TokenFault: "token", ApiFault: "api"}
@@ -30,6 +31,17 @@ _PREFIXES: dict[type[Fault], str] = {WorldFault: "world", TokenFault: "token", A
 
 class ChoiceError(ValueError):
     """An option that cannot be carried out. Its text names the option, and what is allowed."""
+
+
+def days_of(years: float) -> float:
+    """``--years`` in days.
+
+    Raises:
+        ChoiceError: there are none, or too many.
+    """
+    if not 0.0 < years <= _MOST_YEARS:
+        raise ChoiceError(f"--years must be above 0 and at most {_MOST_YEARS:.0f}, not {years}")
+    return years * 365.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +53,7 @@ class Choices:
     faults: str = "swarm"
 
     def __post_init__(self) -> None:
-        if not 0.0 < self.days <= _MOST_DAYS or math.isnan(self.days):
+        if not 0.0 < self.days <= _MOST_DAYS:
             raise ChoiceError(f"--days must be above 0 and at most {_MOST_DAYS:.0f}, not {self.days}")
         if self.clients is not None and not 1 <= self.clients <= _MOST_CLIENTS:
             raise ChoiceError(f"--clients must be from 1 to {_MOST_CLIENTS}, not {self.clients}")

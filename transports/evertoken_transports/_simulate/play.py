@@ -10,7 +10,7 @@ from rich.console import Console
 
 from evertoken.testing import Report
 from evertoken_transports._simulate.campaign import cores
-from evertoken_transports._simulate.choices import ChoiceError, Choices, check_seed
+from evertoken_transports._simulate.choices import ChoiceError, Choices, check_seed, days_of
 from evertoken_transports._simulate.gallery import Gallery
 from evertoken_transports._simulate.many import Many, run_many
 from evertoken_transports._simulate.one import One, failure_lines, one_lines, run_one
@@ -31,7 +31,7 @@ def play(options: argparse.Namespace) -> bool:
         WorkerLost: a process that simulated has disappeared.
         OSError: a file cannot be read or written.
     """
-    days = options.days if options.years is None else options.years * 365.0
+    days = options.days if options.years is None else days_of(options.years)
     choices = Choices(days, options.clients, options.faults)
     useless, other = (_ONLY_MANY, "--seeds") if options.seeds is None else (_ONLY_ONE, "--seed")
     for name in useless:

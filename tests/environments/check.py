@@ -1,0 +1,288 @@
+"""``python -I check.py EXTRA``: run where the wheel is installed with that extra and nothing else. No source tree near.
+
+A plain script, since most of these environments have no pytest. It asserts what must hold with any extra or none, and
+then what the extra is for: a token from an emulator on this machine, an API call, another token after a refusal.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from importlib import import_module, metadata
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from evertoken import ClientCredentials
+    from evertoken_transports import asyncio as ours_of_asyncio
+    from evertoken_transports import trio as ours_of_trio
+    from evertoken_transports.emulator import Emulator
+
+    Source = ours_of_asyncio.TokenSource | ours_of_trio.TokenSource
+
+__all__ = ("EXTRAS", "main")
+
+HERE = Path(sys.prefix)
+LIMIT = 120.0
+TYPED = {"evertoken/py.typed", "evertoken_transports/py.typed"}
+# What each command needs. The rest of what it does, it does with any extra or none.
+NEEDED = {"demo": ("h11", "httpx", "rich"), "emulate": ("h11",), "simulate": ("rich",)}
+
+
+# With any extra, or none
+# -----------------------
+
+
+def check_both_packages_come_from_the_wheel() -> None:
+    for name in ("evertoken", "evertoken_transports"):
+        file = import_module(name).__file__
+        assert file is not None
+        assert Path(file).is_relative_to(HERE), file
+
+
+def check_the_wheel_holds_the_two_packages_and_the_plugin_and_no_tests() -> None:
+    files = [str(path) for path in metadata.files("evertoken") or []]
+    dist_info = f"evertoken-{metadata.version('evertoken')}.dist-info"
+    places = {file.partition("/")[0] for file in files if not file.startswith("..")}
+    plugin = "_evertoken_pytest.py"
+    assert places - {"__pycache__"} == {"evertoken", "evertoken_transports", plugin, dist_info}, places
+    assert set(files) >= TYPED
+    assert any(file.endswith("/licenses/LICENSE") for file in files), "the licence is missing"
+
+
+def check_the_machine_keeps_a_token() -> None:
+    from evertoken import HttpResponse, SendRequest, TokenMachine, Wait, mangopay
+
+    machine = TokenMachine(mangopay.sandbox(client_id="smoke", api_key="made up"), draw=lambda: 0.5)
+    assert isinstance(machine.poll(0.0), SendRequest)
+    request = machine.start_request(0.0)
+    assert request.url == "https://api.sandbox.mangopay.com/v2.01/oauth/token"
+    body = b'{"access_token": "made-up-token", "token_type": "Bearer", "expires_in": 3600}'
+    machine.receive_response(0.25, request, HttpResponse(200, [("Content-Type", "application/json")], body))
+    assert machine.authorization(1.0) == "Bearer made-up-token"
+    assert isinstance(machine.poll(1.0), Wait)
+
+
+def ran(*command: str) -> subprocess.CompletedProcess[str]:
+    run = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT, check=False)
+    assert "Traceback" not in run.stderr, run
+    return run
+
+
+def ways() -> list[list[str]]:
+    """The two ways to type the command."""
+    return [
+        [str(HERE / ("Scripts" if os.name == "nt" else "bin") / "evertoken")],
+        [sys.executable, "-I", "-m", "evertoken"],
+    ]
+
+
+def check_the_command_tells_its_use_and_its_version() -> None:
+    for way in ways():
+        for asked in (["--help"], *([name, "--help"] for name in NEEDED)):
+            run = ran(*way, *asked)
+            assert (run.returncode, run.stderr) == (0, ""), run
+            assert run.stdout.startswith("usage: evertoken"), run
+        run = ran(*way, "--version")
+        assert (run.returncode, run.stdout) == (0, f"evertoken {metadata.version('evertoken')}\n"), run
+
+
+def check_a_command_works_or_names_each_package_that_it_needs() -> None:
+    for way in ways():
+        for name, needed in NEEDED.items():
+            missing = [package for package in needed if find_spec(package) is None]
+            # Each ends at once: in wrong usage, or in saying so.
+            run = ran(*way, name, *WRONG[name])
+            assert run.returncode == 2, run
+            if missing:
+                assert f"pip install {' '.join(missing)}" in run.stderr, run
+            else:
+                assert "pip install" not in run.stderr, run
+
+
+WRONG = {"demo": ["--seconds", "0"], "emulate": ["--client-id", "a:b"], "simulate": ["--days", "0"]}
+
+
+# What each extra is for
+# ----------------------
+
+
+def emulated() -> tuple[Emulator, Callable[[], ClientCredentials]]:
+    """An emulator, to be entered, and a grant for it."""
+    from evertoken import mangopay
+    from evertoken_transports.emulator import Emulator
+
+    emulator = Emulator(client_id="shop", api_key="made-up-key")
+    return emulator, lambda: mangopay.sandbox("shop", "made-up-key", base_url=emulator.base_url)
+
+
+def status_of(emulator: Emulator, header: str) -> int:
+    """What the API answers to a call that carries ``header``."""
+    connection = http.client.HTTPConnection(emulator.base_url.removeprefix("http://"), timeout=LIMIT)
+    try:
+        connection.request("GET", "/v2.01/shop/users", headers={"Authorization": header})
+        return connection.getresponse().status
+    finally:
+        connection.close()
+
+
+def check_threads() -> None:
+    from evertoken import read_challenge
+    from evertoken_transports.threads import TokenSource
+
+    emulator, grant = emulated()
+    with emulator, TokenSource(grant()) as source:
+        first = source.authorization()
+        assert source.authorization() == first
+        assert status_of(emulator, first) == 200
+        source.token_rejected(first, read_challenge(401, [("WWW-Authenticate", 'Bearer error="invalid_token"')], b""))
+        second = source.authorization()
+        assert second != first
+        assert status_of(emulator, second) == 200
+
+
+async def a_task(source: Source, emulator: Emulator) -> None:
+    async with source:
+        header = await source.authorization()
+        assert status_of(emulator, header) == 200
+        assert source.authorization_nowait() == header
+
+
+def check_asyncio() -> None:
+    from evertoken_transports.asyncio import TokenSource
+
+    emulator, grant = emulated()
+    with emulator:
+        asyncio.run(a_task(TokenSource(grant()), emulator))
+
+
+def check_trio() -> None:
+    import trio
+
+    from evertoken_transports.trio import TokenSource
+
+    emulator, grant = emulated()
+    with emulator:
+        trio.run(a_task, TokenSource(grant()), emulator)
+
+
+def check_httpx(name: str = "httpx") -> None:
+    library, ours = import_module(name), import_module(f"evertoken_transports.{name}")
+    emulator, grant = emulated()
+
+    async def main() -> None:
+        async with library.AsyncClient(auth=auth, base_url=auth.api_base, trust_env=False) as client:
+            assert (await client.get("/users")).status_code == 200
+
+    with emulator:
+        auth = ours.BearerAuth(grant())
+        with library.Client(auth=auth, base_url=auth.api_base, trust_env=False) as client:
+            assert client.get("/users").status_code == 200
+            with emulator.server() as server:
+                server.revoke_all(server.arrivals[-1].now)
+            assert client.get("/users").status_code == 200
+        asyncio.run(main())
+        if find_spec("trio"):
+            import_module("trio").run(main)
+        asked = [arrival.status for arrival in emulator.arrivals if arrival.method == "POST"]
+        assert asked == [200, 200], asked
+
+
+def check_httpx2() -> None:
+    check_httpx("httpx2")
+
+
+TEST = """
+from evertoken.testing import TokenFault
+
+def test_my_sdk(mangopay_server):
+    source = mangopay_server.token_source()
+    mangopay_server.next_token_requests(TokenFault.SERVER_ERROR)
+    source.authorization(timeout=60)
+    mangopay_server.advance(3600)
+    source.authorization()
+    assert mangopay_server.token_requests == 3
+"""
+
+
+def check_pytest() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "test_my_sdk.py").write_text(TEST, encoding="utf-8")
+        run = ran(sys.executable, "-I", "-m", "pytest", "-q", "-p", "no:cacheprovider", folder)
+    assert run.returncode == 0, run
+    assert "1 passed" in run.stdout, run
+
+
+def check_hypothesis() -> None:
+    from hypothesis import HealthCheck, given, settings
+    from hypothesis.stateful import run_state_machine_as_test
+
+    from evertoken import HttpResponse
+    from evertoken_transports.testing import hypothesis as ours
+
+    few = settings(max_examples=10, database=None, deadline=None, suppress_health_check=list(HealthCheck))
+
+    @few
+    @given(ours.responses(), ours.policies(), ours.scenarios())
+    def draws(response: HttpResponse, policy: object, scenario: object) -> None:
+        assert isinstance(response, HttpResponse)
+        assert policy
+        assert scenario
+
+    draws()
+    run_state_machine_as_test(ours.TokenMachineStateMachine, settings=few)
+
+
+def check_cli() -> None:
+    for way in ways():
+        run = ran(*way, "simulate", "--seed", "1", "--days", "0.05", "--quiet")
+        assert (run.returncode, run.stderr) == (0, ""), run
+    run = ran(*ways()[0], "demo", "--plain", "--seconds", "3", "--threads", "2", "--chapters", "revoked")
+    assert re.search(r"promises? kept, by the emulator's own log", run.stdout), run
+    with subprocess.Popen([*ways()[0], "emulate", "--port", "0"], stdout=subprocess.PIPE, text=True) as emulator:
+        assert emulator.stdout is not None
+        found = next(url for line in emulator.stdout if (url := re.search(r"http://([0-9.:]+)", line)))
+        connection = http.client.HTTPConnection(found[1], timeout=LIMIT)
+        connection.request("GET", "/v2.01/demo/users")
+        assert connection.getresponse().status == 401
+        connection.close()
+        emulator.terminate()
+
+
+RAW = (check_threads, check_asyncio)
+EXTRAS: dict[str, tuple[Callable[[], None], ...]] = {
+    "none": (),
+    "cli": (*RAW, check_httpx, check_cli),
+    "h11": RAW,
+    "httpx": (check_httpx,),
+    "httpx2": (check_httpx2,),
+    "hypothesis": (check_hypothesis,),
+    "pytest": (check_pytest,),
+    "trio": (*RAW, check_trio),
+    "all": (*RAW, check_trio, check_httpx, check_httpx2, check_pytest, check_hypothesis, check_cli),
+}
+ALWAYS = (
+    check_both_packages_come_from_the_wheel,
+    check_the_wheel_holds_the_two_packages_and_the_plugin_and_no_tests,
+    check_the_machine_keeps_a_token,
+    check_the_command_tells_its_use_and_its_version,
+    check_a_command_works_or_names_each_package_that_it_needs,
+)
+
+
+def main(extra: str) -> None:
+    """Run every check of ``extra``."""
+    for check in (*ALWAYS, *EXTRAS[extra]):
+        check()
+        print(f"{extra}: {check.__name__.removeprefix('check_').replace('_', ' ')}: ok")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
