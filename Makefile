@@ -121,4 +121,5 @@ $(NODE)/node_modules/.ready: $(NODE)/package.json $(NODE)/package-lock.json | $(
 	    echo 'missing: a package registry that has what $(NODE)/package-lock.json names (npm says why in $(VENV)/npm.log)' >&2; \
 	    exit 1; }
 	@touch $@
+
 FORCE:

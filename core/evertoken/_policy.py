@@ -63,8 +63,8 @@ class Policy:
     retry_cap: float = 120.0
     """The longest such back-off. With the default budget it averages slower than the budget refills."""
     malformed_cap: float = 3_600.0
-    """... and the longest after answers that no repetition will mend: a 200 that is not a token answer. The wait after
-    a 429 that states none doubles to no more than this either."""
+    """... and the longest after answers that no repetition will mend, as a 200 that is not a token answer. The wait
+    after a 429 that states none doubles to no more than this either."""
     locked_wait: float = 900.0
     """No request this long after "account temporarily locked"; Mangopay names no duration. Doubles each time."""
     locked_wait_cap: float = 21_600.0

@@ -90,7 +90,10 @@ class Attempt(NamedTuple):
 
 
 class BackOff(NamedTuple):
-    """Trouble in a row, by kind; when the next try may start; and the start of the attempt that taught us so."""
+    """Trouble in a row, by kind; when the next try may start; and the start of the attempt that taught us so.
+
+    ``malformed`` counts answers that no repetition will mend.
+    """
 
     failures: int = 0
     malformed: int = 0

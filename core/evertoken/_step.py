@@ -153,7 +153,7 @@ def _apply(config: Policy, state: State, attempt: Attempt, judged: Outcome | Acc
         case Abandoned():
             return _abandon(config, state, attempt)
         case Failed():
-            state = back_off_from(config, state, attempt, state.now, judged.problem)
+            state = back_off_from(config, state, attempt, state.now, judged.problem, malformed=judged.lasting)
             return state if judged.retry_after is None else _hold_off(config, state, attempt, judged.retry_after)
         case Malformed():
             return back_off_from(config, state, attempt, state.now, judged.problem, malformed=True)

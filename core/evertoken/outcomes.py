@@ -47,10 +47,15 @@ class Granted(Unpicklable, Outcome):
 
 @dataclass(frozen=True, slots=True)
 class Failed(Outcome):
-    """It did not work this time: no answer, a 5xx, an unusable token. Back-off, at least ``retry_after`` seconds."""
+    """It did not work this time: no answer, a 5xx, an unusable token. Back-off, at least ``retry_after`` seconds.
+
+    ``lasting`` says that the answer names a cause that no repetition will mend, such as ``invalid_client`` with a 500:
+    then the back-off grows as long as after :class:`Malformed`, in case that is what the server means.
+    """
 
     problem: Problem
     retry_after: float | None = None
+    lasting: bool = False
 
 
 @dataclass(frozen=True, slots=True)

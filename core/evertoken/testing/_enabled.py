@@ -40,6 +40,7 @@ __all__ = ("EVERY_ANSWER", "Alphabet", "enabled_inputs")
 EVERY_ANSWER: tuple[Outcome, ...] = (
     Failed(Problem(ProblemKind.SERVER, "The server cannot serve now")),
     Failed(Problem(ProblemKind.SERVER, "The server cannot serve now"), retry_after=3.0),
+    Failed(Problem(ProblemKind.SERVER, "The server cannot serve now, and names a refusal"), lasting=True),
     Malformed(Problem(ProblemKind.MALFORMED, "A 200 that is not a token answer")),
     Refused(Problem(ProblemKind.CREDENTIALS_REFUSED, "The credentials were refused"), "credentials"),
     Refused(Problem(ProblemKind.REQUEST_REFUSED, "The request was refused"), "request"),

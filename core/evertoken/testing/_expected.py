@@ -67,7 +67,7 @@ class Meaning(enum.Enum):
 
     TAKEN = "a token that is taken"
     FAILED = "a failure"
-    MALFORMED = "a malformed answer"
+    MALFORMED = "a malformed answer, or a failure that names a lasting cause"
     ABANDONED = "nobody waits for it any more"
     DOOR = "a closed door"
     STALE = "a refusal of credentials that have been replaced since"
@@ -274,7 +274,8 @@ def meaning_of(policy: Policy, state: State, attempt: Attempt, answer: Outcome) 
         return Meaning.OVERTAKEN
     if isinstance(answer, Abandoned):
         return Meaning.ABANDONED
-    return Meaning.MALFORMED if isinstance(answer, Malformed) else Meaning.FAILED
+    lasting = isinstance(answer, Malformed) or (isinstance(answer, Failed) and answer.lasting)
+    return Meaning.MALFORMED if lasting else Meaning.FAILED
 
 
 def _meaning_of_grant(policy: Policy, state: State, attempt: Attempt, granted: Granted, *, late: bool) -> Meaning:
