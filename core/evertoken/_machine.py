@@ -6,11 +6,12 @@ adapters in ``evertoken_transports`` put a lock around it and do the waiting; a 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Self, cast
 
 from evertoken._actions import Rejection, SendRequest, Wait
-from evertoken._arguments import check_now, check_seconds, check_type, is_moment
+from evertoken._arguments import check_seconds, check_type, is_moment, min_ttl_on_the_grid, on_the_grid
 from evertoken._challenge import Challenge
 from evertoken._decide import Published, decide, freshness, publish, request_state, settle
 from evertoken._errors import LocalProtocolError
@@ -53,7 +54,8 @@ class TokenMachine:
     ``now`` is seconds, int or float, from any clock that never runs backwards, with any origin. Inputs may arrive a
     little out of order: the machine keeps the largest ``now`` of any input and treats an earlier one as equal to it.
 
-    Every method that takes ``now`` raises ValueError if it is not a finite number below 2**40 in magnitude. Queries
+    Every method rounds ``now`` down to the tick of 2**-10 s that all deadlines lie on, and ``min_ttl`` up; no answer is
+    another one for it. Each raises ValueError if ``now`` is not a finite number below 2**40 in magnitude. Queries
     change nothing, whatever the number of calls; their answers may change after any input, and as time passes.
     """
 
@@ -108,17 +110,16 @@ class TokenMachine:
 
     def freshness(self, now: float) -> Freshness:
         """How good the token in hand is."""
-        check_now(now)
-        return freshness(self._state, now)
+        return freshness(self._at(now))
 
     def request_state(self, now: float) -> RequestState:
         """Whether the token endpoint may be asked, is being asked, or must be left alone."""
-        check_now(now)
-        return request_state(self._policy, self._state, now)
+        return request_state(self._at(now))
 
     def state(self, now: float) -> TokenState:
         """The one word that people read: the freshness, or BLOCKED while the endpoint has closed the door."""
-        return folded(self.freshness(now), self.request_state(now))
+        state = self._at(now)
+        return folded(freshness(state), request_state(state))
 
     def poll(self, now: float, min_ttl: float = 0.0) -> SendRequest | Wait:
         """What to do next: a permission to start a request, or a wait whose ``until`` always lies ahead.
@@ -126,22 +127,18 @@ class TokenMachine:
         ``min_ttl`` is in seconds, and counts up to half of a token's usable life; above that it is treated as 0.
         Level-triggered: asking twice changes nothing, and no answer is lost by not acting on it.
         """
-        check_now(now)
-        check_seconds("min_ttl", min_ttl)
-        return decide(self._policy, self._state, now, min_ttl)
+        return decide(self._at(now), min_ttl_on_the_grid(min_ttl))
 
     def problem(self, now: float) -> Problem | None:
         """Why there is no token, or why the last attempt failed; None when nothing is wrong.
 
         While doors are closed, that of the gravest: a lock, a refusal or an unclear answer before a rate limit.
         """
-        check_now(now)
-        return problem_of(settle(self._policy, self._state, now))
+        return problem_of(self._at(now))
 
     def explain(self, now: float) -> Explanation:
         """All of it: state, deadlines, budget left, the last problem. Redacted and printable."""
-        check_now(now)
-        return explain(self._grant, self._policy, settle(self._policy, self._state, now))
+        return explain(self._grant, self._policy, self._at(now))
 
     # Inputs: one attempt
     # -------------------
@@ -155,6 +152,7 @@ class TokenMachine:
         Raises:
             LocalProtocolError: :meth:`poll` with the same arguments does not say SendRequest. Nothing has changed.
         """
+        now, min_ttl = on_the_grid(now), min_ttl_on_the_grid(min_ttl)
         action = self.poll(now, min_ttl)
         if isinstance(action, Wait):
             raise LocalProtocolError(f"no token request may be started now: wait ({action.reason.value})")
@@ -170,12 +168,11 @@ class TokenMachine:
 
         Late, duplicate and foreign answers are recognised by the request's id; most of them are ``Ignored``.
         """
-        check_now(now)
-        return self._answer(now, request, self._read(request, response))
+        return self._answer(on_the_grid(now), request, self._read(request, response))
 
     def send_failed(self, now: float, request: TokenRequest, reason: str) -> Outcome:
         """The request did not get there, or its answer did not get back; ``reason`` is for people."""
-        check_now(now)
+        now = on_the_grid(now)
         return self._answer(now, request, no_answer(self._grant, str(reason), self._secrets(request)))
 
     def request_abandoned(self, now: float, request: TokenRequest) -> Outcome:
@@ -183,8 +180,7 @@ class TokenMachine:
 
         The first since the last outcome costs nothing but its budget, further ones count as failed.
         """
-        check_now(now)
-        return self._answer(now, request, Abandoned())
+        return self._answer(on_the_grid(now), request, Abandoned())
 
     # Inputs: news from elsewhere
     # ---------------------------
@@ -195,9 +191,9 @@ class TokenMachine:
         Only TOKEN and UNKNOWN speak of the token; anything else is ``KEPT`` and changes nothing. After DROPPED and
         SUPERSEDED the call may be repeated once, with whatever token there is then.
         """
-        happened = TokenRejected(now, authorization, challenge)
+        made = functools.partial(TokenRejected, authorization=authorization, challenge=challenge)
         del authorization  # Error trackers show local variables; this one is the token.
-        check_now(now)
+        happened = made(on_the_grid(now))
         check_type("challenge", challenge, Challenge)
         if challenge not in (Challenge.TOKEN, Challenge.UNKNOWN):
             return Rejection.KEPT
@@ -213,7 +209,7 @@ class TokenMachine:
         Raises:
             LocalProtocolError: ``kind`` is UNCLEAR, which is true of one host only and never shared.
         """
-        check_now(now)
+        now = on_the_grid(now)
         if kind not in _REPORTABLE:
             raise LocalProtocolError(f"door_closed: kind must be LOCKED, REFUSED or RATE_LIMITED, not {kind}")
         if seconds is not None:
@@ -230,7 +226,7 @@ class TokenMachine:
             LocalProtocolError: ``credentials`` are another client's, or for another endpoint, scope or audience: that
                 is another machine.
         """
-        check_now(now)
+        now = on_the_grid(now)
         check_type("credentials", credentials, ClientCredentials)
         if not self._grant.same_client(credentials):
             raise LocalProtocolError(
@@ -242,8 +238,7 @@ class TokenMachine:
 
     def lift_block(self, now: float) -> None:
         """The operator's word, after mending the cause: all closed doors count as open. Back-off and budget stay."""
-        check_now(now)
-        self._step(BlockLifted(now))
+        self._step(BlockLifted(on_the_grid(now)))
 
     # Keeping and copying
     # -------------------
@@ -257,8 +252,7 @@ class TokenMachine:
         An attempt in flight is in it too: restored, it may still be answered, and is lost at its deadline. The first
         snapshot of a grant takes some 20 ms, for ``ClientCredentials.proof``.
         """
-        check_now(now)
-        return take_snapshot(self._grant, self._policy, self._state, now, secrets=secrets)
+        return take_snapshot(self._grant, self._policy, self._at(now), secrets=secrets)
 
     @classmethod
     def restore(
@@ -284,7 +278,7 @@ class TokenMachine:
             del snapshot  # It may be the text, with the token in it.
             raise TypeError(f"snapshot must be a Snapshot, not {kind.__name__}: Snapshot.from_json reads one")
         machine = cls(grant, policy=policy, draw=draw)
-        check_now(now)
+        now = on_the_grid(now)
         check_seconds("elapsed", elapsed)
         state, is_same_secret = read_snapshot(grant, machine.policy, snapshot, now, elapsed)
         machine._become(state)
@@ -308,13 +302,14 @@ class TokenMachine:
     # Behind the grammar
     # ------------------
 
+    def _at(self, now: float) -> State:
+        """The state as it stands at ``now``: the one door by which time comes into a query."""
+        return settle(self._policy, self._state, on_the_grid(now))
+
     def _live(self, now: float, min_ttl: float) -> AccessToken | None:
-        check_now(now)
-        check_seconds("min_ttl", min_ttl)
-        token = self._state.token
-        if token is None or max(now, self._state.now) >= token.fresh_until - min_ttl:
-            return None
-        return token
+        state, min_ttl = self._at(now), min_ttl_on_the_grid(min_ttl)
+        token = state.token
+        return token if token is not None and state.now < token.fresh_until - min_ttl else None
 
     def _read(self, request: TokenRequest, response: HttpResponse) -> Outcome:
         return read_answer(self._grant, response, max_body=self._policy.max_body, secrets=self._secrets(request))

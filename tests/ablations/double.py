@@ -18,7 +18,7 @@ from evertoken.outcomes import Outcome
 __all__ = ("DOUBLES", "Double", "answers", "everywhere", "polls", "replace_step", "steps", "tokens", "whole_machine")
 
 Step = Callable[[Policy, State, Input], State]
-Decide = Callable[[Policy, State, float, float], SendRequest | Wait]
+Decide = Callable[[State, float], SendRequest | Wait]
 Function = TypeVar("Function", bound=Callable[..., object])
 
 step: Step = _step.step
@@ -81,8 +81,8 @@ def polls(safeguard: str) -> Callable[[Decide], Double]:
     """A double of ``decide``, which is what poll answers."""
 
     def made(double: Decide) -> Double:
-        def defaulted(policy: Policy, state: State, now: float, min_ttl: float = 0.0) -> SendRequest | Wait:
-            return double(policy, state, now, min_ttl)
+        def defaulted(state: State, min_ttl: float = 0.0) -> SendRequest | Wait:
+            return double(state, min_ttl)
 
         return _noted(safeguard, double, lambda patch: everywhere(patch, decide, defaulted))
 

@@ -22,9 +22,10 @@ def test_a_machine_is_what_the_functions_make_of_its_inputs() -> None:
     assert state == driven.state_value
     assert f.publish(SMALL_POLICY, state) == driven.published
     for now in (11, 14, 20):
-        assert f.decide(SMALL_POLICY, state, now) == driven.poll(now)
-        assert f.freshness(state, now) is driven.freshness(now)
-        assert f.request_state(SMALL_POLICY, state, now) is driven.request_state(now)
+        seen = f.settle(SMALL_POLICY, state, now)
+        assert f.decide(seen) == driven.poll(now)
+        assert f.freshness(seen) is driven.freshness(now)
+        assert f.request_state(seen) is driven.request_state(now)
 
 
 def test_a_restart_is_a_value_and_gives_what_a_snapshot_would() -> None:

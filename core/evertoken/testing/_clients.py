@@ -144,7 +144,8 @@ class Client:
         moments = _starts_of(before.state_value)
         for name, started in _starts_of(after).items():
             world_start, own_start = starts[moments[name]]
-            self.starts[started] = (world_start, awake - away - (own - own_start))
+            # As far from its start as the new machine takes itself to be: it rounds moments to the tick.
+            self.starts[started] = (world_start, own_start + round((started - moments[name]) * SECOND))
         self._fuzz = _HONEST_GRACE
         return restart
 

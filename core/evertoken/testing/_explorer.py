@@ -250,13 +250,13 @@ class _Search:
         passed: list[tuple[int, float]] = []
         state, elapsed, left = self.nodes[position].state, 0.0, math.inf
         while elapsed <= bound:
-            if position in known or freshness(state, state.now) in _USABLE:
+            if position in known or freshness(state) in _USABLE:
                 left = known.get(position, 0.0)
                 break
             passed.append((position, elapsed))
-            action = decide(self.policy, state, state.now)
+            action = decide(state)
             if isinstance(action, SendRequest):
-                left = 0.0 if freshness(self._granted(state), state.now) in _USABLE else math.inf
+                left = 0.0 if freshness(self._granted(state)) in _USABLE else math.inf
                 break
             position, state, seconds = self._later(position, state, action.until)
             elapsed += seconds

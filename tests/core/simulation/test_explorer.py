@@ -100,8 +100,8 @@ print(found)
 def walked(policy: Policy, state: State) -> float:
     """How long ``state`` needs to get a token if what is in flight is lost, from one deadline to the next."""
     start = state.now
-    while freshness(state, state.now) not in (Freshness.VALID, Freshness.REFRESH_DUE):
-        action = decide(policy, state, state.now)
+    while freshness(state) not in (Freshness.VALID, Freshness.REFRESH_DUE):
+        action = decide(state)
         if isinstance(action, SendRequest):
             break
         state = settle(policy, state, action.until)
@@ -339,16 +339,12 @@ def test_a_machine_that_never_recovers_breaks_the_law_of_liveness() -> None:
     assert any(violation.law.startswith("a token is there within 14 s") for violation in found.violations)
 
 
-def _says_wait(config: Policy, state: State, now: float, min_ttl: float = 0.0) -> Wait:
+def _says_wait(state: State, min_ttl: float = 0.0) -> Wait:
     return Wait(state.now, WaitReason.RETRY)
 
 
-def _says_send(config: Policy, state: State, now: float, min_ttl: float = 0.0) -> SendRequest:
+def _says_send(state: State, min_ttl: float = 0.0) -> SendRequest:
     return SendRequest(SendReason.EXPIRED)
-
-
-def _forgets_when_settled(config: Policy, state: State, now: float) -> State:
-    return first_state(config)
 
 
 def _published(quiet_until: float, header: str | None) -> Callable[[Policy, State], tuple[float, str | None]]:
@@ -362,7 +358,6 @@ VALID_STATE = step(
 )
 QUERIES = {
     "Wait.until lies ahead": ("decide", _says_wait),
-    "what time alone has done changes no answer of poll": ("settle", _forgets_when_settled),
     "no request is started while the token is VALID": ("decide", _says_send),
     "poll says why a request may start": ("decide", _says_send),
     "poll waits for the answer, or for the last of the moments that lie ahead": ("decide", _says_wait),

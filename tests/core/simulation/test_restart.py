@@ -95,4 +95,4 @@ def test_a_closed_door_is_closed_for_the_rest_of_its_time_on_whatever_clock(secr
     m = machine()
     attempt(m, 1_000, LOCKED)
     after = restarted(m.policy, m.state_value, Restart(1_000, 3, 60, secrets))
-    assert getattr(decide(m.policy, after, 3), "until", None) == 3 + 900 - 60
+    assert getattr(decide(after), "until", None) == 3 + 900 - 60
