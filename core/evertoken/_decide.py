@@ -12,8 +12,21 @@ from evertoken._policy import Policy
 from evertoken._problems import Problem, ProblemKind
 from evertoken._records import LONG_AGO, MOST_DOUBLINGS, AccessToken, Attempt, BackOff, Rejections
 from evertoken._states import Freshness, RequestState, State
+from evertoken.happenings import EndpointUnblocked, Happening, RequestEnded
+from evertoken.outcomes import Failed
 
-__all__ = ("LOST", "Published", "back_off_from", "decide", "due_at", "freshness", "publish", "request_state", "settle")
+__all__ = (
+    "LOST",
+    "Published",
+    "back_off_from",
+    "decide",
+    "due_at",
+    "freshness",
+    "pass_time",
+    "publish",
+    "request_state",
+    "settle",
+)
 
 Published = tuple[float, str | None]
 
@@ -106,20 +119,28 @@ def settle(policy: Policy, state: State, now: float) -> State:
 
     A loss is counted, and what is over is forgotten.
     """
+    return pass_time(policy, state, now)[0]
+
+
+def pass_time(policy: Policy, state: State, now: float) -> tuple[State, tuple[Happening, ...]]:
+    """What :func:`settle` gives, and what has happened by that."""
     if now <= state.now:
-        return state
+        return state, ()
+    happenings: tuple[Happening, ...] = ()
     attempt = state.attempt
     if attempt is not None and now >= attempt.deadline:
         state = state._replace(attempt=None, lost=attempt)
         state = back_off_from(policy, state, attempt, attempt.deadline, LOST)
+        happenings = (RequestEnded(attempt.id, Failed(LOST)),)
     blocks, rejections = state.blocks, state.rejections
     if blocks and now >= min([block.until for block in blocks]):
+        happenings += tuple([EndpointUnblocked(block.kind) for block in blocks if now >= block.until])
         blocks = tuple([block for block in blocks if now < block.until])
     if rejections.dropped or rejections.honoured:
         rejections = _settled_rejections(state, now)
     if blocks is state.blocks and rejections is state.rejections:
-        return state.at(now)
-    return state._replace(now=now, blocks=blocks, rejections=rejections)
+        return state.at(now), happenings
+    return state._replace(now=now, blocks=blocks, rejections=rejections), happenings
 
 
 def back_off_from(

@@ -1,21 +1,17 @@
-"""What an answer or an API's rejection means, given the state: verdicts without consequences."""
+"""What an answer means, given the state: verdicts without consequences."""
 
 from __future__ import annotations
 
 import hashlib
 
 from evertoken import _schedule
-from evertoken._actions import Rejection, SendRequest
-from evertoken._challenge import Challenge
-from evertoken._decide import decide
-from evertoken._inputs import TokenRejected
 from evertoken._policy import Policy
 from evertoken._problems import Problem, ProblemKind
 from evertoken._records import AccessToken, Attempt
 from evertoken._states import State
 from evertoken.outcomes import Abandoned, Failed, Granted, Ignored, Malformed, Outcome, Refused, Stale
 
-__all__ = ("digest", "judge", "judge_rejection", "token_of", "which")
+__all__ = ("digest", "judge", "token_of", "which")
 
 DEAD_ON_ARRIVAL = Problem(
     ProblemKind.DEAD_ON_ARRIVAL,
@@ -102,32 +98,3 @@ def token_of(policy: Policy, state: State, attempt: Attempt, granted: Granted) -
         return token
     pause = _schedule.back_off(policy, state.backoff.repeats + 1, attempt.draw)
     return token.due_no_earlier_than(state.now + pause)
-
-
-def judge_rejection(policy: Policy, state: State, rejected: TokenRejected) -> Rejection:
-    """Whether an API's word about a token is believed now; see ``Rejection`` for the three verdicts."""
-    token = state.token
-    if token is None or state.now >= token.fresh_until or token.authorization != rejected.authorization:
-        return Rejection.SUPERSEDED
-    believed = is_free(state, rejected) or _is_credible(policy, state, token, rejected.challenge)
-    return Rejection.DROPPED if believed and _can_be_replaced(state) else Rejection.KEPT
-
-
-def is_free(state: State, rejected: TokenRejected) -> bool:
-    """A token that is due for renewal anyway is dropped on good evidence without charging the interval."""
-    due = state.token is not None and state.now >= state.token.refresh_at
-    return due and rejected.challenge is Challenge.TOKEN
-
-
-def _is_credible(policy: Policy, state: State, token: AccessToken, challenge: Challenge) -> bool:
-    if state.now < state.rejections.allowed_at:
-        return False
-    if challenge is Challenge.UNKNOWN:
-        return state.now >= _schedule.unknown_evidence_at(policy, token)
-    return challenge is Challenge.TOKEN
-
-
-def _can_be_replaced(state: State) -> bool:
-    """Whether another token is on its way, or could be asked for at once if there were none."""
-    tokenless = state._replace(token=None)
-    return state.attempt is not None or isinstance(decide(tokenless), SendRequest)

@@ -26,15 +26,15 @@ from evertoken._inputs import (
     RequestClaimed,
     TokenRejected,
 )
-from evertoken._judge import judge_rejection
 from evertoken._messages import HttpResponse, TokenRequest, build_request
 from evertoken._policy import Policy
 from evertoken._problems import Problem
 from evertoken._records import AccessToken, Attempt, BlockKind
 from evertoken._snapshot import Snapshot, read_snapshot, take_snapshot
 from evertoken._states import Freshness, RequestState, State, TokenState, first_state
-from evertoken._step import receive, step
+from evertoken._step import step
 from evertoken._wire import no_answer, read_answer
+from evertoken.happenings import Happening, RejectionJudged, RequestEnded
 from evertoken.outcomes import Abandoned, Outcome
 
 __all__ = ("TokenMachine",)
@@ -59,12 +59,14 @@ class TokenMachine:
     change nothing, whatever the number of calls; their answers may change after any input, and as time passes.
     """
 
-    __slots__ = ("_draw", "_grant", "_policy", "_state", "published")
+    __slots__ = ("_draw", "_grant", "_policy", "_state", "happenings", "published")
 
     published: Published
     """``(quiet_until, header)``: while ``now < quiet_until``, ``header`` is the Authorization value and nothing else is
     to be done. Replaced whole after each input, so that a reader needs no lock. It speaks for ``min_ttl`` 0; past
     ``quiet_until`` ask :meth:`authorization` and :meth:`poll`."""
+    happenings: tuple[Happening, ...]
+    """What came of the latest input, in order; see :mod:`evertoken.happenings`. Replaced by the next input."""
 
     def __init__(self, grant: ClientCredentials, *, policy: Policy | None = None, draw: Callable[[], float]) -> None:
         check_type("grant", grant, ClientCredentials)
@@ -72,6 +74,7 @@ class TokenMachine:
         self._policy = Policy() if policy is None else policy
         check_type("policy", self._policy, Policy)
         self._draw = draw
+        self.happenings = ()
         self._become(first_state(self._policy))
 
     def __repr__(self) -> str:
@@ -157,10 +160,10 @@ class TokenMachine:
         if isinstance(action, Wait):
             raise LocalProtocolError(f"no token request may be started now: wait ({action.reason.value})")
         happened = RequestClaimed(now, self._drawn(), min_ttl)
-        state = step(self._policy, self._state, happened)
+        state, happenings = step(self._policy, self._state, happened)
         attempt = cast("Attempt", state.attempt)
         request = build_request(self._grant, attempt.id, attempt.deadline)
-        self.stepped(happened, state)
+        self.stepped(happened, state, happenings)
         return request
 
     def receive_response(self, now: float, request: TokenRequest, response: HttpResponse) -> Outcome:
@@ -196,10 +199,9 @@ class TokenMachine:
         happened = made(on_the_grid(now))
         check_type("challenge", challenge, Challenge)
         if challenge not in (Challenge.TOKEN, Challenge.UNKNOWN):
+            self.happenings = (RejectionJudged(Rejection.KEPT),)
             return Rejection.KEPT
-        verdict = judge_rejection(self._policy, self._state, happened)
-        self._step(happened)
-        return verdict
+        return cast("RejectionJudged", self._step(happened)[-1]).verdict
 
     def door_closed(self, now: float, kind: BlockKind, seconds: float | None = None) -> None:
         """An API says that the account is LOCKED; or a store says LOCKED, REFUSED or RATE_LIMITED.
@@ -232,6 +234,7 @@ class TokenMachine:
             raise LocalProtocolError(
                 "replace_credentials: endpoint, client id and parameters must stay; another client is another machine"
             )
+        self.happenings = ()
         if not self._grant.same_proof(credentials):
             self._grant = credentials
             self._step(CredentialsReplaced(now))
@@ -292,11 +295,12 @@ class TokenMachine:
         twin._become(self._state)
         return twin
 
-    def stepped(self, happened: Input, after: State) -> None:  # noqa: ARG002 - for those who override it
-        """Every input passes here, once: ``happened`` leads from ``state_value`` to ``after``.
+    def stepped(self, happened: Input, after: State, happenings: tuple[Happening, ...]) -> None:  # noqa: ARG002
+        """Every input passes here, once: ``happened`` leads from ``state_value`` to ``after``, and to ``happenings``.
 
         For simulators that look on: override it, check the step or write it down, and call this one.
         """
+        self.happenings = happenings
         self._become(after)
 
     # Behind the grammar
@@ -320,10 +324,7 @@ class TokenMachine:
         return (*request.secrets, *self._grant.secrets(), *(() if token is None else (token.value,)))
 
     def _answer(self, now: float, request: TokenRequest, answer: Outcome) -> Outcome:
-        received = AnswerReceived(now, request.id, answer)
-        state, outcome = receive(self._policy, self._state, received)
-        self.stepped(received, state)
-        return outcome
+        return cast("RequestEnded", self._step(AnswerReceived(now, request.id, answer))[-1]).outcome
 
     def _drawn(self) -> float:
         number = self._draw()
@@ -331,8 +332,10 @@ class TokenMachine:
             raise LocalProtocolError("draw() must return an int or float in [0, 1)")
         return float(number)
 
-    def _step(self, happened: Input) -> None:
-        self.stepped(happened, step(self._policy, self._state, happened))
+    def _step(self, happened: Input) -> tuple[Happening, ...]:
+        after, happenings = step(self._policy, self._state, happened)
+        self.stepped(happened, after, happenings)
+        return happenings
 
     def _become(self, state: State) -> None:
         self._state = state

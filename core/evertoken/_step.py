@@ -1,4 +1,4 @@
-"""``step(policy, state, input) -> state``: everything that changes state, in one file and without side effects.
+"""``step(policy, state, input) -> (state, happenings)``: everything that changes state, without side effects.
 
 Network input never raises: it becomes state. Local misuse (a claim that ``decide`` does not allow) is refused by the
 machine before it steps.
@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from evertoken import _schedule
-from evertoken._actions import Rejection
-from evertoken._decide import LOST, back_off_from, settle
+from evertoken import _schedule, happenings
+from evertoken._actions import Rejection, SendRequest
+from evertoken._challenge import Challenge
+from evertoken._decide import LOST, back_off_from, decide, pass_time
 from evertoken._inputs import (
     AnswerReceived,
     BlockLifted,
@@ -20,7 +21,7 @@ from evertoken._inputs import (
     RequestClaimed,
     TokenRejected,
 )
-from evertoken._judge import digest, is_free, judge, judge_rejection, which
+from evertoken._judge import digest, judge, which
 from evertoken._policy import Policy, whole_ticks
 from evertoken._problems import Problem, ProblemKind
 from evertoken._records import (
@@ -37,6 +38,7 @@ from evertoken._records import (
     Rejections,
 )
 from evertoken._states import State
+from evertoken.happenings import EndpointBlocked, EndpointUnblocked, Happening, RejectionJudged, RequestEnded
 from evertoken.outcomes import (
     Abandoned,
     Failed,
@@ -49,7 +51,9 @@ from evertoken.outcomes import (
     Unclear,
 )
 
-__all__ = ("receive", "step")
+__all__ = ("step",)
+
+Happenings = tuple[Happening, ...]
 
 ABANDONED = Problem(
     ProblemKind.ABANDONED,
@@ -78,14 +82,19 @@ REPORTED = {
 }
 
 
-def step(policy: Policy, state: State, happened: Input) -> State:
-    """The state after ``happened``. Total: every input has a meaning in every state."""
-    settled = settle(policy, state, happened.now)
+def step(policy: Policy, state: State, happened: Input) -> tuple[State, Happenings]:
+    """The state after ``happened``, and what came of it. Total: every input has a meaning in every state."""
+    settled, by_time = pass_time(policy, state, happened.now)
+    after, by_input = _take(policy, settled, happened)
+    return after, by_time + by_input
+
+
+def _take(policy: Policy, settled: State, happened: Input) -> tuple[State, Happenings]:
     match happened:
         case RequestClaimed():
             return _claim(policy, settled, happened)
         case AnswerReceived():
-            return _receive(policy, settled, happened)[0]
+            return _receive(policy, settled, happened)
         case TokenRejected():
             return _reject(policy, settled, happened)
         case DoorClosed():
@@ -98,16 +107,11 @@ def step(policy: Policy, state: State, happened: Input) -> State:
             assert_never(happened)
 
 
-def receive(policy: Policy, state: State, received: AnswerReceived) -> tuple[State, Outcome]:
-    """The state after an answer, as :func:`step` gives it, and what the answer amounted to."""
-    return _receive(policy, settle(policy, state, received.now), received)
-
-
 # Claims
 # ------
 
 
-def _claim(policy: Policy, state: State, claimed: RequestClaimed) -> State:
+def _claim(policy: Policy, state: State, claimed: RequestClaimed) -> tuple[State, Happenings]:
     """One slot, one attempt, one charge."""
     attempt = Attempt(
         id=state.next_id,
@@ -117,22 +121,25 @@ def _claim(policy: Policy, state: State, claimed: RequestClaimed) -> State:
         generation=state.keys.generation,
     )
     budget = _schedule.charge(policy, state.budget, state.now)
-    return state._replace(attempt=attempt, next_id=state.next_id + 1, budget=budget)
+    after = state._replace(attempt=attempt, next_id=state.next_id + 1, budget=budget)
+    return after, (happenings.RequestStarted(attempt.id),)
 
 
 # What came of an attempt
 # -----------------------
 
 
-def _receive(policy: Policy, state: State, received: AnswerReceived) -> tuple[State, Outcome]:
+def _receive(policy: Policy, state: State, received: AnswerReceived) -> tuple[State, Happenings]:
     attempt = which(state, received.id)
     if attempt is None:
-        return state, Ignored()
+        return state, (RequestEnded(received.id, Ignored()),)
     judged = judge(policy, state, attempt, received.answer)
     outcome = received.answer if isinstance(judged, AccessToken) else judged
     if attempt is state.lost:
-        return _apply_late(policy, state._replace(lost=None), attempt, judged, received.answer), outcome
-    return _apply(policy, state.without_attempt(), attempt, judged), outcome
+        after = _apply_late(policy, state._replace(lost=None), attempt, judged, received.answer)
+    else:
+        after = _apply(policy, state.without_attempt(), attempt, judged)
+    return after, (*_changes_of_blocks(state, after), RequestEnded(received.id, outcome))
 
 
 def _apply_late(policy: Policy, state: State, lost: Attempt, judged: Outcome | AccessToken, answer: Outcome) -> State:
@@ -294,17 +301,18 @@ def _with_block(state: State, news: Block) -> State:
     return state._replace(blocks=tuple(blocks), problem=news.problem)
 
 
-def _close_door(policy: Policy, state: State, closed: DoorClosed) -> State:
+def _close_door(policy: Policy, state: State, closed: DoorClosed) -> tuple[State, Happenings]:
     """A report from elsewhere. An exchange under way goes on."""
     if closed.seconds is not None:
         wait = _stated(policy, closed.seconds, closed.kind, closed.draw)
     else:
         state, wait = _doubled(policy, state, closed.kind)
     block = Block(closed.kind, state.now + wait, state.now, reported=True, problem=REPORTED[closed.kind])
-    return _with_block(state, block)
+    after = _with_block(state, block)
+    return after, _changes_of_blocks(state, after)
 
 
-def _replace_credentials(state: State) -> State:
+def _replace_credentials(state: State) -> tuple[State, Happenings]:
     """New credentials open refused and unclear doors three times between grants, and a locked one once.
 
     Unclear ones too, since some servers say no more than 403 to a wrong secret. So often and no more, because secrets
@@ -321,25 +329,57 @@ def _replace_credentials(state: State) -> State:
         keys.opened + any(kind in _OPENED for kind in gone),
     )
     problem = None if gone else state.problem
-    return state._replace(keys=keys, blocks=blocks, problem=problem)
+    after = state._replace(keys=keys, blocks=blocks, problem=problem)
+    return after, (*_changes_of_blocks(state, after), happenings.CredentialsReplaced())
 
 
-def _lift_blocks(state: State) -> State:
+def _lift_blocks(state: State) -> tuple[State, Happenings]:
     """All doors are open. What was wrong behind them is no longer the problem."""
-    return state._replace(blocks=(), problem=None) if state.blocks else state
+    if not state.blocks:
+        return state, ()
+    after = state._replace(blocks=(), problem=None)
+    return after, _changes_of_blocks(state, after)
+
+
+def _changes_of_blocks(before: State, after: State) -> Happenings:
+    """Each kind that stands no longer, then each that did not stand before."""
+    if after.blocks is before.blocks:
+        return ()
+    stood, stands = [block.kind for block in before.blocks], [block.kind for block in after.blocks]
+    return (
+        *(EndpointUnblocked(kind) for kind in stood if kind not in stands),
+        *(EndpointBlocked(kind, until, problem) for kind, until, *_, problem in after.blocks if kind not in stood),
+    )
 
 
 # Rejected tokens
 # ---------------
 
 
-def _reject(policy: Policy, state: State, rejected: TokenRejected) -> State:
-    verdict = judge_rejection(policy, state, rejected)
-    if verdict is Rejection.SUPERSEDED or state.token is None:
-        return state
-    if verdict is Rejection.KEPT:
-        return state._replace(rejections=state.rejections._replace(touched=True))
-    return _drop(policy, state, state.token, free=is_free(state, rejected))
+def _reject(policy: Policy, state: State, rejected: TokenRejected) -> tuple[State, Happenings]:
+    """Whether an API's word about a token is believed now; see ``Rejection`` for the three verdicts."""
+    token = state.token
+    if token is None or state.now >= token.fresh_until or token.authorization != rejected.authorization:
+        return state, (RejectionJudged(Rejection.SUPERSEDED),)
+    # A token that is due for renewal anyway is dropped on good evidence without charging the interval.
+    free = state.now >= token.refresh_at and rejected.challenge is Challenge.TOKEN
+    if (free or _is_credible(policy, state, token, rejected.challenge)) and _can_be_replaced(state):
+        return _drop(policy, state, token, free=free), (RejectionJudged(Rejection.DROPPED),)
+    kept = state._replace(rejections=state.rejections._replace(touched=True))
+    return kept, (RejectionJudged(Rejection.KEPT),)
+
+
+def _is_credible(policy: Policy, state: State, token: AccessToken, challenge: Challenge) -> bool:
+    if state.now < state.rejections.allowed_at:
+        return False
+    if challenge is Challenge.UNKNOWN:
+        return state.now >= _schedule.unknown_evidence_at(policy, token)
+    return challenge is Challenge.TOKEN
+
+
+def _can_be_replaced(state: State) -> bool:
+    """Whether another token is on its way, or could be asked for at once if there were none."""
+    return state.attempt is not None or isinstance(decide(state._replace(token=None)), SendRequest)
 
 
 def _drop(policy: Policy, state: State, token: AccessToken, *, free: bool) -> State:

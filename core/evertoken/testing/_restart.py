@@ -40,4 +40,4 @@ def restarted(policy: Policy, state: State, restart: Restart) -> State:
     kept = Snapshot.from_json(taken.to_json())
     now = on_the_grid(restart.now)
     after, _ = read_snapshot(_ANYBODY, policy, kept, now, restart.elapsed)
-    return step(policy, after, CredentialsReplaced(now)) if restart.replaced else after
+    return step(policy, after, CredentialsReplaced(now))[0] if restart.replaced else after

@@ -41,7 +41,7 @@ def broken_by_restart(policy: Policy, before: State, restart: Restart, after: St
         kept = kept._replace(token=None)
     known = settle(policy, kept, kept.now + whole_ticks(restart.elapsed))
     if restart.replaced:
-        known = step(policy, known, CredentialsReplaced(known.now))
+        known, _ = step(policy, known, CredentialsReplaced(known.now))
     shift = whole_ticks(restart.now) - known.now
     wrong = (name for name in State._fields if not _is_kept(name, getattr(known, name), getattr(after, name), shift))
     return list(dict.fromkeys(_LAWS.get(name, _REST) for name in wrong))

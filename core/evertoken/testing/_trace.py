@@ -203,4 +203,4 @@ def replay(trace: Trace) -> Replayed:
 def _folded(policy: Policy, state: State, happened: Input | Restart | None) -> State:
     if happened is None:
         return first_state(policy)
-    return restarted(policy, state, happened) if isinstance(happened, Restart) else step(policy, state, happened)
+    return restarted(policy, state, happened) if isinstance(happened, Restart) else step(policy, state, happened)[0]

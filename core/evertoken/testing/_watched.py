@@ -32,6 +32,7 @@ from evertoken._policy import Policy
 from evertoken._problems import ProblemKind
 from evertoken._records import AccessToken, BlockKind
 from evertoken._states import State
+from evertoken.happenings import Happening
 from evertoken.outcomes import Abandoned, Failed, Granted, Outcome
 from evertoken.testing._state_laws import check_start
 
@@ -44,7 +45,7 @@ _Answer = TypeVar("_Answer")
 class Onlooker(Protocol):
     """Who is told about a machine."""
 
-    def note(self, before: State, happened: Input, after: State) -> None:
+    def note(self, before: State, happened: Input, after: State, told: tuple[Happening, ...]) -> None:
         """It has made a step."""
         ...
 
@@ -64,12 +65,12 @@ class WatchedMachine(TokenMachine):
         super().__init__(grant, policy=policy, draw=draw)
 
     @override
-    def stepped(self, happened: Input, after: State) -> None:
+    def stepped(self, happened: Input, after: State, happenings: tuple[Happening, ...]) -> None:
         asked, self._asked = self._asked, None
         if _gist(happened) != asked:
             self._onlooker.fail("an input says what the machine was told, and there is none but that")
-        self._onlooker.note(self._state, happened, after)
-        super().stepped(happened, after)
+        self._onlooker.note(self._state, happened, after, happenings)
+        super().stepped(happened, after, happenings)
 
     def become(self, state: State) -> State:
         """Go on in ``state``, which a snapshot held."""

@@ -2,11 +2,12 @@
 
     state = settle(policy, first_state(policy), now)
     for happened in enabled_inputs(policy, state, now):
-        after = step(policy, state, happened)
-        broken = [*broken_by(policy, state, happened, after), *broken_in(policy, after, now)]
+        after, happenings = step(policy, state, happened)
+        broken = [*broken_by(policy, state, happened, after, happenings), *broken_in(policy, after, now)]
 
-``TokenMachine`` is a shell around these: its ``state_value`` is a State, each of its inputs one ``step``. None of them
-reads a clock or draws a number: what happens carries its moment, its draw, and what an answer meant.
+``TokenMachine`` is a shell around these: its ``state_value`` is a State, and each of its inputs is one ``step``, which
+gives beside the next state what came of it (:mod:`evertoken.happenings`). None of them reads a clock or draws a number:
+what happens carries its moment, its draw, and what an answer meant.
 
 A process that ends and goes on from a snapshot is no input of the machine, but a value as well: ``restarted(policy,
 state, Restart(taken_at, now, elapsed, secrets))`` is the state of the next process, on its own clock.
@@ -94,7 +95,7 @@ def feed(machine: TokenMachine, happened: Input) -> None:
         action = machine.poll(happened.now, happened.min_ttl)
         if isinstance(action, Wait):
             raise LocalProtocolError(f"no token request may be started now: wait ({action.reason.value})")
-    machine.stepped(happened, step(machine.policy, machine.state_value, happened))
+    machine.stepped(happened, *step(machine.policy, machine.state_value, happened))
 
 
 def request_of(machine: TokenMachine, attempt: Attempt) -> TokenRequest:

@@ -15,6 +15,7 @@ from evertoken import (
     TokenRequest,
     Wait,
 )
+from evertoken.happenings import Happening
 from evertoken.testing import broken_by, broken_in, liveness_bound
 from evertoken.testing.functional import Input
 
@@ -41,6 +42,7 @@ class _Step(NamedTuple):
     before: State
     happened: Input
     after: State
+    told: tuple[Happening, ...]
 
 
 class _Watched(TokenMachine):
@@ -50,10 +52,10 @@ class _Watched(TokenMachine):
         self.steps: list[_Step] = []
         super().__init__(grant, policy=policy, draw=draw)
 
-    def stepped(self, happened: Input, after: State) -> None:
+    def stepped(self, happened: Input, after: State, happenings: tuple[Happening, ...]) -> None:
         """Keep the step."""
-        self.steps.append(_Step(self.state_value, happened, after))
-        super().stepped(happened, after)
+        self.steps.append(_Step(self.state_value, happened, after, happenings))
+        super().stepped(happened, after, happenings)
 
 
 def _watched(kind: type[TokenMachine]) -> type[_Watched]:
