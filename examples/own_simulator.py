@@ -145,7 +145,7 @@ class Simulator:
         self.seen.add(key)
         broken = [*broken_in(POLICY, state, self.now)]
         for happened in enabled_inputs(POLICY, state, self.now):
-            broken += broken_by(POLICY, state, happened, step(POLICY, state, happened))
+            broken += broken_by(POLICY, state, happened, *step(POLICY, state, happened))
         assert not broken, broken
         self.check_that_a_token_would_come(shop.machine)
 

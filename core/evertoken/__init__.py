@@ -6,7 +6,7 @@ and answers go in, requests and waits come out. ``evertoken_transports`` runs it
 
 from __future__ import annotations
 
-from evertoken import mangopay, outcomes
+from evertoken import happenings, mangopay, outcomes
 from evertoken._actions import Rejection, SendReason, SendRequest, Wait, WaitReason
 from evertoken._challenge import Challenge, read_challenge
 from evertoken._errors import (
@@ -83,6 +83,7 @@ __all__ = (
     "Unclear",
     "Wait",
     "WaitReason",
+    "happenings",
     "mangopay",
     "next_move",
     "outcomes",

@@ -10,8 +10,9 @@ import math
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+from evertoken._policy import whole_ticks
+
 __all__ = (
-    "check_now",
     "check_positive",
     "check_seconds",
     "check_type",
@@ -21,6 +22,8 @@ __all__ = (
     "fault_of_url",
     "is_loopback",
     "is_moment",
+    "min_ttl_on_the_grid",
+    "on_the_grid",
 )
 
 _LIMIT = 2.0**40
@@ -99,10 +102,28 @@ def check_type(name: str, value: object, kind: type) -> None:
         raise TypeError(f"{name} must be a {kind.__name__}, not {type(value).__name__}")
 
 
-def check_now(now: float) -> None:
-    """Raise ValueError unless ``now`` can be a point in time."""
+def on_the_grid(now: float) -> float:
+    """``now`` rounded down to a tick. Every moment in a state is a whole number of ticks, so floats hold all of them.
+
+    Whoever asks with the unrounded number cannot tell: deadlines lie on ticks, so both are before the same ones.
+
+    Raises ValueError unless ``now`` can be a point in time.
+    """
     if not is_moment(now):
         raise ValueError("now must be a finite number of seconds, less than 2**40 in magnitude")
+    return whole_ticks(now)
+
+
+def min_ttl_on_the_grid(min_ttl: float) -> float:
+    """``min_ttl`` rounded up to a tick, so that ``fresh_until - min_ttl`` is a moment like any other.
+
+    A deadline between two ticks could lie before an unrounded ``now`` whose tick it lies ahead of: a wait for it would
+    be over before it began.
+
+    Raises ValueError unless it can be a duration.
+    """
+    check_seconds("min_ttl", min_ttl)
+    return -whole_ticks(-min_ttl)
 
 
 def check_seconds(name: str, seconds: float) -> None:

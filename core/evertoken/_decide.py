@@ -1,6 +1,7 @@
-"""What may be done now, as a pure function of state and time; and what time alone has done by now.
+"""What may be done now, as pure functions of a state that is settled; and what time alone has done by now.
 
-Nothing here changes anything. The theory stands in ``_states``, the arithmetic in ``_schedule``.
+``settle`` is the one way in which time comes in. What it returns stands at its own ``now``, and so does every state
+that ``step`` returns. Nothing here changes anything. The theory stands in ``_states``, the arithmetic in ``_schedule``.
 """
 
 from __future__ import annotations
@@ -11,8 +12,21 @@ from evertoken._policy import Policy
 from evertoken._problems import Problem, ProblemKind
 from evertoken._records import LONG_AGO, MOST_DOUBLINGS, AccessToken, Attempt, BackOff, Rejections
 from evertoken._states import Freshness, RequestState, State
+from evertoken.happenings import EndpointUnblocked, Happening, RequestEnded
+from evertoken.outcomes import Failed
 
-__all__ = ("LOST", "Published", "back_off_from", "decide", "due_at", "freshness", "publish", "request_state", "settle")
+__all__ = (
+    "LOST",
+    "Published",
+    "back_off_from",
+    "decide",
+    "due_at",
+    "freshness",
+    "pass_time",
+    "publish",
+    "request_state",
+    "settle",
+)
 
 Published = tuple[float, str | None]
 
@@ -28,13 +42,10 @@ LOST = Problem(
 )
 
 
-def decide(config: Policy, state: State, now: float, min_ttl: float = 0.0) -> SendRequest | Wait:
-    """What whoever wants a token with ``min_ttl`` seconds of life left in it may do at ``now``."""
-    now, attempt = max(now, state.now), state.attempt
-    if attempt is not None:
-        if now < attempt.deadline:
-            return Wait(attempt.deadline, _RESPONSE)
-        state = _with_loss(config, state, now)
+def decide(state: State, min_ttl: float = 0.0) -> SendRequest | Wait:
+    """What whoever wants a token with ``min_ttl`` seconds of life left in it may do at ``state.now``."""
+    if state.attempt is not None:
+        return Wait(state.attempt.deadline, _RESPONSE)
     until, reason = state.unblock_at, _UNBLOCK
     if state.budget_at > until:
         until, reason = state.budget_at, _BUDGET
@@ -43,7 +54,7 @@ def decide(config: Policy, state: State, now: float, min_ttl: float = 0.0) -> Se
     due = due_at(state.token, min_ttl)
     if due > until:
         until, reason = due, _REFRESH
-    return Wait(until, reason) if until > now else _SEND[_why_send(state, now)]
+    return Wait(until, reason) if until > state.now else _SEND[_why_send(state)]
 
 
 def due_at(token: AccessToken | None, min_ttl: float = 0.0) -> float:
@@ -55,33 +66,33 @@ def due_at(token: AccessToken | None, min_ttl: float = 0.0) -> float:
     return min(token.refresh_at, token.fresh_until - min_ttl)
 
 
-def _why_send(state: State, now: float) -> SendReason:
+def _why_send(state: State) -> SendReason:
     if state.token is None:
         return SendReason.NO_TOKEN if state.granted_at == LONG_AGO else SendReason.REJECTED
-    return SendReason.EXPIRED if now >= state.token.fresh_until else SendReason.REFRESH_DUE
+    return SendReason.EXPIRED if state.now >= state.token.fresh_until else SendReason.REFRESH_DUE
 
 
-def publish(config: Policy, state: State) -> Published:
+def publish(policy: Policy, state: State) -> Published:
     """``(quiet_until, header)``: while ``now < quiet_until``, ``header`` is good and nothing needs doing."""
     token = state.token
     if token is None:
         return (LONG_AGO, None)
-    return (min(token.fresh_until, _next_send(config, state)), token.authorization)
+    return (min(token.fresh_until, _next_send(policy, state)), token.authorization)
 
 
-def _next_send(config: Policy, state: State) -> float:
+def _next_send(policy: Policy, state: State) -> float:
     """The first moment from which ``decide`` says SendRequest, if nothing but time happens until then."""
     attempt, retry_at = state.attempt, state.backoff.retry_at
     moment = max(due_at(state.token), state.budget_at, state.unblock_at)
     if attempt is not None:
         # If nobody answers, its loss is followed by a back-off.
-        retry_at = max(retry_at, attempt.deadline + _wait_after(config, state, attempt))
+        retry_at = max(retry_at, attempt.deadline + _wait_after(policy, state, attempt))
     return max(moment, retry_at)
 
 
-def freshness(state: State, now: float) -> Freshness:
-    """How good the token in hand is at ``now``."""
-    now, token = max(now, state.now), state.token
+def freshness(state: State) -> Freshness:
+    """How good the token in hand is at ``state.now``."""
+    now, token = state.now, state.token
     if token is None:
         return _NONE
     if now < token.refresh_at:
@@ -89,10 +100,9 @@ def freshness(state: State, now: float) -> Freshness:
     return _DUE if now < token.fresh_until else _EXPIRED
 
 
-def request_state(config: Policy, state: State, now: float) -> RequestState:
-    """Whether the endpoint may be asked at ``now``, is being asked, or must be left alone."""
-    now = max(now, state.now)
-    state = _with_loss(config, state, now)
+def request_state(state: State) -> RequestState:
+    """Whether the endpoint may be asked at ``state.now``, is being asked, or must be left alone."""
+    now = state.now
     if state.attempt is not None:
         return _IN_FLIGHT
     if now < state.unblock_at:
@@ -104,35 +114,37 @@ def request_state(config: Policy, state: State, now: float) -> RequestState:
 # -------------------------------
 
 
-def settle(config: Policy, state: State, now: float) -> State:
-    """``state`` as it stands at ``now``: the loss counted, what is over forgotten. No answer of ``decide`` changes.
+def settle(policy: Policy, state: State, now: float) -> State:
+    """``state`` as it stands at ``now``, or at its own moment if that is later.
 
-    Every state that ``step`` returns is settled at its own moment already.
+    A loss is counted, and what is over is forgotten.
     """
+    return pass_time(policy, state, now)[0]
+
+
+def pass_time(policy: Policy, state: State, now: float) -> tuple[State, tuple[Happening, ...]]:
+    """What :func:`settle` gives, and what has happened by that."""
     if now <= state.now:
-        return state
-    if state.attempt is not None:
-        state = _with_loss(config, state, now)
+        return state, ()
+    happenings: tuple[Happening, ...] = ()
+    attempt = state.attempt
+    if attempt is not None and now >= attempt.deadline:
+        state = state._replace(attempt=None, lost=attempt)
+        state = back_off_from(policy, state, attempt, attempt.deadline, LOST)
+        happenings = (RequestEnded(attempt.id, Failed(LOST)),)
     blocks, rejections = state.blocks, state.rejections
     if blocks and now >= min([block.until for block in blocks]):
+        happenings += tuple([EndpointUnblocked(block.kind) for block in blocks if now >= block.until])
         blocks = tuple([block for block in blocks if now < block.until])
     if rejections.dropped or rejections.honoured:
         rejections = _settled_rejections(state, now)
     if blocks is state.blocks and rejections is state.rejections:
-        return state.at(now)
-    return state._replace(now=now, blocks=blocks, rejections=rejections)
-
-
-def _with_loss(config: Policy, state: State, now: float) -> State:
-    attempt = state.attempt
-    if attempt is None or now < attempt.deadline:
-        return state
-    state = state._replace(attempt=None, lost=attempt)
-    return back_off_from(config, state, attempt, attempt.deadline, LOST)
+        return state.at(now), happenings
+    return state._replace(now=now, blocks=blocks, rejections=rejections), happenings
 
 
 def back_off_from(
-    config: Policy, state: State, attempt: Attempt, moment: float, problem: Problem, *, malformed: bool = False
+    policy: Policy, state: State, attempt: Attempt, moment: float, problem: Problem, *, malformed: bool = False
 ) -> State:
     """``state`` after ``attempt`` came to nothing: one more failure, and a back-off that counts from ``moment``."""
     backoff = state.backoff
@@ -142,15 +154,15 @@ def back_off_from(
         malformed=in_a_row,
         abandoned=0,
         repeats=backoff.repeats,
-        retry_at=max(backoff.retry_at, moment + _wait_after(config, state, attempt, in_a_row)),
+        retry_at=max(backoff.retry_at, moment + _wait_after(policy, state, attempt, in_a_row)),
         since=max(backoff.since, attempt.started),
     )
     return state._replace(backoff=backoff, problem=problem)
 
 
-def _wait_after(config: Policy, state: State, attempt: Attempt, malformed: int = 0) -> float:
+def _wait_after(policy: Policy, state: State, attempt: Attempt, malformed: int = 0) -> float:
     """The back-off, in seconds, if ``attempt`` comes to nothing."""
-    return _schedule.back_off(config, min(state.backoff.failures + 1, MOST_DOUBLINGS), attempt.draw, malformed)
+    return _schedule.back_off(policy, min(state.backoff.failures + 1, MOST_DOUBLINGS), attempt.draw, malformed)
 
 
 def _settled_rejections(state: State, now: float) -> Rejections:

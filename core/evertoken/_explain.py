@@ -91,11 +91,11 @@ class Explanation:
         return f"{distance:.1f} s from now" if distance >= 0 else f"{-distance:.1f} s ago"
 
 
-def explain(grant: ClientCredentials, config: Policy, state: State) -> Explanation:
+def explain(grant: ClientCredentials, policy: Policy, state: State) -> Explanation:
     """The explanation of a state that is settled at its own moment."""
     now = state.now
-    fresh, request = freshness(state, now), request_state(config, state, now)
-    budget = _schedule.refill(config, state.budget, now)
+    fresh, request = freshness(state), request_state(state)
+    budget = _schedule.refill(policy, state.budget, now)
     token, attempt, rejections = state.token, state.attempt, state.rejections
     return Explanation(
         now=now,
@@ -104,7 +104,7 @@ def explain(grant: ClientCredentials, config: Policy, state: State) -> Explanati
         state=folded(fresh, request),
         freshness=fresh,
         request_state=request,
-        next=decide(config, state, now),
+        next=decide(state),
         refresh_at=token.refresh_at if token else None,
         fresh_until=token.fresh_until if token else None,
         expires_at=token.expires_at if token else None,
@@ -112,7 +112,7 @@ def explain(grant: ClientCredentials, config: Policy, state: State) -> Explanati
         failures=state.backoff.failures,
         blocks=tuple((block.kind, block.until) for block in state.blocks),
         budget_left=budget.level,
-        budget_burst=config.budget_burst,
+        budget_burst=policy.budget_burst,
         budget_refill_at=None if math.isinf(budget.refill_at) else budget.refill_at,
         rejections=rejections.honoured,
         next_rejection_at=rejections.allowed_at if now < rejections.allowed_at else None,

@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable
 from typing import TypeVar, cast
 
+from evertoken._policy import whole_ticks
 from evertoken._scrub import plain
 from evertoken._strict_json import JsonObject
 
@@ -29,20 +30,15 @@ class Misfit(ValueError):
 
 
 class Fields:
-    """One object of a document whose times are relative to the sum of ``origin``, which is added without rounding."""
+    """One object of a document whose times are relative to ``origin``."""
 
-    def __init__(self, content: object, origin: tuple[float, ...], place: str = "") -> None:
+    def __init__(self, content: object, origin: float, place: str = "") -> None:
         if not isinstance(content, dict):
             raise Misfit(place)
         self._content = cast("JsonObject", content)
-        self._origin = origin
+        self.origin = origin
         self._place = place
         self._known: set[str] = set()
-
-    @property
-    def origin(self) -> float:
-        """The moment that the times are relative to."""
-        return math.fsum(self._origin)
 
     def made(self, make: Callable[[Fields], _T]) -> _T:
         """What ``make`` makes of this object, which holds nothing else."""
@@ -67,11 +63,9 @@ class Fields:
         return self._content[name]
 
     def moment(self, name: str, nothing: float) -> float:
-        """A point in time; ``nothing`` if it is null."""
+        """A point in time, on the grid; ``nothing`` if it is null."""
         value = self.read(name, _is_distance)
-        if value is None:
-            return nothing
-        return math.fsum((*self._origin, *cast("list[float]", value if isinstance(value, list) else [value])))
+        return nothing if value is None else self.origin + whole_ticks(cast("float", value))
 
     def time(self, name: str) -> float:
         """A point in time that cannot be null."""
@@ -116,7 +110,7 @@ class Fields:
     def part(self, name: str, make: Callable[[Fields], _T]) -> _T:
         """What ``make`` makes of an object within this one."""
         value = self.read(name, lambda value: isinstance(value, dict))
-        return Fields(value, self._origin, self._at(name)).made(make)
+        return Fields(value, self.origin, self._at(name)).made(make)
 
     def optional(self, name: str, make: Callable[[Fields], _T]) -> _T | None:
         """What ``make`` makes of an object within this one, or None for null."""
@@ -125,20 +119,15 @@ class Fields:
     def several(self, name: str, make: Callable[[Fields], _T]) -> tuple[_T, ...]:
         """What ``make`` makes of each object in a list."""
         values = cast("list[object]", self.read(name, lambda value: isinstance(value, list)))
-        return tuple(Fields(value, self._origin, self._at(name)).made(make) for value in values)
+        return tuple(Fields(value, self.origin, self._at(name)).made(make) for value in values)
 
     def _at(self, name: str) -> str:
         return f"{self._place}.{name}" if self._place else name
 
 
 def _is_distance(value: object) -> bool:
-    """Null, or seconds as one number or as a sum of two."""
-    if value is None:
-        return True
-    parts = cast("list[object]", value if isinstance(value, list) else [value, 0])
-    return len(parts) == 2 and all(
-        type(part) in (int, float) and -_FARTHEST <= cast("float", part) <= _FARTHEST for part in parts
-    )
+    """Null, or seconds."""
+    return value is None or (type(value) in (int, float) and -_FARTHEST <= cast("float", value) <= _FARTHEST)
 
 
 def _is_hex(value: str, length: int) -> bool:

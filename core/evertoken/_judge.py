@@ -1,21 +1,17 @@
-"""What an answer or an API's rejection means, given the state: verdicts without consequences."""
+"""What an answer means, given the state: verdicts without consequences."""
 
 from __future__ import annotations
 
 import hashlib
 
 from evertoken import _schedule
-from evertoken._actions import Rejection, SendRequest
-from evertoken._challenge import Challenge
-from evertoken._decide import decide, settle
-from evertoken._inputs import TokenRejected
 from evertoken._policy import Policy
 from evertoken._problems import Problem, ProblemKind
 from evertoken._records import AccessToken, Attempt
 from evertoken._states import State
 from evertoken.outcomes import Abandoned, Failed, Granted, Ignored, Malformed, Outcome, Refused, Stale
 
-__all__ = ("digest", "judge", "judge_rejection", "token_of", "which")
+__all__ = ("digest", "judge", "token_of", "which")
 
 DEAD_ON_ARRIVAL = Problem(
     ProblemKind.DEAD_ON_ARRIVAL,
@@ -42,13 +38,13 @@ def which(state: State, request_id: int) -> Attempt | None:
     return lost if lost is not None and lost.id == request_id else None
 
 
-def judge(config: Policy, state: State, attempt: Attempt, answer: Outcome) -> Outcome | AccessToken:
+def judge(policy: Policy, state: State, attempt: Attempt, answer: Outcome) -> Outcome | AccessToken:
     """What the answer to ``attempt`` amounts to in a settled state; for a grant that is taken, its token.
 
     May differ from the answer: a token can be dead, old, or known to be bad.
     """
     if isinstance(answer, Granted):
-        return _judge_grant(config, state, attempt, answer)
+        return _judge_grant(policy, state, attempt, answer)
     if isinstance(answer, Refused) and attempt.generation != state.keys.generation:
         return Stale()
     if attempt is state.lost and _is_overtaken(state, attempt, answer):
@@ -61,9 +57,9 @@ def _is_overtaken(state: State, lost: Attempt, answer: Outcome) -> bool:
     return isinstance(answer, (Failed, Malformed, Abandoned)) or state.granted_at > lost.started
 
 
-def _judge_grant(config: Policy, state: State, attempt: Attempt, granted: Granted) -> Outcome | AccessToken:
+def _judge_grant(policy: Policy, state: State, attempt: Attempt, granted: Granted) -> Outcome | AccessToken:
     late = attempt is state.lost
-    token = token_of(config, state, attempt, granted)
+    token = token_of(policy, state, attempt, granted)
     if _is_shunned(state, token.value, state.now):
         return Ignored() if late else Failed(REISSUED)
     if state.now >= token.fresh_until:
@@ -82,15 +78,15 @@ def _is_shunned(state: State, value: str, now: float) -> bool:
     return any(entry.digest == name and now < entry.vouched_at for entry in dropped)
 
 
-def token_of(config: Policy, state: State, attempt: Attempt, granted: Granted) -> AccessToken:
+def token_of(policy: Policy, state: State, attempt: Attempt, granted: Granted) -> AccessToken:
     """The token that ``granted`` brings at ``state.now``.
 
     Some providers repeat a token until it expires. Each repetition would make the next refresh due sooner, so it is
     spaced like a failure.
     """
-    life = config.default_lifetime if granted.expires_in is None else granted.expires_in
+    life = policy.default_lifetime if granted.expires_in is None else granted.expires_in
     token = _schedule.make_token(
-        config,
+        policy,
         granted.access_token,
         granted.scope,
         life,
@@ -100,35 +96,5 @@ def token_of(config: Policy, state: State, attempt: Attempt, granted: Granted) -
     )
     if state.token is None or state.token.value != token.value:
         return token
-    pause = _schedule.back_off(config, state.backoff.repeats + 1, attempt.draw)
+    pause = _schedule.back_off(policy, state.backoff.repeats + 1, attempt.draw)
     return token.due_no_earlier_than(state.now + pause)
-
-
-def judge_rejection(config: Policy, state: State, rejected: TokenRejected) -> Rejection:
-    """Whether an API's word about a token is believed now; see ``Rejection`` for the three verdicts."""
-    state = settle(config, state, rejected.now)
-    token = state.token
-    if token is None or state.now >= token.fresh_until or token.authorization != rejected.authorization:
-        return Rejection.SUPERSEDED
-    believed = is_free(state, rejected) or _is_credible(config, state, token, rejected.challenge)
-    return Rejection.DROPPED if believed and _can_be_replaced(config, state) else Rejection.KEPT
-
-
-def is_free(state: State, rejected: TokenRejected) -> bool:
-    """A token that is due for renewal anyway is dropped on good evidence without charging the interval."""
-    due = state.token is not None and state.now >= state.token.refresh_at
-    return due and rejected.challenge is Challenge.TOKEN
-
-
-def _is_credible(config: Policy, state: State, token: AccessToken, challenge: Challenge) -> bool:
-    if state.now < state.rejections.allowed_at:
-        return False
-    if challenge is Challenge.UNKNOWN:
-        return state.now >= _schedule.unknown_evidence_at(config, token)
-    return challenge is Challenge.TOKEN
-
-
-def _can_be_replaced(config: Policy, state: State) -> bool:
-    """Whether another token is on its way, or could be asked for at once if there were none."""
-    tokenless = state._replace(token=None)
-    return state.attempt is not None or isinstance(decide(config, tokenless, state.now), SendRequest)

@@ -6,11 +6,12 @@ adapters in ``evertoken_transports`` put a lock around it and do the waiting; a 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Self, cast
 
 from evertoken._actions import Rejection, SendRequest, Wait
-from evertoken._arguments import check_now, check_seconds, check_type, is_moment
+from evertoken._arguments import check_seconds, check_type, is_moment, min_ttl_on_the_grid, on_the_grid
 from evertoken._challenge import Challenge
 from evertoken._decide import Published, decide, freshness, publish, request_state, settle
 from evertoken._errors import LocalProtocolError
@@ -25,15 +26,15 @@ from evertoken._inputs import (
     RequestClaimed,
     TokenRejected,
 )
-from evertoken._judge import judge_rejection
 from evertoken._messages import HttpResponse, TokenRequest, build_request
 from evertoken._policy import Policy
 from evertoken._problems import Problem
 from evertoken._records import AccessToken, Attempt, BlockKind
 from evertoken._snapshot import Snapshot, read_snapshot, take_snapshot
 from evertoken._states import Freshness, RequestState, State, TokenState, first_state
-from evertoken._step import receive, step
+from evertoken._step import step
 from evertoken._wire import no_answer, read_answer
+from evertoken.happenings import Happening, RejectionJudged, RequestEnded
 from evertoken.outcomes import Abandoned, Outcome
 
 __all__ = ("TokenMachine",)
@@ -53,16 +54,19 @@ class TokenMachine:
     ``now`` is seconds, int or float, from any clock that never runs backwards, with any origin. Inputs may arrive a
     little out of order: the machine keeps the largest ``now`` of any input and treats an earlier one as equal to it.
 
-    Every method that takes ``now`` raises ValueError if it is not a finite number below 2**40 in magnitude. Queries
+    Every method rounds ``now`` down to the tick of 2**-10 s that all deadlines lie on, and ``min_ttl`` up; no answer is
+    another one for it. Each raises ValueError if ``now`` is not a finite number below 2**40 in magnitude. Queries
     change nothing, whatever the number of calls; their answers may change after any input, and as time passes.
     """
 
-    __slots__ = ("_draw", "_grant", "_policy", "_state", "published")
+    __slots__ = ("_draw", "_grant", "_policy", "_state", "happenings", "published")
 
     published: Published
     """``(quiet_until, header)``: while ``now < quiet_until``, ``header`` is the Authorization value and nothing else is
     to be done. Replaced whole after each input, so that a reader needs no lock. It speaks for ``min_ttl`` 0; past
     ``quiet_until`` ask :meth:`authorization` and :meth:`poll`."""
+    happenings: tuple[Happening, ...]
+    """What came of the latest input, in order; see :mod:`evertoken.happenings`. Replaced by the next input."""
 
     def __init__(self, grant: ClientCredentials, *, policy: Policy | None = None, draw: Callable[[], float]) -> None:
         check_type("grant", grant, ClientCredentials)
@@ -70,6 +74,7 @@ class TokenMachine:
         self._policy = Policy() if policy is None else policy
         check_type("policy", self._policy, Policy)
         self._draw = draw
+        self.happenings = ()
         self._become(first_state(self._policy))
 
     def __repr__(self) -> str:
@@ -108,17 +113,16 @@ class TokenMachine:
 
     def freshness(self, now: float) -> Freshness:
         """How good the token in hand is."""
-        check_now(now)
-        return freshness(self._state, now)
+        return freshness(self._at(now))
 
     def request_state(self, now: float) -> RequestState:
         """Whether the token endpoint may be asked, is being asked, or must be left alone."""
-        check_now(now)
-        return request_state(self._policy, self._state, now)
+        return request_state(self._at(now))
 
     def state(self, now: float) -> TokenState:
         """The one word that people read: the freshness, or BLOCKED while the endpoint has closed the door."""
-        return folded(self.freshness(now), self.request_state(now))
+        state = self._at(now)
+        return folded(freshness(state), request_state(state))
 
     def poll(self, now: float, min_ttl: float = 0.0) -> SendRequest | Wait:
         """What to do next: a permission to start a request, or a wait whose ``until`` always lies ahead.
@@ -126,22 +130,18 @@ class TokenMachine:
         ``min_ttl`` is in seconds, and counts up to half of a token's usable life; above that it is treated as 0.
         Level-triggered: asking twice changes nothing, and no answer is lost by not acting on it.
         """
-        check_now(now)
-        check_seconds("min_ttl", min_ttl)
-        return decide(self._policy, self._state, now, min_ttl)
+        return decide(self._at(now), min_ttl_on_the_grid(min_ttl))
 
     def problem(self, now: float) -> Problem | None:
         """Why there is no token, or why the last attempt failed; None when nothing is wrong.
 
         While doors are closed, that of the gravest: a lock, a refusal or an unclear answer before a rate limit.
         """
-        check_now(now)
-        return problem_of(settle(self._policy, self._state, now))
+        return problem_of(self._at(now))
 
     def explain(self, now: float) -> Explanation:
         """All of it: state, deadlines, budget left, the last problem. Redacted and printable."""
-        check_now(now)
-        return explain(self._grant, self._policy, settle(self._policy, self._state, now))
+        return explain(self._grant, self._policy, self._at(now))
 
     # Inputs: one attempt
     # -------------------
@@ -155,14 +155,15 @@ class TokenMachine:
         Raises:
             LocalProtocolError: :meth:`poll` with the same arguments does not say SendRequest. Nothing has changed.
         """
+        now, min_ttl = on_the_grid(now), min_ttl_on_the_grid(min_ttl)
         action = self.poll(now, min_ttl)
         if isinstance(action, Wait):
             raise LocalProtocolError(f"no token request may be started now: wait ({action.reason.value})")
         happened = RequestClaimed(now, self._drawn(), min_ttl)
-        state = step(self._policy, self._state, happened)
+        state, happenings = step(self._policy, self._state, happened)
         attempt = cast("Attempt", state.attempt)
         request = build_request(self._grant, attempt.id, attempt.deadline)
-        self.stepped(happened, state)
+        self.stepped(happened, state, happenings)
         return request
 
     def receive_response(self, now: float, request: TokenRequest, response: HttpResponse) -> Outcome:
@@ -170,12 +171,11 @@ class TokenMachine:
 
         Late, duplicate and foreign answers are recognised by the request's id; most of them are ``Ignored``.
         """
-        check_now(now)
-        return self._answer(now, request, self._read(request, response))
+        return self._answer(on_the_grid(now), request, self._read(request, response))
 
     def send_failed(self, now: float, request: TokenRequest, reason: str) -> Outcome:
         """The request did not get there, or its answer did not get back; ``reason`` is for people."""
-        check_now(now)
+        now = on_the_grid(now)
         return self._answer(now, request, no_answer(self._grant, str(reason), self._secrets(request)))
 
     def request_abandoned(self, now: float, request: TokenRequest) -> Outcome:
@@ -183,8 +183,7 @@ class TokenMachine:
 
         The first since the last outcome costs nothing but its budget, further ones count as failed.
         """
-        check_now(now)
-        return self._answer(now, request, Abandoned())
+        return self._answer(on_the_grid(now), request, Abandoned())
 
     # Inputs: news from elsewhere
     # ---------------------------
@@ -195,15 +194,14 @@ class TokenMachine:
         Only TOKEN and UNKNOWN speak of the token; anything else is ``KEPT`` and changes nothing. After DROPPED and
         SUPERSEDED the call may be repeated once, with whatever token there is then.
         """
-        happened = TokenRejected(now, authorization, challenge)
+        made = functools.partial(TokenRejected, authorization=authorization, challenge=challenge)
         del authorization  # Error trackers show local variables; this one is the token.
-        check_now(now)
+        happened = made(on_the_grid(now))
         check_type("challenge", challenge, Challenge)
         if challenge not in (Challenge.TOKEN, Challenge.UNKNOWN):
+            self.happenings = (RejectionJudged(Rejection.KEPT),)
             return Rejection.KEPT
-        verdict = judge_rejection(self._policy, self._state, happened)
-        self._step(happened)
-        return verdict
+        return cast("RejectionJudged", self._step(happened)[-1]).verdict
 
     def door_closed(self, now: float, kind: BlockKind, seconds: float | None = None) -> None:
         """An API says that the account is LOCKED; or a store says LOCKED, REFUSED or RATE_LIMITED.
@@ -213,7 +211,7 @@ class TokenMachine:
         Raises:
             LocalProtocolError: ``kind`` is UNCLEAR, which is true of one host only and never shared.
         """
-        check_now(now)
+        now = on_the_grid(now)
         if kind not in _REPORTABLE:
             raise LocalProtocolError(f"door_closed: kind must be LOCKED, REFUSED or RATE_LIMITED, not {kind}")
         if seconds is not None:
@@ -230,20 +228,20 @@ class TokenMachine:
             LocalProtocolError: ``credentials`` are another client's, or for another endpoint, scope or audience: that
                 is another machine.
         """
-        check_now(now)
+        now = on_the_grid(now)
         check_type("credentials", credentials, ClientCredentials)
         if not self._grant.same_client(credentials):
             raise LocalProtocolError(
                 "replace_credentials: endpoint, client id and parameters must stay; another client is another machine"
             )
+        self.happenings = ()
         if not self._grant.same_proof(credentials):
             self._grant = credentials
             self._step(CredentialsReplaced(now))
 
     def lift_block(self, now: float) -> None:
         """The operator's word, after mending the cause: all closed doors count as open. Back-off and budget stay."""
-        check_now(now)
-        self._step(BlockLifted(now))
+        self._step(BlockLifted(on_the_grid(now)))
 
     # Keeping and copying
     # -------------------
@@ -257,8 +255,7 @@ class TokenMachine:
         An attempt in flight is in it too: restored, it may still be answered, and is lost at its deadline. The first
         snapshot of a grant takes some 20 ms, for ``ClientCredentials.proof``.
         """
-        check_now(now)
-        return take_snapshot(self._grant, self._policy, self._state, now, secrets=secrets)
+        return take_snapshot(self._grant, self._policy, self._at(now), secrets=secrets)
 
     @classmethod
     def restore(
@@ -284,7 +281,7 @@ class TokenMachine:
             del snapshot  # It may be the text, with the token in it.
             raise TypeError(f"snapshot must be a Snapshot, not {kind.__name__}: Snapshot.from_json reads one")
         machine = cls(grant, policy=policy, draw=draw)
-        check_now(now)
+        now = on_the_grid(now)
         check_seconds("elapsed", elapsed)
         state, is_same_secret = read_snapshot(grant, machine.policy, snapshot, now, elapsed)
         machine._become(state)
@@ -298,23 +295,25 @@ class TokenMachine:
         twin._become(self._state)
         return twin
 
-    def stepped(self, happened: Input, after: State) -> None:  # noqa: ARG002 - for those who override it
-        """Every input passes here, once: ``happened`` leads from ``state_value`` to ``after``.
+    def stepped(self, happened: Input, after: State, happenings: tuple[Happening, ...]) -> None:  # noqa: ARG002
+        """Every input passes here, once: ``happened`` leads from ``state_value`` to ``after``, and to ``happenings``.
 
         For simulators that look on: override it, check the step or write it down, and call this one.
         """
+        self.happenings = happenings
         self._become(after)
 
     # Behind the grammar
     # ------------------
 
+    def _at(self, now: float) -> State:
+        """The state as it stands at ``now``: the one door by which time comes into a query."""
+        return settle(self._policy, self._state, on_the_grid(now))
+
     def _live(self, now: float, min_ttl: float) -> AccessToken | None:
-        check_now(now)
-        check_seconds("min_ttl", min_ttl)
-        token = self._state.token
-        if token is None or max(now, self._state.now) >= token.fresh_until - min_ttl:
-            return None
-        return token
+        state, min_ttl = self._at(now), min_ttl_on_the_grid(min_ttl)
+        token = state.token
+        return token if token is not None and state.now < token.fresh_until - min_ttl else None
 
     def _read(self, request: TokenRequest, response: HttpResponse) -> Outcome:
         return read_answer(self._grant, response, max_body=self._policy.max_body, secrets=self._secrets(request))
@@ -325,10 +324,7 @@ class TokenMachine:
         return (*request.secrets, *self._grant.secrets(), *(() if token is None else (token.value,)))
 
     def _answer(self, now: float, request: TokenRequest, answer: Outcome) -> Outcome:
-        received = AnswerReceived(now, request.id, answer)
-        state, outcome = receive(self._policy, self._state, received)
-        self.stepped(received, state)
-        return outcome
+        return cast("RequestEnded", self._step(AnswerReceived(now, request.id, answer))[-1]).outcome
 
     def _drawn(self) -> float:
         number = self._draw()
@@ -336,8 +332,10 @@ class TokenMachine:
             raise LocalProtocolError("draw() must return an int or float in [0, 1)")
         return float(number)
 
-    def _step(self, happened: Input) -> None:
-        self.stepped(happened, step(self._policy, self._state, happened))
+    def _step(self, happened: Input) -> tuple[Happening, ...]:
+        after, happenings = step(self._policy, self._state, happened)
+        self.stepped(happened, after, happenings)
+        return happenings
 
     def _become(self, state: State) -> None:
         self._state = state

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from evertoken._actions import SendRequest, Wait, WaitReason
 from evertoken._errors import TokenUnavailable, unavailable
 from evertoken._machine import TokenMachine
+from evertoken._policy import whole_ticks
 from evertoken._problems import Problem, ProblemKind
 from evertoken._secrecy import Unpicklable
 from evertoken._states import RequestState
@@ -74,7 +75,7 @@ def _is_too_short(machine: TokenMachine, now: float, since: float, min_ttl: floa
     token = machine.token(now)
     if token is None:
         return False
-    return min_ttl > token.longest_min_ttl or token.started >= since
+    return min_ttl > token.longest_min_ttl or token.started >= whole_ticks(since)
 
 
 def _weighed(machine: TokenMachine, now: float, wait: Wait, deadline: float) -> GiveUp | Wait:

@@ -7,6 +7,7 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
+from evertoken._policy import whole_ticks
 from evertoken._problems import Problem
 from evertoken._secrecy import Unpicklable
 
@@ -69,7 +70,7 @@ class AccessToken(Unpicklable):
     @property
     def longest_min_ttl(self) -> float:
         """The most remaining life, in seconds, that a caller may ask of such a token: half of its usable life."""
-        return (self.fresh_until - self.started) / 2
+        return whole_ticks((self.fresh_until - self.started) / 2)
 
     def due_no_earlier_than(self, moment: float) -> AccessToken:
         """The same token, its next refresh not due before ``moment`` (or before it stops being handed out)."""

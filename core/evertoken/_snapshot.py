@@ -7,8 +7,7 @@
 What must survive a restart is above all the doors that are known to be closed, the back-off and the budget: a program
 that a supervisor starts again and again would otherwise ask as often as it is started.
 
-Moments are seconds from the moment of the snapshot; those that are not finite are null. A difference of two floats that
-no float can hold is written as two whose sum it is, so that a machine restored at once is the very same.
+Moments are seconds from the moment of the snapshot, a whole number of ticks; those that are not finite are null.
 
 **What it gives away.** With secrets, the token. Without, still: what the server said in errors, when it was asked, and
 how long it keeps us away; digests (SHA-256) of the tokens in hand and rejected, which are too long to be guessed; a
@@ -31,7 +30,7 @@ from typing import Never
 from evertoken._decide import settle
 from evertoken._fields import Fields, Misfit
 from evertoken._grant import ClientCredentials
-from evertoken._policy import Policy
+from evertoken._policy import Policy, whole_ticks
 from evertoken._records import LONG_AGO
 from evertoken._secrecy import Unpicklable
 from evertoken._snapshot_caps import capped
@@ -81,14 +80,13 @@ class Snapshot(Unpicklable):
         return made
 
 
-def take_snapshot(grant: ClientCredentials, policy: Policy, state: State, now: float, *, secrets: bool) -> Snapshot:
-    """``state`` as seen at ``now``, or at its own moment if that is later. Without ``secrets``, without the token."""
-    now = max(now, state.now)
+def take_snapshot(grant: ClientCredentials, policy: Policy, state: State, *, secrets: bool) -> Snapshot:
+    """``state``, which is settled. Without ``secrets``, without the token."""
     content: JsonObject = {
         "version": VERSION,
         "client": client_of(grant),
         "proof": grant.proof(),
-        **written(policy, settle(policy, state, now), now, secrets=secrets),
+        **written(policy, state, secrets=secrets),
     }
     return _sealed(content, has_secrets=secrets and state.token is not None)
 
@@ -136,7 +134,7 @@ def _parsed(text: str) -> Snapshot | str:
 
 
 def _read(content: object, now: float, elapsed: float) -> Kept:
-    return Fields(content, (now, -elapsed)).made(read_kept)
+    return Fields(content, now - whole_ticks(elapsed)).made(read_kept)
 
 
 def _sealed(content: JsonObject, *, has_secrets: bool) -> Snapshot:

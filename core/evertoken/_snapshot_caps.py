@@ -9,7 +9,7 @@ last bit.
 from __future__ import annotations
 
 from evertoken import _schedule
-from evertoken._policy import TICK, Policy, whole_ticks
+from evertoken._policy import Policy, whole_ticks
 from evertoken._records import MOST_DOUBLINGS, NEVER, AccessToken, Attempt, Block, Budget, Dropped, Rejections
 from evertoken._snapshot_reading import Kept, Tuning
 from evertoken._states import State
@@ -21,7 +21,7 @@ def capped(policy: Policy, kept: Kept) -> State:
     """The state that was kept, at the moment at which it was taken, as ``policy`` allows it to be."""
     state, backoff = kept.state, kept.state.backoff
     taken = state.now
-    retry_at = _no_later(backoff.retry_at, taken, _schedule.longest_back_off(policy))
+    retry_at = min(backoff.retry_at, taken + _schedule.longest_back_off(policy))
     return state._replace(
         token=None if state.token is None else _capped_token(policy, state.token, taken),
         attempt=None if state.attempt is None else _capped_attempt(policy, state.attempt, taken),
@@ -34,15 +34,9 @@ def capped(policy: Policy, kept: Kept) -> State:
     )
 
 
-def _no_later(moment: float, start: float, seconds: float) -> float:
-    """``moment``, or ``seconds`` after ``start`` if that is earlier by more than two clocks differ in rounding."""
-    latest = start + seconds
-    return moment if moment <= latest + TICK else latest
-
-
 def _capped_token(policy: Policy, token: AccessToken, taken: float) -> AccessToken:
     started = min(token.started, taken)
-    expires_at = _no_later(token.expires_at, started, whole_ticks(policy.max_lifetime))
+    expires_at = min(token.expires_at, started + whole_ticks(policy.max_lifetime))
     fresh_until = min(token.fresh_until, expires_at)
     refresh_at = min(token.refresh_at, fresh_until)
     return AccessToken(token.value, token.authorization, started, refresh_at, fresh_until, expires_at, token.scope)
@@ -51,11 +45,11 @@ def _capped_token(policy: Policy, token: AccessToken, taken: float) -> AccessTok
 def _capped_attempt(policy: Policy, attempt: Attempt, taken: float) -> Attempt:
     started = min(attempt.started, taken)
     seconds = whole_ticks(policy.request_timeout)
-    return attempt._replace(started=started, deadline=_no_later(attempt.deadline, started, seconds))
+    return attempt._replace(started=started, deadline=min(attempt.deadline, started + seconds))
 
 
 def _capped_block(policy: Policy, block: Block, taken: float) -> Block:
-    until = _no_later(block.until, taken, _schedule.longest_wait(policy, block.kind))
+    until = min(block.until, taken + _schedule.longest_wait(policy, block.kind))
     return block._replace(until=until, since=min(block.since, taken))
 
 
@@ -72,16 +66,16 @@ def _fitted(policy: Policy, tuning: Tuning, budget: Budget, taken: float) -> Bud
     interval = min(longest, max(floor, budget.interval)) if is_ours else longest
     if budget.level >= policy.budget_burst:
         return Budget(policy.budget_burst, NEVER, interval)
-    return Budget(budget.level, _no_later(budget.refill_at, taken, interval), interval)
+    return Budget(budget.level, min(budget.refill_at, taken + interval), interval)
 
 
 def _capped_rejections(policy: Policy, rejections: Rejections, taken: float) -> Rejections:
-    allowed_at = _no_later(rejections.allowed_at, taken, _schedule.rejection_pause(policy, MOST_DOUBLINGS))
+    allowed_at = min(rejections.allowed_at, taken + _schedule.rejection_pause(policy, MOST_DOUBLINGS))
     dropped = tuple(_capped_dropped(policy, entry, taken) for entry in rejections.dropped)
     return rejections._replace(allowed_at=allowed_at, dropped=dropped)
 
 
 def _capped_dropped(policy: Policy, entry: Dropped, taken: float) -> Dropped:
     pause, life = whole_ticks(policy.rejection_interval), whole_ticks(policy.max_lifetime)
-    vouched_at = _no_later(entry.vouched_at, taken, pause)
-    return Dropped(entry.digest, vouched_at, _no_later(entry.forget_at, taken, max(pause, life)))
+    vouched_at = min(entry.vouched_at, taken + pause)
+    return Dropped(entry.digest, vouched_at, min(entry.forget_at, taken + max(pause, life)))

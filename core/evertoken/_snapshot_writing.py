@@ -19,11 +19,11 @@ from evertoken._strict_json import JsonObject
 __all__ = ("written",)
 
 
-def written(policy: Policy, state: State, now: float, *, secrets: bool) -> JsonObject:
-    """``state`` as it stands at ``now``; without ``secrets``, without the token's value."""
+def written(policy: Policy, state: State, *, secrets: bool) -> JsonObject:
+    """``state``; without ``secrets``, without the token's value."""
 
     def moment(at: float) -> object:
-        return _relative(at, now)
+        return None if math.isinf(at) else float(at - state.now)
 
     backoff, rejections, keys = state.backoff, state.rejections, state.keys
     return {
@@ -54,15 +54,6 @@ def written(policy: Policy, state: State, now: float, *, secrets: bool) -> JsonO
 
 
 _Moment = Callable[[float], object]
-
-
-def _relative(moment: float, now: float) -> object:
-    """Seconds from ``now``; null if that is for ever; a pair where the difference fits into no float."""
-    if math.isinf(moment) or math.isinf(now):
-        return None
-    ahead = float(moment - now)
-    rest = math.fsum((moment, -now, -ahead))
-    return [ahead, rest] if rest else ahead
 
 
 def _written_token(token: AccessToken, moment: _Moment, *, secrets: bool) -> JsonObject:

@@ -1,4 +1,4 @@
-"""``step(config, state, input) -> state``: everything that changes state, in one file and without side effects.
+"""``step(policy, state, input) -> (state, happenings)``: everything that changes state, without side effects.
 
 Network input never raises: it becomes state. Local misuse (a claim that ``decide`` does not allow) is refused by the
 machine before it steps.
@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from evertoken import _schedule
-from evertoken._actions import Rejection
-from evertoken._decide import LOST, back_off_from, settle
+from evertoken import _schedule, happenings
+from evertoken._actions import Rejection, SendRequest
+from evertoken._challenge import Challenge
+from evertoken._decide import LOST, back_off_from, decide, pass_time
 from evertoken._inputs import (
     AnswerReceived,
     BlockLifted,
@@ -20,7 +21,7 @@ from evertoken._inputs import (
     RequestClaimed,
     TokenRejected,
 )
-from evertoken._judge import digest, is_free, judge, judge_rejection, which
+from evertoken._judge import digest, judge, which
 from evertoken._policy import Policy, whole_ticks
 from evertoken._problems import Problem, ProblemKind
 from evertoken._records import (
@@ -37,6 +38,7 @@ from evertoken._records import (
     Rejections,
 )
 from evertoken._states import State
+from evertoken.happenings import EndpointBlocked, EndpointUnblocked, Happening, RejectionJudged, RequestEnded
 from evertoken.outcomes import (
     Abandoned,
     Failed,
@@ -49,7 +51,9 @@ from evertoken.outcomes import (
     Unclear,
 )
 
-__all__ = ("receive", "step")
+__all__ = ("step",)
+
+Happenings = tuple[Happening, ...]
 
 ABANDONED = Problem(
     ProblemKind.ABANDONED,
@@ -78,18 +82,23 @@ REPORTED = {
 }
 
 
-def step(config: Policy, state: State, happened: Input) -> State:
-    """The state after ``happened``. Total: every input has a meaning in every state."""
-    settled = settle(config, state, happened.now)
+def step(policy: Policy, state: State, happened: Input) -> tuple[State, Happenings]:
+    """The state after ``happened``, and what came of it. Total: every input has a meaning in every state."""
+    settled, by_time = pass_time(policy, state, happened.now)
+    after, by_input = _take(policy, settled, happened)
+    return after, by_time + by_input
+
+
+def _take(policy: Policy, settled: State, happened: Input) -> tuple[State, Happenings]:
     match happened:
         case RequestClaimed():
-            return _claim(config, settled, happened)
+            return _claim(policy, settled, happened)
         case AnswerReceived():
-            return _receive(config, settled, happened)[0]
+            return _receive(policy, settled, happened)
         case TokenRejected():
-            return _reject(config, settled, happened)
+            return _reject(policy, settled, happened)
         case DoorClosed():
-            return _close_door(config, settled, happened)
+            return _close_door(policy, settled, happened)
         case CredentialsReplaced():
             return _replace_credentials(settled)
         case BlockLifted():
@@ -98,67 +107,65 @@ def step(config: Policy, state: State, happened: Input) -> State:
             assert_never(happened)
 
 
-def receive(config: Policy, state: State, received: AnswerReceived) -> tuple[State, Outcome]:
-    """The state after an answer, as :func:`step` gives it, and what the answer amounted to."""
-    return _receive(config, settle(config, state, received.now), received)
-
-
 # Claims
 # ------
 
 
-def _claim(config: Policy, state: State, claimed: RequestClaimed) -> State:
+def _claim(policy: Policy, state: State, claimed: RequestClaimed) -> tuple[State, Happenings]:
     """One slot, one attempt, one charge."""
     attempt = Attempt(
         id=state.next_id,
         started=state.now,
-        deadline=state.now + whole_ticks(config.request_timeout),
+        deadline=state.now + whole_ticks(policy.request_timeout),
         draw=claimed.draw,
         generation=state.keys.generation,
     )
-    budget = _schedule.charge(config, state.budget, state.now)
-    return state._replace(attempt=attempt, next_id=state.next_id + 1, budget=budget)
+    budget = _schedule.charge(policy, state.budget, state.now)
+    after = state._replace(attempt=attempt, next_id=state.next_id + 1, budget=budget)
+    return after, (happenings.RequestStarted(attempt.id),)
 
 
 # What came of an attempt
 # -----------------------
 
 
-def _receive(config: Policy, state: State, received: AnswerReceived) -> tuple[State, Outcome]:
+def _receive(policy: Policy, state: State, received: AnswerReceived) -> tuple[State, Happenings]:
     attempt = which(state, received.id)
     if attempt is None:
-        return state, Ignored()
-    judged = judge(config, state, attempt, received.answer)
+        return state, (RequestEnded(received.id, Ignored()),)
+    judged = judge(policy, state, attempt, received.answer)
     outcome = received.answer if isinstance(judged, AccessToken) else judged
     if attempt is state.lost:
-        return _apply_late(config, state._replace(lost=None), attempt, judged, received.answer), outcome
-    return _apply(config, state.without_attempt(), attempt, judged), outcome
+        after = _apply_late(policy, state._replace(lost=None), attempt, judged, received.answer)
+    else:
+        after = _apply(policy, state.without_attempt(), attempt, judged)
+    return after, (*_changes_of_blocks(state, after), RequestEnded(received.id, outcome))
 
 
-def _apply_late(config: Policy, state: State, lost: Attempt, judged: Outcome | AccessToken, answer: Outcome) -> State:
+def _apply_late(policy: Policy, state: State, lost: Attempt, judged: Outcome | AccessToken, answer: Outcome) -> State:
     """Late good news, and late news of a closed door, count. Of a late failure its words and a stated wait are kept."""
     if not isinstance(judged, Ignored):
-        return _apply(config, state, lost, judged)
+        return _apply(policy, state, lost, judged)
     if isinstance(answer, Failed | Malformed) and state.problem == LOST:  # It says better why there was no answer.
         state = state._replace(problem=answer.problem)
     if isinstance(answer, Failed) and answer.retry_after is not None:
-        return _hold_off(config, state, lost, answer.retry_after)
+        return _hold_off(policy, state, lost, answer.retry_after)
     return state
 
 
-def _apply(config: Policy, state: State, attempt: Attempt, judged: Outcome | AccessToken) -> State:
+def _apply(policy: Policy, state: State, attempt: Attempt, judged: Outcome | AccessToken) -> State:
     match judged:
         case AccessToken():
-            return _grant(config, state, attempt, judged)
+            return _grant(policy, state, attempt, judged)
         case Abandoned():
-            return _abandon(config, state, attempt)
+            return _abandon(policy, state, attempt)
         case Failed():
-            state = back_off_from(config, state, attempt, state.now, judged.problem, malformed=judged.lasting)
-            return state if judged.retry_after is None else _hold_off(config, state, attempt, judged.retry_after)
+            state = back_off_from(policy, state, attempt, state.now, judged.problem, malformed=judged.lasting)
+            return state if judged.retry_after is None else _hold_off(policy, state, attempt, judged.retry_after)
         case Malformed():
-            return back_off_from(config, state, attempt, state.now, judged.problem, malformed=True)
+            return back_off_from(policy, state, attempt, state.now, judged.problem, malformed=True)
         case Refused() | Unclear() | Locked() | RateLimited():
-            return _block(config, state, attempt, judged)
+            return _block(policy, state, attempt, judged)
         case _:  # Stale, or a token that something newer has overtaken: the slot is free, nothing else.
             return _not_given_up(state)
 
@@ -169,22 +176,22 @@ def _not_given_up(state: State) -> State:
     return state._replace(backoff=backoff._replace(abandoned=0)) if backoff.abandoned else state
 
 
-def _hold_off(config: Policy, state: State, attempt: Attempt, seconds: float) -> State:
-    wait = _schedule.stated_wait(config, seconds, config.rate_limited_wait_cap, attempt.draw)
+def _hold_off(policy: Policy, state: State, attempt: Attempt, seconds: float) -> State:
+    wait = _schedule.stated_wait(policy, seconds, policy.rate_limited_wait_cap, attempt.draw)
     retry_at = max(state.backoff.retry_at, state.now + wait)
     since = max(state.backoff.since, attempt.started)
     return state._replace(backoff=state.backoff._replace(retry_at=retry_at, since=since))
 
 
-def _abandon(config: Policy, state: State, attempt: Attempt) -> State:
+def _abandon(policy: Policy, state: State, attempt: Attempt) -> State:
     """A cancelled request is not a failed one, but giving up again and again is."""
     given_up = state.backoff.abandoned + 1
     if given_up > 1:
-        state = back_off_from(config, state, attempt, state.now, ABANDONED)
+        state = back_off_from(policy, state, attempt, state.now, ABANDONED)
     return state._replace(backoff=state.backoff._replace(abandoned=min(given_up, MOST_DOUBLINGS)))
 
 
-def _grant(config: Policy, state: State, attempt: Attempt, token: AccessToken) -> State:
+def _grant(policy: Policy, state: State, attempt: Attempt, token: AccessToken) -> State:
     """The token is ours: what went wrong before it was asked for is over."""
     repeated = state.token is not None and state.token.value == token.value
     repeats = min(state.backoff.repeats + 1, MOST_DOUBLINGS) if repeated else 0
@@ -198,7 +205,7 @@ def _grant(config: Policy, state: State, attempt: Attempt, token: AccessToken) -
         backoff=BackOff(repeats=repeats) if outlived else state.backoff._replace(repeats=repeats, abandoned=0),
         blocks=blocks,
         doublings=state.doublings if blocks else Doublings(),
-        budget=_schedule.retuned(config, state.budget, state.now, token.lifetime),
+        budget=_schedule.retuned(policy, state.budget, state.now, token.lifetime),
         rejections=_taken_back(state.rejections, token),
         keys=Keys(generation, vouched),
         granted_at=max(state.granted_at, started),
@@ -224,36 +231,36 @@ def _opens(block: Block, started: float) -> bool:
 # ------------
 
 
-def _block(config: Policy, state: State, attempt: Attempt, outcome: Refused | Unclear | Locked | RateLimited) -> State:
+def _block(policy: Policy, state: State, attempt: Attempt, outcome: Refused | Unclear | Locked | RateLimited) -> State:
     match outcome:
         case RateLimited():
-            state, wait = _rate_limit(config, state, attempt, outcome)
+            state, wait = _rate_limit(policy, state, attempt, outcome)
             kind = BlockKind.RATE_LIMITED
         case Refused():
             kind = BlockKind.REFUSED
             if _is_doubted(state, attempt, outcome):
-                wait = whole_ticks(config.doubted_refusal_wait)
+                wait = whole_ticks(policy.doubted_refusal_wait)
                 state = state._replace(keys=state.keys._replace(vouched=-1))
             else:
-                state, wait = _doubled(config, state, kind)
+                state, wait = _doubled(policy, state, kind)
         case _:
             kind = BlockKind.LOCKED if isinstance(outcome, Locked) else BlockKind.UNCLEAR
-            state, wait = _doubled(config, state, kind)
-            wait = max(wait, _stated(config, outcome.retry_after, kind, attempt.draw))
+            state, wait = _doubled(policy, state, kind)
+            wait = max(wait, _stated(policy, outcome.retry_after, kind, attempt.draw))
     block = Block(kind, state.now + wait, attempt.started, reported=False, problem=outcome.problem)
     return _with_block(_not_given_up(state), block)
 
 
-def _rate_limit(config: Policy, state: State, attempt: Attempt, limited: RateLimited) -> tuple[State, float]:
+def _rate_limit(policy: Policy, state: State, attempt: Attempt, limited: RateLimited) -> tuple[State, float]:
     """A 429 counts as one more failure, and its wait is never shorter than the back-off that this asks for."""
     failures = min(state.backoff.failures + 1, MOST_DOUBLINGS)
     since = max(state.backoff.since, attempt.started)
     state = state._replace(backoff=state.backoff._replace(failures=failures, malformed=0, since=since))
     if limited.retry_after is None:
-        state, wait = _doubled(config, state, BlockKind.RATE_LIMITED)
+        state, wait = _doubled(policy, state, BlockKind.RATE_LIMITED)
     else:
-        wait = _stated(config, limited.retry_after, BlockKind.RATE_LIMITED, attempt.draw)
-    return state, max(wait, _schedule.back_off(config, failures, attempt.draw))
+        wait = _stated(policy, limited.retry_after, BlockKind.RATE_LIMITED, attempt.draw)
+    return state, max(wait, _schedule.back_off(policy, failures, attempt.draw))
 
 
 def _is_doubted(state: State, attempt: Attempt, refused: Refused) -> bool:
@@ -261,20 +268,20 @@ def _is_doubted(state: State, attempt: Attempt, refused: Refused) -> bool:
     return refused.of == "credentials" and state.keys.vouched == attempt.generation
 
 
-def _stated(config: Policy, seconds: float | None, kind: BlockKind, draw: float) -> float:
-    _, cap = _schedule.wait_and_cap(config, kind)
-    return 0.0 if seconds is None else _schedule.stated_wait(config, seconds, cap, draw)
+def _stated(policy: Policy, seconds: float | None, kind: BlockKind, draw: float) -> float:
+    _, cap = _schedule.wait_and_cap(policy, kind)
+    return 0.0 if seconds is None else _schedule.stated_wait(policy, seconds, cap, draw)
 
 
-def _doubled(config: Policy, state: State, kind: BlockKind) -> tuple[State, float]:
+def _doubled(policy: Policy, state: State, kind: BlockKind) -> tuple[State, float]:
     """Our own wait for this kind, doubled each time in a row; news of a door that is closed already doubles nothing."""
     place = _KINDS.index(kind)
     count = state.doublings[place]
     if kind in [block.kind for block in state.blocks]:
-        return state, _schedule.own_wait(config, kind, max(count - 1, 0))
+        return state, _schedule.own_wait(policy, kind, max(count - 1, 0))
     doublings = list(state.doublings)
     doublings[place] = min(count + 1, MOST_DOUBLINGS)
-    return state._replace(doublings=Doublings._make(doublings)), _schedule.own_wait(config, kind, count)
+    return state._replace(doublings=Doublings._make(doublings)), _schedule.own_wait(policy, kind, count)
 
 
 _KINDS = tuple(BlockKind)
@@ -294,17 +301,18 @@ def _with_block(state: State, news: Block) -> State:
     return state._replace(blocks=tuple(blocks), problem=news.problem)
 
 
-def _close_door(config: Policy, state: State, closed: DoorClosed) -> State:
+def _close_door(policy: Policy, state: State, closed: DoorClosed) -> tuple[State, Happenings]:
     """A report from elsewhere. An exchange under way goes on."""
     if closed.seconds is not None:
-        wait = _stated(config, closed.seconds, closed.kind, closed.draw)
+        wait = _stated(policy, closed.seconds, closed.kind, closed.draw)
     else:
-        state, wait = _doubled(config, state, closed.kind)
+        state, wait = _doubled(policy, state, closed.kind)
     block = Block(closed.kind, state.now + wait, state.now, reported=True, problem=REPORTED[closed.kind])
-    return _with_block(state, block)
+    after = _with_block(state, block)
+    return after, _changes_of_blocks(state, after)
 
 
-def _replace_credentials(state: State) -> State:
+def _replace_credentials(state: State) -> tuple[State, Happenings]:
     """New credentials open refused and unclear doors three times between grants, and a locked one once.
 
     Unclear ones too, since some servers say no more than 403 to a wrong secret. So often and no more, because secrets
@@ -321,33 +329,65 @@ def _replace_credentials(state: State) -> State:
         keys.opened + any(kind in _OPENED for kind in gone),
     )
     problem = None if gone else state.problem
-    return state._replace(keys=keys, blocks=blocks, problem=problem)
+    after = state._replace(keys=keys, blocks=blocks, problem=problem)
+    return after, (*_changes_of_blocks(state, after), happenings.CredentialsReplaced())
 
 
-def _lift_blocks(state: State) -> State:
+def _lift_blocks(state: State) -> tuple[State, Happenings]:
     """All doors are open. What was wrong behind them is no longer the problem."""
-    return state._replace(blocks=(), problem=None) if state.blocks else state
+    if not state.blocks:
+        return state, ()
+    after = state._replace(blocks=(), problem=None)
+    return after, _changes_of_blocks(state, after)
+
+
+def _changes_of_blocks(before: State, after: State) -> Happenings:
+    """Each kind that stands no longer, then each that did not stand before."""
+    if after.blocks is before.blocks:
+        return ()
+    stood, stands = [block.kind for block in before.blocks], [block.kind for block in after.blocks]
+    return (
+        *(EndpointUnblocked(kind) for kind in stood if kind not in stands),
+        *(EndpointBlocked(kind, until, problem) for kind, until, *_, problem in after.blocks if kind not in stood),
+    )
 
 
 # Rejected tokens
 # ---------------
 
 
-def _reject(config: Policy, state: State, rejected: TokenRejected) -> State:
-    verdict = judge_rejection(config, state, rejected)
-    if verdict is Rejection.SUPERSEDED or state.token is None:
-        return state
-    if verdict is Rejection.KEPT:
-        return state._replace(rejections=state.rejections._replace(touched=True))
-    return _drop(config, state, state.token, free=is_free(state, rejected))
+def _reject(policy: Policy, state: State, rejected: TokenRejected) -> tuple[State, Happenings]:
+    """Whether an API's word about a token is believed now; see ``Rejection`` for the three verdicts."""
+    token = state.token
+    if token is None or state.now >= token.fresh_until or token.authorization != rejected.authorization:
+        return state, (RejectionJudged(Rejection.SUPERSEDED),)
+    # A token that is due for renewal anyway is dropped on good evidence without charging the interval.
+    free = state.now >= token.refresh_at and rejected.challenge is Challenge.TOKEN
+    if (free or _is_credible(policy, state, token, rejected.challenge)) and _can_be_replaced(state):
+        return _drop(policy, state, token, free=free), (RejectionJudged(Rejection.DROPPED),)
+    kept = state._replace(rejections=state.rejections._replace(touched=True))
+    return kept, (RejectionJudged(Rejection.KEPT),)
 
 
-def _drop(config: Policy, state: State, token: AccessToken, *, free: bool) -> State:
-    vouched_at = state.now + whole_ticks(config.rejection_interval)
+def _is_credible(policy: Policy, state: State, token: AccessToken, challenge: Challenge) -> bool:
+    if state.now < state.rejections.allowed_at:
+        return False
+    if challenge is Challenge.UNKNOWN:
+        return state.now >= _schedule.unknown_evidence_at(policy, token)
+    return challenge is Challenge.TOKEN
+
+
+def _can_be_replaced(state: State) -> bool:
+    """Whether another token is on its way, or could be asked for at once if there were none."""
+    return state.attempt is not None or isinstance(decide(state._replace(token=None)), SendRequest)
+
+
+def _drop(policy: Policy, state: State, token: AccessToken, *, free: bool) -> State:
+    vouched_at = state.now + whole_ticks(policy.rejection_interval)
     entry = Dropped(digest(token.value), vouched_at, max(vouched_at, token.expires_at))
     rejections = state.rejections._replace(touched=False, dropped=(*state.rejections.dropped, entry))
     if not free:
-        pause = _schedule.rejection_pause(config, rejections.honoured)
+        pause = _schedule.rejection_pause(policy, rejections.honoured)
         honoured = min(rejections.honoured + 1, MOST_DOUBLINGS)
         rejections = rejections._replace(honoured=honoured, allowed_at=state.now + pause)
     return state._replace(token=None, rejections=rejections, problem=REJECTED)

@@ -9,22 +9,43 @@ from typing import NamedTuple, TypeVar
 
 import pytest
 
-from evertoken import AccessToken, Policy, State, _decide, _step
+from evertoken import AccessToken, Policy, Rejection, State, _decide, _step
 from evertoken._actions import SendRequest, Wait
 from evertoken._inputs import AnswerReceived, Input
 from evertoken._records import Attempt
+from evertoken.happenings import Happening, RejectionJudged
 from evertoken.outcomes import Outcome
 
-__all__ = ("DOUBLES", "Double", "answers", "everywhere", "polls", "replace_step", "steps", "tokens", "whole_machine")
+__all__ = (
+    "DOUBLES",
+    "Double",
+    "answers",
+    "everywhere",
+    "polls",
+    "replace_step",
+    "steps",
+    "tokens",
+    "verdict",
+    "whole_machine",
+)
 
 Step = Callable[[Policy, State, Input], State]
-Decide = Callable[[Policy, State, float, float], SendRequest | Wait]
+Decide = Callable[[State, float], SendRequest | Wait]
 Function = TypeVar("Function", bound=Callable[..., object])
 
-step: Step = _step.step
-"""The real one. Doubles call it with other arguments, or change what it returns."""
+_step_and_tell = _step.step
 decide = _decide.decide
-_receive = _step.receive
+
+
+def step(policy: Policy, state: State, happened: Input) -> State:
+    """The real one, without what it tells. Doubles call it with other arguments, or change what it returns."""
+    return _step_and_tell(policy, state, happened)[0]
+
+
+def verdict(policy: Policy, state: State, happened: Input) -> Rejection | None:
+    """What the real step makes of a rejection; None if ``happened`` is none."""
+    *_, last = (None, *_step_and_tell(policy, state, happened)[1])
+    return last.verdict if isinstance(last, RejectionJudged) else None
 
 
 class Double(NamedTuple):
@@ -52,11 +73,10 @@ def everywhere(patch: pytest.MonkeyPatch, real: object, double: object) -> None:
 def replace_step(patch: pytest.MonkeyPatch, double: Step) -> None:
     """Let every machine make its steps with ``double``; what it tells its caller stays the real outcome."""
 
-    def receive(policy: Policy, state: State, received: AnswerReceived) -> tuple[State, Outcome]:
-        return double(policy, state, received), _receive(policy, state, received)[1]
+    def stepped(policy: Policy, state: State, happened: Input) -> tuple[State, tuple[Happening, ...]]:
+        return double(policy, state, happened), _step_and_tell(policy, state, happened)[1]
 
-    everywhere(patch, step, double)
-    everywhere(patch, _receive, receive)
+    everywhere(patch, _step_and_tell, stepped)
 
 
 def whole_machine(safeguard: str) -> Callable[[Callable[[pytest.MonkeyPatch], None]], Double]:
@@ -81,8 +101,8 @@ def polls(safeguard: str) -> Callable[[Decide], Double]:
     """A double of ``decide``, which is what poll answers."""
 
     def made(double: Decide) -> Double:
-        def defaulted(policy: Policy, state: State, now: float, min_ttl: float = 0.0) -> SendRequest | Wait:
-            return double(policy, state, now, min_ttl)
+        def defaulted(state: State, min_ttl: float = 0.0) -> SendRequest | Wait:
+            return double(state, min_ttl)
 
         return _noted(safeguard, double, lambda patch: everywhere(patch, decide, defaulted))
 

@@ -7,9 +7,9 @@ from dataclasses import replace
 from evertoken import AccessToken, Challenge, Policy, Rejection, State
 from evertoken._decide import settle
 from evertoken._inputs import AnswerReceived, Input, TokenRejected
-from evertoken._judge import digest, judge_rejection
+from evertoken._judge import digest
 from evertoken.outcomes import Granted
-from tests.ablations.double import step, steps, tokens
+from tests.ablations.double import step, steps, tokens, verdict
 
 __all__ = ()
 
@@ -169,7 +169,7 @@ def drops_without_a_replacement(policy: Policy, state: State, happened: Input) -
     state = settle(policy, state, happened.now)
     open_door = state._replace(blocks=(), backoff=state.backoff._replace(retry_at=-1e12))
     open_door = open_door._replace(budget=state.budget._replace(level=max(1, state.budget.level)))
-    if isinstance(happened, TokenRejected) and judge_rejection(policy, open_door, happened) is Rejection.DROPPED:
+    if verdict(policy, open_door, happened) is Rejection.DROPPED:
         dropped = step(policy, open_door, happened)
         return dropped._replace(blocks=state.blocks, backoff=state.backoff, budget=state.budget)
     return step(policy, state, happened)
@@ -179,7 +179,7 @@ def drops_without_a_replacement(policy: Policy, state: State, happened: Input) -
 def believes_every_rejection(policy: Policy, state: State, happened: Input) -> State:
     """Rejections are believed one after another."""
     eager = state._replace(rejections=state.rejections._replace(allowed_at=-1e12))
-    if isinstance(happened, TokenRejected) and judge_rejection(policy, eager, happened) is Rejection.DROPPED:
+    if verdict(policy, eager, happened) is Rejection.DROPPED:
         state = eager
     return step(policy, state, happened)
 
@@ -213,6 +213,6 @@ def charges_for_a_due_token(policy: Policy, state: State, happened: Input) -> St
     state = settle(policy, state, happened.now)
     if not isinstance(happened, TokenRejected) or state.now >= state.rejections.allowed_at:
         return step(policy, state, happened)
-    if judge_rejection(policy, state, happened) is not Rejection.DROPPED:
+    if verdict(policy, state, happened) is not Rejection.DROPPED:
         return step(policy, state, happened)
     return state._replace(rejections=state.rejections._replace(touched=True))

@@ -21,26 +21,27 @@ __all__ = ()
 
 
 @polls("single flight")
-def sends_beside_the_first(policy: Policy, state: State, now: float, min_ttl: float) -> SendRequest | Wait:
+def sends_beside_the_first(state: State, min_ttl: float) -> SendRequest | Wait:
     """Whoever wants a token while a request is in flight sends one too."""
-    return decide(policy, state._replace(attempt=None), now, min_ttl)
+    return decide(state._replace(attempt=None), min_ttl)
 
 
 @polls("progress")
-def waits_until_now(policy: Policy, state: State, now: float, min_ttl: float) -> SendRequest | Wait:
+def waits_until_now(state: State, min_ttl: float) -> SendRequest | Wait:
     """At the very moment of a deadline poll says: wait until now."""
-    action = decide(policy, state, now, min_ttl)
+    action = decide(state, min_ttl)
     moments = (due_at(state.token, min_ttl), state.backoff.retry_at, state.budget_at, state.unblock_at)
-    return Wait(now, WaitReason.RETRY) if isinstance(action, SendRequest) and now in moments else action
+    at_one = isinstance(action, SendRequest) and state.now in moments
+    return Wait(state.now, WaitReason.RETRY) if at_one else action
 
 
 @polls("longest min_ttl")
-def honours_every_min_ttl(policy: Policy, state: State, now: float, min_ttl: float) -> SendRequest | Wait:
+def honours_every_min_ttl(state: State, min_ttl: float) -> SendRequest | Wait:
     """A min_ttl that no token could satisfy is asked for again and again."""
-    action = decide(policy, state, now, min_ttl)
-    if state.token is None or not min_ttl or now < state.token.fresh_until - min_ttl:
+    action = decide(state, min_ttl)
+    if state.token is None or not min_ttl or state.now < state.token.fresh_until - min_ttl:
         return action
-    tokenless = decide(policy, state._replace(token=None), now)
+    tokenless = decide(state._replace(token=None))
     return SendRequest(SendReason.REFRESH_DUE) if isinstance(tokenless, SendRequest) else action
 
 

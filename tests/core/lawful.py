@@ -33,6 +33,7 @@ from evertoken import (
 from evertoken._inputs import Input
 from evertoken._states import first_state
 from evertoken._step import step
+from evertoken.happenings import Happening
 from tests import canary
 from tests.core.driving import bearer, granted
 
@@ -83,9 +84,9 @@ class Archivist(TokenMachine):
         super().__init__(canary.grant(), policy=policy, draw=lambda: numbers[-1])
 
     @override
-    def stepped(self, happened: Input, after: State) -> None:
+    def stepped(self, happened: Input, after: State, happenings: tuple[Happening, ...]) -> None:
         self.inputs.append(happened)
-        super().stepped(happened, after)
+        super().stepped(happened, after, happenings)
 
 
 @dataclass
@@ -319,7 +320,7 @@ class Watched:
 
     def check_the_archive(self) -> None:
         for happened in self.machine.inputs:
-            self.folded = step(self.policy, self.folded, happened)
+            self.folded, _ = step(self.policy, self.folded, happened)
         self.machine.inputs.clear()
         assert self.folded == self.machine.state_value
 

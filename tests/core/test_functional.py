@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from evertoken import Granted, LocalProtocolError, State, TokenMachine
+from evertoken import Granted, LocalProtocolError, State, TokenMachine, happenings
+from evertoken.happenings import Happening
 from evertoken.testing import SMALL_POLICY, Alphabet, Restart, enabled_inputs
 from evertoken.testing import functional as f
 from tests import canary
@@ -17,14 +18,16 @@ def test_a_machine_is_what_the_functions_make_of_its_inputs() -> None:
     driven = machine(SMALL_POLICY)
     sent = driven.start_request(10)
     driven.receive_response(11, sent, granted(0, 8))
-    state = f.step(SMALL_POLICY, f.first_state(SMALL_POLICY), f.RequestClaimed(10, draw=0.0))
-    state = f.step(SMALL_POLICY, state, f.AnswerReceived(11, sent.id, Granted(canary.token(), 8)))
+    state, _ = f.step(SMALL_POLICY, f.first_state(SMALL_POLICY), f.RequestClaimed(10, draw=0.0))
+    state, told = f.step(SMALL_POLICY, state, f.AnswerReceived(11, sent.id, Granted(canary.token(), 8)))
+    assert told == driven.happenings == (happenings.RequestEnded(1, Granted(canary.token(), 8)),)
     assert state == driven.state_value
     assert f.publish(SMALL_POLICY, state) == driven.published
     for now in (11, 14, 20):
-        assert f.decide(SMALL_POLICY, state, now) == driven.poll(now)
-        assert f.freshness(state, now) is driven.freshness(now)
-        assert f.request_state(SMALL_POLICY, state, now) is driven.request_state(now)
+        seen = f.settle(SMALL_POLICY, state, now)
+        assert f.decide(seen) == driven.poll(now)
+        assert f.freshness(seen) is driven.freshness(now)
+        assert f.request_state(seen) is driven.request_state(now)
 
 
 def test_a_restart_is_a_value_and_gives_what_a_snapshot_would() -> None:
@@ -64,7 +67,7 @@ def states(depth: int) -> list[State]:
     found = [f.settle(SMALL_POLICY, f.first_state(SMALL_POLICY), 0.0)]
     for now in range(depth):
         found = [
-            f.step(SMALL_POLICY, state, happened)
+            f.step(SMALL_POLICY, state, happened)[0]
             for state in dict.fromkeys(found)
             for happened in enabled_inputs(SMALL_POLICY, state, float(now), DEMANDING)
         ]
@@ -79,8 +82,8 @@ def test_every_input_that_is_enabled_can_be_done_to_a_machine_in_that_state() ->
             assert machine.state_value is state
             assert machine.published == f.publish(SMALL_POLICY, state)
             f.feed(machine, happened)
-            after = f.step(SMALL_POLICY, state, happened)
-            assert machine.state_value == after
+            after, told = f.step(SMALL_POLICY, state, happened)
+            assert (machine.state_value, machine.happenings) == (after, told)
             assert machine.published == f.publish(SMALL_POLICY, after)
             kinds.add(type(happened).__name__)
     assert kinds >= {"RequestClaimed", "AnswerReceived", "DoorClosed", "CredentialsReplaced"}
@@ -103,9 +106,9 @@ def test_whoever_looks_on_sees_what_is_fed() -> None:
     seen: list[tuple[f.Input, State]] = []
 
     class Watched(TokenMachine):
-        def stepped(self, happened: f.Input, after: State) -> None:
+        def stepped(self, happened: f.Input, after: State, happenings: tuple[Happening, ...]) -> None:
             seen.append((happened, after))
-            super().stepped(happened, after)
+            super().stepped(happened, after, happenings)
 
     watched = Watched(canary.grant(), draw=no_draw)
     f.feed(watched, f.RequestClaimed(0.0, draw=0.5))

@@ -6,7 +6,18 @@ import math
 
 import pytest
 
-from evertoken import Challenge, Failed, Freshness, Granted, ProblemKind, SendReason, SendRequest, TokenState
+from evertoken import (
+    BlockKind,
+    Challenge,
+    Failed,
+    Freshness,
+    Granted,
+    ProblemKind,
+    SendReason,
+    SendRequest,
+    TokenState,
+    Wait,
+)
 from evertoken import WaitReason as Why
 from tests import canary
 from tests.core.driving import FAILED, LOCKED, attempt, bearer, error, granted, machine, serve, wait
@@ -281,6 +292,65 @@ def test_min_ttl_never_makes_a_refresh_later() -> None:
 
 # published
 # ---------
+
+
+@pytest.mark.parametrize("min_ttl", [TICK, 0.5, 1.0])
+def test_a_min_ttl_of_less_than_a_second_counts_too(min_ttl: float) -> None:
+    m = machine(refresh_before=0, refresh_jitter_share=0, leeway=0)
+    serve(m, 0)
+    assert wait(m, 1, min_ttl) == (300 - min_ttl, Why.REFRESH)
+
+
+# The grid
+# --------
+
+
+@pytest.mark.parametrize("share", [2.0**-20, 0.5, 1 - 2.0**-20])
+def test_a_moment_between_two_ticks_is_the_tick_before_it(share: float) -> None:
+    plain, odd = machine(), machine()
+    late = share * TICK
+    for m, off in ((plain, 0.0), (odd, late)):
+        serve(m, 0 + off)
+        serve(m, 270 + off, 1)
+        m.token_rejected(400 + off, bearer(1), Challenge.TOKEN)
+        m.send_failed(411 + off, m.start_request(401 + off, min_ttl=0.0), "reset")
+        m.request_abandoned(421 + off, m.start_request(420 + off))
+        m.door_closed(430 + off, BlockKind.LOCKED, 5.3)
+        m.replace_credentials(440 + off, canary.grant(api_key=canary.secret(1)))
+        m.lift_block(441 + off)
+        attempt(m, 442 + off, LOCKED)
+    assert odd.state_value == plain.state_value
+    assert odd.published == plain.published
+    for now in (443, 1341, 1342 - TICK, 1342, 1400):
+        for ask in ("poll", "state", "freshness", "request_state", "token", "authorization", "explain", "problem"):
+            assert getattr(odd, ask)(now + late) == getattr(plain, ask)(now), ask
+        assert odd.snapshot(now + late, secrets=True) == plain.snapshot(now, secrets=True)
+
+
+@pytest.mark.parametrize("min_ttl", [60.0001, 60.0004, 100.00077, 147.4999])
+def test_a_wait_lies_ahead_whatever_min_ttl_is_asked_for(min_ttl: float) -> None:
+    m = machine()
+    serve(m, 0)
+    due = 295 - min_ttl
+    for now in (due - TICK, due - TICK / 2, due - TICK / 8, due, due + TICK / 2, due + TICK):
+        action = m.poll(now, min_ttl)
+        header = m.authorization(now, min_ttl)
+        assert (header is None) is isinstance(action, SendRequest)
+        if isinstance(action, Wait):
+            assert action.until > now
+        if header is not None:
+            assert now < due
+
+
+def test_a_query_about_a_moment_before_the_last_input_is_about_that_input() -> None:
+    m = machine()
+    attempt(m, 100, FAILED)
+    assert m.poll(3) == m.poll(100)
+    assert m.request_state(3) is m.request_state(100)
+    assert m.explain(3) == m.explain(100)
+    serve(m, 200)
+    assert m.poll(3) == m.poll(200)
+    assert (m.token(3), m.freshness(3)) == (m.token(200), Freshness.VALID)
 
 
 def test_quiet_until_is_when_the_next_refresh_may_start() -> None:

@@ -231,6 +231,14 @@ def test_a_caller_whose_own_fresh_grant_does_not_satisfy_it_is_told_so() -> None
     assert type(given_up(slow, 180, since=0, deadline=400, min_ttl=140).error) is LifetimeTooShort
 
 
+def test_a_caller_whose_own_grant_was_asked_for_within_the_same_tick_asks_for_no_second_one() -> None:
+    m = machine()
+    now = 200 + 2.0**-11
+    serve(m, now)
+    error = given_up(m, now + 200, deadline=1000, since=now, min_ttl=140).error
+    assert isinstance(error, LifetimeTooShort)
+
+
 def test_without_a_token_any_min_ttl_waits_like_any_other_caller() -> None:
     m = machine()
     assert next_move(m, 0, since=0, deadline=9, min_ttl=10_000) == SendRequest(SendReason.NO_TOKEN)

@@ -10,11 +10,11 @@ from tests.core.driving import machine
 
 POLICY = Policy()
 NEW = first_state(POLICY)
-IN_FLIGHT = step(POLICY, NEW, RequestClaimed(0, 0.5))
+IN_FLIGHT, _ = step(POLICY, NEW, RequestClaimed(0, 0.5))
 
 
 def test_states_are_values() -> None:
-    again = step(POLICY, first_state(POLICY), RequestClaimed(0, 0.5))
+    again, _ = step(POLICY, first_state(POLICY), RequestClaimed(0, 0.5))
     assert again == IN_FLIGHT
     assert hash(again) == hash(IN_FLIGHT)
 

@@ -16,6 +16,7 @@ from evertoken import (
     Challenge,
     ClientCredentials,
     HttpResponse,
+    Ignored,
     Problem,
     Ready,
     TokenEndpoint,
@@ -133,6 +134,28 @@ def test_a_closed_door_is_a_warning_and_the_rest_is_not(world: World, caplog: py
     assert [record.levelname for record in caplog.records] == ["DEBUG", "WARNING"]
     assert "temporarily locked" in caplog.records[1].getMessage()
     assert caplog.records[1].name == "evertoken"
+
+
+def test_a_late_failure_is_no_news_while_a_newer_token_is_in_hand(world: World) -> None:
+    ear = Ear()
+    coordinator = Coordinator(TokenMachine(world.grant, draw=lambda: 0.0), clock=world.clock, on_event=ear)
+
+    def claim() -> TokenRequest:
+        _, request = coordinator.glance(lambda: None)
+        assert request is not None
+        coordinator.took(request)
+        return request
+
+    first = claim()
+    world.clock.now += 12
+    second = claim()
+    assert ear.kinds == [RequestStarted, RequestFailed, RequestStarted]
+    body = b'{"access_token": "abc", "token_type": "bearer", "expires_in": 3600}'
+    coordinator.receive_response(second, HttpResponse(200, (), body))
+    ear.heard.clear()
+    late = coordinator.receive_response(first, HttpResponse(503, (("Retry-After", "60"),), b""))
+    assert late == Ignored()
+    assert ear.heard == []
 
 
 def test_two_sources_with_one_callback_hear_of_an_event_once(world: World) -> None:

@@ -118,8 +118,8 @@ def test_outcomes_and_inputs_can_be_folded_and_break_no_law() -> None:
             happened = data.draw(kit.inputs(SMALL_POLICY, state, now))
             if isinstance(happened, f.AnswerReceived):
                 happened = replace(happened, answer=data.draw(kit.outcomes()))
-            after = f.step(SMALL_POLICY, state, happened)
-            assert not [*broken_by(SMALL_POLICY, state, happened, after), *broken_in(SMALL_POLICY, after, now)]
+            after, told = f.step(SMALL_POLICY, state, happened)
+            assert not [*broken_by(SMALL_POLICY, state, happened, after, told), *broken_in(SMALL_POLICY, after, now)]
             state = after
 
     fold()
@@ -127,8 +127,8 @@ def test_outcomes_and_inputs_can_be_folded_and_break_no_law() -> None:
 
 def test_where_nothing_may_happen_there_is_no_input() -> None:
     nothing = Alphabet(doors=(), rotates=False)
-    claimed = f.step(SMALL_POLICY, f.first_state(SMALL_POLICY), f.RequestClaimed(0.0, 0.0))
-    state = f.step(SMALL_POLICY, claimed, f.AnswerReceived(0.0, 1, Granted("token#1", 8)))
+    claimed, _ = f.step(SMALL_POLICY, f.first_state(SMALL_POLICY), f.RequestClaimed(0.0, 0.0))
+    state, _ = f.step(SMALL_POLICY, claimed, f.AnswerReceived(0.0, 1, Granted("token#1", 8)))
     assert kit.inputs(SMALL_POLICY, state, 0.0, replace(nothing, challenges=())).is_empty
 
 

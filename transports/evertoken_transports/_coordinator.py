@@ -45,7 +45,7 @@ from evertoken import (
 )
 from evertoken._secrecy import Unpicklable
 from evertoken_transports._clock import Clock, suspend_aware_clock
-from evertoken_transports._events import CredentialsReplaced, Event, EventCallback, TokenKept, log, news, tell, write
+from evertoken_transports._events import Event, EventCallback, events_of, log, tell, write
 from evertoken_transports._moves import Move, Subscriber, Waker, wake
 
 __all__ = ("Coordinator", "Move", "Subscriber", "Waker")
@@ -118,11 +118,10 @@ class Coordinator(Unpicklable):
                 self._wakers[waker] = None
             if move.request is not None:
                 self._claims[waker] = move.request
-            after = self._published_state()
+            events = self._news(before)
             del self._asking[waker]
         self._forget_all()
-        if after is not before:
-            self._announce(news(self._name, before, after))
+        self._announce(events)
         return move
 
     def glance(
@@ -142,9 +141,9 @@ class Coordinator(Unpicklable):
                 self._wakers[waker] = None
             if request is not None:
                 self._claims[waker] = request
-            after = self._published_state()
+            events = self._news(before)
             del self._asking[waker]
-        self._announce(news(self._name, before, after))
+        self._announce(events)
         return header, request
 
     def forget(self, waker: Waker) -> None:
@@ -207,10 +206,7 @@ class Coordinator(Unpicklable):
 
     def token_rejected(self, authorization: str, challenge: Challenge) -> Rejection:
         """An API refused a call that carried ``authorization``."""
-        verdict = self._feed(lambda now: self.machine.token_rejected(now, authorization, challenge))
-        if verdict is not Rejection.DROPPED:
-            self._announce([TokenKept(self._name, verdict)])
-        return verdict
+        return self._feed(lambda now: self.machine.token_rejected(now, authorization, challenge))
 
     def door_closed(self, kind: BlockKind, seconds: float | None = None) -> None:
         """An API or a store says that the token endpoint is not to be asked."""
@@ -222,7 +218,6 @@ class Coordinator(Unpicklable):
         self._feed(lambda now: self.machine.replace_credentials(now, credentials))
         if self.machine.grant != old:
             _registry.add_name(self, old, credentials)
-            self._announce([CredentialsReplaced(self._name)])
 
     def lift_block(self) -> None:
         """The operator's word, after mending the cause."""
@@ -315,14 +310,18 @@ class Coordinator(Unpicklable):
     def _feed(self, act: Callable[[float], _T]) -> _T:
         """One input: step under the lock, then wake the waiters, then tell of it. Published before anyone wakes."""
         with self._lock:
-            before = self.machine.state_value
             result = act(self.clock())
-            after = self._published_state()
+            events = self._news(None)
             wakers = self._take_wakers()
         wake(wakers)
         self._forget_all()
-        self._announce(news(self._name, before, after))
+        self._announce(events)
         return result
+
+    def _news(self, before: State | None) -> list[Event]:
+        """What came of an input, which has led away from ``before`` if there was one at all. Published before told."""
+        state = self._published_state()
+        return [] if state is before else events_of(self._name, state, self.machine.happenings)
 
     def _published_state(self) -> State:
         """The state, once every subscriber has what follows from it."""

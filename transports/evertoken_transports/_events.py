@@ -7,8 +7,21 @@ import logging
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import assert_never
 
-from evertoken import BlockKind, Problem, Rejection, State
+from evertoken import (
+    Abandoned,
+    BlockKind,
+    Failed,
+    Granted,
+    Malformed,
+    Outcome,
+    Problem,
+    Rejection,
+    State,
+    happenings,
+)
+from evertoken.happenings import Happening
 
 __all__ = (
     "CredentialsReplaced",
@@ -163,45 +176,44 @@ _LEVELS: dict[type, int] = {
 }
 
 
-def news(client_id: str, before: State, after: State) -> list[Event]:
-    """What an observer of the machine saw happen between two states."""
-    return [
-        *_news_of_blocks(client_id, before, after),
-        *_news_of_requests(client_id, before, after),
-        *_news_of_tokens(client_id, before, after),
-    ]
+def events_of(client_id: str, state: State, told: tuple[Happening, ...]) -> list[Event]:
+    """What is to be said of the ``told`` happenings that led to ``state``."""
+    found = (_event_of(client_id, state, happening) for happening in told)
+    return [event for event in found if event is not None]
 
 
-def _news_of_blocks(client_id: str, before: State, after: State) -> list[Event]:
-    stood = {block.kind for block in before.blocks if after.now < block.until}
-    stands = {block.kind for block in after.blocks}
-    opened = [DoorOpened(client_id, block.kind) for block in before.blocks if block.kind not in stands]
-    closed = [
-        DoorClosed(client_id, block.kind, block.until - after.now, block.problem)
-        for block in after.blocks
-        if block.kind not in stood
-    ]
-    return [*opened, *closed]
+def _event_of(client_id: str, state: State, happening: Happening) -> Event | None:
+    match happening:
+        case happenings.RequestStarted(number):
+            return RequestStarted(client_id, number)
+        case happenings.RequestEnded(_, outcome):
+            return _event_of_outcome(client_id, state, outcome)
+        case happenings.EndpointBlocked(kind, until, problem):
+            return DoorClosed(client_id, kind, until - state.now, problem)
+        case happenings.EndpointUnblocked(kind):
+            return DoorOpened(client_id, kind)
+        case happenings.RejectionJudged(Rejection.DROPPED):
+            return TokenDropped(client_id)
+        case happenings.RejectionJudged(verdict):
+            return TokenKept(client_id, verdict)
+        case happenings.CredentialsReplaced():
+            return CredentialsReplaced(client_id)
+        case _:
+            assert_never(happening)
 
 
-def _news_of_requests(client_id: str, before: State, after: State) -> list[Event]:
-    found: list[Event] = []
-    if after.backoff.retry_at > before.backoff.retry_at:
-        found.append(RequestFailed(client_id, max(0.0, after.backoff.retry_at - after.now), after.problem))
-    elif after.backoff.abandoned > before.backoff.abandoned:
-        found.append(RequestAbandoned(client_id))
-    if after.attempt is not None and after.next_id > before.next_id:
-        found.append(RequestStarted(client_id, after.attempt.id))
-    return found
-
-
-def _news_of_tokens(client_id: str, before: State, after: State) -> list[Event]:
-    token = after.token
-    if token is before.token:
-        return []
-    if token is None:
-        return [TokenDropped(client_id)]
-    return [TokenGranted(client_id, max(0.0, token.refresh_at - after.now), token.fresh_until - after.now)]
+def _event_of_outcome(client_id: str, state: State, outcome: Outcome) -> Event | None:
+    """A request that met a block is told by the block; what is stale or ignored is not news."""
+    token = state.token
+    match outcome:
+        case Granted() if token is not None:
+            return TokenGranted(client_id, max(0.0, token.refresh_at - state.now), token.fresh_until - state.now)
+        case Failed() | Malformed():
+            return RequestFailed(client_id, max(0.0, state.backoff.retry_at - state.now), outcome.problem)
+        case Abandoned():
+            return RequestAbandoned(client_id)
+        case _:
+            return None
 
 
 def log(event: Event) -> None:

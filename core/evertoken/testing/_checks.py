@@ -17,6 +17,7 @@ from evertoken._inputs import AnswerReceived, Input, RequestClaimed
 from evertoken._policy import Policy
 from evertoken._records import BlockKind
 from evertoken._states import State
+from evertoken.happenings import Happening
 from evertoken.outcomes import Outcome
 from evertoken.testing._arrivals import TokenTruth
 from evertoken.testing._bystanders import DrawCheck, FairCheck, FlightCheck
@@ -104,10 +105,19 @@ class Checks:
         """Stop the run: ``client`` has broken ``law``."""
         raise LawBroken(Broken(law, client, self.now))
 
-    def step(self, client: int, policy: Policy, before: State, happened: Input, after: State) -> None:
+    def step(
+        self,
+        client: int,
+        policy: Policy,
+        before: State,
+        happened: Input,
+        after: State,
+        *,
+        told: tuple[Happening, ...] | None = None,
+    ) -> None:
         """Hold one step of a machine to the laws."""
         self.steps += 1
-        broken = broken_by(policy, before, happened, after) or broken_in(policy, after, after.now)
+        broken = broken_by(policy, before, happened, after, told) or broken_in(policy, after, after.now)
         if broken:
             self.fail(client, broken[0])
         if not self._flights.step(client, policy, happened, after):

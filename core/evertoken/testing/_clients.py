@@ -17,6 +17,7 @@ from evertoken._problems import ProblemKind
 from evertoken._records import AccessToken, BlockKind
 from evertoken._snapshot import Snapshot
 from evertoken._states import State
+from evertoken.happenings import Happening
 from evertoken.outcomes import Failed, Granted, Outcome
 from evertoken.testing._checks import BEHIND_DOOR, DEAD, REPLAYED
 from evertoken.testing._restart import Restart
@@ -50,7 +51,7 @@ class Surroundings(Protocol):
 
     time: int
 
-    def note(self, client: Client, before: State, happened: Input, after: State) -> None:
+    def note(self, client: Client, before: State, happened: Input, after: State, told: tuple[Happening, ...]) -> None:
         """A machine has made a step."""
         ...
 
@@ -144,7 +145,8 @@ class Client:
         moments = _starts_of(before.state_value)
         for name, started in _starts_of(after).items():
             world_start, own_start = starts[moments[name]]
-            self.starts[started] = (world_start, awake - away - (own - own_start))
+            # As far from its start as the new machine takes itself to be: it rounds moments to the tick.
+            self.starts[started] = (world_start, own_start + round((started - moments[name]) * SECOND))
         self._fuzz = _HONEST_GRACE
         return restart
 
@@ -335,10 +337,10 @@ class Client:
         """Somebody says that a door is closed."""
         self.machine.door_closed(self.now(), kind, seconds)
 
-    def note(self, before: State, happened: Input, after: State) -> None:
+    def note(self, before: State, happened: Input, after: State, told: tuple[Happening, ...]) -> None:
         """The machine has made a step."""
         self._saved = (self.world.time, self.nanoseconds())
-        self.world.note(self, before, happened, after)
+        self.world.note(self, before, happened, after, told)
 
     def fail(self, law: str) -> None:
         """The machine has broken a law."""

@@ -97,7 +97,7 @@ def enabled_inputs(policy: Policy, state: State, now: float, alphabet: Alphabet 
     """
     state = settle(policy, state, now)
     now = state.now
-    yield from _claims(policy, state, alphabet)
+    yield from _claims(state, alphabet)
     for attempt in (state.attempt, state.lost):
         if attempt is not None:
             yield from _outcomes(state, attempt, alphabet)
@@ -113,9 +113,9 @@ def enabled_inputs(policy: Policy, state: State, now: float, alphabet: Alphabet 
         yield BlockLifted(now)
 
 
-def _claims(policy: Policy, state: State, alphabet: Alphabet) -> Iterator[Input]:
+def _claims(state: State, alphabet: Alphabet) -> Iterator[Input]:
     for min_ttl in alphabet.demands:
-        if isinstance(decide(policy, state, state.now, min_ttl), SendRequest):
+        if isinstance(decide(state, min_ttl), SendRequest):
             for draw in alphabet.draws:
                 yield RequestClaimed(state.now, draw, min_ttl)
 

@@ -24,6 +24,7 @@ from evertoken._records import Budget
 from evertoken._schedule import refill
 from evertoken._states import Freshness, State, first_state
 from evertoken._step import step
+from evertoken.happenings import Happening
 from evertoken.outcomes import Granted
 from evertoken.testing._enabled import Alphabet, enabled_inputs
 from evertoken.testing._laws import broken_by, broken_in, liveness_bound
@@ -62,7 +63,7 @@ SMALL_POLICY = Policy(
 
 _EVERYTHING = Alphabet()
 _USABLE = (Freshness.VALID, Freshness.REFRESH_DUE)
-Step = Callable[[Policy, State, Input], State]
+Step = Callable[[Policy, State, Input], tuple[State, tuple[Happening, ...]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,9 +181,9 @@ class _Search:
         self.steps += 1
         for happened in enabled_inputs(policy, state, now, self.alphabet):
             self.steps += 1
-            after = step(policy, state, happened)
+            after, happenings = step(policy, state, happened)
             if after != state:
-                laws = broken_by(policy, state, happened, after)
+                laws = broken_by(policy, state, happened, after, happenings)
                 if laws:
                     self._note(laws, position, happened, now)
                 self._visit(self._simplified(after), position, happened, depth)
@@ -250,13 +251,13 @@ class _Search:
         passed: list[tuple[int, float]] = []
         state, elapsed, left = self.nodes[position].state, 0.0, math.inf
         while elapsed <= bound:
-            if position in known or freshness(state, state.now) in _USABLE:
+            if position in known or freshness(state) in _USABLE:
                 left = known.get(position, 0.0)
                 break
             passed.append((position, elapsed))
-            action = decide(self.policy, state, state.now)
+            action = decide(state)
             if isinstance(action, SendRequest):
-                left = 0.0 if freshness(self._granted(state), state.now) in _USABLE else math.inf
+                left = 0.0 if freshness(self._granted(state)) in _USABLE else math.inf
                 break
             position, state, seconds = self._later(position, state, action.until)
             elapsed += seconds
@@ -275,9 +276,9 @@ class _Search:
 
     def _granted(self, state: State) -> State:
         """The state after a request that is answered on the spot, as all are once faults have ended."""
-        state = self.step(self.policy, state, RequestClaimed(state.now, self.alphabet.draws[-1]))
+        state, _ = self.step(self.policy, state, RequestClaimed(state.now, self.alphabet.draws[-1]))
         number = 0 if state.attempt is None else state.attempt.id
-        return self.step(self.policy, state, AnswerReceived(state.now, number, Granted("token#0", 8.0)))
+        return self.step(self.policy, state, AnswerReceived(state.now, number, Granted("token#0", 8.0)))[0]
 
 
 def _doublings(base: float, cap: float) -> int:

@@ -1,7 +1,7 @@
 """The laws of the machine as pure functions of its states and steps: what may never be true, in any state, by any path.
 
     broken_in(policy, state, now)              -> the laws that this state breaks
-    broken_by(policy, before, happened, after) -> the laws that this step breaks
+    broken_by(policy, before, happened, after, told) -> the laws that this step breaks
 
 Both give sentences, and none when all is well; what follows a colon is detail. They look only at what ``decide``,
 ``publish`` and ``step`` say, and compare that with ``_expected``, so they hold for an embedder's own policy too. The
@@ -28,6 +28,7 @@ from evertoken._policy import Policy
 from evertoken._problems import ProblemKind
 from evertoken._records import AccessToken, Attempt, BackOff, Block, BlockKind
 from evertoken._states import State
+from evertoken.happenings import Happening
 from evertoken.testing._answer_laws import check_answer
 from evertoken.testing._expected import (
     KNOWN,
@@ -46,6 +47,7 @@ from evertoken.testing._expected import (
     whole,
 )
 from evertoken.testing._state_laws import broken_in, check_problem, check_start
+from evertoken.testing._told_laws import check_told
 
 __all__ = ("broken_by", "broken_in", "liveness_bound")
 
@@ -77,10 +79,15 @@ def liveness_bound(policy: Policy) -> float:
 # --------
 
 
-def broken_by(policy: Policy, before: State, happened: Input, after: State) -> list[str]:
-    """The laws that the step from ``before`` through ``happened`` to ``after`` breaks."""
+def broken_by(
+    policy: Policy, before: State, happened: Input, after: State, told: tuple[Happening, ...] | None = None
+) -> list[str]:
+    """The laws that the step from ``before`` through ``happened`` to ``after`` breaks.
+
+    ``told`` are the happenings that the step gave beside the state; without them, what it tells is not looked at.
+    """
     found: list[str] = []
-    now = before.now
+    now, earlier = before.now, before
     if now < happened.now:  # Else it is settled: every state is at its own moment.
         now = happened.now
         settled = settle(policy, before, now)
@@ -94,6 +101,8 @@ def broken_by(policy: Policy, before: State, happened: Input, after: State) -> l
         check_answer(policy, before, happened, after, found)
     else:
         _check_rarer(policy, before, happened, after, found)
+    if told is not None:
+        found += check_told(earlier, before, happened, after, told)
     return found
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from evertoken import mangopay
+from evertoken._arguments import on_the_grid
 from evertoken._decide import settle
 from evertoken._inputs import CredentialsReplaced
 from evertoken._policy import Policy
@@ -21,7 +22,8 @@ _ANYBODY = mangopay.sandbox("anybody", "any key")
 class Restart(NamedTuple):
     """When the snapshot was taken; and when the new process starts, on its own clock, ``elapsed`` seconds later.
 
-    Without ``secrets`` the token is not kept. ``replaced`` says that the new process has another secret.
+    The moments are rounded to the tick as by the machine. Without ``secrets`` the token is not kept. ``replaced`` says
+    that the new process has another secret.
     """
 
     taken_at: float
@@ -33,8 +35,9 @@ class Restart(NamedTuple):
 
 def restarted(policy: Policy, state: State, restart: Restart) -> State:
     """The state of the new process: ``state``, written down as JSON and read again."""
-    moment = max(restart.taken_at, state.now)
-    taken = take_snapshot(_ANYBODY, policy, settle(policy, state, moment), moment, secrets=restart.secrets)
+    state = settle(policy, state, on_the_grid(restart.taken_at))
+    taken = take_snapshot(_ANYBODY, policy, state, secrets=restart.secrets)
     kept = Snapshot.from_json(taken.to_json())
-    after, _ = read_snapshot(_ANYBODY, policy, kept, restart.now, restart.elapsed)
-    return step(policy, after, CredentialsReplaced(restart.now)) if restart.replaced else after
+    now = on_the_grid(restart.now)
+    after, _ = read_snapshot(_ANYBODY, policy, kept, now, restart.elapsed)
+    return step(policy, after, CredentialsReplaced(now))[0] if restart.replaced else after

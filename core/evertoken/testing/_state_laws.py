@@ -19,15 +19,12 @@ _RESPONSE, _REFRESH, _RETRY, _BUDGET, _UNBLOCK = WaitReason
 def broken_in(policy: Policy, state: State, now: float) -> list[str]:
     """The laws that ``state`` breaks when it is looked at at ``now``, which is not before ``state.now``."""
     found: list[str] = []
-    action = decide(policy, state, now)
-    if state.now < now:
-        state = settle(policy, state, now)
-        if decide(policy, state, now) != action:
-            found.append("what time alone has done changes no answer of poll")
+    state = settle(policy, state, now)
+    action = decide(state)
     moment = _next_start(policy, state)
     if isinstance(action, Wait):
         _check_wait(state, now, action, found)
-        if not isinstance(decide(policy, state, moment), SendRequest):
+        if not isinstance(decide(settle(policy, state, moment)), SendRequest):
             found.append("poll says SendRequest as soon as all waits are over, and a lost attempt is not waited for")
     else:
         _check_permission(state, now, action, found)
@@ -36,7 +33,7 @@ def broken_in(policy: Policy, state: State, now: float) -> list[str]:
     if token is not None and moment == token.refresh_at > now:
         # Nothing else is in the way, so that a demand which no token could satisfy would be seen.
         too_much = (token.fresh_until - token.started) / 2 + TICK
-        if decide(policy, state, now, too_much) != action:
+        if decide(state, too_much) != action:
             found.append("a min_ttl above half of a token's usable life counts as none")
     if token is not None and not token.started <= token.refresh_at <= token.fresh_until <= token.expires_at:
         found.append("a token's moments stand in order: started, refresh_at, fresh_until, expires_at")

@@ -105,12 +105,14 @@ class ClientLane:
         client, policy = self.client, self.client.plan.policy
         self._token = None if state.token is None else state.token.value
         due: list[float] = [] if state.token is None else [state.token.refresh_at, state.token.fresh_until]
-        self._freshness = [(at, freshness(state, moment).value) for at, moment in _ahead(client, time, due)]
+        ahead = [(at, settle(policy, state, moment)) for at, moment in _ahead(client, time, due)]
+        self._freshness = [(at, freshness(then).value) for at, then in ahead]
         attempt = state.attempt
         later = state if attempt is None else settle(policy, state, attempt.deadline)
         waits = [later.unblock_at, later.budget_at, later.backoff.retry_at]
         waits += [] if attempt is None else [attempt.deadline]
-        self._request = [(at, request_state(policy, state, moment).value) for at, moment in _ahead(client, time, waits)]
+        ahead = [(at, settle(policy, state, moment)) for at, moment in _ahead(client, time, waits)]
+        self._request = [(at, request_state(then).value) for at, then in ahead]
 
     def reach(self, time: int, server: AuthorizationServer) -> None:
         """Nothing but time has happened until ``time``."""

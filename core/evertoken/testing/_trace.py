@@ -70,7 +70,7 @@ class Trace:
         """Write down that ``happened`` brought ``client`` to ``after``."""
         masked = None if happened is None else self._masked(happened)
         changes = self._changes(self._states[client], after)
-        line = f"{self.length} {client} {_told(masked)} ->{changes} : {_next(self.policies[client], after)}"
+        line = f"{self.length} {client} {_told(masked)} ->{changes} : {_next(after)}"
         self._states[client] = after
         self._digest.update(f"{line}\n".encode())
         if self._keep:
@@ -133,8 +133,8 @@ def _attempt(attempt: Attempt | None) -> str:
     return "none" if attempt is None else f"{attempt.id}<{attempt.deadline!r}"
 
 
-def _next(policy: Policy, state: State) -> str:
-    action = decide(policy, state, state.now)
+def _next(state: State) -> str:
+    action = decide(state)
     if isinstance(action, SendRequest):
         return _REASONS[action.reason]
     return f"{_REASONS[action.reason]}<{action.until!r}"
@@ -203,4 +203,4 @@ def replay(trace: Trace) -> Replayed:
 def _folded(policy: Policy, state: State, happened: Input | Restart | None) -> State:
     if happened is None:
         return first_state(policy)
-    return restarted(policy, state, happened) if isinstance(happened, Restart) else step(policy, state, happened)
+    return restarted(policy, state, happened) if isinstance(happened, Restart) else step(policy, state, happened)[0]

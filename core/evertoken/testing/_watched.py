@@ -7,11 +7,12 @@ judge: whether the input says what the caller said, and whether the answer says 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple, Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar, cast
 
 from typing_extensions import override
 
 from evertoken._actions import Rejection, SendRequest, Wait
+from evertoken._arguments import min_ttl_on_the_grid, on_the_grid
 from evertoken._challenge import Challenge
 from evertoken._decide import settle
 from evertoken._grant import ClientCredentials
@@ -31,6 +32,7 @@ from evertoken._policy import Policy
 from evertoken._problems import ProblemKind
 from evertoken._records import AccessToken, BlockKind
 from evertoken._states import State
+from evertoken.happenings import Happening
 from evertoken.outcomes import Abandoned, Failed, Granted, Outcome
 from evertoken.testing._state_laws import check_start
 
@@ -43,7 +45,7 @@ _Answer = TypeVar("_Answer")
 class Onlooker(Protocol):
     """Who is told about a machine."""
 
-    def note(self, before: State, happened: Input, after: State) -> None:
+    def note(self, before: State, happened: Input, after: State, told: tuple[Happening, ...]) -> None:
         """It has made a step."""
         ...
 
@@ -63,12 +65,12 @@ class WatchedMachine(TokenMachine):
         super().__init__(grant, policy=policy, draw=draw)
 
     @override
-    def stepped(self, happened: Input, after: State) -> None:
+    def stepped(self, happened: Input, after: State, happenings: tuple[Happening, ...]) -> None:
         asked, self._asked = self._asked, None
         if _gist(happened) != asked:
             self._onlooker.fail("an input says what the machine was told, and there is none but that")
-        self._onlooker.note(self._state, happened, after)
-        super().stepped(happened, after)
+        self._onlooker.note(self._state, happened, after, happenings)
+        super().stepped(happened, after, happenings)
 
     def become(self, state: State) -> State:
         """Go on in ``state``, which a snapshot held."""
@@ -83,7 +85,8 @@ class WatchedMachine(TokenMachine):
 
     def _tell(self, asked: _Gist, tell: Callable[[], _Answer]) -> _Answer:
         """Do something of which an input with this gist must come."""
-        self._asked = asked
+        kind, now, *arguments = asked
+        self._asked = (kind, on_the_grid(cast("float", now)), *arguments)
         answer = tell()
         if self._asked is not None:
             self._onlooker.fail("what the machine is told takes effect")
@@ -95,7 +98,7 @@ class WatchedMachine(TokenMachine):
     @override
     def start_request(self, now: float, min_ttl: float = 0.0) -> TokenRequest:
         start = super().start_request
-        return self._tell((RequestClaimed, now, min_ttl), lambda: start(now, min_ttl))
+        return self._tell((RequestClaimed, now, min_ttl_on_the_grid(min_ttl)), lambda: start(now, min_ttl))
 
     @override
     def receive_response(self, now: float, request: TokenRequest, response: HttpResponse) -> Outcome:
@@ -183,16 +186,18 @@ def broken_by_move(
     policy: Policy, state: State, now: float, want: Want, move: Ready | GiveUp | SendRequest | Wait
 ) -> str | None:
     """The law that is broken if whoever has this ``want`` is told to make ``move``."""
-    state = settle(policy, state, now)
+    state = settle(policy, state, on_the_grid(now))
+    since, min_ttl = on_the_grid(want.since), min_ttl_on_the_grid(want.min_ttl)
+    want = want._replace(since=since, min_ttl=min_ttl)
     token = state.token
-    good = token is not None and now < token.fresh_until - want.min_ttl
+    good = token is not None and state.now < token.fresh_until - min_ttl
     if isinstance(move, Ready):
         right = good and token is not None and move.authorization == token.authorization
         return None if right else "a caller gets the token in hand, with as much life left in it as was asked for"
     if good and isinstance(move, GiveUp):
         return "who can be served is served"
     found: list[str] = []
-    check_start(state, now, want.min_ttl, "a caller is told to send one", found)
+    check_start(state, state.now, min_ttl, "a caller is told to send one", found)
     if isinstance(move, SendRequest):
         return found[0] if found else None
     hopeless = isinstance(move, GiveUp) and (now >= want.deadline or _is_too_much(token, want))

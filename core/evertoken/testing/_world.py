@@ -16,6 +16,7 @@ from evertoken._grant import ClientCredentials
 from evertoken._inputs import Input
 from evertoken._records import BlockKind
 from evertoken._states import State
+from evertoken.happenings import Happening
 from evertoken.testing._checks import GAVE_UP, RECOVERED, Broken, BudgetCheck, LawBroken
 from evertoken.testing._clients import SECOND, Client
 from evertoken.testing._laws import liveness_bound
@@ -122,13 +123,13 @@ class World(Network):
     # What clients ask of it
     # ----------------------
 
-    def note(self, client: Client, before: State, happened: Input, after: State) -> None:
+    def note(self, client: Client, before: State, happened: Input, after: State, told: tuple[Happening, ...]) -> None:
         """A machine has made a step: write it down, and hold it to the laws."""
         self.checks.now = self.time / SECOND
         self.trace.append(client.number, happened, after)
         if self.watch is not None:
             self.watch.step(self.time, client, before, happened, after)
-        self.checks.step(client.number, client.plan.policy, before, happened, after)
+        self.checks.step(client.number, client.plan.policy, before, happened, after, told=told)
         if not self._budgets[client.number].within(happened):
             self.checks.fail(client.number, "exchanges in any window are at most the burst and the refills in it")
 

@@ -2,11 +2,12 @@
 
     state = settle(policy, first_state(policy), now)
     for happened in enabled_inputs(policy, state, now):
-        after = step(policy, state, happened)
-        broken = [*broken_by(policy, state, happened, after), *broken_in(policy, after, now)]
+        after, happenings = step(policy, state, happened)
+        broken = [*broken_by(policy, state, happened, after, happenings), *broken_in(policy, after, now)]
 
-``TokenMachine`` is a shell around these: its ``state_value`` is a State, each of its inputs one ``step``. None of them
-reads a clock or draws a number: what happens carries its moment, its draw, and what an answer meant.
+``TokenMachine`` is a shell around these: its ``state_value`` is a State, and each of its inputs is one ``step``, which
+gives beside the next state what came of it (:mod:`evertoken.happenings`). None of them reads a clock or draws a number:
+what happens carries its moment, its draw, and what an answer meant.
 
 A process that ends and goes on from a snapshot is no input of the machine, but a value as well: ``restarted(policy,
 state, Restart(taken_at, now, elapsed, secrets))`` is the state of the next process, on its own clock.
@@ -18,9 +19,10 @@ Three more lead back to real machines: :func:`machine_at` makes one in a state, 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from evertoken._actions import Wait
-from evertoken._arguments import check_now
+from evertoken._arguments import min_ttl_on_the_grid, on_the_grid
 from evertoken._decide import decide, freshness, publish, request_state, settle
 from evertoken._errors import LocalProtocolError
 from evertoken._grant import ClientCredentials
@@ -78,6 +80,8 @@ def machine_at(
 def feed(machine: TokenMachine, happened: Input) -> None:
     """Do ``happened`` to ``machine``, which then is in the state that ``step`` gives. Its ``stepped`` looks on.
 
+    Its moment is rounded down to the tick, as the machine's methods do.
+
     The machine draws no number, since the input has its own. After ``CredentialsReplaced`` it still has the credentials
     that it had, since the input has none: to give it others, call ``replace_credentials`` instead.
 
@@ -85,12 +89,13 @@ def feed(machine: TokenMachine, happened: Input) -> None:
         LocalProtocolError: a claim against ``poll``. Nothing has changed.
         ValueError: its moment is not one that the machine's methods would take.
     """
-    check_now(happened.now)
+    happened = replace(happened, now=on_the_grid(happened.now))
     if isinstance(happened, RequestClaimed):
+        happened = replace(happened, min_ttl=min_ttl_on_the_grid(happened.min_ttl))
         action = machine.poll(happened.now, happened.min_ttl)
         if isinstance(action, Wait):
             raise LocalProtocolError(f"no token request may be started now: wait ({action.reason.value})")
-    machine.stepped(happened, step(machine.policy, machine.state_value, happened))
+    machine.stepped(happened, *step(machine.policy, machine.state_value, happened))
 
 
 def request_of(machine: TokenMachine, attempt: Attempt) -> TokenRequest:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
-from evertoken import BlockKind, Challenge, State
+from evertoken import BlockKind, Challenge, Ignored, Rejection, State
 from evertoken._inputs import (
     AnswerReceived,
     CredentialsReplaced,
+    Input,
     RequestClaimed,
     TokenRejected,
 )
 from evertoken._records import Block
 from evertoken._states import first_state
 from evertoken._step import REPORTED, step
+from evertoken.happenings import EndpointBlocked, Happening, RejectionJudged, RequestEnded, RequestStarted
 from evertoken.outcomes import Failed, Granted, Refused
 from evertoken.testing import broken_by
 from evertoken.testing._bystanders import DrawCheck, FairCheck, FlightCheck
@@ -32,11 +36,12 @@ def after(*inputs: object) -> State:
     """The state after these inputs, from nothing."""
     state = first_state(POLICY)
     for happened in inputs:
-        state = step(POLICY, state, happened)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+        state, _ = step(POLICY, state, happened)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     return state
 
 
 DOOR = Block(BlockKind.LOCKED, 9.0, 1.0, reported=True, problem=REPORT)
+CLAIMED = after(RequestClaimed(0.0, 0.0))
 HELD = after(RequestClaimed(0.0, 0.0), AnswerReceived(0.0, 1, Granted("token#1", 8.0)))
 REFUSAL = Refused(REPORT)
 
@@ -44,7 +49,7 @@ REFUSAL = Refused(REPORT)
 def test_a_stale_refusal_that_closes_a_door_breaks_a_law() -> None:
     before = after(RequestClaimed(0.0, 0.0), CredentialsReplaced(0.0))
     happened = AnswerReceived(0.0, 1, REFUSAL)
-    closed = step(POLICY, before, happened)._replace(blocks=(DOOR,))
+    closed = step(POLICY, before, happened)[0]._replace(blocks=(DOOR,))
     assert "a refusal of credentials that have been replaced since changes nothing" in broken_by(
         POLICY, before, happened, closed
     )
@@ -52,12 +57,67 @@ def test_a_stale_refusal_that_closes_a_door_breaks_a_law() -> None:
 
 def test_a_due_token_whose_rejection_is_charged_breaks_a_law() -> None:
     happened = TokenRejected(6.2, "Bearer token#1", Challenge.TOKEN)
-    dropped = step(POLICY, HELD, happened)
+    dropped, _ = step(POLICY, HELD, happened)
     assert not broken_by(POLICY, HELD, happened, dropped)
     charged = dropped._replace(rejections=dropped.rejections._replace(honoured=1))
     assert "a token that was due for renewal is dropped without charging the interval" in broken_by(
         POLICY, HELD, happened, charged
     )
+
+
+# What a step tells
+# -----------------
+
+Told = tuple[Happening, ...]
+UNTOLD: dict[str, tuple[State, Input, Callable[[Told], Told]]] = {
+    "the end of a request is told once: when it is lost, and when it is answered": (
+        CLAIMED,
+        CredentialsReplaced(30.0),
+        lambda told: told[1:],
+    ),
+    "the start of a request is told, and of nothing else": (
+        HELD,
+        CredentialsReplaced(0.0),
+        lambda told: (RequestStarted(7), *told),
+    ),
+    "a verdict says whether the token was dropped": (
+        HELD,
+        TokenRejected(6.2, "Bearer token#1", Challenge.TOKEN),
+        lambda _: (RejectionJudged(Rejection.KEPT),),
+    ),
+    "an outcome says whether a token was taken": (
+        CLAIMED,
+        AnswerReceived(0.0, 1, Granted("token#1", 8.0)),
+        lambda _: (RequestEnded(1, Ignored()),),
+    ),
+    "a failure is told when it is counted, with the problem that is told from then on": (
+        after(RequestClaimed(0.0, 0.0), RequestClaimed(9.0, 0.0)),
+        AnswerReceived(9.0, 1, Failed(REPORT)),
+        lambda _: (RequestEnded(1, Failed(REPORT)),),
+    ),
+    "a block is told when it begins and when it ends, and not in between": (
+        CLAIMED,
+        AnswerReceived(0.0, 1, REFUSAL),
+        lambda told: told[1:],
+    ),
+}
+
+
+@pytest.mark.parametrize("law", UNTOLD)
+def test_a_step_that_tells_something_else_than_it_did_breaks_a_law(law: str) -> None:
+    before, happened, lie = UNTOLD[law]
+    state, told = step(POLICY, before, happened)
+    assert not broken_by(POLICY, before, happened, state, told)
+    assert law in broken_by(POLICY, before, happened, state, lie(told))
+
+
+def test_a_block_that_is_told_and_does_not_stand_breaks_a_law() -> None:
+    happened = CredentialsReplaced(0.0)
+    state, told = step(POLICY, HELD, happened)
+    lie = (EndpointBlocked(BlockKind.LOCKED, 9.0, REPORT), *told)
+    assert broken_by(POLICY, HELD, happened, state, lie) == [
+        "a block is told when it begins and when it ends, and not in between"
+    ]
 
 
 # Restarts

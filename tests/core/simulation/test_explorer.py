@@ -36,14 +36,16 @@ from evertoken._inputs import (
     RequestClaimed,
     TokenRejected,
 )
-from evertoken._judge import judge_rejection
 from evertoken._states import first_state
-from evertoken._step import step
+from evertoken._step import step as step_and_tell
+from evertoken.happenings import Happening, RejectionJudged
 from evertoken.outcomes import Abandoned, Failed
 from evertoken.testing import _state_laws
 from evertoken.testing._enabled import EVERY_ANSWER, Alphabet, enabled_inputs
 from evertoken.testing._explorer import SMALL_POLICY, _Search, explore
 from evertoken.testing._laws import broken_by, broken_in, liveness_bound
+
+Step = Callable[[Policy, State, Input], State]
 
 CALM = Alphabet(doors=(), rotates=False, lifts=False)
 
@@ -100,8 +102,8 @@ print(found)
 def walked(policy: Policy, state: State) -> float:
     """How long ``state`` needs to get a token if what is in flight is lost, from one deadline to the next."""
     start = state.now
-    while freshness(state, state.now) not in (Freshness.VALID, Freshness.REFRESH_DUE):
-        action = decide(policy, state, state.now)
+    while freshness(state) not in (Freshness.VALID, Freshness.REFRESH_DUE):
+        action = decide(state)
         if isinstance(action, SendRequest):
             break
         state = settle(policy, state, action.until)
@@ -112,7 +114,7 @@ def walked(policy: Policy, state: State) -> float:
     "policy", [SMALL_POLICY, replace(SMALL_POLICY, locked_wait=3.5, retry_base=1.25, budget_interval=4.75)]
 )
 def test_the_time_to_a_token_is_the_same_from_tick_to_tick_as_from_deadline_to_deadline(policy: Policy) -> None:
-    search = _Search(policy, Alphabet(), 1.0, 3.0, step)
+    search = _Search(policy, Alphabet(), 1.0, 3.0, step_and_tell)
     search.run(1_500, 10)
     needed = [search._time_to_token(position, {}, math.inf) for position in range(len(search.nodes))]
     assert needed == [walked(policy, node.state) for node in search.nodes]
@@ -162,6 +164,16 @@ def test_an_exploration_that_could_say_nothing_is_refused(arguments: dict[str, A
 
 # States that are merged must have one future
 # -------------------------------------------
+
+
+def step(policy: Policy, state: State, happened: Input) -> State:
+    """The real one, without what it tells."""
+    return step_and_tell(policy, state, happened)[0]
+
+
+def telling(step: Step) -> Callable[[Policy, State, Input], tuple[State, tuple[Happening, ...]]]:
+    """``step``, with what the real one tells."""
+    return lambda policy, state, happened: (step(policy, state, happened), step_and_tell(policy, state, happened)[1])
 
 
 def _walk(alphabet: Alphabet, most: int) -> Iterator[State]:
@@ -231,9 +243,8 @@ def frees_the_slot_for_a_report(config: Policy, state: State, happened: Input) -
 
 
 def believes_every_rejection(config: Policy, state: State, happened: Input) -> State:
-    if isinstance(happened, TokenRejected) and judge_rejection(config, state, happened) is Rejection.KEPT:
-        return step(config, state, happened)._replace(token=None)
-    return step(config, state, happened)
+    after, told = step_and_tell(config, state, happened)
+    return after._replace(token=None) if told[-1:] == (RejectionJudged(Rejection.KEPT),) else after
 
 
 def takes_dropped_tokens_back(config: Policy, state: State, happened: Input) -> State:
@@ -288,8 +299,6 @@ def mixes_up_the_header(config: Policy, state: State, happened: Input) -> State:
     return after._replace(token=replace(after.token, expires_at=after.token.started))
 
 
-Step = Callable[[Policy, State, Input], State]
-
 _REPORT = "a report of a closed door leaves token, attempt, back-off, budget and credentials alone"
 SABOTAGE: dict[Step, str] = {
     refunds: "the budget is never refunded",
@@ -312,13 +321,13 @@ SABOTAGE: dict[Step, str] = {
 @pytest.mark.parametrize("sabotage", SABOTAGE, ids=lambda sabotage: sabotage.__name__)
 def test_a_step_without_one_safeguard_breaks_the_law_that_it_guards(sabotage: Step) -> None:
     alphabet = Alphabet(answers=(EVERY_ANSWER[0], EVERY_ANSWER[-1]), rotates=False)
-    found = explore(alphabet=alphabet, step=sabotage, max_states=5_000, max_violations=40)
+    found = explore(alphabet=alphabet, step=telling(sabotage), max_states=5_000, max_violations=40)
     laws = [violation.law for violation in found.violations]
     assert any(law.startswith(SABOTAGE[sabotage]) for law in laws), laws
 
 
 def test_a_violation_tells_its_shortest_path() -> None:
-    found = explore(step=refunds, max_violations=1)
+    found = explore(step=telling(refunds), max_violations=1)
     first = found.violations[0]
     assert str(first) == (
         "the budget is never refunded, at 0.0, after\n"
@@ -335,20 +344,16 @@ def never_lets_go(config: Policy, state: State, happened: Input) -> State:
 
 def test_a_machine_that_never_recovers_breaks_the_law_of_liveness() -> None:
     alphabet = replace(CALM, answers=EVERY_ANSWER[:1], challenges=(), repeats=False)
-    found = explore(alphabet=alphabet, step=never_lets_go, max_states=50, max_violations=1_000)
+    found = explore(alphabet=alphabet, step=telling(never_lets_go), max_states=50, max_violations=1_000)
     assert any(violation.law.startswith("a token is there within 14 s") for violation in found.violations)
 
 
-def _says_wait(config: Policy, state: State, now: float, min_ttl: float = 0.0) -> Wait:
+def _says_wait(state: State, min_ttl: float = 0.0) -> Wait:
     return Wait(state.now, WaitReason.RETRY)
 
 
-def _says_send(config: Policy, state: State, now: float, min_ttl: float = 0.0) -> SendRequest:
+def _says_send(state: State, min_ttl: float = 0.0) -> SendRequest:
     return SendRequest(SendReason.EXPIRED)
-
-
-def _forgets_when_settled(config: Policy, state: State, now: float) -> State:
-    return first_state(config)
 
 
 def _published(quiet_until: float, header: str | None) -> Callable[[Policy, State], tuple[float, str | None]]:
@@ -362,7 +367,6 @@ VALID_STATE = step(
 )
 QUERIES = {
     "Wait.until lies ahead": ("decide", _says_wait),
-    "what time alone has done changes no answer of poll": ("settle", _forgets_when_settled),
     "no request is started while the token is VALID": ("decide", _says_send),
     "poll says why a request may start": ("decide", _says_send),
     "poll waits for the answer, or for the last of the moments that lie ahead": ("decide", _says_wait),

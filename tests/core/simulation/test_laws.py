@@ -15,6 +15,7 @@ from evertoken._problems import Problem, ProblemKind
 from evertoken._records import LONG_AGO, NEVER, AccessToken, Attempt, Block, Budget, Doublings, Dropped, Rejections
 from evertoken._states import first_state
 from evertoken._step import step
+from evertoken.happenings import Happening
 from evertoken.testing import _laws
 from evertoken.testing._enabled import EVERY_ANSWER, Alphabet, enabled_inputs
 from evertoken.testing._explorer import SMALL_POLICY
@@ -42,6 +43,7 @@ class Step(NamedTuple):
     before: State
     happened: Input
     after: State
+    told: tuple[Happening, ...]
 
 
 def walk(seed: int, steps: int) -> Iterator[Step]:
@@ -53,8 +55,8 @@ def walk(seed: int, steps: int) -> Iterator[Step]:
         settled = settle(POLICY, state, now)
         inputs = strays(settled, random) if random.chance(0.1) else enabled_inputs(POLICY, settled, now, ALPHABET)
         happened = random.pick(list(inputs))
-        after = step(POLICY, state, happened)
-        yield Step(state, happened, after)
+        after, told = step(POLICY, state, happened)
+        yield Step(state, happened, after, told)
         state = after
 
 
@@ -155,8 +157,8 @@ def test_the_walks_come_across_everything() -> None:
 
 
 def test_no_step_breaks_a_law() -> None:
-    for before, happened, after in WALKS:
-        assert not broken_by(POLICY, before, happened, after)
+    for before, happened, after, told in WALKS:
+        assert not broken_by(POLICY, before, happened, after, told)
         assert not broken_in(POLICY, after, after.now)
 
 
@@ -173,9 +175,9 @@ def _always(state: State) -> Callable[..., State]:
 
 def test_whatever_is_changed_in_what_time_alone_has_done_some_law_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
     aged = [taken for taken in WALKS if taken.before.now < taken.happened.now]
-    for before, happened, _ in aged[::2]:
+    for before, happened, *_ in aged[::2]:
         settled = settle(POLICY, before, happened.now)
         for wrong in changed(settled):
             monkeypatch.setattr(_laws, "settle", _always(wrong))
-            found = broken_by(POLICY, before, happened, step(POLICY, wrong, happened))
+            found = broken_by(POLICY, before, happened, step(POLICY, wrong, happened)[0])
             assert found, f"{before}\nbecame\n{wrong}"

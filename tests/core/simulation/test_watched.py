@@ -24,6 +24,7 @@ from evertoken._inputs import CredentialsReplaced, Input
 from evertoken._patience import GiveUp, Ready
 from evertoken._states import State, first_state
 from evertoken._step import REPORTED
+from evertoken.happenings import Happening
 from evertoken.outcomes import Abandoned, Ignored, Outcome
 from evertoken.testing import Scenario, simulate
 from evertoken.testing._clients import Client
@@ -42,7 +43,7 @@ NOTHING = first_state(Policy())
 class Told(list[str]):
     """What somebody who looks on is told: the laws that were broken, in order."""
 
-    def note(self, before: State, happened: Input, after: State) -> None:
+    def note(self, before: State, happened: Input, after: State, told: tuple[Happening, ...]) -> None:
         assert happened.now >= before.now
         assert after.now >= before.now
 

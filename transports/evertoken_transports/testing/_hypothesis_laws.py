@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, cast
 
@@ -16,10 +15,11 @@ from evertoken import (
     TokenRequest,
     Wait,
 )
+from evertoken.happenings import Happening
 from evertoken.testing import broken_by, broken_in, liveness_bound
 from evertoken.testing.functional import Input
 
-__all__ = ("DEMANDS", "JSON", "TICK", "LawBroken", "Witness", "is_on_grid")
+__all__ = ("DEMANDS", "JSON", "TICK", "LawBroken", "Witness")
 
 DEMANDS = (0.0, 1.0, 2.5)
 """The ``min_ttl`` of callers, in seconds."""
@@ -42,6 +42,7 @@ class _Step(NamedTuple):
     before: State
     happened: Input
     after: State
+    told: tuple[Happening, ...]
 
 
 class _Watched(TokenMachine):
@@ -51,20 +52,10 @@ class _Watched(TokenMachine):
         self.steps: list[_Step] = []
         super().__init__(grant, policy=policy, draw=draw)
 
-    def stepped(self, happened: Input, after: State) -> None:
+    def stepped(self, happened: Input, after: State, happenings: tuple[Happening, ...]) -> None:
         """Keep the step."""
-        self.steps.append(_Step(self.state_value, happened, after))
-        super().stepped(happened, after)
-
-
-def is_on_grid(value: object) -> bool:
-    """Whether every number in ``value`` is a multiple of TICK: then sums and differences of moments are exact.
-
-    Any other moment is rounded when it is put on another clock, and the copy is the same to within that only.
-    """
-    if isinstance(value, tuple):
-        return all(map(is_on_grid, cast("tuple[object, ...]", value)))
-    return not isinstance(value, float) or math.isinf(value) or (value / TICK).is_integer()
+        self.steps.append(_Step(self.state_value, happened, after, happenings))
+        super().stepped(happened, after, happenings)
 
 
 def _watched(kind: type[TokenMachine]) -> type[_Watched]:
@@ -157,10 +148,7 @@ class Witness:
             self.hold(header is None or token is None or header == token.authorization, "readers see one whole token")
 
     def _copies_are_the_same(self) -> None:
-        """A snapshot goes through JSON and to another clock, and the machine that it gives is the same one.
-
-        Where moments are off the grid it stays on this clock: on another one they are rounded.
-        """
+        """A snapshot goes through JSON and to another clock, and the machine that it gives is the same one."""
         if self.machine.state_value == self._copied:
             return
         state = self._copied = self.machine.state_value
@@ -169,7 +157,7 @@ class Witness:
         self.show(self.machine.snapshot(self._now).to_json())
         read = Snapshot.from_json(snapshot.to_json())
         self.hold((read, hash(read)) == (snapshot, hash(snapshot)), "a snapshot is read back equal")
-        now = self._now + (_ANOTHER_CLOCK if is_on_grid((state, self._now)) else 0.0)
+        now = self._now + _ANOTHER_CLOCK
         twin = TokenMachine.restore(self.machine.grant, read, now, policy=self._policy, draw=self._draw)
         self.hold(twin.snapshot(now, secrets=True) == snapshot, "a machine that is restored at once is the same")
         twin = self.machine.fork()

@@ -30,7 +30,7 @@ from evertoken import (
     mangopay,
 )
 from evertoken.testing import SMALL_POLICY
-from evertoken_transports.testing._hypothesis_laws import DEMANDS, JSON, TICK, Witness, is_on_grid
+from evertoken_transports.testing._hypothesis_laws import DEMANDS, JSON, TICK, Witness
 from evertoken_transports.testing._hypothesis_messages import (
     challenges,
     error_responses,
@@ -278,10 +278,8 @@ class TokenMachineStateMachine(RuleBasedStateMachine):
     def machine_restart(self, seconds: float, secrets: bool) -> None:  # noqa: FBT001 - drawn by keyword
         """The process ends, and another goes on from the snapshot ``seconds`` later."""
         old, saved = self.machine, self.machine.snapshot(self.now, secrets).to_json()
-        # Off the grid, what goes on at a later moment is the same to within rounding only.
-        elapsed = seconds if is_on_grid((old.state_value, self.now)) else 0.0
-        self.pass_time(elapsed)
-        new = self.__witness.restored(saved, self.now, elapsed)
+        self.pass_time(seconds)
+        new = self.__witness.restored(saved, self.now, seconds)
         same = new.request_state(self.now) is old.request_state(self.now)
         self.__hold(same, "a restart opens no door, ends no back-off and fills no budget")
         if secrets:

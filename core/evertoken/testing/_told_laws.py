@@ -1,0 +1,60 @@
+"""The laws about what a step tells: that it is what the step did, each thing once."""
+
+from __future__ import annotations
+
+from evertoken._actions import Rejection
+from evertoken._inputs import AnswerReceived, Input, RequestClaimed, TokenRejected
+from evertoken._states import State
+from evertoken.happenings import (
+    EndpointBlocked,
+    EndpointUnblocked,
+    Happening,
+    RejectionJudged,
+    RequestEnded,
+    RequestStarted,
+)
+from evertoken.outcomes import Failed, Granted, Malformed
+
+__all__ = ("check_told",)
+
+
+def check_told(earlier: State, before: State, happened: Input, after: State, told: tuple[Happening, ...]) -> list[str]:
+    """The laws that are broken if ``told`` came of a step; ``before`` is ``earlier``, settled at the step."""
+    found: list[str] = []
+    lost = [] if earlier.attempt is None or before.attempt is not None else [earlier.attempt.id]
+    answered = [happened.id] if isinstance(happened, AnswerReceived) else []
+    if [thing.id for thing in told if isinstance(thing, RequestEnded)] != lost + answered:
+        found.append("the end of a request is told once: when it is lost, and when it is answered")
+    started = [thing.id for thing in told if isinstance(thing, RequestStarted)]
+    if started != ([before.next_id] if isinstance(happened, RequestClaimed) else []):
+        found.append("the start of a request is told, and of nothing else")
+    if isinstance(happened, AnswerReceived):
+        _check_outcome(before, happened, after, told[-1], found)
+    if isinstance(happened, TokenRejected):
+        dropped = RejectionJudged(Rejection.DROPPED) in told
+        if dropped != (before.token is not None and after.token is None):
+            found.append("a verdict says whether the token was dropped")
+    _check_blocks(earlier, before, after, told, found)
+    return found
+
+
+def _check_outcome(before: State, received: AnswerReceived, after: State, last: Happening, found: list[str]) -> None:
+    outcome = last.outcome if isinstance(last, RequestEnded) else None
+    if isinstance(outcome, Granted) != (after.token != before.token):
+        found.append("an outcome says whether a token was taken")
+    if isinstance(outcome, Failed | Malformed):
+        in_time = before.attempt is not None and before.attempt.id == received.id
+        if not in_time or after.problem != outcome.problem:
+            found.append("a failure is told when it is counted, with the problem that is told from then on")
+
+
+def _check_blocks(earlier: State, before: State, after: State, told: tuple[Happening, ...], found: list[str]) -> None:
+    if not (earlier.blocks or after.blocks) and not any(isinstance(thing, EndpointBlocked) for thing in told):
+        return
+    stood, stands = [block.kind for block in before.blocks], [block.kind for block in after.blocks]
+    ended = [block.kind for block in earlier.blocks if block.kind not in stood]
+    ended += [kind for kind in stood if kind not in stands]
+    begun = [(block.kind, block.until, block.problem) for block in after.blocks if block.kind not in stood]
+    told_begun = [(thing.kind, thing.until, thing.problem) for thing in told if isinstance(thing, EndpointBlocked)]
+    if told_begun != begun or [thing.kind for thing in told if isinstance(thing, EndpointUnblocked)] != ended:
+        found.append("a block is told when it begins and when it ends, and not in between")
