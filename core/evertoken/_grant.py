@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypedDict, Unpack, cast
 from urllib.parse import quote, urlencode
@@ -168,7 +168,6 @@ class ClientCredentials(Unpicklable):
     parameters: Pairs = field(repr=False)
     api_base: str | None
     _message: TokenMessage | None = field(init=False, repr=False, compare=False)
-    _spellings: tuple[str, ...] | None = field(init=False, repr=False, compare=False)
     _proof: str | None = field(init=False, repr=False, compare=False)
 
     def __init__(
@@ -194,7 +193,6 @@ class ClientCredentials(Unpicklable):
             "parameters": pairs or (),
             "api_base": api_base,
             "_message": None,
-            "_spellings": None,
             "_proof": None,
         }
         _assign(self, values)
@@ -247,12 +245,8 @@ class ClientCredentials(Unpicklable):
         return message
 
     def secrets(self) -> tuple[str, ...]:
-        """Every spelling of the secret that could turn up in text and must be taken out of it."""
-        spellings = self._spellings
-        if spellings is None:
-            spellings = _spellings_of(self.client_secret)
-            _assign(self, {"_spellings": spellings})
-        return spellings
+        """What must be taken out of any text about this grant, in whatever spelling it turns up there."""
+        return (self.client_secret,) if self.client_secret else ()
 
     def proof(self) -> str:
         """A name for the secret, to tell whether it has been replaced. It costs some 20 ms, once for each grant.
@@ -340,16 +334,18 @@ def _message_of(grant: ClientCredentials) -> TokenMessage:
         ("Content-Length", str(len(body))),
         *parts.headers,
     )
-    proofs = tuple(value for _, value in (*parts.headers, *parts.form) if value != grant.client_id)
-    bare = tuple(value.partition(" ")[2] for value in proofs if " " in value)
-    return TokenMessage(headers, body, (*proofs, *bare, *grant.secrets()))
+    return TokenMessage(headers, body, tuple(dict.fromkeys((*_proofs(parts), *grant.secrets()))))
 
 
-def _spellings_of(secret: str) -> tuple[str, ...]:
-    if not secret:
-        return ()
-    spellings = {secret, quote(secret, safe=""), urlencode({"": secret})[1:]}
-    return tuple(sorted(spellings, key=lambda text: (-len(text), text)))
+_PUBLIC = ("client_id", "client_assertion_type")
+"""What a client authentication may add that is no secret (RFC 6749 section 2.3.1, RFC 7521 section 4.2)."""
+
+
+def _proofs(parts: AuthenticationParts) -> Iterator[str]:
+    for name, value in parts.headers:
+        _, _, credentials = value.partition(" ")  # The name of the scheme is no secret: RFC 9110 section 11.4.
+        yield credentials if credentials and name.lower().endswith("authorization") else value
+    yield from (value for name, value in parts.form if name not in _PUBLIC)
 
 
 _PROOF_ROUNDS = 2**16

@@ -35,9 +35,12 @@ from evertoken._states import Freshness, RequestState, State, TokenState, first_
 from evertoken._step import step
 from evertoken._wire import no_answer, read_answer
 from evertoken.happenings import Happening, RejectionJudged, RequestEnded
-from evertoken.outcomes import Abandoned, Outcome
+from evertoken.outcomes import Abandoned, Granted, Outcome
 
 __all__ = ("TokenMachine",)
+
+_MOST_PAST = 8
+"""Tokens and secrets that are no longer in use, and still kept out of what is shown."""
 
 _REPORTABLE = (BlockKind.LOCKED, BlockKind.REFUSED, BlockKind.RATE_LIMITED)
 
@@ -59,7 +62,7 @@ class TokenMachine:
     change nothing, whatever the number of calls; their answers may change after any input, and as time passes.
     """
 
-    __slots__ = ("_draw", "_grant", "_policy", "_state", "happenings", "published")
+    __slots__ = ("_draw", "_grant", "_past", "_policy", "_state", "happenings", "published")
 
     published: Published
     """``(quiet_until, header)``: while ``now < quiet_until``, ``header`` is the Authorization value and nothing else is
@@ -75,6 +78,7 @@ class TokenMachine:
         check_type("policy", self._policy, Policy)
         self._draw = draw
         self.happenings = ()
+        self._past: tuple[str, ...] = ()
         self._become(first_state(self._policy))
 
     def __repr__(self) -> str:
@@ -166,17 +170,32 @@ class TokenMachine:
         self.stepped(happened, state, happenings)
         return request
 
-    def receive_response(self, now: float, request: TokenRequest, response: HttpResponse) -> Outcome:
+    def read_response(self, request: TokenRequest, response: HttpResponse) -> Outcome:
+        """What ``response`` says, without consequences: hand it to :meth:`receive_response` instead of the response.
+
+        For who keeps a lock around the machine. To read a long answer takes long, and this needs no lock: it looks at
+        nothing that is ever changed in place.
+        """
+        return read_answer(self._grant, response, max_body=self._policy.max_body, secrets=self._secrets(request))
+
+    def read_failure(self, request: TokenRequest, reason: str) -> Outcome:
+        """The same for :meth:`send_failed`."""
+        return no_answer(self._grant, str(reason), self._secrets(request))
+
+    def receive_response(self, now: float, request: TokenRequest, response: HttpResponse | Outcome) -> Outcome:
         """The endpoint answered. Any bytes give exactly one outcome, and never an exception.
 
         Late, duplicate and foreign answers are recognised by the request's id; most of them are ``Ignored``.
         """
-        return self._answer(on_the_grid(now), request, self._read(request, response))
+        now = on_the_grid(now)
+        read = response if isinstance(response, Outcome) else self.read_response(request, response)
+        return self._answer(now, request, read)
 
-    def send_failed(self, now: float, request: TokenRequest, reason: str) -> Outcome:
+    def send_failed(self, now: float, request: TokenRequest, reason: str | Outcome) -> Outcome:
         """The request did not get there, or its answer did not get back; ``reason`` is for people."""
         now = on_the_grid(now)
-        return self._answer(now, request, no_answer(self._grant, str(reason), self._secrets(request)))
+        read = reason if isinstance(reason, Outcome) else self.read_failure(request, reason)
+        return self._answer(now, request, read)
 
     def request_abandoned(self, now: float, request: TokenRequest) -> Outcome:
         """Whoever carried the request gave up; nobody knows whether the server acted.
@@ -236,6 +255,7 @@ class TokenMachine:
             )
         self.happenings = ()
         if not self._grant.same_proof(credentials):
+            self._keep_from_view(*self._grant.secrets())
             self._grant = credentials
             self._step(CredentialsReplaced(now))
 
@@ -292,6 +312,7 @@ class TokenMachine:
     def fork(self, draw: Callable[[], float] | None = None) -> TokenMachine:
         """A machine of its own in the same state, with ``draw`` or the same one. No ``stepped`` looks on there."""
         twin = TokenMachine(self._grant, policy=self._policy, draw=self._draw if draw is None else draw)
+        twin._past = self._past
         twin._become(self._state)
         return twin
 
@@ -315,15 +336,17 @@ class TokenMachine:
         token = state.token
         return token if token is not None and state.now < token.fresh_until - min_ttl else None
 
-    def _read(self, request: TokenRequest, response: HttpResponse) -> Outcome:
-        return read_answer(self._grant, response, max_body=self._policy.max_body, secrets=self._secrets(request))
-
     def _secrets(self, request: TokenRequest) -> tuple[str, ...]:
-        """What may never be shown: what this request carried, what the next one will, and the token in hand."""
-        token = self._state.token
-        return (*request.secrets, *self._grant.secrets(), *(() if token is None else (token.value,)))
+        """What may never be shown: what this request carried, what the next one will, and what was of use lately."""
+        return tuple(dict.fromkeys((*request.secrets, *self._grant.secrets(), *self._past)))
+
+    def _keep_from_view(self, *secrets: str) -> None:
+        """Servers repeat what they were sent, and not only the last of it."""
+        self._past = tuple(dict.fromkeys((*secrets, *self._past)))[:_MOST_PAST]
 
     def _answer(self, now: float, request: TokenRequest, answer: Outcome) -> Outcome:
+        if isinstance(answer, Granted):  # It may not be taken, and be good all the same.
+            self._keep_from_view(answer.access_token)
         return cast("RequestEnded", self._step(AnswerReceived(now, request.id, answer))[-1]).outcome
 
     def _drawn(self) -> float:
@@ -338,5 +361,7 @@ class TokenMachine:
         return happenings
 
     def _become(self, state: State) -> None:
+        if state.token is not None and state.token.value not in self._past:
+            self._keep_from_view(state.token.value)
         self._state = state
         self.published = publish(self._policy, state)

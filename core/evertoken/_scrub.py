@@ -1,15 +1,29 @@
-"""Text from elsewhere, made fit to be shown: no secret, no control characters, not long."""
+"""Text from elsewhere, made fit to be shown: no secret in any spelling, no control characters, not long.
+
+The text is cut first, so nothing here takes longer for a longer one. A secret, or six characters in a row of one, is
+marked where it stands as it is. Then the text is read as whoever wants the secret would read it: without white space,
+without punctuation, and with every layer of encoding taken off. If that brings one to light, nothing is shown at all.
+"""
 
 from __future__ import annotations
 
+import binascii
+import html
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+from urllib.parse import unquote
 
-__all__ = ("plain", "scrub")
+__all__ = ("LEFT_OUT", "plain", "reveals", "scrub")
 
+LEFT_OUT = "[left out: unsafe to show]"
 _MARK = "[redacted]"
-_LEAST_LENGTH = 4
-_MOST_SECRETS = 100
+_FRAGMENT = 6
+"""So many characters in a row give a secret away. Of a shorter secret it takes all."""
+_LEAST_MARKED = 4
+_LONGEST = 2_000
+"""Characters of a text that are looked at. Far fewer are shown."""
+_MOST_LAYERS = 5
 
 # C0 and C1 controls, surrogates, non-characters, and what Unicode calls default ignorable (soft hyphens, zero width
 # spaces, bidirectional overrides, variation selectors, tags). Written out, because str.isprintable() follows the
@@ -19,54 +33,50 @@ _INVISIBLE = re.compile(
     "\u202a-\u202e\u2060-\u206f\u3164\ud800-\udfff\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\ufffe\uffff"
     "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
 )
+_PUNCTUATION = re.compile("[\x00-/:-@\\[-`{-\x7f]+")
+_BASE64 = re.compile("[A-Za-z0-9+/]{6,}")
+_STANDARD = str.maketrans("-_", "+/")
+_HEX = re.compile("[0-9A-Fa-f]{8,}")
+# What can be read of decoded bytes. Most of what decodes by chance cannot.
+_ASCII = re.compile(rb"[ -~]{6,}")
+_UTF_8 = re.compile(rb"(?:[ -~]|[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}){4,}")
+# As JSON, JavaScript, its old escape() and Python write a character.
+_ESCAPE = re.compile(
+    r"\\U(00(?:0[0-9A-F]|10)[0-9A-F]{4})|[\\%]u([0-9A-F]{4})|\\u\{([0-9A-F]{1,6})\}|\\x([0-9A-F]{2})|\\([nrt])|\\(.)",
+    re.IGNORECASE,
+)
 
 
-def scrub(text: str, secrets: Iterable[str], limit: int = 200) -> str | None:
-    """``text`` in at most ``limit`` characters, on one line, without any of ``secrets``; None where nothing is left.
+class _Needles(NamedTuple):
+    """What is looked for, without case: any of ``fragments``, all of one length, and any of ``texts`` as a whole."""
 
-    Secrets are found in any case, and also where invisible characters were put between their letters. Those of fewer
-    than four characters would be found everywhere, so a text that contains one is not shown at all. Nor is a text with
-    more secrets to look for than a server has reason to send.
+    fragments: set[str]
+    texts: set[str]
+    words: set[str]
+    """Too short to be looked for inside of other words."""
+    legible: re.Pattern[bytes]
+    """What may hold one of them among decoded bytes, most of which mean nothing."""
+
+
+def scrub(text: str, secrets: Iterable[str], limit: int = 200, *, whole: Iterable[str] = ()) -> str | None:
+    """``text`` in at most ``limit`` characters, on one line, without ``secrets``; None where nothing is left.
+
+    Of ``secrets`` no six characters in a row are shown; those of fewer than four characters would be found everywhere,
+    so a text that contains one is left out. ``whole`` are texts of which a part gives nothing away; those of fewer than
+    four characters count as words only. Case does not matter. In place of a text that is left out stand words that say
+    so, unless those hold a secret themselves.
     """
-    known = tuple(secrets)
-    if len(text) <= limit and _is_plain(text) and len(known) <= _MOST_SECRETS and _lacks(text, known):
-        return text or None
-    return _scrubbed(text, known, limit)
+    needles = _needles(secrets, whole)
+    shown = _cut(_marked(plain(text[:_LONGEST]), needles), limit)
+    if not _is_found(shown, needles):
+        return shown or None
+    return None if _is_found(LEFT_OUT, needles) else LEFT_OUT
 
 
-def _is_plain(text: str) -> bool:
-    """Whether ``text`` is ASCII on one line, without white space to fold."""
-    return text.isascii() and text.isprintable() and "  " not in text and text == text.strip(" ")
-
-
-def _lacks(text: str, secrets: Iterable[str]) -> bool:
-    """Whether none of ``secrets`` is in ``text``, which is plain; False also where that takes a pattern to tell.
-
-    Most texts hold none, and a pattern costs many times as much to build. Two texts in ASCII differ in nothing but case
-    exactly if they are equal in lower case.
-    """
-    lowered = text.lower()
-    return all(not secret or (_is_plain(secret) and secret.lower() not in lowered) for secret in secrets)
-
-
-def _scrubbed(text: str, secrets: tuple[str, ...], limit: int) -> str | None:
-    spellings = {spelling for secret in secrets for spelling in (secret, plain(secret)) if spelling}
-    if not spellings:
-        return _cut(plain(text), limit) or None
-    if len(spellings) > _MOST_SECRETS:
-        return None
-    any_secret = _any_of(spellings)
-    shown = _cut(any_secret.sub(_MARK, plain(any_secret.sub(_MARK, text))), limit)
-    short = {spelling for spelling in spellings if len(spelling) < _LEAST_LENGTH}
-    if short and _any_of(short).search(f"{text}\n{plain(text)}"):
-        return None
-    # A secret that the mark itself spells, or a cut.
-    return None if any_secret.search(shown) else shown or None
-
-
-def _any_of(spellings: Iterable[str]) -> re.Pattern[str]:
-    longest_first = sorted(spellings, key=lambda text: (-len(text), text))
-    return re.compile("|".join(map(re.escape, longest_first)), re.IGNORECASE)
+def reveals(text: str, secrets: Iterable[str], *, whole: Iterable[str] = ()) -> bool:
+    """Whether :func:`scrub` would find a secret in ``text``. One that is too long to be looked at counts as one."""
+    needles = _needles(secrets, whole)
+    return len(text) > _LONGEST or bool(_spans(text, needles)) or _is_found(text, needles)
 
 
 def plain(text: str) -> str:
@@ -76,3 +86,132 @@ def plain(text: str) -> str:
 
 def _cut(text: str, limit: int) -> str:
     return text if len(text) <= limit else text[: limit - 1].rstrip() + "…"
+
+
+# What is looked for
+# ------------------
+
+
+def _needles(secrets: Iterable[str], whole: Iterable[str]) -> _Needles:
+    fragments: set[str] = set()
+    texts: set[str] = set()
+    words: set[str] = set()
+    for secret in secrets:
+        for spelling in _spellings(secret, _FRAGMENT):
+            if len(spelling) < _FRAGMENT:
+                texts.add(spelling)
+            else:
+                fragments.update(_windows(spelling))
+    for text in whole:
+        if len(text) < _LEAST_MARKED:
+            words.add(_folded(text))
+        else:
+            texts |= _spellings(text, _LEAST_MARKED)
+    texts.discard("")
+    words.discard("")
+    is_odd = any(len(text) < _FRAGMENT for text in texts) or not all(map(str.isascii, (*fragments, *texts)))
+    return _Needles(fragments, texts, words, _UTF_8 if is_odd else _ASCII)
+
+
+def _spellings(secret: str, least: int) -> set[str]:
+    """``secret`` as it stands in a text, without white space, and, if enough is left then, without punctuation."""
+    squeezed = _squeezed(secret)
+    bare = _bare(squeezed)
+    spellings = {_folded(plain(secret)), _folded(squeezed)}
+    return spellings | {_folded(bare)} if len(bare) >= least else spellings
+
+
+def _windows(text: str) -> list[str]:
+    return [text[start : start + _FRAGMENT] for start in range(len(text) - _FRAGMENT + 1)]
+
+
+def _folded(text: str) -> str:
+    """``text`` with case taken out, character by character: places in it are the same."""
+    return text.lower() if text.isascii() else "".join([char.casefold()[:1] for char in text])
+
+
+def _squeezed(text: str) -> str:
+    return "".join(_INVISIBLE.sub("", text).split())
+
+
+def _bare(text: str) -> str:
+    return _PUNCTUATION.sub("", text)
+
+
+# Where it stands
+# ---------------
+
+
+def _marked(text: str, needles: _Needles) -> str:
+    """``text`` with a mark in place of what is found in it as it stands."""
+    pieces: list[str] = []
+    shown = 0
+    for start, end in _spans(text, needles):
+        if start > shown or not pieces:  # Those that overlap or touch are one.
+            pieces += [text[shown:start], _MARK]
+        shown = max(shown, end)
+    return "".join([*pieces, text[shown:]])
+
+
+def _spans(text: str, needles: _Needles) -> list[tuple[int, int]]:
+    folded = _folded(text)
+    windows = _windows(folded)
+    spans: list[tuple[int, int]] = []
+    if not needles.fragments.isdisjoint(windows):
+        spans = [(at, at + _FRAGMENT) for at, window in enumerate(windows) if window in needles.fragments]
+    marked = [re.escape(needle) for needle in needles.texts if len(needle) >= _LEAST_MARKED]
+    words = [rf"(?<!\w){re.escape(word)}(?!\w)" for word in needles.words]
+    for pattern in (*marked, *words):
+        spans += [match.span() for match in re.finditer(pattern, folded)]
+    return sorted(spans)
+
+
+# What brings it to light
+# -----------------------
+
+
+def _is_found(text: str, needles: _Needles) -> bool:
+    return any(needles[:3]) and any(_holds(reading, needles) for reading in _readings(text, needles.legible))
+
+
+def _holds(reading: str, needles: _Needles) -> bool:
+    views = {_folded(reading), _folded(_bare(reading))}
+    if any(text in view for text in needles.texts for view in views):
+        return True
+    return not all(needles.fragments.isdisjoint(_windows(view)) for view in views)
+
+
+def _readings(text: str, legible: re.Pattern[bytes]) -> Iterator[str]:
+    """``text`` without white space, and whatever it can be decoded to, layer by layer."""
+    known: set[str] = {""}
+    layer = [_squeezed(text)]
+    for _ in range(_MOST_LAYERS):
+        yield from layer
+        known.update(layer)
+        inner = [_squeezed(inner) for reading in layer for inner in _decoded(reading, legible)]
+        layer = [reading for reading in dict.fromkeys(inner) if reading not in known]
+    yield from layer
+
+
+def _decoded(reading: str, legible: re.Pattern[bytes]) -> Iterator[str]:
+    """One layer of encoding less. Base64 and hex from each place in a group, since nobody knows where it begins."""
+    if "\\" in reading or "%u" in reading.lower():
+        yield _ESCAPE.sub(_unescaped, reading).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    yield html.unescape(reading)
+    yield unquote(reading)
+    letters = _BASE64.findall(reading.translate(_STANDARD))
+    digits = _HEX.findall(_bare(reading).replace("0x", ""))
+    decoded = [[binascii.a2b_base64(run[at:] + "A" * ((at - len(run)) % 4)) for run in letters] for at in range(4)]
+    decoded += [[bytes.fromhex(run[at : len(run) - (len(run) - at) % 2]) for run in digits] for at in range(2)]
+    for runs in decoded:
+        # UTF-16 has a zero in every other place.
+        if found := legible.findall(b"\xff".join(runs).replace(b"\0", b"")):
+            yield b"\xff".join(found).decode(errors="replace")
+
+
+def _unescaped(match: re.Match[str]) -> str:
+    *numbers, space, itself = match.groups()
+    number = next(filter(None, numbers), None)
+    if number is None:
+        return "" if space else itself
+    return chr(int(number, 16)) if int(number, 16) <= 0x10FFFF else ""

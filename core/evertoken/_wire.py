@@ -17,7 +17,7 @@ from evertoken._grant import ClientCredentials
 from evertoken._headers import field_lines
 from evertoken._messages import HttpResponse
 from evertoken._problems import Problem, ProblemKind
-from evertoken._scrub import scrub
+from evertoken._scrub import LEFT_OUT, reveals, scrub
 from evertoken._strict_json import MOST_DIGITS, JsonObject
 from evertoken._waits import LONGEST, rate_limit_reset, retry_after
 
@@ -69,7 +69,7 @@ _BODY_ADVICE = (
     " URL."
 )
 
-_NAMED_TOKEN = re.compile(r"token\W{0,3}[:=]|bearer\s", re.IGNORECASE)
+_NAMED_TOKEN = re.compile(r"token\W{0,3}[:=]|(?<![\w-])bearer\s", re.IGNORECASE)
 
 _HOST = re.compile(r"[0-9a-z.:_-]{1,253}")
 
@@ -102,6 +102,11 @@ class _Answer:
         own = () if isinstance(self.content, str) else tokens_in(self.content)
         return (*self.told, *self.grant.secrets(), *own)
 
+    @property
+    def parameters(self) -> list[str]:
+        """What the grant sends beside its secret. Some of it may be one."""
+        return [value for _, value in self.grant.parameters]
+
     def is_locked(self) -> bool:
         return self.code in self.grant.endpoint.profile.locked_codes
 
@@ -109,23 +114,28 @@ class _Answer:
         """What was being done, what happened, and the server's own words as far as they can be shown."""
         host = urlsplit(self.grant.endpoint.url).netloc
         status = self.status if 0 <= self.status <= 999 else None
-        secrets = self.secrets
-        error = scrub(self.code or "", secrets, 64)
+        error = None if self.status == 407 else self.shown(self.code or "", 64)
         evidence = [str(mark) for mark in (status, error) if mark is not None]
         if isinstance(self.content, str) and self.status != 200:
             evidence.append(f"the body is {self.content}")
         found = f" ({', '.join(evidence)})" if evidence else ""
         summary = f"Asking {host} for a token: {meaning}{found}"
-        return Problem(kind, summary, advice, status, error, self._detail(secrets))
+        return Problem(kind, summary, advice, status, error, self._detail())
 
-    def _detail(self, secrets: tuple[str, ...]) -> str | None:
-        if not isinstance(self.content, str):
-            return scrub(error_text(self.content), secrets)
-        # A success that cannot be read may hold a token that cannot be found.
-        if self.status // 100 == 2:
+    def shown(self, text: str, limit: int = 200) -> str | None:
+        """``text``, which is the server's, as far as it can be shown."""
+        if _NAMED_TOKEN.search(text):  # It may be anybody's, and so it need not be known here.
+            return LEFT_OUT
+        return scrub(text, self.secrets, limit, whole=self.parameters)
+
+    def _detail(self) -> str | None:
+        if self.status == 407:  # The proxy's own credentials, which its words may hold, are not known here.
             return None
-        text = self.body.decode(errors="replace")
-        return scrub(text, secrets) if _is_fit_to_show(text) else None
+        if not isinstance(self.content, str):
+            return self.shown(error_text(self.content))
+        # A success that cannot be read may hold a token that cannot be found.
+        text = "" if self.status // 100 == 2 else self.body.decode(errors="replace")
+        return self.shown(text) if _is_fit_to_show(text) else None
 
 
 def read_answer(
@@ -149,7 +159,7 @@ def read_answer(
 
 def no_answer(grant: ClientCredentials, reason: str, secrets: tuple[str, ...]) -> outcomes.Failed:
     """What it means that there is no answer, for a ``reason`` in which none of ``secrets`` is shown."""
-    said = scrub(reason, secrets) or "no reason was given"
+    said = scrub(reason, secrets, whole=[value for _, value in grant.parameters]) or "no reason was given"
     problem = Problem(
         ProblemKind.TRANSPORT,
         f"The token request to {grant.endpoint.url} got no answer: {said}",
@@ -174,11 +184,9 @@ def _read_token(answer: _Answer) -> outcomes.Granted | outcomes.Malformed:
 
 
 def _is_fit_to_show(text: str) -> bool:
-    """False for pages, broken JSON, bytes that are not UTF-8, and what could be a token: one word, or a named value."""
+    """False for pages, broken JSON, bytes that are not UTF-8, and one word alone, which could be a token."""
     words = text.lstrip("\ufeff").split(maxsplit=1)
-    if len(words) < 2 or words[0].startswith(("<", "{", "[")) or "\ufffd" in text:
-        return False
-    return not _NAMED_TOKEN.search(text)
+    return len(words) == 2 and not words[0].startswith(("<", "{", "[")) and "\ufffd" not in text
 
 
 def _fault(name: str, value: object, expected: str) -> str:
@@ -206,7 +214,7 @@ def _scope(scope: object, answer: _Answer) -> str | None:
     """``scope`` as it stands, unless it is not one (RFC 6749 section 3.3) or repeats a secret: it is shown in reprs."""
     if not isinstance(scope, str) or not scope.isascii() or not scope.isprintable():
         return None
-    return None if any(secret in scope for secret in answer.secrets if secret) else scope
+    return None if reveals(scope, answer.secrets, whole=answer.parameters) else scope
 
 
 def _malformed(answer: _Answer, flaw: str) -> outcomes.Malformed:
@@ -280,7 +288,7 @@ def _redirect_host(answer: _Answer) -> str | None:
         except ValueError:
             continue
         if _HOST.fullmatch(host):
-            return scrub(host, answer.secrets)
+            return answer.shown(host)
     return None
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from evertoken import ClientCredentials, HttpResponse, Problem, ProblemKind, Profile, TokenEndpoint, mangopay, outcomes
 from evertoken._bodies import read_object
 from evertoken._messages import build_request
-from evertoken._scrub import _scrubbed, scrub
+from evertoken._scrub import LEFT_OUT
 from evertoken._wire import TokenAnswer, read_answer
 from tests import canary
 
@@ -355,9 +355,9 @@ def test_a_problem_reads_as_a_sentence_at_three_in_the_morning() -> None:
         (b"caf\xe9 closed", None, None),
         (b"oneword", None, None),
         (b" \r\n[two words", None, None),
-        (b"your token: abcdef", None, None),
+        (b"your token: abcdef", None, LEFT_OUT),
         (b"access_token=abcdef&expires_in=5 ", None, None),
-        (b"Authorization: Bearer abcdef", None, None),
+        (b"Authorization: Bearer abcdef", None, LEFT_OUT),
         (OVERSIZED, None, None),
     ],
     ids=short,
@@ -426,72 +426,6 @@ def test_a_token_that_is_a_number_is_not_told_either() -> None:
 def test_words_behind_other_names_are_told() -> None:
     body = {"token_type": "mac", "is_token": True, "Message": "mac is true"}
     assert problem(200, body).detail == "mac is true"
-
-
-@pytest.mark.parametrize(
-    ("text", "secrets", "shown"),
-    [
-        ("plain", (), "plain"),
-        ("", (), None),
-        ("\x00\u200b", (), None),
-        (" \t\r\n a \u2028\x85\xa0 b ", (), "a b"),
-        ("\x1b[31mred\x07\x9b\x7f", (), "[31mred"),
-        ("\u202eabc\u2066\u200d\ufeff\xad\ud800\U000e0041", (), "abc"),
-        ("caf\u00e9 \u4e2d \U0001f600", (), "caf\u00e9 \u4e2d \U0001f600"),
-        ("a" * 200, (), "a" * 200),
-        ("a" * 201, (), "a" * 199 + "\u2026"),
-        ("key abcd!", ("abcd",), "key [redacted]!"),
-        ("key ABCD abcd", ("aBcD",), "key [redacted] [redacted]"),
-        ("abcdef abcd", ("abcd", "abcdef"), "[redacted] [redacted]"),
-        ("key ab\u200bcd", ("abcd",), "key [redacted]"),
-        ("key ab\x00cd", ("ab\x00cd",), "key [redacted]"),
-        ("key a  b c", ("a  b c",), "key [redacted]"),
-        ("key a b c", ("a  b c",), "key [redacted]"),
-        ("k.y a+b*", ("k.y", "a+b*"), None),
-        ("a.b.c.d axbxcxd", ("a.b.c.d",), "[redacted] axbxcxd"),
-        ("abc", ("abc",), None),
-        ("xABx", ("ab",), None),
-        ("x a\u200bb", ("ab",), None),
-        ("hello", ("ab", ""), "hello"),
-        ("hello", ("",), "hello"),
-        ("some secret here", ("secret", "dact"), None),
-        ("nothing", ("dact",), "nothing"),
-        ("nothing", tuple(f"secret{n}" for n in range(100)), "nothing"),
-        ("nothing", tuple(f"secret{n}" for n in range(101)), None),
-    ],
-    ids=short,
-)
-def test_text_is_shown_without_secrets_and_controls_and_not_at_all_where_that_would_maim_it(
-    text: str, secrets: tuple[str, ...], shown: str | None
-) -> None:
-    assert scrub(text, secrets) == shown
-
-
-def test_a_cut_is_made_where_the_caller_says_and_never_inside_a_secret() -> None:
-    assert scrub("123456789", (), 5) == "1234\u2026"
-    assert scrub("123 45678", (), 5) == "123\u2026"
-    assert scrub("abcdefgh", ("abcdefgh",), 6) == "[reda\u2026"
-
-
-SECRETS = st.text("ab1/+ \u00e9", min_size=1, max_size=6)
-
-
-@given(st.text("ab1/+ \u00e9\u200b\n[redacted]") | st.text(), st.lists(SECRETS, max_size=3))
-def test_no_text_is_shown_with_a_secret_in_it(text: str, secrets: list[str]) -> None:
-    shown = scrub(text, secrets)
-    assert shown is None or (shown and len(shown) <= 200)
-    assert shown is None or not any(secret.lower() in shown.lower() for secret in secrets)
-
-
-@given(
-    st.text("abAB \n\u200b\u212akK\u017fsS", max_size=12),
-    st.lists(st.text("abAB \n\u200bkKsS", max_size=5), max_size=3),
-    st.sampled_from([1, 5, 200]),
-)
-def test_a_text_that_is_plainly_free_of_secrets_is_shown_as_a_pattern_would_have_it(
-    text: str, secrets: list[str], limit: int
-) -> None:
-    assert scrub(text, secrets, limit) == _scrubbed(text, tuple(secrets), limit)
 
 
 # --------------------------------------------------------------------------------------------------------- any answer
@@ -575,4 +509,6 @@ def test_a_stack_that_is_nearly_full_makes_nested_json_malformed_and_raises_noth
 def test_base64_of_the_credentials_is_among_the_secrets_that_a_request_names() -> None:
     pair = b64encode(f"canary:{canary.secret()}".encode()).decode()
     secrets = build_request(canary.grant(), 1, 10.0).secrets
-    assert problem(500, f"got Basic {pair} from you".encode(), secrets=secrets).detail == "got [redacted] from you"
+    assert (
+        problem(500, f"got Basic {pair} from you".encode(), secrets=secrets).detail == "got Basic [redacted] from you"
+    )

@@ -30,6 +30,7 @@ ALLOWED = {
     "hashlib",
     "heapq",
     "hmac",
+    "html",
     "itertools",
     "json",
     "math",

@@ -188,11 +188,13 @@ class Coordinator(Unpicklable):
 
     def receive_response(self, request: TokenRequest, response: HttpResponse) -> Outcome:
         """The exchange brought an answer."""
-        return self._feed(lambda now: self.machine.receive_response(now, request, response))
+        outcome = self.machine.read_response(request, response)  # Not under the lock: an answer can be long.
+        return self._feed(lambda now: self.machine.receive_response(now, request, outcome))
 
     def send_failed(self, request: TokenRequest, reason: str) -> Outcome:
         """The exchange brought none; ``reason`` is for people."""
-        return self._feed(lambda now: self.machine.send_failed(now, request, reason))
+        outcome = self.machine.read_failure(request, reason)
+        return self._feed(lambda now: self.machine.send_failed(now, request, outcome))
 
     def request_abandoned(self, request: TokenRequest) -> Outcome:
         """The carrier was cancelled. If the collector ended it in the midst of a step, it counts after that step."""

@@ -101,12 +101,12 @@ class WatchedMachine(TokenMachine):
         return self._tell((RequestClaimed, now, min_ttl_on_the_grid(min_ttl)), lambda: start(now, min_ttl))
 
     @override
-    def receive_response(self, now: float, request: TokenRequest, response: HttpResponse) -> Outcome:
+    def receive_response(self, now: float, request: TokenRequest, response: HttpResponse | Outcome) -> Outcome:
         receive = super().receive_response
         return self._report(now, request, "answered", lambda: receive(now, request, response))
 
     @override
-    def send_failed(self, now: float, request: TokenRequest, reason: str) -> Outcome:
+    def send_failed(self, now: float, request: TokenRequest, reason: str | Outcome) -> Outcome:
         fail = super().send_failed
         return self._report(now, request, "failed", lambda: fail(now, request, reason))
 
