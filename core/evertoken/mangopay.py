@@ -6,7 +6,8 @@ path; every other route has. Production and sandbox never share keys.
 
 from __future__ import annotations
 
-from urllib.parse import quote
+import re
+from urllib.parse import quote, urlsplit
 
 from evertoken._arguments import fault_of_text, fault_of_url
 from evertoken._grant import BasicAuthentication, ClientCredentials, Profile, TokenEndpoint, grant_or_fault, or_raise
@@ -43,7 +44,7 @@ def production(client_id: str, api_key: str, *, mtls: bool = False, base_url: st
         api_key: one of the ClientId's API keys for this environment.
         mtls: use the hosts that ask for a client certificate; the certificate itself goes to the transport.
         base_url: another host altogether, such as an emulator on this machine; with or without the ``/v2.01/`` in which
-            the base URL of Mangopay's Python SDK ends.
+            the base URL of Mangopay's Python SDK ends, and the client id that follows it in ``api_base``.
 
     Raises:
         ValueError: an argument is empty, malformed or unsafe; the text names it and shows no secret.
@@ -69,7 +70,20 @@ def _made(client_id: str, api_key: str, base_url: str | None, default: str) -> C
         return fault
     if api_key == "":
         return "api_key must not be empty"
-    base = url.rstrip("/").removesuffix("/v2.01")
+    client = quote(client_id, safe="")
+    base = _base_of(url, client)
+    if base is None:
+        return "base_url must be what comes before /v2.01, or end with that, alone or with the client id behind it"
     endpoint = TokenEndpoint(f"{base}/v2.01/oauth/token", BasicAuthentication("raw"), PROFILE)
-    api_base = f"{base}/v2.01/{quote(client_id, safe='')}"
+    api_base = f"{base}/v2.01/{client}"
     return grant_or_fault(endpoint, client_id, api_key, secret_name="api_key", api_base=api_base)
+
+
+def _base_of(url: str, client: str) -> str | None:
+    """What comes before ``/v2.01``, with which base URLs of Mangopay's SDKs end, or ``/v2.01/<client id>``, as ours do.
+
+    None where there is more of that path than this.
+    """
+    path = urlsplit(url).path
+    before = re.sub(rf"/(?i:v2\.01)(/{re.escape(client)})?$", "", path.rstrip("/")).rstrip("/")
+    return None if "/v2.01/" in f"{before.lower()}/" else url.removesuffix(path) + before

@@ -45,11 +45,26 @@ def test_the_request_is_raw_basic_and_exactly_the_grant_type() -> None:
 
 @pytest.mark.parametrize("preset", [mangopay.production, mangopay.sandbox])
 def test_another_host_may_be_named_as_mangopays_sdks_name_it(preset: Preset) -> None:
-    for ending in ("", "/", "/v2.01", "/v2.01/"):
-        base = f"http://127.0.0.1:8080{ending}"
-        grant = preset(client_id="c", api_key=canary.secret(), base_url=base)
-        assert grant.endpoint.url == "http://127.0.0.1:8080/v2.01/oauth/token"
-        assert grant.api_base == "http://127.0.0.1:8080/v2.01/c"
+    for base in (
+        "http://127.0.0.1:8080",
+        "https://gateway.example/v1/mangopay",
+        "https://v2.01",
+        "https://h.example/xv2.01",
+    ):
+        for ending in ("", "/", "//", "/v2.01", "/v2.01/", "/V2.01//", "//v2.01/", "/v2.01/c%20d", "/v2.01/c%20d/"):
+            grant = preset(client_id="c d", api_key=canary.secret(), base_url=f"{base}{ending}")
+            assert grant.endpoint.url == f"{base}/v2.01/oauth/token"
+            assert grant.api_base == f"{base}/v2.01/c%20d"
+
+
+@pytest.mark.parametrize("preset", [mangopay.production, mangopay.sandbox])
+@pytest.mark.parametrize(
+    "path", ["/v2.01/oauth/token", "/v2.01/another", "/v2.01/C", "/v2.01/c/users", "/v2.01/v2.01", "/v2.01/v2.01/c/"]
+)
+def test_a_base_url_with_more_of_mangopays_path_in_it_is_refused_by_name(preset: Preset, path: str) -> None:
+    with pytest.raises(ValueError, match=r"^base_url must be what comes before /v2\.01") as caught:
+        preset("c", canary.secret(), base_url=f"https://api.example{path}")
+    assert not canary.find_marks(str(caught.value))
 
 
 @pytest.mark.parametrize("preset", [mangopay.production, mangopay.sandbox])
