@@ -1,46 +1,113 @@
-"""Response bodies: bytes to a JSON object or to the reason why not, and the two families of error bodies. Total.
+"""Response bodies: from bytes to what they say, undoing what servers and proxies do to them; two families of errors.
 
-The result depends on nothing but the bytes: not on the interpreter's limits for digits, nor (short of a stack that is
-nearly full) on how deep the caller stands.
+Two readers come here. A grant is taken only from a body without a ``flaw``, since two readings of one may be two
+tokens. A refusal is looked for in whatever ``content`` there is, since one that is not understood is knocked on again.
+
+Everything is total. The result depends on nothing but headers and bytes: not on the interpreter's limits for digits,
+nor (short of a stack that is nearly full) on how deep the caller stands.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+import re
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import cast
+from urllib.parse import parse_qsl
 
-from evertoken._strict_json import JsonObject, decode_object
+from evertoken._headers import field_lines
+from evertoken._strict_json import JsonObject, decode_leniently, decode_object
 
-__all__ = ("error_code", "error_text", "read_object", "tokens_in")
+__all__ = ("Body", "error_codes", "error_text", "read_body", "tokens_in")
 
 _MOST_CONTAINERS = 200
 """Objects and arrays in one body. Each level of nesting costs stack, and a token answer has one."""
+_MOST_LAYERS = 2
+"""Of compression: the server's own, and that of a proxy before it."""
+
+_EMPTY = "empty"
+_PAGE = "an HTML page, probably from a proxy or load balancer"
+_DAMAGED = "compressed, and cut short or damaged"
+_UNASKED = "compressed, which the request did not allow"
 
 _GZIP = b"\x1f\x8b"
+_BEGINNINGS = (b"{", b"[", b"<", b"")
+_GZIP_FORMAT, _ZLIB_FORMAT, _BARE_FORMAT = 31, 15, -15
 _SECRET_NAMES = ("token", "secret", "password")
 
+# RFC 8259 section 8.1 has UTF-8 only. These are what else is declared in earnest; a closed list, since Python has
+# codecs under many more names, and some of them are no character sets.
+_CHARSET = re.compile(
+    r'charset\s*=\s*["\']?((?:utf-?(?:16|32)(?:-?[lb]e)?|iso-?8859-?(?:[1-9]|1[0-6])|latin-?1|windows-125\d|cp125\d'
+    r"|us-ascii|gbk|gb2312|gb18030|big5|shift_jis|euc-(?:jp|kr)|koi8-[ru]))(?![\w-])",
+    re.ASCII | re.IGNORECASE,
+)
+_FORM = re.compile(r"[\w.~%*+-]+=[^\s<>{}\"]*", re.ASCII)
+_TITLE = re.compile(r"<title[^<>]{0,200}>([^<]{0,500})", re.IGNORECASE)
 
-def read_object(body: bytes) -> JsonObject | str:
-    """The JSON object (RFC 8259) in ``body``, or what the body is instead: words to put behind "the body is".
 
-    Stricter than :func:`json.loads`: UTF-8 without a byte order mark, no NaN or Infinity, no name twice in one object,
-    no numbers of more than 640 digits, no more than 200 objects and arrays.
+@dataclass(slots=True)
+class Body:
+    """What a body says. Not frozen, since that would take three times as long to make.
+
+    ``content`` is the object in it, ``flaw`` why no grant can be read from it: words to put behind "the body is".
+    ``text`` is all of it. Where ``is_unicode`` is false, its characters were guessed, so that text which has
+    characters beyond ASCII may not be recognised in it.
     """
-    if not body.strip():
-        return "empty"
-    if body.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"<"):
-        return "an HTML page, probably from a proxy or load balancer"
-    if body.startswith(_GZIP):
-        return "compressed, which the request did not allow"
-    try:
-        return _decode(body.decode())
-    except UnicodeDecodeError:
-        return "not UTF-8 text"
+
+    content: JsonObject | None = field(repr=False)
+    flaw: str | None
+    text: str = field(repr=False, default="")
+    is_unicode: bool = True
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing but white space."""
+        return self.flaw == _EMPTY
+
+    @property
+    def is_page(self) -> bool:
+        """Whether it is a page for people."""
+        return self.flaw == _PAGE
+
+    @property
+    def title(self) -> str | None:
+        """The title of a page. Unsafe to show before it is scrubbed."""
+        found = _TITLE.search(self.text) if self.is_page else None
+        return found[1] if found else None
 
 
-def error_code(content: JsonObject) -> str | None:
-    """``error`` (RFC 6749 section 5.2), else ``Type`` (Mangopay, Error codes)."""
-    return _first_text(content, "error", "Type")
+def read_body(headers: Sequence[tuple[str, str]], body: bytes, most: int) -> Body:
+    """What ``body`` says, once compression and character set are undone; nothing of it is longer than ``most`` bytes.
+
+    The bytes decide, and headers only where bytes leave it open: servers name the media type, the character set and the
+    compression wrongly, and some libraries undo a compression and leave its header in place.
+    """
+    plain = _unpacked(headers, body, most)
+    if isinstance(plain, str):
+        return Body(None, plain)
+    text, is_unicode = _text(headers, plain)
+    text = text.lstrip("\ufeff")
+    beginning = text.lstrip()[:1]
+    if not beginning:
+        return Body(None, _EMPTY)
+    if beginning == "<":
+        return Body(None, _PAGE, text, is_unicode)
+    content, flaw = _object(text)
+    if content is None and _is_packed(headers):
+        flaw = _UNASKED
+    return Body(content, flaw, text, is_unicode)
+
+
+def error_codes(content: JsonObject, *names: str) -> tuple[str, ...]:
+    """``error`` (RFC 6749 section 5.2), else ``Type`` (Mangopay, Error codes); several where the name is there twice.
+
+    With ``names``, what stands under the first of them that has a text.
+    """
+    found = (_texts(content.get(name)) for name in names or ("error", "Type"))
+    return next((texts for texts in found if texts), ())
 
 
 def error_text(content: JsonObject) -> str:
@@ -74,18 +141,107 @@ def tokens_in(content: JsonObject) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _decode(text: str) -> JsonObject | str:
+# From bytes to text
+# ------------------
+
+
+def _unpacked(headers: Sequence[tuple[str, str]], body: bytes, most: int) -> bytes | str:
+    """``body`` without its compression (RFC 9110 section 8.4.1), or what is wrong with it."""
+    layers = 0
+    while len(body) <= most and layers < _MOST_LAYERS:
+        layers += 1
+        if body.startswith(_GZIP):
+            plain = _inflated(body, _GZIP_FORMAT, most)
+            if plain is None:
+                return _DAMAGED
+        elif _is_packed(headers, "deflate") and body.lstrip()[:1] not in _BEGINNINGS:
+            plain = _inflated(body, _ZLIB_FORMAT, most)
+            plain = _inflated(body, _BARE_FORMAT, most) if plain is None else plain
+        else:
+            break
+        if plain is None:  # Declared, and not so.
+            break
+        body = plain
+    return body if len(body) <= most else f"longer than {most} bytes"
+
+
+def _is_packed(headers: Sequence[tuple[str, str]], coding: str = "") -> bool:
+    lines = field_lines(headers, "content-encoding")
+    return any(coding in line.lower() and line.lower() not in ("", "identity") for line in lines)
+
+
+def _inflated(body: bytes, form: int, most: int) -> bytes | None:
+    """At most one byte more than ``most`` of what is packed in ``body``; None if nothing whole is."""
+    unpacker = zlib.decompressobj(form)
+    try:
+        plain = unpacker.decompress(body, most + 1)
+    except zlib.error:
+        return None
+    return plain if unpacker.eof or len(plain) > most else None
+
+
+def _text(headers: Sequence[tuple[str, str]], body: bytes) -> tuple[str, bool]:
+    """``body`` as text, and whether its characters are known.
+
+    All that matters is ASCII, and what else there is may be in any character set: a server's own words, a name.
+    """
+    for codec in dict.fromkeys((json.detect_encoding(body), "utf-8")):
+        try:
+            return body.decode(codec), True
+        except UnicodeDecodeError:
+            continue
+    for line in field_lines(headers, "content-type"):
+        declared = _CHARSET.search(line)
+        if declared:
+            try:
+                return body.decode(declared[1]), False
+            except UnicodeDecodeError:
+                break
+    return body.decode(errors="replace"), False
+
+
+# From text to an object
+# ----------------------
+
+
+def _object(text: str) -> tuple[JsonObject | None, str | None]:
     if text.count("{") + text.count("[") > _MOST_CONTAINERS:
-        return "too full of brackets to be a token answer"
-    return decode_object(text)
+        return None, "too full of brackets to be a token answer"
+    content = decode_object(text)
+    if not isinstance(content, str):
+        return content, None
+    merged = decode_object(text, merged=True)
+    if not isinstance(merged, str):
+        return merged, None
+    form = text.strip()
+    if _FORM.fullmatch(form):
+        return _fields(form), "a form, not JSON"
+    return decode_leniently(text), merged
+
+
+def _fields(form: str) -> JsonObject | None:
+    """The fields of a form, as errors are sent by those who answer in the manner of the request."""
+    try:
+        pairs = parse_qsl(form, keep_blank_values=True, max_num_fields=_MOST_CONTAINERS)
+    except ValueError:
+        return None
+    fields: dict[str, list[str]] = {}
+    for name, value in pairs:
+        fields.setdefault(name, []).append(value)
+    return {name: values[0] if len(values) == 1 else values for name, values in fields.items()}
+
+
+# Words
+# -----
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    values = cast("list[object]", value) if isinstance(value, list) else [value]
+    return tuple(text for text in values if isinstance(text, str) and text)
 
 
 def _first_text(content: JsonObject, *names: str) -> str | None:
-    for name in names:
-        value = content.get(name)
-        if isinstance(value, str) and value:
-            return value
-    return None
+    return next((text for name in names for text in _texts(content.get(name))), None)
 
 
 def _field_errors(content: JsonObject) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Is this answer of an API about the token? Read from its bytes alone.
+"""Is this answer of an API about the token? Read from its bytes, and from what its vendor means by them.
 
 A 401 has several causes, and only some of them are cured by a new token. Mangopay's strong customer authentication
 (SCA) answers 401 as well, and there a new token would be one token request too many.
@@ -11,7 +11,8 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from evertoken._bodies import read_object
+from evertoken._bodies import error_codes, read_body
+from evertoken._grant import Profile
 from evertoken._headers import field_lines
 
 __all__ = ("AuthChallenge", "Challenge", "parse_challenges", "read_challenge")
@@ -22,17 +23,17 @@ class Challenge(enum.Enum):
     """What an API's answer says about the access token that the call carried."""
 
     TOKEN = "token"
-    """401, and the answer says that the token is the cause: invalid, expired or revoked."""
+    """The answer says that the token is the cause: invalid, expired or revoked."""
     UNKNOWN = "unknown"
     """401, and the answer does not say why."""
     SCA = "sca"
     """401, and a user has to act first (Mangopay: SCA). The token is good; repeat the call with it afterwards."""
     LOCKED = "locked"
-    """400 ``unauthorized_client``: Mangopay has locked the account or this address out."""
+    """400, and a code that the vendor's profile calls a lock (Mangopay: ``unauthorized_client``)."""
     RATE_LIMITED = "rate limited"
     """429: too many API calls. No matter of tokens."""
     NONE = "none"
-    """Nothing about tokens. That includes every 403."""
+    """Nothing about tokens. That includes every 403 that does not name the token."""
 
 
 class AuthChallenge(NamedTuple):
@@ -51,34 +52,54 @@ class AuthChallenge(NamedTuple):
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # RFC 9110 section 5.6.2
 _QUOTED = r'"(?:[^"\\]|\\.)*"?'
 _ELEMENT = re.compile(rf'(?:[^",]|{_QUOTED})+', re.DOTALL)
-_PARAMETER = re.compile(rf"({_TOKEN})[ \t]*=[ \t]*({_QUOTED}|.*)", re.DOTALL)
+# Commas belong between parameters; white space and semicolons are seen there too.
+_PARAMETER = re.compile(rf"[\s;]*({_TOKEN})[ \t]*=[ \t]*({_QUOTED}|[^\s;]*)", re.DOTALL)
 _SCHEME = re.compile(rf"({_TOKEN})(?:[ \t]+(.*))?", re.DOTALL)
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 
 # Mangopay, Error codes; "not_authorized" is what the API said before 2017.
 _TOKEN_TYPES = ("invalid_credentials", "not_authorized")
+_NO_VENDOR = Profile()
+_LEAST_LIMIT = 65_536
+"""Bytes that a body may always have once it is unpacked; one that came unpacked has been bounded by who read it."""
 
 
-def read_challenge(status: int, headers: Sequence[tuple[str, str]], body: bytes) -> Challenge:
+def read_challenge(
+    status: int, headers: Sequence[tuple[str, str]], body: bytes, profile: Profile = _NO_VENDOR
+) -> Challenge:
     """What the answer (status, headers, body) of an API says about the token of the call that it answers.
 
-    Pure and total: any status, headers and bytes give one :class:`Challenge` and no exception. ``body`` matters on 400
-    and 401 only, and may be cut or left empty elsewhere.
+    Args:
+        status: the HTTP status.
+        headers: names in any case and their values, repeated lines kept.
+        body: matters on 400 and 401 only, and may be cut or left empty elsewhere.
+        profile: that of the grant which the token is from (``grant.endpoint.profile``). It says which codes of a 400
+            are a lock-out of the account; without it, none is, since what closes the token endpoint of one vendor
+            must not be said by the API of another.
+
+    Pure and total: any status, headers and bytes give one :class:`Challenge` and no exception.
 
     Sources: Mangopay's documentation (Authentication; Error codes; SCA on wallet access), RFC 6750 section 3.1.
     """
-    if status == 429:
-        return Challenge.RATE_LIMITED
-    if status == 400 and _text(body, "error") == "unauthorized_client":
-        return Challenge.LOCKED
-    if status != 401:
+    if not 400 <= status <= 499:
         return Challenge.NONE
+    if status == 400 and profile.is_lock(_codes(headers, body)):
+        return Challenge.LOCKED
     challenges = parse_challenges(field_lines(headers, "www-authenticate"))
-    if any(challenge.scheme == "pendinguseraction" for challenge in challenges):
-        return Challenge.SCA
-    if any(_says_invalid_token(challenge) for challenge in challenges) or _text(body, "Type") in _TOKEN_TYPES:
+    asks_user = any(challenge.scheme == "pendinguseraction" for challenge in challenges)
+    if not asks_user and any(_says_invalid_token(challenge) for challenge in challenges):
         return Challenge.TOKEN
-    return Challenge.UNKNOWN
+    if status == 401:
+        return _read_401(headers, body, asks_user=asks_user)
+    return Challenge.RATE_LIMITED if status == 429 else Challenge.NONE
+
+
+def _read_401(headers: Sequence[tuple[str, str]], body: bytes, *, asks_user: bool) -> Challenge:
+    """A 401 whose challenges do not name the token."""
+    if asks_user:
+        return Challenge.SCA
+    content = read_body(headers, body, max(len(body), _LEAST_LIMIT)).content or {}
+    return Challenge.TOKEN if content.get("Type") in _TOKEN_TYPES else Challenge.UNKNOWN
 
 
 def parse_challenges(lines: Iterable[str]) -> list[AuthChallenge]:
@@ -98,25 +119,27 @@ def parse_challenges(lines: Iterable[str]) -> list[AuthChallenge]:
 
 
 def _add_element(challenges: list[AuthChallenge], element: str) -> None:
-    parameter = _PARAMETER.match(element)
-    if not parameter and element:
+    parameters = element
+    if element and not _PARAMETER.match(element):
         scheme = _SCHEME.fullmatch(element)
         challenges.append(AuthChallenge(scheme[1].lower() if scheme else "", {}))
-        parameter = _PARAMETER.match(scheme[2] or "") if scheme else None
-    if parameter and challenges:
+        parameters = scheme[2] or "" if scheme else ""
+    position = 0
+    while challenges and (parameter := _PARAMETER.match(parameters, position)):
+        position = parameter.end()
         challenges[-1].parameters.setdefault(parameter[1].lower(), _unquoted(parameter[2]))
 
 
 def _unquoted(value: str) -> str:
     if not value.startswith('"'):
-        return value
+        return value.strip("'")
     return _ESCAPED.sub(r"\1", value[1:].removesuffix('"'))
 
 
 def _says_invalid_token(challenge: AuthChallenge) -> bool:
-    return challenge.scheme == "bearer" and challenge.parameters.get("error") == "invalid_token"
+    return challenge.scheme == "bearer" and challenge.parameters.get("error", "").strip().lower() == "invalid_token"
 
 
-def _text(body: bytes, name: str) -> object:
-    content = read_object(body)
-    return None if isinstance(content, str) else content.get(name)
+def _codes(headers: Sequence[tuple[str, str]], body: bytes) -> tuple[str, ...]:
+    content = read_body(headers, body, max(len(body), _LEAST_LIMIT)).content
+    return () if content is None else error_codes(content)

@@ -120,6 +120,11 @@ class Profile:
         default="A 403 is about permission, not about the token: is this host on the provider's allowlist?", repr=False
     )
 
+    def is_lock(self, codes: Iterable[str]) -> bool:
+        """Whether one of an answer's ``codes`` means "locked out" here, in whatever case it is written."""
+        locks = [code.lower() for code in self.locked_codes]
+        return any(code.strip().lower() in locks for code in codes)
+
 
 @dataclass(frozen=True, slots=True)
 class TokenEndpoint:

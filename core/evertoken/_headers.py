@@ -1,11 +1,11 @@
-"""Header fields read by hand: lines by name, and HTTP dates. Any text gives a value or None, never an exception."""
+"""Header fields read by hand: lines by name, and dates. Any text gives a value or None, never an exception."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
 
-__all__ = ("field_lines", "http_date")
+__all__ = ("field_items", "field_lines", "http_date", "iso_date")
 
 _TIME = r"(?P<hour>\d\d):(?P<minute>\d\d):(?P<second>\d\d)"
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
@@ -23,6 +23,17 @@ _FORMS = tuple(
     )
 )
 
+# RFC 3339, and what else of ISO 8601 is in use: fewer separators, no seconds, no zone (which then is UTC).
+_ISO = re.compile(
+    r"(?P<year>\d{4})-?(?P<month>\d\d)-?(?P<day>\d\d)[T ](?P<hour>\d\d):?(?P<minute>\d\d)"
+    r"(?::?(?P<second>\d\d)(?P<fraction>\.\d{1,9})?)?"
+    r" ?(?:Z|UTC|GMT|(?P<sign>[+-])(?P<zone_hour>\d\d):?(?P<zone_minute>\d\d)?)?",
+    re.ASCII | re.IGNORECASE,
+)
+
+# A comma, but for the one behind the name of a day, which belongs to a date.
+_COMMA = re.compile(r"(?<!mon|tue|wed|thu|fri|sat|sun|day),", re.IGNORECASE)
+
 _MONTH_LENGTHS = (31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 _SECONDS_PER_DAY = 86_400
 _SECONDS_PER_YEAR = 31_556_952
@@ -32,6 +43,12 @@ _START_OF_2020 = 1_577_836_800
 def field_lines(headers: Iterable[tuple[str, str]], name: str) -> list[str]:
     """The values of all header lines called ``name`` (in lower case), in order, without the white space around them."""
     return [value.strip() for key, value in headers if key.lower() == name]
+
+
+def field_items(headers: Iterable[tuple[str, str]], name: str) -> list[str]:
+    """The items of a field that is a list, from all of its lines; empty ones are skipped (RFC 9110 section 5.6.1)."""
+    items = (item.strip() for line in field_lines(headers, name) for item in _COMMA.split(line))
+    return [item for item in items if item]
 
 
 def http_date(text: str, near: int = _START_OF_2020) -> int | None:
@@ -47,14 +64,30 @@ def http_date(text: str, near: int = _START_OF_2020) -> int | None:
     return None
 
 
+def iso_date(text: str) -> float | None:
+    """``text`` as seconds since 1970, or None if it is no date and time of day as ISO 8601 writes them."""
+    match = _ISO.fullmatch(text)
+    if not match:
+        return None
+    moment = _seconds(int(match["year"]), int(match["month"]), match)
+    if moment is None:
+        return None
+    fraction = float(match["fraction"] or 0)
+    ahead = int(match["zone_hour"] or 0) * 3_600 + int(match["zone_minute"] or 0) * 60
+    return moment + fraction + (ahead if match["sign"] == "-" else -ahead)
+
+
 def _moment(match: re.Match[str], near: int) -> int | None:
-    year, day = int(match["year"]), int(match["day"])
+    year = int(match["year"])
     if len(match["year"]) == 2:
         year = _full_year(year, 1970 + near // _SECONDS_PER_YEAR)
-    month = _MONTHS.index(match["month"].lower()) + 1
-    hour, minute, second = int(match["hour"]), int(match["minute"]), int(match["second"])
+    return _seconds(year, _MONTHS.index(match["month"].lower()) + 1, match)
+
+
+def _seconds(year: int, month: int, match: re.Match[str]) -> int | None:
+    day, hour, minute, second = (int(match[name] or 0) for name in ("day", "hour", "minute", "second"))
     # A second 60 is a leap second.
-    if not 1 <= day <= _days_in(year, month) or hour > 23 or minute > 59 or second > 60:
+    if not 1 <= month <= 12 or not 1 <= day <= _days_in(year, month) or hour > 23 or minute > 59 or second > 60:
         return None
     return _days_since_1970(year, month, day) * _SECONDS_PER_DAY + hour * 3_600 + minute * 60 + second
 

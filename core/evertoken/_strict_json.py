@@ -1,6 +1,7 @@
-"""JSON (RFC 8259) from elsewhere, read strictly: what parsers make different things of is refused. Total.
+"""JSON (RFC 8259) from elsewhere, and how much of it can be relied on. Total.
 
-For the bodies of answers and for snapshots. Neither a server nor a file on disk is trusted to be well meant.
+For the bodies of answers and for snapshots. Neither a server nor a file on disk is trusted to be well meant: what
+parsers make different things of is refused by the strict reading, and shown as what it is by the lenient one.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import cast
 
-__all__ = ("MOST_DIGITS", "JsonObject", "decode_object")
+__all__ = ("MOST_DIGITS", "JsonObject", "decode_leniently", "decode_object")
 
 JsonObject = dict[str, object]
 
@@ -20,19 +21,33 @@ class _UnusableError(ValueError):
     """JSON by the grammar of some parser, but not to be relied on; the text says why."""
 
 
-def decode_object(text: str) -> JsonObject | str:
+def decode_object(text: str, *, merged: bool = False) -> JsonObject | str:
     """The JSON object in ``text``, or what the text is instead: words to put behind "it is".
 
     Stricter than :func:`json.loads`: no NaN or Infinity, no name twice in one object, no whole numbers of more than 640
     digits. What is nested too deeply for the stack is "not JSON". The words show nothing of the text.
+
+    With ``merged``, a name may be there twice: its value is the one that all agree on, else a list of all of them.
     """
     try:
-        content: object = _DECODER.decode(text)
+        content: object = (_MERGING if merged else _STRICT).decode(text)
     except _UnusableError as reason:
         return str(reason)
     except (ValueError, RecursionError):
         return "not JSON"
     return cast("JsonObject", content) if isinstance(content, dict) else "JSON, but not an object"
+
+
+def decode_leniently(text: str) -> JsonObject | None:
+    """The JSON object that ``text`` begins with, whatever follows and however odd its values; None if there is none.
+
+    Enough to recognise a word in it, and not to rely on the rest: what has no value in JSON is null.
+    """
+    try:
+        content: object = _LENIENT.raw_decode(text.lstrip())[0]
+    except (ValueError, RecursionError):
+        return None
+    return cast("JsonObject", content) if isinstance(content, dict) else None
 
 
 def _unique(pairs: list[tuple[str, object]]) -> JsonObject:
@@ -42,14 +57,44 @@ def _unique(pairs: list[tuple[str, object]]) -> JsonObject:
     return names
 
 
+def _agreed(pairs: list[tuple[str, object]]) -> JsonObject:
+    names = dict(pairs)
+    if len(names) == len(pairs):
+        return names
+    values: dict[str, list[object]] = {name: [] for name in names}
+    for name, value in pairs:
+        values[name].append(value)
+    return {name: _one_or_all(said) for name, said in values.items()}
+
+
+def _one_or_all(values: list[object]) -> object:
+    first = values[0]
+    return first if all(type(value) is type(first) and value == first for value in values) else values
+
+
 def _integer(digits: str) -> int:
     if len(digits) > MOST_DIGITS:
         raise _UnusableError("JSON with a number of absurd length")
     return int(digits)
 
 
+def _integer_or_null(digits: str) -> int | None:
+    return int(digits) if len(digits) <= MOST_DIGITS else None
+
+
 def _no_constant(name: str) -> object:
     raise _UnusableError(f"JSON with {name} in it, which JSON does not have")
 
 
-_DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_constant, parse_int=_integer)
+def _null(_: str) -> None:
+    return None
+
+
+_STRICT = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_constant, parse_int=_integer)
+_MERGING = json.JSONDecoder(object_pairs_hook=_agreed, parse_constant=_no_constant, parse_int=_integer)
+_LENIENT = json.JSONDecoder(
+    object_pairs_hook=_agreed,
+    parse_constant=_null,
+    parse_int=_integer_or_null,
+    strict=False,
+)

@@ -1,24 +1,26 @@
 """The token endpoint's answer: any bytes in, exactly one outcome out.
 
-Nothing here raises, whatever a server, a proxy or a captive portal sends. Status classes are told apart first, since
-they are the one thing that every party on the way gets right; error codes count where the status leaves room for them.
+Nothing here raises, whatever a server, a proxy or a captive portal sends. Two rules. A grant with one sensible reading
+is taken, because every one that is thrown away was issued and counts as use. A refusal is read as leniently as can be,
+because one that is not understood is knocked on again: below 500, a code that says more than the status wins over it.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from evertoken import outcomes
-from evertoken._bodies import error_code, error_text, read_object, tokens_in
-from evertoken._grant import ClientCredentials
+from evertoken._bodies import Body, error_codes, error_text, read_body, tokens_in
+from evertoken._grant import BasicAuthentication, ClientCredentials, PostAuthentication
 from evertoken._headers import field_lines
 from evertoken._messages import HttpResponse
 from evertoken._problems import Problem, ProblemKind
 from evertoken._scrub import LEFT_OUT, reveals, scrub
-from evertoken._strict_json import MOST_DIGITS, JsonObject
+from evertoken._strict_json import MOST_DIGITS
 from evertoken._waits import LONGEST, rate_limit_reset, retry_after
 
 __all__ = ("TokenAnswer", "is_visible_ascii", "no_answer", "read_answer")
@@ -34,6 +36,9 @@ TokenAnswer = (
 )
 """What an answer can mean. The other outcomes are the machine's own: it knows what the answer belongs to."""
 
+_GRANTING = (200, 201)
+_BEARER = ("bearer", "bearertoken")
+"""The second is Apigee's."""
 _UNAVAILABLE_CODES = ("temporarily_unavailable", "server_error")
 _CREDENTIAL_CODES = ("invalid_client", "unauthorized_client")
 
@@ -48,12 +53,34 @@ _REQUEST_ADVICE = {
     "access_denied": "Have the provider allow this client what it asks for: scope, audience, resource.",
 }
 
+_KNOWN_CODES = (*_CREDENTIAL_CODES, *_REQUEST_ADVICE, *_UNAVAILABLE_CODES)
+
 _WAIT_ADVICE = "It is tried again after a back-off. If this lasts, look at the provider's status page."
+_LASTING_ADVICE = (
+    "It names a refusal under a status that speaks of an outage. If this lasts, believe the refusal: check client id,"
+    " secret, scope and token endpoint."
+)
 _PROXY_ADVICE = "Give the transport the proxy's credentials, or exempt the token endpoint's host from the proxy."
 _URL_ADVICE = "Is the token endpoint's URL right? A proxy on the way or a deploy in progress can answer like this too."
 _UNCLEAR_ADVICE = (
     "It came without a known OAuth error code, so somebody other than the token endpoint may have answered: look at"
     " proxies and firewalls on the way, and at the token endpoint's URL."
+)
+_CERTIFICATE_ADVICE = (
+    "It speaks of a certificate: a server that wants one from its clients (mTLS) answers like this to those who show"
+    " none, or one that has expired. Give the transport an ssl_context with the client's certificate."
+)
+_EMPTY_ADVICE = (
+    "An empty answer names no cause. Two are likely: client id or secret are wrong, or an allowlist lacks this host."
+)
+_OWN_WORD_ADVICE = (
+    "The word is the server's own: look it up in the provider's documentation, and compare scope, audience, resource"
+    " and further parameters of the grant with what it expects."
+)
+_SPELLING_ADVICE = (
+    "The client id or the secret holds characters that servers read differently in different encodings:"
+    ' BasicAuthentication("raw") sends them as they stand, BasicAuthentication("rfc6749") percent-encoded,'
+    " PostAuthentication in the form. Here they went by {used}; try the others."
 )
 _REDIRECT_ADVICE = (
     "Redirects are not followed, since that would carry the client's secret elsewhere. Is the token endpoint's URL"
@@ -69,6 +96,10 @@ _BODY_ADVICE = (
     " URL."
 )
 
+_OWN_WORD = re.compile(r"[a-z]+(?:_[a-z]+)+")
+"""A word such as OAuth's error codes. "Too Many Requests" is a framework's name of a status, and says nothing more."""
+_PLAINLY_SPELT = re.compile(r"[\w.~-]*", re.ASCII)
+_NUMBER = re.compile(r"\+?\d+(?:\.\d*)?(?:e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 _NAMED_TOKEN = re.compile(r"token\W{0,3}[:=]|(?<![\w-])bearer\s", re.IGNORECASE)
 
 _HOST = re.compile(r"[0-9a-z.:_-]{1,253}")
@@ -76,7 +107,7 @@ _HOST = re.compile(r"[0-9a-z.:_-]{1,253}")
 
 @dataclass(slots=True)
 class _Answer:
-    """An answer with its body read: ``content`` is a JSON object, or words for what the body is instead.
+    """An answer with its body read, and the codes in it.
 
     It is gone when the answer has been read. Not frozen, since that would take three times as long to make.
     """
@@ -84,22 +115,25 @@ class _Answer:
     grant: ClientCredentials
     status: int
     headers: Sequence[tuple[str, str]] = field(repr=False)
-    body: bytes = field(repr=False)
-    content: JsonObject | str = field(repr=False)
+    body: Body = field(repr=False)
     told: tuple[str, ...] = field(repr=False)
+    codes: tuple[str, ...] = field(repr=False)
 
     @property
     def code(self) -> str | None:
-        return None if isinstance(self.content, str) else error_code(self.content)
+        """The code that says most, as it is known; of those that are not known, the first."""
+        known = (code.strip().lower() for code in self.codes)
+        return next((code for code in known if code in _KNOWN_CODES), next(iter(self.codes), None))
 
     @property
-    def retry_after(self) -> float | None:
-        return retry_after(self.headers)
+    def stated_wait(self) -> float | None:
+        stated = retry_after(self.headers)
+        return rate_limit_reset(self.headers) if stated is None and self.status == 429 else stated
 
     @property
     def secrets(self) -> tuple[str, ...]:
         """Whatever must not be shown: what the caller names, the grant's own, and tokens in this very answer."""
-        own = () if isinstance(self.content, str) else tokens_in(self.content)
+        own = () if self.body.content is None else tokens_in(self.body.content)
         return (*self.told, *self.grant.secrets(), *own)
 
     @property
@@ -108,7 +142,19 @@ class _Answer:
         return [value for _, value in self.grant.parameters]
 
     def is_locked(self) -> bool:
-        return self.code in self.grant.endpoint.profile.locked_codes
+        return self.grant.endpoint.profile.is_lock(self.codes)
+
+    def speaks_of_certificates(self) -> bool:
+        return "certificate" in self.body.text.lower()
+
+    def has_own_word(self) -> bool:
+        """Whether a word that is none of OAuth's says no all the same."""
+        if self.status not in (400, 401) or self.body.content is None:
+            return False
+        return any(_OWN_WORD.fullmatch(word.strip().lower()) for word in error_codes(self.body.content, "error"))
+
+    def is_refusal(self) -> bool:
+        return self.is_locked() or self.code in _CREDENTIAL_CODES or self.code in _REQUEST_ADVICE
 
     def problem(self, kind: ProblemKind, meaning: str, advice: str) -> Problem:
         """What was being done, what happened, and the server's own words as far as they can be shown."""
@@ -116,26 +162,30 @@ class _Answer:
         status = self.status if 0 <= self.status <= 999 else None
         error = None if self.status == 407 else self.shown(self.code or "", 64)
         evidence = [str(mark) for mark in (status, error) if mark is not None]
-        if isinstance(self.content, str) and self.status != 200:
-            evidence.append(f"the body is {self.content}")
+        if self.body.flaw is not None and self.status not in _GRANTING:
+            evidence.append(f"the body is {self.body.flaw}")
         found = f" ({', '.join(evidence)})" if evidence else ""
         summary = f"Asking {host} for a token: {meaning}{found}"
         return Problem(kind, summary, advice, status, error, self._detail())
 
     def shown(self, text: str, limit: int = 200) -> str | None:
         """``text``, which is the server's, as far as it can be shown."""
+        secrets = self.secrets
         if _NAMED_TOKEN.search(text):  # It may be anybody's, and so it need not be known here.
             return LEFT_OUT
-        return scrub(text, self.secrets, limit, whole=self.parameters)
+        if not text.isascii() and not self.body.is_unicode and not all(map(str.isascii, secrets)):
+            return LEFT_OUT  # A secret may be in it, and not be recognised.
+        return scrub(text, secrets, limit, whole=self.parameters)
 
     def _detail(self) -> str | None:
         if self.status == 407:  # The proxy's own credentials, which its words may hold, are not known here.
             return None
-        if not isinstance(self.content, str):
-            return self.shown(error_text(self.content))
+        body = self.body
+        if body.content is not None:
+            return self.shown(error_text(body.content))
         # A success that cannot be read may hold a token that cannot be found.
-        text = "" if self.status // 100 == 2 else self.body.decode(errors="replace")
-        return self.shown(text) if _is_fit_to_show(text) else None
+        text = "" if self.status // 100 == 2 else body.title if body.is_page else body.text
+        return self.shown(text) if text and _is_fit_to_show(text) else None
 
 
 def read_answer(
@@ -143,18 +193,27 @@ def read_answer(
 ) -> TokenAnswer:
     """What ``response`` means, as the answer to a token request for ``grant``. Pure and total: it never raises.
 
-    A body of more than ``max_body`` bytes is not read: a 200 is malformed then, and an error counts by its status.
+    A body of more than ``max_body`` bytes, as it came or once it is unpacked, is not read: a 200 is malformed then, and
+    an error counts by its status.
     ``secrets`` (those of the :class:`~evertoken.TokenRequest`) and the grant's own never appear in the outcome's
     texts, nor does a token that the answer itself holds.
 
     Sources: RFC 6749 sections 5.1 and 5.2; Mangopay's documentation, Authentication, Error codes and Rate limits.
     """
-    fits = len(response.body) <= max_body
-    body = response.body if fits else b""
-    content = read_object(body) if fits else f"longer than {max_body} bytes"
-    answer = _Answer(grant, int(response.status), response.headers, body, content, secrets)
-    reader = _BY_STATUS.get(answer.status) or _BY_CLASS.get(answer.status // 100)
-    return reader(answer) if reader else _malformed(answer, "no token answer has this status")
+    status, body = int(response.status), read_body(response.headers, response.body, max_body)
+    codes = () if body.content is None else error_codes(body.content)
+    answer = _Answer(grant, status, response.headers, body, secrets, codes)
+    flaw = "no token answer has this status"
+    if status in _GRANTING:
+        granted = _read_token(answer)
+        if not isinstance(granted, str):
+            return granted
+        flaw = granted
+    said = _read_code(answer) if codes and status < 500 else None
+    if said is not None:
+        return said
+    reader = _BY_STATUS.get(status) or _BY_CLASS.get(status // 100)
+    return reader(answer) if reader else _malformed(answer, flaw)
 
 
 def no_answer(grant: ClientCredentials, reason: str, secrets: tuple[str, ...]) -> outcomes.Failed:
@@ -168,19 +227,20 @@ def no_answer(grant: ClientCredentials, reason: str, secrets: tuple[str, ...]) -
     return outcomes.Failed(problem)
 
 
-def _read_token(answer: _Answer) -> outcomes.Granted | outcomes.Malformed:
-    """RFC 6749 section 5.1."""
-    if isinstance(answer.content, str):
-        return _malformed(answer, f"the body is {answer.content}")
-    token, token_type = answer.content.get("access_token"), answer.content.get("token_type")
+def _read_token(answer: _Answer) -> outcomes.Granted | str:
+    """The token of RFC 6749 section 5.1, or why there is none."""
+    content = answer.body.content
+    if content is None or answer.body.flaw is not None:
+        return f"the body is {answer.body.flaw}"
+    token, token_type = content.get("access_token"), content.get("token_type")
     if not isinstance(token, str) or not is_visible_ascii(token):
-        return _malformed(answer, _fault("access_token", token, "text of 1 or more visible ASCII characters"))
-    if not isinstance(token_type, str) or token_type.lower() != "bearer":
-        return _malformed(answer, _fault("token_type", token_type, '"bearer"'))
-    expires_in = _seconds(answer.content.get("expires_in"))
+        return _fault("access_token", token, "text of 1 or more visible ASCII characters")
+    if token_type is not None and not (isinstance(token_type, str) and token_type.strip().lower() in _BEARER):
+        return _fault("token_type", token_type, '"bearer"')
+    expires_in = _seconds(content.get("expires_in"))
     if expires_in == 0.0:
-        return _malformed(answer, "expires_in is not a whole number of seconds above 0")
-    return outcomes.Granted(token, expires_in, _scope(answer.content.get("scope"), answer))
+        return _fault("expires_in", content["expires_in"], "a number of seconds of 1 or more")
+    return outcomes.Granted(token, expires_in, _scope(content.get("scope"), answer))
 
 
 def _is_fit_to_show(text: str) -> bool:
@@ -190,6 +250,8 @@ def _is_fit_to_show(text: str) -> bool:
 
 
 def _fault(name: str, value: object, expected: str) -> str:
+    if isinstance(value, list):
+        return f"{name} is a list, or there more than once"
     return f"{name} is missing" if value is None else f"{name} is not {expected}"
 
 
@@ -199,15 +261,21 @@ def is_visible_ascii(text: str) -> bool:
 
 
 def _seconds(value: object) -> float | None:
-    """``expires_in`` in seconds, None where it is missing or null, 0.0 where it is not a lifetime."""
+    """``expires_in`` in whole seconds, None where it is missing or null, 0.0 where it is not a lifetime."""
     if value is None:
         return None
-    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= MOST_DIGITS:
-        value = int(value)
-    # The remainder of an infinite number is NaN, and NaN is true.
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or value <= 0 or value % 1:
+    if isinstance(value, str):
+        value = _number(value.strip())
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
         return 0.0
-    return float(min(value, LONGEST))
+    return float(min(value, LONGEST) // 1)
+
+
+def _number(text: str) -> float:
+    """The number that ``text`` spells; 0 where it spells none."""
+    if text.isascii() and text.isdigit() and len(text) <= MOST_DIGITS:
+        return int(text)
+    return float(text) if _NUMBER.fullmatch(text) else 0.0
 
 
 def _scope(scope: object, answer: _Answer) -> str | None:
@@ -218,66 +286,91 @@ def _scope(scope: object, answer: _Answer) -> str | None:
 
 
 def _malformed(answer: _Answer, flaw: str) -> outcomes.Malformed:
-    advice = _BODY_ADVICE if isinstance(answer.content, str) else _FIELD_ADVICE
+    advice = _FIELD_ADVICE if answer.body.flaw is None else _BODY_ADVICE
     meaning = f"the answer cannot be used, because {flaw}"
     return outcomes.Malformed(answer.problem(ProblemKind.MALFORMED, meaning, advice))
 
 
-def _refused_or_unclear(answer: _Answer) -> TokenAnswer:
-    """A 4xx that leaves room for an error code. The code counts on any of them: only a token endpoint speaks OAuth."""
+def _read_code(answer: _Answer) -> TokenAnswer | None:
+    """What the answer's code says, where that is more than its status: only a token endpoint speaks OAuth."""
     if answer.is_locked():
         return _locked(answer)
-    if answer.code in _UNAVAILABLE_CODES:
+    code = answer.code
+    if answer.status in _BY_STATUS_ALONE:
+        return None
+    if code in _UNAVAILABLE_CODES:
         return _unavailable(answer)
-    if answer.code in _CREDENTIAL_CODES:
+    if code in _CREDENTIAL_CODES:
         return _credentials_refused(answer)
-    if answer.code in _REQUEST_ADVICE:
-        problem = answer.problem(
-            ProblemKind.REQUEST_REFUSED,
-            "the request was refused, and will be refused again",
-            _REQUEST_ADVICE[answer.code],
-        )
-        return outcomes.Refused(problem, "request")
-    return _unclear(answer)
+    if code in _REQUEST_ADVICE:
+        return _request_refused(answer, _REQUEST_ADVICE[code])
+    return _request_refused(answer, _OWN_WORD_ADVICE) if answer.has_own_word() else None
 
 
-def _unauthorised(answer: _Answer) -> outcomes.Locked | outcomes.Refused:
-    return _locked(answer) if answer.is_locked() else _credentials_refused(answer)
+def _unauthorised(answer: _Answer) -> outcomes.Refused | outcomes.Unclear:
+    return _unclear(answer) if answer.body.is_page else _credentials_refused(answer)
 
 
 def _credentials_refused(answer: _Answer) -> outcomes.Refused:
     advice = answer.grant.endpoint.profile.refused_advice
-    problem = answer.problem(ProblemKind.CREDENTIALS_REFUSED, "the client's credentials were refused", advice)
+    if answer.body.is_empty:
+        advice = f"{_EMPTY_ADVICE} {advice}"
+    elif answer.speaks_of_certificates():
+        advice = f"{advice} {_CERTIFICATE_ADVICE}"
+    meaning = "the client's credentials were refused"
+    problem = answer.problem(ProblemKind.CREDENTIALS_REFUSED, meaning, _with_spelling(answer.grant, advice))
     return outcomes.Refused(problem, "credentials")
+
+
+def _request_refused(answer: _Answer, advice: str) -> outcomes.Refused:
+    if answer.code == "invalid_request":
+        advice = _with_spelling(answer.grant, advice)
+    meaning = "the request was refused, and will be refused again"
+    return outcomes.Refused(answer.problem(ProblemKind.REQUEST_REFUSED, meaning, advice), "request")
+
+
+def _with_spelling(grant: ClientCredentials, advice: str) -> str:
+    """``advice``, and what else is likely where id or secret are not spelt alike in each client authentication."""
+    if _PLAINLY_SPELT.fullmatch(grant.client_id) and _PLAINLY_SPELT.fullmatch(grant.client_secret):
+        return advice
+    manner = grant.endpoint.authentication
+    if isinstance(manner, BasicAuthentication):
+        used = f'BasicAuthentication("{manner.encoding}")'
+    elif isinstance(manner, PostAuthentication):
+        used = "PostAuthentication"
+    else:
+        return advice
+    return f"{advice} {_SPELLING_ADVICE.format(used=used)}"
 
 
 def _locked(answer: _Answer) -> outcomes.Locked:
     advice = answer.grant.endpoint.profile.locked_advice
     problem = answer.problem(ProblemKind.LOCKED, "the account or this address is locked out", advice)
-    return outcomes.Locked(problem, answer.retry_after)
+    return outcomes.Locked(problem, answer.stated_wait)
 
 
 def _rate_limited(answer: _Answer) -> outcomes.RateLimited:
     problem = answer.problem(ProblemKind.RATE_LIMITED, "too many requests, the rate limit is reached", _RATE_ADVICE)
-    stated = answer.retry_after
-    return outcomes.RateLimited(problem, rate_limit_reset(answer.headers) if stated is None else stated)
+    return outcomes.RateLimited(problem, answer.stated_wait)
 
 
 def _unavailable(answer: _Answer) -> outcomes.Failed:
-    problem = answer.problem(ProblemKind.SERVER, "the server cannot serve now", _WAIT_ADVICE)
-    return outcomes.Failed(problem, answer.retry_after)
+    lasting = answer.is_refusal()
+    advice = _LASTING_ADVICE if lasting else _WAIT_ADVICE
+    problem = answer.problem(ProblemKind.SERVER, "the server cannot serve now", advice)
+    return outcomes.Failed(problem, answer.stated_wait, lasting)
 
 
 def _proxy_refused(answer: _Answer) -> outcomes.Failed:
     problem = answer.problem(ProblemKind.TRANSPORT, "a proxy on the way wants credentials of its own", _PROXY_ADVICE)
-    return outcomes.Failed(problem, answer.retry_after)
+    return outcomes.Failed(problem, answer.stated_wait)
 
 
 def _redirected(answer: _Answer) -> outcomes.Unclear:
     target = _redirect_host(answer)
     meaning = f"the server redirects to {target}" if target else "the server redirects"
     problem = answer.problem(ProblemKind.UNCLEAR, meaning, _REDIRECT_ADVICE)
-    return outcomes.Unclear(problem, answer.retry_after)
+    return outcomes.Unclear(problem, answer.stated_wait)
 
 
 def _redirect_host(answer: _Answer) -> str | None:
@@ -293,22 +386,27 @@ def _redirect_host(answer: _Answer) -> str | None:
 
 
 def _unclear(answer: _Answer) -> outcomes.Unclear:
-    advice = {
-        403: answer.grant.endpoint.profile.forbidden_advice,
-        404: _URL_ADVICE,
-        405: _URL_ADVICE,
-    }.get(answer.status, _UNCLEAR_ADVICE)
-    problem = answer.problem(ProblemKind.UNCLEAR, "the request was turned away", advice)
-    return outcomes.Unclear(problem, answer.retry_after)
+    problem = answer.problem(ProblemKind.UNCLEAR, "the request was turned away", _advice_where_unclear(answer))
+    return outcomes.Unclear(problem, answer.stated_wait)
+
+
+def _advice_where_unclear(answer: _Answer) -> str:
+    if answer.speaks_of_certificates():
+        return _CERTIFICATE_ADVICE
+    if answer.status == 403:
+        forbidden = answer.grant.endpoint.profile.forbidden_advice
+        return _with_spelling(answer.grant, f"{_EMPTY_ADVICE} {forbidden}") if answer.body.is_empty else forbidden
+    return _URL_ADVICE if answer.status in (404, 405) else _UNCLEAR_ADVICE
 
 
 _Reader = Callable[[_Answer], TokenAnswer]
 _BY_STATUS: dict[int, _Reader] = {
-    200: _read_token,
     401: _unauthorised,
     407: _proxy_refused,
     408: _unavailable,
     425: _unavailable,
     429: _rate_limited,
 }
-_BY_CLASS: dict[int, _Reader] = {3: _redirected, 4: _refused_or_unclear, 5: _unavailable}
+_BY_STATUS_ALONE = (407, 408, 425, 429)
+"""They keep their meaning whatever the code, but for one that means a lock."""
+_BY_CLASS: dict[int, _Reader] = {3: _redirected, 4: _unclear, 5: _unavailable}

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evertoken import Challenge, read_challenge
+from evertoken import Challenge, Profile, mangopay, read_challenge
 from evertoken._challenge import AuthChallenge, parse_challenges
 
 SCA = "PendingUserAction RedirectUrl=https://sca.mangopay.com?token=abc,def"
@@ -18,8 +19,15 @@ INVALID = json.dumps(
 LOCKED = b'{"error":"unauthorized_client","error_description":"This account has been temporarily locked."}'
 
 
-def challenge(*lines: str, status: int = 401, body: bytes = b"", name: str = "WWW-Authenticate") -> Challenge:
-    return read_challenge(status, [("Content-Length", str(len(body))), *((name, line) for line in lines)], body)
+def challenge(
+    *lines: str,
+    status: int = 401,
+    body: bytes = b"",
+    name: str = "WWW-Authenticate",
+    profile: Profile = mangopay.PROFILE,
+) -> Challenge:
+    headers = [("Content-Length", str(len(body))), *((name, line) for line in lines)]
+    return read_challenge(status, headers, body, profile)
 
 
 @pytest.mark.parametrize(
@@ -55,11 +63,27 @@ def test_a_user_who_has_to_act_is_no_matter_of_the_token(line: str) -> None:
         'Basic realm="x", Bearer realm="y", error="invalid_token"',
         'Bearer scope="a b",error="invalid_token",Basic realm="z"',
         'Bearer error="invalid_token',
+        'Bearer error="INVALID_TOKEN"',
+        'Bearer error="invalid_token "',
+        "Bearer error='invalid_token'",
+        "bearer ERROR=Invalid_Token",
+        'Bearer,error="invalid_token"',
+        'Bearer , error="invalid_token"',
+        'Bearer realm="x" error="invalid_token"',
+        "Bearer realm=x error=invalid_token error_description=expired",
+        'Bearer realm="x"; error="invalid_token"; error_description="a, b"',
+        "Bearer error=invalid_token; realm=x",
+        "Bearer error=invalid_token;realm=x",
+        'Bearer  \terror  =  "invalid_token"',
+        ',, Bearer ,, error="invalid_token" ,,',
+        'Negotiate abc==, Bearer error="invalid_token", Basic realm="z"',
     ],
 )
-def test_a_bearer_challenge_with_invalid_token_is_about_the_token(line: str) -> None:
-    assert challenge(line) is Challenge.TOKEN
-    assert challenge("Basic realm=x", line) is Challenge.TOKEN
+@pytest.mark.parametrize("status", [400, 401, 402, 403, 404, 410, 422, 429, 499])
+def test_a_bearer_challenge_with_invalid_token_is_about_the_token_on_any_4xx(line: str, status: int) -> None:
+    assert challenge(line, status=status) is Challenge.TOKEN
+    assert challenge("Basic realm=x", line, status=status, name="WWW-AUTHENTICATE") is Challenge.TOKEN
+    assert read_challenge(status, [("www-authenticate", line)], b"") is Challenge.TOKEN
 
 
 @pytest.mark.parametrize(
@@ -71,7 +95,8 @@ def test_a_bearer_challenge_with_invalid_token_is_about_the_token(line: str) -> 
         'Bearer realm="x, Bearer error=\\"invalid_token\\""',
         'Basic realm="PendingUserAction, PendingUserAction x=y"',
         'Bearer error="insufficient_scope"',
-        'Bearer error="INVALID_TOKEN"',
+        'Bearer error="invalid_tokens"',
+        "Bearer error",
         'DPoP error="invalid_token"',
         'Bearer realm="x", Digest error="invalid_token"',
         'Bearer realm="x", (what) is=this, error="invalid_token"',
@@ -84,6 +109,7 @@ def test_a_bearer_challenge_with_invalid_token_is_about_the_token(line: str) -> 
 )
 def test_other_challenges_do_not_say_why(line: str) -> None:
     assert challenge(line) is Challenge.UNKNOWN
+    assert challenge(line, status=403) is Challenge.NONE
 
 
 def test_parameters_of_one_line_do_not_belong_to_the_challenge_of_another() -> None:
@@ -124,14 +150,47 @@ def test_the_body_of_a_401_says_whether_it_is_the_token(body: bytes, expected: C
         (b"", Challenge.NONE),
     ],
 )
-def test_only_unauthorized_client_makes_a_400_a_lock(body: bytes, expected: Challenge) -> None:
+def test_only_unauthorized_client_makes_a_400_of_mangopays_a_lock(body: bytes, expected: Challenge) -> None:
     assert challenge(SCA, status=400, body=body) is expected
 
 
-@pytest.mark.parametrize("status", [-1, 0, 200, 204, 302, 402, 403, 404, 407, 409, 428, 430, 500, 503, 10**30])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"\xef\xbb\xbf" + LOCKED,
+        gzip.compress(LOCKED),
+        LOCKED.decode().encode("utf-16"),
+        b'{"error":"unauthorized_client","error":"unauthorized_client"}',
+        b'{"error":"unauthorized_client","note":"\xe9"}',
+        b'{"Type":"unauthorized_client"}',
+        b"error=unauthorized_client",
+    ],
+)
+def test_a_lock_is_recognised_in_every_disguise(body: bytes) -> None:
+    assert challenge(status=400, body=body) is Challenge.LOCKED
+
+
+def test_what_one_vendor_calls_a_lock_is_none_in_the_answer_of_another() -> None:
+    other = Profile(locked_codes=("Account_Frozen",))
+    frozen = b'{"error":"account_frozen"}'
+    assert challenge(status=400, body=LOCKED, profile=Profile()) is Challenge.NONE
+    assert challenge(status=400, body=LOCKED, profile=other) is Challenge.NONE
+    assert challenge(status=400, body=frozen, profile=other) is Challenge.LOCKED
+    assert challenge(status=400, body=frozen) is Challenge.NONE
+    assert read_challenge(400, [], LOCKED) is Challenge.NONE
+
+
+@pytest.mark.parametrize("status", [-1, 0, 200, 204, 302, 399, 500, 503, 10**30])
 @pytest.mark.parametrize("body", [b"", INVALID, LOCKED], ids=["empty", "invalid", "locked"])
-def test_no_other_status_is_about_the_token_least_of_all_a_403(status: int, body: bytes) -> None:
-    assert challenge(SCA, 'Bearer error="invalid_token"', status=status, body=body) is Challenge.NONE
+def test_no_other_status_is_about_the_token(status: int, body: bytes) -> None:
+    assert challenge('Bearer error="invalid_token"', status=status, body=body) is Challenge.NONE
+
+
+@pytest.mark.parametrize("status", [402, 403, 404, 407, 409, 428, 430])
+@pytest.mark.parametrize("body", [b"", INVALID, LOCKED], ids=["empty", "invalid", "locked"])
+def test_a_4xx_that_names_no_token_is_not_about_it_least_of_all_a_403(status: int, body: bytes) -> None:
+    for line in ("", "Bearer", 'Bearer error="insufficient_scope"', SCA, f'{SCA}, Bearer error="invalid_token"'):
+        assert challenge(line, status=status, body=body) is Challenge.NONE
 
 
 @pytest.mark.parametrize("body", [b"", INVALID, LOCKED], ids=["empty", "invalid", "locked"])
@@ -157,6 +216,8 @@ def test_a_429_is_a_rate_limit_whatever_it_says(body: bytes) -> None:
         ("A b=1, (x), c=2", [("a", {"b": "1"}), ("", {"c": "2"})]),
         ("A b\t = \t1", [("a", {"b": "1"})]),
         ("A    b=1", [("a", {"b": "1"})]),
+        ("A b=1 c=2;d=3; e='4'", [("a", {"b": "1", "c": "2", "d": "3", "e": "4"})]),
+        ('A b="1" c="2";d=3', [("a", {"b": "1", "c": "2", "d": "3"})]),
         ("A \u00e9=1", [("a", {})]),
     ],
 )
@@ -198,4 +259,4 @@ def test_what_is_written_by_the_grammar_is_read_back(challenges: list[AuthChalle
     st.binary() | st.text().map(lambda text: json.dumps({"Type": text, "error": text}).encode()),
 )
 def test_any_answer_gives_one_challenge(status: int, headers: list[tuple[str, str]], body: bytes) -> None:
-    assert isinstance(read_challenge(status, headers, body), Challenge)
+    assert isinstance(read_challenge(status, headers, body, mangopay.PROFILE), Challenge)

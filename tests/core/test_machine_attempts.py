@@ -371,6 +371,20 @@ def test_malformed_answers_back_off_further_than_failures() -> None:
     assert pauses == [0.5, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 1800, 1800]
 
 
+def test_failures_that_name_a_refusal_back_off_as_far_as_malformed_answers_and_are_counted_with_them() -> None:
+    m = machine(budget_burst=100, draw=0.5)
+    now, pauses = 0.0, list[float]()
+    for n in range(14):
+        outcome = attempt(m, now, error(500, "invalid_client") if n % 2 else MALFORMED)
+        assert isinstance(outcome, Malformed | Failed)
+        action = wait(m, now)
+        assert action is not None
+        assert action[1] is Why.RETRY
+        pauses.append(action[0] - now)
+        now = action[0]
+    assert pauses == [0.75 * min(3600, 2**n) for n in range(14)]
+
+
 def test_a_failure_between_two_malformed_answers_starts_their_row_anew() -> None:
     m = machine(budget_burst=100, retry_cap=1)
     now, pauses = 0.0, list[float]()

@@ -1,4 +1,4 @@
-"""What Retry-After and X-RateLimit-* are worth, and HTTP dates. More rows stand in ``odd_answers.py``."""
+"""What Retry-After and the headers of rate limits are worth, and dates. More rows stand in ``odd_answers.py``."""
 
 from __future__ import annotations
 
@@ -10,15 +10,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evertoken._headers import field_lines, http_date
+from evertoken._headers import field_items, field_lines, http_date, iso_date
 from evertoken._waits import LONGEST, rate_limit_reset, retry_after
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 NOON = "Tue, 24 Nov 2026 12:00:00 GMT"
 NOON_SECONDS = (datetime(2026, 11, 24, 12, tzinfo=UTC) - EPOCH).total_seconds()
-TEXTS = st.text(max_size=40) | st.sampled_from(["0", "5", NOON, "1,2", "-1", "9" * 400])
-NAMES = st.sampled_from(["Date", "Retry-After", "retry-after", "X-RateLimit-Reset", "X-RateLimit-Remaining"])
+TEXTS = st.text(max_size=40) | st.sampled_from(
+    [
+        *("0", "5", NOON, "1,2", "-1", "9" * 400, "1795521660", "1795521660000", "15m", "PT15M"),
+        *("2026-11-24T12:15:00Z", "limit=1, remaining=0, reset=5", '"a";r=0;t=5, "b";r=0', '"b";w=7'),
+    ]
+)
+FAMILIES = ("X-RateLimit", "x-rate-limit", "RateLimit")
+NAMES = st.sampled_from(
+    ["Date", "Retry-After", "retry-after", "RateLimit", "ratelimit-policy"]
+    + [f"{family}-{part}" for family in FAMILIES for part in ("Reset", "remaining")]
+)
 
 
 def moments(first_year: int, last_year: int) -> st.SearchStrategy[datetime]:
@@ -119,6 +128,39 @@ def test_leap_days_leap_seconds_any_case_and_a_wrong_name_of_the_day_are_accepte
 )
 def test_what_is_no_date_is_none(text: str) -> None:
     assert http_date(text) is None
+
+
+@given(moments(1, 9999), st.sampled_from(["Z", "z", "", "+00:00", " UTC", "+0000", "-00"]))
+def test_a_date_of_iso_8601_is_read_as_the_standard_library_writes_it(moment: datetime, zone: str) -> None:
+    written = moment.replace(tzinfo=None).isoformat()
+    assert (
+        iso_date(f"{written}{zone}") == iso_date(f"{written.replace('T', ' ')}.0{zone}") == seconds_since_1970(moment)
+    )
+
+
+@given(moments(2, 9998), st.integers(-23, 23), st.sampled_from([0, 30, 45]))
+def test_the_zone_of_a_date_counts(moment: datetime, hours: int, minutes: int) -> None:
+    ahead = timedelta(hours=hours, minutes=minutes if hours >= 0 else -minutes)
+    sign, zone = ("-", -ahead) if ahead < timedelta(0) else ("+", ahead)
+    written = (moment + ahead).replace(tzinfo=None).isoformat()
+    assert iso_date(f"{written}{sign}{f'{zone}'.zfill(8)[:5]}") == seconds_since_1970(moment)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "2026-11-24", "2026-11-24T12", "2026-11-31T12:00:00Z", "2026-00-24T12:00:00Z", "2026-11-24T24:00:00Z"),
+        *("2026-11-24T12:60:00Z", "26-11-24T12:00:00Z", "2026-11-24T12:00:00CET", "12:00:00"),
+        "\u0662026-11-24T12:00:00Z",
+    ],
+)
+def test_what_is_no_date_of_iso_8601_is_none(text: str) -> None:
+    assert iso_date(text) is None
+
+
+def test_the_items_of_a_list_are_found_and_dates_are_left_whole() -> None:
+    headers = (("A", f"1, ,2,{NOON}"), ("a", ""), ("a", "Sunday, 06-Nov-94 08:49:37 GMT,x"))
+    assert field_items(headers, "a") == ["1", "2", NOON, "Sunday, 06-Nov-94 08:49:37 GMT", "x"]
 
 
 def test_lines_are_found_by_name_in_any_case_in_order_and_without_white_space() -> None:

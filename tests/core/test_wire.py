@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import sys
 from base64 import b64encode
@@ -11,8 +12,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evertoken import ClientCredentials, HttpResponse, Problem, ProblemKind, Profile, TokenEndpoint, mangopay, outcomes
-from evertoken._bodies import read_object
+from evertoken import (
+    AuthenticationParts,
+    BasicAuthentication,
+    ClientAuthentication,
+    ClientCredentials,
+    HttpResponse,
+    PostAuthentication,
+    Problem,
+    ProblemKind,
+    Profile,
+    TokenEndpoint,
+    mangopay,
+    outcomes,
+)
+from evertoken._bodies import read_body
 from evertoken._messages import build_request
 from evertoken._scrub import LEFT_OUT
 from evertoken._wire import TokenAnswer, read_answer
@@ -102,9 +116,9 @@ def test_a_grant_that_carries_an_error_too_is_still_a_grant() -> None:
     [
         ({"access_token": None}, "access_token is missing"),
         ({"access_token": "a b"}, "access_token is not text of 1 or more visible ASCII characters"),
-        ({"token_type": None}, "token_type is missing"),
+        ({"access_token": ["a", "b"]}, "access_token is a list, or there more than once"),
         ({"token_type": "mac"}, 'token_type is not "bearer"'),
-        ({"expires_in": 0}, "expires_in is not a whole number of seconds above 0"),
+        ({"expires_in": 0}, "expires_in is not a number of seconds of 1 or more"),
     ],
     ids=short,
 )
@@ -123,12 +137,19 @@ def test_a_malformed_token_answer_names_the_field(change: dict[str, object], fla
         (b" \n", "empty"),
         (HTML, "an HTML page, probably from a proxy or load balancer"),
         (b"\xef\xbb\xbf<html>", "an HTML page, probably from a proxy or load balancer"),
-        (b"\x1f\x8b\x08\x00", "compressed, which the request did not allow"),
-        (b"\xff\xfe", "not UTF-8 text"),
+        (b"\x1f\x8b\x08\x00", "compressed, and cut short or damaged"),
+        (gzip.compress(b"{}")[:-1], "compressed, and cut short or damaged"),
+        (gzip.compress(b" " * (MAX_BODY + 1)), "longer than 65536 bytes"),
+        (gzip.compress(gzip.compress(b" " * 50_000_000)), "longer than 65536 bytes"),
+        (gzip.compress(b""), "empty"),
+        (b"\xff\xfe", "empty"),
+        (b"\xff\xfd\xfc", "not JSON"),
         (b"hello", "not JSON"),
-        (b"\xef\xbb\xbf{}", "not JSON"),
+        (b"\xef\xbb\xbfhello", "not JSON"),
         (b"[1]", "JSON, but not an object"),
-        (b'{"a":1,"a":1}', "JSON with the same name twice"),
+        (b"null", "JSON, but not an object"),
+        (b"what=error&scope=", "a form, not JSON"),
+        (b"&".join([b"a=b"] * 201), "a form, not JSON"),
         (b'{"a":NaN}', "JSON with NaN in it, which JSON does not have"),
         (b'{"a":' + b"1" * 641 + b"}", "JSON with a number of absurd length"),
         (b'{"a":' + b"[" * 200, "too full of brackets to be a token answer"),
@@ -145,7 +166,16 @@ def test_a_body_that_cannot_be_read_is_named_for_what_it_is(body: bytes, flaw: s
     assert unavailable.problem.summary.endswith(f"the server cannot serve now (503, the body is {flaw})")
 
 
-@pytest.mark.parametrize("status", [-1, 0, 99, 100, 201, 204, 299, 600, 999, 1_000, 10**30])
+def test_a_compression_that_is_named_and_not_known_is_told() -> None:
+    for coding in ("br", "zstd", "compress, br"):
+        outcome = read(200, b"\x0b\x02\x80", ("Content-Encoding", coding))
+        assert isinstance(outcome, outcomes.Malformed)
+        assert "because the body is compressed, which the request did not allow" in outcome.problem.summary
+    assert "not JSON" in problem(200, b"hello", ("Content-Encoding", "identity")).summary
+    assert "which the request did not allow" in problem(200, b"hello", ("Content-Encoding", "deflate")).summary
+
+
+@pytest.mark.parametrize("status", [-1, 0, 99, 100, 204, 299, 600, 999, 1_000, 10**30])
 def test_any_other_success_and_any_status_that_is_none_is_malformed(status: int) -> None:
     outcome = read(status, token_answer())
     assert isinstance(outcome, outcomes.Malformed)
@@ -159,12 +189,12 @@ def test_any_other_success_and_any_status_that_is_none_is_malformed(status: int)
 @pytest.mark.parametrize(
     ("status", "body"),
     [
-        (401, b""),
-        (401, HTML),
-        (401, {"error": "invalid_scope"}),
-        (401, {"error": "temporarily_unavailable"}),
+        (401, b"no such client"),
+        (401, {"error": "unauthorized"}),
         (401, {"Type": "invalid_credentials"}),
         (401, OVERSIZED),
+        (200, {"error": "invalid_client"}),
+        (302, {"error": "invalid_client"}),
         (400, {"error": "invalid_client"}),
         (403, {"error": "invalid_client"}),
         (422, {"error": "invalid_client"}),
@@ -179,8 +209,84 @@ def test_a_401_and_invalid_client_refuse_the_credentials(status: int, body: obje
     assert "the client's credentials were refused" in outcome.problem.summary
 
 
+@pytest.mark.parametrize("grant", [PLAIN, canary.grant()], ids=["plain", "mangopay"])
+@pytest.mark.parametrize("status", [401, 403])
+def test_an_empty_401_or_403_names_both_causes(status: int, grant: ClientCredentials) -> None:
+    for body in (b"", b" \r\n", b"\xef\xbb\xbf", gzip.compress(b"")):
+        outcome = read(status, body, grant=grant)
+        assert isinstance(outcome, outcomes.Refused if status == 401 else outcomes.Unclear)
+        assert "client id or secret are wrong" in outcome.problem.advice
+        assert "allowlist" in outcome.problem.advice
+    assert "client id or secret are wrong" not in problem(status, b"You shall not pass.").advice
+
+
+SPELLING = 'BasicAuthentication("raw")', 'BasicAuthentication("rfc6749")', "PostAuthentication"
+
+
+def spelt(client_id: str, secret: str, authentication: ClientAuthentication) -> ClientCredentials:
+    return ClientCredentials(TokenEndpoint("https://as.example/token", authentication), client_id, secret)
+
+
+@pytest.mark.parametrize(
+    ("client_id", "secret"),
+    [
+        *(("app", f"abc{odd}def") for odd in "%+:\u00e9 =&/?#@'\"^|!"),
+        ("app 1", "abcdef"),
+        ("app@tenant", "abcdef"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("authentication", "used"),
+    [
+        (BasicAuthentication(), 'BasicAuthentication("rfc6749")'),
+        (BasicAuthentication("raw"), 'BasicAuthentication("raw")'),
+        (PostAuthentication(), "PostAuthentication"),
+    ],
+    ids=["rfc6749", "raw", "post"],
+)
+def test_a_refusal_of_what_encodings_spell_differently_names_them(
+    client_id: str, secret: str, authentication: ClientAuthentication, used: str
+) -> None:
+    grant = spelt(client_id, secret, authentication)
+    for status, body in (
+        (401, b""),
+        (400, {"error": "invalid_client"}),
+        (400, {"error": "invalid_request"}),
+        (403, b""),
+    ):
+        told = problem_of(read(status, body, grant=grant))
+        assert all(name in told.advice for name in SPELLING)
+        assert f"went by {used};" in told.advice
+        assert secret not in str(told)
+    assert "PostAuthentication" not in problem_of(read(400, {"error": "invalid_scope"}, grant=grant)).advice
+
+
+class Own:
+    def authenticate(self, grant: ClientCredentials) -> AuthenticationParts:
+        return AuthenticationParts()
+
+
+@pytest.mark.parametrize("authentication", [BasicAuthentication(), BasicAuthentication("raw"), PostAuthentication()])
+def test_where_all_encodings_are_alike_or_the_embedder_authenticates_none_is_named(
+    authentication: ClientAuthentication,
+) -> None:
+    plain, own = spelt("app-1.x_y~z", "aB3-._~", authentication), spelt("app", "a b%c", Own())
+    for grant in (plain, own):
+        assert "PostAuthentication" not in problem_of(read(401, {"error": "invalid_client"}, grant=grant)).advice
+
+
+@pytest.mark.parametrize("code", ["scope_invalid", "invalid_client_metadata", "no_such_thing_at_all"])
+@pytest.mark.parametrize("status", [400, 401])
+def test_a_refusal_in_a_word_of_the_servers_own_is_told_in_that_word(status: int, code: str) -> None:
+    outcome = read(status, {"error": code, "error_description": "Why not"})
+    assert isinstance(outcome, outcomes.Refused)
+    assert (outcome.of, outcome.problem.kind) == ("request", ProblemKind.REQUEST_REFUSED)
+    assert (outcome.problem.error, outcome.problem.detail) == (code, "Why not")
+    assert "The word is the server's own" in outcome.problem.advice
+
+
 @pytest.mark.parametrize("code", CODES)
-@pytest.mark.parametrize("status", [400, 403, 404, 405, 422])
+@pytest.mark.parametrize("status", [200, 400, 401, 403, 404, 405, 422])
 def test_other_codes_of_oauth_refuse_the_request_and_say_what_to_change(status: int, code: str) -> None:
     outcome = read(status, {"error": code})
     assert isinstance(outcome, outcomes.Refused)
@@ -192,7 +298,7 @@ def test_other_codes_of_oauth_refuse_the_request_and_say_what_to_change(status: 
 # -------------------------------------------------------------------------------------------------------------- locked
 
 
-@pytest.mark.parametrize("status", [400, 401, 403, 423])
+@pytest.mark.parametrize("status", [200, 302, 400, 401, 403, 407, 408, 423, 425, 429])
 def test_a_code_that_the_profile_calls_a_lock_is_a_lock_on_any_refusing_status(status: int) -> None:
     outcome = read(status, {"error": "unauthorized_client"}, ("Retry-After", "900"))
     assert isinstance(outcome, outcomes.Locked)
@@ -219,11 +325,34 @@ def test_a_profile_may_call_any_code_a_lock() -> None:
 
 
 @pytest.mark.parametrize("status", [408, 425, 500, 502, 503, 504, 599])
-@pytest.mark.parametrize("body", [b"", HTML, {"error": "invalid_client"}, {"error": "unauthorized_client"}], ids=short)
-def test_a_server_that_cannot_serve_has_failed_whatever_else_it_says(status: int, body: object) -> None:
+@pytest.mark.parametrize(
+    ("body", "lasting"),
+    [
+        (b"", False),
+        (HTML, False),
+        ({"error": "server_error"}, False),
+        ({"error": "scope_invalid"}, False),
+        ({"error": "invalid_client"}, True),
+        ({"Type": "invalid_scope"}, True),
+        ({"error": "INVALID_REQUEST"}, True),
+    ],
+    ids=short,
+)
+def test_a_server_that_cannot_serve_has_failed_for_long_if_it_names_a_refusal(
+    status: int, body: object, lasting: bool
+) -> None:
     outcome = read(status, body, ("Retry-After", "7"))
     assert isinstance(outcome, outcomes.Failed)
     assert (outcome.problem.kind, outcome.retry_after) == (ProblemKind.SERVER, 7.0)
+    assert outcome.lasting == lasting
+    assert ("believe the refusal" in outcome.problem.advice) == lasting
+
+
+@pytest.mark.parametrize("status", [500, 503])
+def test_a_lock_under_a_5xx_is_a_failure_that_lasts(status: int) -> None:
+    outcome = read(status, {"error": "unauthorized_client"})
+    assert isinstance(outcome, outcomes.Failed)
+    assert (outcome.lasting, outcome.problem.error) == (True, "unauthorized_client")
 
 
 @pytest.mark.parametrize("code", ["temporarily_unavailable", "server_error"])
@@ -241,8 +370,8 @@ def test_a_proxy_that_wants_credentials_is_a_matter_of_transport() -> None:
     assert "proxy" in outcome.problem.advice
 
 
-@pytest.mark.parametrize("code", ["rate_limit", "temporarily_unavailable", "unauthorized_client", "invalid_client"])
-def test_a_429_is_a_rate_limit_whatever_else_it_says(code: str) -> None:
+@pytest.mark.parametrize("code", ["rate_limit", "temporarily_unavailable", "invalid_client", "scope_invalid"])
+def test_a_429_is_a_rate_limit_whatever_else_it_says_but_for_a_lock(code: str) -> None:
     outcome = read(429, {"error": code})
     assert isinstance(outcome, outcomes.RateLimited)
     assert (outcome.problem.kind, outcome.retry_after) == (ProblemKind.RATE_LIMITED, None)
@@ -264,12 +393,71 @@ def test_resets_of_a_rate_limit_count_on_a_429_only() -> None:
 
 
 @pytest.mark.parametrize("status", [400, 402, 404, 405, 409, 411, 413, 415, 418, 451, 499])
-@pytest.mark.parametrize("body", [b"", HTML, {"error": "what"}, {"Type": "param_error"}, OVERSIZED], ids=short)
+@pytest.mark.parametrize(
+    "body", [b"", HTML, {"error": "what"}, {"error": "Bad Request"}, {"Type": "param_error"}, OVERSIZED], ids=short
+)
 def test_a_refusal_without_a_code_of_oauth_is_unclear(status: int, body: object) -> None:
     outcome = read(status, body, ("Retry-After", "7"))
     assert isinstance(outcome, outcomes.Unclear)
     assert (outcome.problem.kind, outcome.retry_after) == (ProblemKind.UNCLEAR, 7.0)
     assert "token endpoint's URL" in outcome.problem.advice
+
+
+def test_a_page_with_a_401_is_a_proxys() -> None:
+    outcome = read(401, HTML)
+    assert isinstance(outcome, outcomes.Unclear)
+    assert "proxies" in outcome.problem.advice
+    assert isinstance(read(401, b'<!-- --><html>{"error":"invalid_client"}'), outcomes.Unclear)
+
+
+NGINX = (
+    b"<html>\r\n<head><title>400 No required SSL certificate was sent</title></head>\r\n<body>\r\n<center><h1>400 Bad"
+    b" Request</h1></center>\r\n<center>No required SSL certificate was sent</center>\r\n<hr><center>nginx/1.25.3"
+    b"</center>\r\n</body>\r\n</html>\r\n"
+)
+
+
+@pytest.mark.parametrize("status", [400, 403, 496])
+def test_a_server_that_wants_a_client_certificate_is_understood(status: int) -> None:
+    told = problem(status, NGINX)
+    assert told.kind is ProblemKind.UNCLEAR
+    assert told.detail == "400 No required SSL certificate was sent"
+    assert "ssl_context with the client's certificate" in told.advice
+    assert "ssl_context" in problem(status, b"A client certificate is required.").advice
+    said = problem(401, {"error": "invalid_client", "error_description": "client certificate mismatch"})
+    assert said.advice.startswith(mangopay.PROFILE.refused_advice)
+    assert "ssl_context" in said.advice
+
+
+@pytest.mark.parametrize(
+    ("page", "shown"),
+    [
+        ("<title>502 Bad Gateway</title>", "502 Bad Gateway"),
+        ('<TITLE lang="en">\n Site\nmaintenance </TITLE>', "Site maintenance"),
+        ("<html><title>Sign in to the\x1b[31m hotel", "Sign in to the[31m hotel"),
+        ("<p>No title here</p>", None),
+        ("<title></title>", None),
+        ("<title>Forbidden</title>", None),
+        ("<title>your token: abcdef</title>", "[left out: unsafe to show]"),
+        (f"<title>You sent {canary.secret()}</title>", "You sent [redacted]"),
+        (f"<title>{'long title ' * 50}</title>", f"{'long title ' * 18}l\u2026"),
+        ("<!DOCTYPE html>" + "<title" * 9_000, None),
+    ],
+    ids=short,
+)
+def test_of_a_page_the_title_is_told(page: str, shown: str | None) -> None:
+    for status in (302, 403, 404, 503):
+        assert problem(status, page.encode()).detail == shown
+    assert problem(200, page.encode()).detail is None
+
+
+def test_words_in_another_character_set_are_told_unless_a_secret_may_hide_in_them() -> None:
+    latin = ("Content-Type", "application/json; charset=ISO-8859-1")
+    body = '{"error":"invalid_scope","error_description":"p\u00e9rim\u00e9"}'.encode("latin-1")
+    for secret, told in (("abcdef", "p\u00e9rim\u00e9"), ("abc\u00e9def", "[left out: unsafe to show]")):
+        grant = spelt("app", secret, PostAuthentication())
+        assert problem_of(read(400, body, latin, grant=grant)).detail == told
+        assert problem_of(read(400, body.replace(b"\xe9", b"e"), latin, grant=grant)).detail == "perime"
 
 
 @pytest.mark.parametrize("status", [404, 405])
@@ -279,7 +467,7 @@ def test_a_missing_route_speaks_of_the_url_first(status: int) -> None:
 
 def test_a_403_speaks_of_permission() -> None:
     assert problem(403, HTML).advice == mangopay.PROFILE.forbidden_advice
-    assert "allowlist" in problem(403).advice
+    assert "allowlist" in mangopay.PROFILE.forbidden_advice
 
 
 @pytest.mark.parametrize(
@@ -350,7 +538,7 @@ def test_a_problem_reads_as_a_sentence_at_three_in_the_morning() -> None:
         (b"no healthy upstream", None, "no healthy upstream"),
         (b"[1, 2]", None, None),
         (b'{"Message":"half', None, None),
-        (HTML, None, None),
+        (HTML, None, "Bad gateway"),
         (b"\xef\xbb\xbf<html>", None, None),
         (b"caf\xe9 closed", None, None),
         (b"oneword", None, None),
@@ -404,7 +592,12 @@ def test_no_secret_that_the_server_repeats_is_told(status: int) -> None:
 @pytest.mark.parametrize(
     "body",
     [
-        {"access_token": canary.token(), "error": canary.token(), "error_description": f"{canary.token()} is new"},
+        {
+            "access_token": canary.token(),
+            "token_type": 1,
+            "error": canary.token(),
+            "error_description": f"{canary.token()} is new",
+        },
         {"refresh_token": canary.token(), "Message": f"use {canary.token()}"},
         {"data": [{"accessToken": [canary.token()]}], "Message": f"use {canary.token()}"},
         {"client_secret": {"new": canary.token()}, "Message": f"use {canary.token()}"},
@@ -476,7 +669,9 @@ def test_any_answer_has_one_outcome_and_its_problem_no_secret(
 
 @given(st.binary() | st.text().map(str.encode) | JSON.map(lambda value: json.dumps(value).encode()))
 def test_any_bytes_are_an_object_or_words_for_what_else_they_are(body: bytes) -> None:
-    assert isinstance(read_object(body), dict | str)
+    for headers in ((), (("content-encoding", "deflate"),), (("Content-Type", "text/plain; charset=koi8-r"),)):
+        said = read_body(headers, body, MAX_BODY)
+        assert said.content is not None or said.flaw
 
 
 def test_the_outcome_does_not_depend_on_how_many_digits_the_interpreter_accepts() -> None:
@@ -494,10 +689,10 @@ def test_the_outcome_does_not_depend_on_how_many_digits_the_interpreter_accepts(
 
 def test_a_stack_that_is_nearly_full_makes_nested_json_malformed_and_raises_nothing() -> None:
     nested = b'{"note":' + b"[" * 190 + b"]" * 190 + b"}"
-    assert isinstance(read_object(nested), dict)
+    assert read_body((), nested, MAX_BODY).flaw is None
 
     def deeper(levels: int) -> object:
-        return read_object(nested) if levels == 0 else deeper(levels - 1)
+        return read_body((), nested, MAX_BODY).flaw if levels == 0 else deeper(levels - 1)
 
     depth = 0
     frame = sys._getframe()

@@ -23,6 +23,9 @@ Url = Any
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS", "TRACE")
 """RFC 9110 section 9.2.1."""
 
+_TELLING = (400, 401, 403)
+"""The statuses whose bodies are read for what they say. Of other refusals the header lines suffice."""
+
 _PORTS: Mapping[str, int] = MappingProxyType({"http": 80, "https": 443})
 
 
@@ -132,11 +135,12 @@ class Flow:
     def _counts(self, signature: _Signature, response: Response) -> bool:
         """Whether ``response`` can say something about our token: it answers a request that carried it, to our API."""
         request = response.request
-        return (
-            response.status_code in (400, 401) and signature.is_on(request) and origin_of(request.url) in self.origins
-        )
+        is_refusal = 400 <= response.status_code <= 499
+        return is_refusal and signature.is_on(request) and origin_of(request.url) in self.origins
 
     def _peek(self, response: Response) -> bytes:
+        if response.status_code not in _TELLING:
+            return b""
         if (content := self._read_already(response)) is not None:
             return content
         response.stream = self.stream_class(response.stream)
@@ -144,6 +148,8 @@ class Flow:
         return _content(response)
 
     async def _apeek(self, response: Response) -> bytes:
+        if response.status_code not in _TELLING:
+            return b""
         if (content := self._read_already(response)) is not None:
             return content
         response.stream = self.async_stream_class(response.stream)
@@ -159,7 +165,8 @@ class Flow:
 
     def _judge(self, signature: _Signature, response: Response, content: bytes) -> bool:
         """Tell the source what the answer says; whether the call should be repeated, if another token can be had."""
-        challenge = read_challenge(response.status_code, response.headers.multi_items(), content)
+        profile = self.source.coordinator.machine.grant.endpoint.profile
+        challenge = read_challenge(response.status_code, response.headers.multi_items(), content, profile)
         if challenge is Challenge.LOCKED:
             self.source.door_closed()
         if challenge not in (Challenge.TOKEN, Challenge.UNKNOWN):

@@ -309,7 +309,8 @@ class Client:
             if call.replayed:
                 self.world.saw(REPLAYED)
             return
-        challenge = read_challenge(response.status, response.headers, response.body)
+        profile = self.grant.endpoint.profile
+        challenge = read_challenge(response.status, response.headers, response.body, profile)
         if challenge is Challenge.LOCKED:
             self.machine.door_closed(self.now(), BlockKind.LOCKED)
         elif challenge in (Challenge.TOKEN, Challenge.UNKNOWN):

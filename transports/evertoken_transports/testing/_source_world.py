@@ -207,7 +207,8 @@ class SourceWorld:
         try:
             header = await self._token(source)
             answer = await self._call(header)
-            challenge = read_challenge(answer.status, answer.headers, answer.body)
+            profile = source.coordinator.machine.grant.endpoint.profile
+            challenge = read_challenge(answer.status, answer.headers, answer.body, profile)
             if challenge in (Challenge.TOKEN, Challenge.UNKNOWN):
                 verdict = source.token_rejected(header, challenge)
                 self.checks.saw(f"rejection: {verdict.value}")
