@@ -62,12 +62,14 @@ class TokenMachine:
     change nothing, whatever the number of calls; their answers may change after any input, and as time passes.
     """
 
-    __slots__ = ("_draw", "_grant", "_past", "_policy", "_state", "happenings", "published")
+    __slots__ = ("_draw", "_grant", "_past", "_policy", "_state", "happenings", "owner", "published")
 
     published: Published
     """``(quiet_until, header)``: while ``now < quiet_until``, ``header`` is the Authorization value and nothing else is
     to be done. Replaced whole after each input, so that a reader needs no lock. It speaks for ``min_ttl`` 0; past
     ``quiet_until`` ask :meth:`authorization` and :meth:`poll`."""
+    owner: object
+    """What this machine's requests are known by (:attr:`TokenRequest.owner`). Its forks have the same one."""
     happenings: tuple[Happening, ...]
     """What came of the latest input, in order; see :mod:`evertoken.happenings`. Replaced by the next input."""
 
@@ -77,6 +79,7 @@ class TokenMachine:
         self._policy = Policy() if policy is None else policy
         check_type("policy", self._policy, Policy)
         self._draw = draw
+        self.owner = object()
         self.happenings = ()
         self._past: tuple[str, ...] = ()
         self._become(first_state(self._policy))
@@ -166,7 +169,7 @@ class TokenMachine:
         happened = RequestClaimed(now, self._drawn(), min_ttl)
         state, happenings = step(self._policy, self._state, happened)
         attempt = cast("Attempt", state.attempt)
-        request = build_request(self._grant, attempt.id, attempt.deadline)
+        request = self._request(attempt)
         self.stepped(happened, state, happenings)
         return request
 
@@ -185,14 +188,21 @@ class TokenMachine:
     def receive_response(self, now: float, request: TokenRequest, response: HttpResponse | Outcome) -> Outcome:
         """The endpoint answered. Any bytes give exactly one outcome, and never an exception.
 
-        Late, duplicate and foreign answers are recognised by the request's id; most of them are ``Ignored``.
+        Late and duplicate answers are recognised by the request's id; most of them are ``Ignored``.
+
+        Raises:
+            LocalProtocolError: the request is another machine's, or one of the machine that a snapshot was taken of.
+                Nothing has changed.
         """
         now = on_the_grid(now)
         read = response if isinstance(response, Outcome) else self.read_response(request, response)
         return self._answer(now, request, read)
 
     def send_failed(self, now: float, request: TokenRequest, reason: str | Outcome) -> Outcome:
-        """The request did not get there, or its answer did not get back; ``reason`` is for people."""
+        """The request did not get there, or its answer did not get back; ``reason`` is for people.
+
+        Raises as :meth:`receive_response`.
+        """
         now = on_the_grid(now)
         read = reason if isinstance(reason, Outcome) else self.read_failure(request, reason)
         return self._answer(now, request, read)
@@ -201,6 +211,7 @@ class TokenMachine:
         """Whoever carried the request gave up; nobody knows whether the server acted.
 
         The first since the last outcome costs nothing but its budget, further ones count as failed.
+        Raises as :meth:`receive_response`.
         """
         return self._answer(on_the_grid(now), request, Abandoned())
 
@@ -272,8 +283,8 @@ class TokenMachine:
         Save one after :meth:`start_request`, before the request is sent, and one after each outcome or report. Then
         no crash loop asks more often than the budget allows; an older one gives back what was spent since, every time.
 
-        An attempt in flight is in it too: restored, it may still be answered, and is lost at its deadline. The first
-        snapshot of a grant takes some 20 ms, for ``ClientCredentials.proof``.
+        An attempt in flight is in it too. Restored, it holds its slot until it is lost at its deadline: its answer
+        comes to a process that has gone. The first snapshot of a grant takes some 20 ms, for its ``proof``.
         """
         return take_snapshot(self._grant, self._policy, self._at(now), secrets=secrets)
 
@@ -310,9 +321,13 @@ class TokenMachine:
         return machine
 
     def fork(self, draw: Callable[[], float] | None = None) -> TokenMachine:
-        """A machine of its own in the same state, with ``draw`` or the same one. No ``stepped`` looks on there."""
+        """A machine of its own in the same state, with ``draw`` or the same one. No ``stepped`` looks on there.
+
+        The request in flight may be answered in both.
+        """
         twin = TokenMachine(self._grant, policy=self._policy, draw=self._draw if draw is None else draw)
         twin._past = self._past
+        twin.owner = self.owner
         twin._become(self._state)
         return twin
 
@@ -336,6 +351,11 @@ class TokenMachine:
         token = state.token
         return token if token is not None and state.now < token.fresh_until - min_ttl else None
 
+    def _request(self, attempt: Attempt) -> TokenRequest:
+        return build_request(
+            self._grant, attempt.id, attempt.deadline, max_body=self._policy.max_body, owner=self.owner
+        )
+
     def _secrets(self, request: TokenRequest) -> tuple[str, ...]:
         """What may never be shown: what this request carried, what the next one will, and what was of use lately."""
         return tuple(dict.fromkeys((*request.secrets, *self._grant.secrets(), *self._past)))
@@ -345,6 +365,11 @@ class TokenMachine:
         self._past = tuple(dict.fromkeys((*secrets, *self._past)))[:_MOST_PAST]
 
     def _answer(self, now: float, request: TokenRequest, answer: Outcome) -> Outcome:
+        if request.owner is not self.owner:
+            raise LocalProtocolError(
+                "this token request was made by another machine, or by the one that this one was restored from: its"
+                " answer must not be told here"
+            )
         if isinstance(answer, Granted):  # It may not be taken, and be good all the same.
             self._keep_from_view(answer.access_token)
         return cast("RequestEnded", self._step(AnswerReceived(now, request.id, answer))[-1]).outcome

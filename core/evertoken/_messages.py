@@ -15,9 +15,13 @@ __all__ = ("HttpResponse", "TokenRequest", "build_request")
 class TokenRequest(Unpicklable):
     """One token request (RFC 6749 section 4.4.2), ready to be sent once, and the handle by which its outcome is told.
 
-    ``deadline`` is a point in time on the machine's clock: past it the attempt counts as lost. Send ``headers`` and
-    ``body`` as they are, over a fresh connection, and follow no redirect. Headers, body and ``secrets`` (what must be
-    taken out of any text about this request) are hidden in the repr.
+    ``deadline`` is a point in time on the machine's clock: past it the attempt is lost. See :meth:`seconds_left`.
+    Send ``headers`` and ``body`` as they are, over a fresh connection, and follow no redirect. Of the answer's body,
+    ``max_body`` bytes and one more are worth reading. Headers, body and ``secrets`` (what must be taken out of any text
+    about this request) are hidden in the repr.
+
+    ``owner`` is an object that was made with the machine. Ids begin at 1 in each machine, so by this alone does it know
+    that an answer is to a request of its own, not to another client's and not to one of a process before it.
     """
 
     id: int
@@ -26,7 +30,13 @@ class TokenRequest(Unpicklable):
     headers: Pairs = field(repr=False)
     body: bytes = field(repr=False)
     deadline: float
+    max_body: int = 65_536
     secrets: tuple[str, ...] = field(repr=False, default=(), compare=False)
+    owner: object = field(repr=False, default=None, compare=False)
+
+    def seconds_left(self, now: float) -> float:
+        """Seconds until the deadline; 0.0 past it. ``now`` is what the clock of the machine, or its source, shows."""
+        return max(0.0, self.deadline - now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +54,19 @@ class HttpResponse(Unpicklable):
         return f"HttpResponse(status={self.status!r}, {len(self.headers)} headers, {len(self.body)} bytes)"
 
 
-def build_request(grant: ClientCredentials, request_id: int, deadline: float) -> TokenRequest:
+def build_request(
+    grant: ClientCredentials, request_id: int, deadline: float, *, max_body: int = 65_536, owner: object = None
+) -> TokenRequest:
     """The token request that ``grant`` makes. An embedder's own client authentication is called for each request."""
     message = grant.message()
     return TokenRequest(
-        request_id, "POST", grant.endpoint.url, message.headers, message.body, deadline, message.secrets
+        request_id,
+        "POST",
+        grant.endpoint.url,
+        message.headers,
+        message.body,
+        deadline,
+        max_body,
+        message.secrets,
+        owner,
     )

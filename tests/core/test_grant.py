@@ -324,6 +324,17 @@ def test_post_puts_both_parts_into_the_form() -> None:
     assert parts.form == (("client_id", "canary"), ("client_secret", canary.secret()))
 
 
+def test_no_repr_shows_the_parameters_or_what_a_token_request_carries() -> None:
+    secret = canary.secret()
+    endpoint = TokenEndpoint("https://as.example/token", PostAuthentication())
+    grant = ClientCredentials(endpoint, "canary", canary.secret(1), parameters={"assertion": secret})
+    message = grant.message()
+    assert secret.encode() in message.body
+    for thing in (grant, message):
+        assert "assertion" not in repr(thing)
+    canary.assert_clean(grant, message)
+
+
 def test_the_repr_of_authentication_parts_names_no_values() -> None:
     parts = AuthenticationParts((("Authorization", canary.secret()),), (("client_secret", canary.secret()),))
     assert "client_secret" in repr(parts)

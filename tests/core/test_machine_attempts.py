@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from evertoken import (
@@ -55,6 +57,49 @@ def test_there_is_never_a_second_attempt_before_the_deadline_of_the_first() -> N
     with pytest.raises(LocalProtocolError, match="response"):
         m.start_request(10 - TICK)
     assert m.state_value is before
+
+
+@pytest.mark.parametrize("report", ["receive_response", "send_failed", "request_abandoned"])
+def test_an_outcome_is_told_to_the_machine_that_made_the_request_and_to_no_other(report: str) -> None:
+    bank, shop = machine(), machine(credentials=canary.grant(client_id="shop"))
+    asked, other = bank.start_request(0), shop.start_request(0)
+    assert (asked.id, asked.deadline) == (other.id, other.deadline)
+    arguments = {"receive_response": (granted(),), "send_failed": ("reset",), "request_abandoned": ()}[report]
+    before = shop.state_value
+    with pytest.raises(LocalProtocolError, match="another machine"):
+        getattr(shop, report)(1, asked, *arguments)
+    assert shop.state_value is before
+    getattr(bank, report)(1, asked, *arguments)
+
+
+def test_a_request_that_nobody_made_is_no_machines() -> None:
+    m = machine()
+    request = replace(m.start_request(0), owner=None)
+    with pytest.raises(LocalProtocolError, match="another machine"):
+        m.receive_response(1, request, granted())
+
+
+def test_a_fork_takes_the_answer_to_a_request_that_was_made_before_it_was_made() -> None:
+    m = machine()
+    request = m.start_request(0)
+    twin = m.fork()
+    for each in (m, twin):
+        each.receive_response(1, request, granted())
+        assert each.authorization(1) == bearer()
+
+
+def test_whose_a_request_is_makes_no_difference_to_what_it_equals_or_shows() -> None:
+    one, other = machine().start_request(0), machine().start_request(0)
+    assert one == other
+    assert hash(one) == hash(other)
+    assert one.owner is not other.owner
+    assert "owner" not in repr(one)
+
+
+def test_a_request_says_how_long_it_has_and_how_much_of_its_answer_is_worth_reading() -> None:
+    request = machine(max_body=1_000).start_request(5)
+    assert request.max_body == 1_000
+    assert [request.seconds_left(now) for now in (5, 14.5, 15, 99)] == [10, 0.5, 0.0, 0.0]
 
 
 def test_nothing_starts_while_the_token_is_valid() -> None:
@@ -270,15 +315,6 @@ def test_an_answer_after_the_request_was_abandoned_is_ignored() -> None:
     request = m.start_request(0)
     m.request_abandoned(1, request)
     assert isinstance(m.receive_response(2, request, granted()), Ignored)
-
-
-def test_a_request_of_another_machine_is_ignored() -> None:
-    other, m = machine(), machine()
-    for now in (0.0, 20.0):
-        stranger = other.start_request(now)
-    assert isinstance(m.receive_response(20, stranger, granted()), Ignored)
-    assert isinstance(m.send_failed(20, stranger, "reset"), Ignored)
-    assert m.authorization(20) is None
 
 
 # Failures

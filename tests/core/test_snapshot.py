@@ -13,7 +13,16 @@ from dataclasses import replace
 
 import pytest
 
-from evertoken import ClientCredentials, HttpResponse, Policy, Snapshot, TokenMachine, TokenState, mangopay
+from evertoken import (
+    ClientCredentials,
+    HttpResponse,
+    LocalProtocolError,
+    Policy,
+    Snapshot,
+    TokenMachine,
+    TokenState,
+    mangopay,
+)
 from evertoken import SendReason as Why
 from evertoken._inputs import CredentialsReplaced, Input
 from evertoken._snapshot import read_snapshot
@@ -32,7 +41,6 @@ from tests.core.driving import (
     MALFORMED,
     REFUSED,
     attempt,
-    bearer,
     granted,
     machine,
     seasoned,
@@ -116,12 +124,14 @@ def test_the_clock_may_be_another_one_and_time_may_have_passed() -> None:
         assert getattr(others, "until", shift) - shift == getattr(mine, "until", 0.0)
 
 
-def test_an_attempt_in_flight_may_still_be_answered() -> None:
+def test_the_answer_to_a_request_from_before_a_restart_is_nobodys_and_the_request_can_only_be_lost() -> None:
     m = machine()
     request = m.start_request(0)
     twin = again(m, 1)
-    twin.receive_response(2, request, granted())
-    assert twin.authorization(2) == bearer()
+    with pytest.raises(LocalProtocolError, match="restored"):
+        twin.receive_response(2, request, granted())
+    assert getattr(twin.poll(2), "until", None) == 10
+    assert twin.explain(10).failures == 1
 
 
 def test_an_attempt_that_nobody_answers_is_lost_at_its_deadline() -> None:
@@ -337,6 +347,7 @@ FAULTS: dict[str, str] = {
     damaged("token", "refresh_at", value=9e9): "at token.refresh_at",
     damaged("token", value=[]): "at token",
     damaged("attempt", "draw", value=1.0): "at attempt.draw",
+    damaged("next_id", value=0): "at next_id",
     damaged("lost", "deadline", value=[1.0, 2.0]): "at lost.deadline",
     damaged("lost", "deadline", value=True): "at lost.deadline",
     damaged("lost", "started", value=1e3): "at lost.deadline",

@@ -354,7 +354,8 @@ class Coordinator(Unpicklable):
         number, attempt = self._asking.pop(waker, None), self.machine.state_value.attempt
         if attempt is None or attempt.id != number:
             return None
-        return TokenRequest(attempt.id, "POST", self.machine.grant.endpoint.url, (), b"", attempt.deadline)
+        url, owner = self.machine.grant.endpoint.url, self.machine.owner
+        return TokenRequest(attempt.id, "POST", url, (), b"", attempt.deadline, owner=owner)
 
     def _take_wakers(self) -> list[Waker]:
         wakers = list(self._wakers)
