@@ -194,7 +194,8 @@ def test_a_refusal_means_the_same_in_every_disguise_under_every_status(disguise:
                 assert told(outcome) == meaning(status, code, grant), (status, code)
                 problem = getattr(outcome, "problem", None)
                 assert isinstance(problem, Problem)
-                assert (problem.status, (problem.error or "").lower()) == (status, code)
+                shown = "" if status == 407 else code  # A proxy's words may hold its own password.
+                assert (problem.status, (problem.error or "").lower()) == (status, shown)
 
 
 @pytest.mark.parametrize("status", [200, 201])
