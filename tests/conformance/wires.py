@@ -61,13 +61,14 @@ class _H11Wire(Wire):
     def __init__(self, runtime: str, grant: ClientCredentials, coordinator: Coordinator) -> None:
         self.exchange = _H11_EXCHANGES[runtime](clock=coordinator.clock, trust_env=False)
         self._api_base = grant.api_base
+        self._profile = grant.endpoint.profile
         self._clock = coordinator.clock
 
     @override
     async def call(self, source: Source, method: str, path: str, body: bytes) -> int:
         header = await self._header(source)
         response = await self._sent(header, method, path, body)
-        challenge = read_challenge(response.status, response.headers, response.body)
+        challenge = read_challenge(response.status, response.headers, response.body, self._profile)
         if challenge not in (Challenge.TOKEN, Challenge.UNKNOWN):
             return response.status
         if source.token_rejected(header, challenge) is Rejection.KEPT:

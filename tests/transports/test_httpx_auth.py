@@ -11,6 +11,7 @@ import threading
 import traceback
 import zlib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from importlib import import_module
 from typing import Any
 
@@ -23,6 +24,7 @@ from evertoken import (
     HttpResponse,
     LocalProtocolError,
     Policy,
+    Profile,
     Rejection,
     TokenEndpoint,
     TokenState,
@@ -177,6 +179,15 @@ def test_a_call_whose_token_was_the_cause_is_repeated_once_with_another(kit: Kit
     assert [earlier.status_code for earlier in answer.history] == [401]
     first, second = kit.api.signatures
     assert first != second
+    assert asked_for_tokens(kit) == 2
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 422, 429])
+def test_a_refusal_that_names_the_token_is_about_the_token_whatever_its_status(kit: Kit, status: int) -> None:
+    kit.api.answers = [(status, {"WWW-Authenticate": 'Bearer realm="api", error="invalid_token"'}, b"no")]
+    answer = kit.client().post("/users", json={})
+    assert answer.status_code == 200
+    assert [earlier.status_code for earlier in answer.history] == [status]
     assert asked_for_tokens(kit) == 2
 
 
@@ -369,6 +380,15 @@ def test_a_locked_account_closes_the_door_and_the_caller_gets_the_400(kit: Kit) 
     assert (answer.status_code, answer.json()) == (400, {"error": "unauthorized_client"})
     assert kit.world.coordinator.machine.state(kit.world.clock()) is TokenState.BLOCKED
     assert auth.source.authorization_nowait() is not None
+
+
+def test_the_word_of_one_vendor_for_a_lock_closes_no_door_of_another(blocking: Kit) -> None:
+    ours = blocking.world.grant
+    other = replace(ours, endpoint=replace(ours.endpoint, profile=Profile()))
+    auth = blocking.adapter.BearerAuth(other, coordinator=blocking.world.coordinator, exchange=blocking.world.endpoint)
+    blocking.api.answers = [LOCKED_400]
+    assert blocking.client(auth).get("/users").status_code == 400
+    assert blocking.world.coordinator.machine.state(blocking.world.clock()) is TokenState.VALID
 
 
 def test_any_other_400_changes_nothing(kit: Kit) -> None:

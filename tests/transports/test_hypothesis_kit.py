@@ -29,6 +29,7 @@ from evertoken import (
     TokenMachine,
     Wait,
     WaitReason,
+    mangopay,
     outcomes,
     read_challenge,
 )
@@ -100,7 +101,7 @@ def test_every_challenge_is_among_the_api_responses() -> None:
 
     @given(kit.api_responses(), kit.challenges())
     def look(response: HttpResponse, challenge: Challenge) -> None:
-        seen.add(read_challenge(response.status, response.headers, response.body))
+        seen.add(read_challenge(response.status, response.headers, response.body, mangopay.PROFILE))
         assert challenge in Challenge
 
     look()

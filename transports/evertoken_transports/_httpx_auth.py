@@ -145,6 +145,7 @@ class BearerAuthBase(Unpicklable, Generic[_Request, _Response]):
             allowed,
             seconds,
             bool(replay),
+            grant.endpoint.profile,
         )
 
     @property

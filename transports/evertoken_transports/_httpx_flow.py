@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType, ModuleType
 from typing import Any, NamedTuple
 
-from evertoken import Challenge, Rejection, TokenUnavailable, read_challenge
+from evertoken import Challenge, Profile, Rejection, TokenUnavailable, read_challenge
 from evertoken_transports._async_source import AsyncSource
 from evertoken_transports._events import RequestNotSigned
 from evertoken_transports._httpx_bodies import MOST_PEEKED, AsyncPeekedStream, PeekedStream, peeked_content
@@ -23,8 +23,8 @@ Url = Any
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS", "TRACE")
 """RFC 9110 section 9.2.1."""
 
-_TELLING = (400, 401, 403)
-"""The statuses whose bodies are read for what they say. Of other refusals the header lines suffice."""
+_TELLING = (400, 401)
+"""The statuses whose bodies say something about locks and tokens. Of others the header lines suffice."""
 
 _PORTS: Mapping[str, int] = MappingProxyType({"http": 80, "https": 443})
 
@@ -74,6 +74,7 @@ class Flow:
     origins: frozenset[Origin]
     timeout: float
     replay: bool
+    profile: Profile
 
     def run(self, request: Request) -> Generator[Request, Response, None]:
         """Yield each request to send, and take its answer. Holds no lock meanwhile; may be dropped at any point."""
@@ -165,8 +166,7 @@ class Flow:
 
     def _judge(self, signature: _Signature, response: Response, content: bytes) -> bool:
         """Tell the source what the answer says; whether the call should be repeated, if another token can be had."""
-        profile = self.source.coordinator.machine.grant.endpoint.profile
-        challenge = read_challenge(response.status_code, response.headers.multi_items(), content, profile)
+        challenge = read_challenge(response.status_code, response.headers.multi_items(), content, self.profile)
         if challenge is Challenge.LOCKED:
             self.source.door_closed()
         if challenge not in (Challenge.TOKEN, Challenge.UNKNOWN):

@@ -167,7 +167,7 @@ def challenges() -> st.SearchStrategy[Challenge]:
 def api_responses() -> st.SearchStrategy[HttpResponse]:
     """Answers of an API, for the part of an SDK that decides whether a call is repeated: each challenge, and peace.
 
-    ``read_challenge(response.status, response.headers, response.body)`` tells them apart.
+    ``read_challenge(response.status, response.headers, response.body, mangopay.PROFILE)`` tells them apart.
     """
     invalid = _body({"Message": "No.", "Type": "invalid_credentials", "Id": "made-up", "errors": None})
     locked = _body({"error": "unauthorized_client", "error_description": "Temporarily locked."})
