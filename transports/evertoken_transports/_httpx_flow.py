@@ -79,7 +79,7 @@ class Flow:
             return
         signature = self._signature()
         response = yield signature.put_on(request)
-        if not (self._counts(signature, response) and self._judge(signature, response, self._peek(response))):
+        if not (self._heed(signature, response) and self._judge(signature, response, self._peek(response))):
             return
         try:
             another = self._signature()
@@ -91,7 +91,7 @@ class Flow:
             self._let_go(response)
             response = yield another.put_on(request)
             # The answer is the caller's, whatever it is; what it says about the token is for everybody.
-            if self._counts(another, response):
+            if self._heed(another, response):
                 self._judge(another, response, self._peek(response))
 
     async def arun(self, request: Request) -> AsyncGenerator[Request, Response]:
@@ -101,7 +101,7 @@ class Flow:
             return
         signature = await self._asignature()
         response = yield signature.put_on(request)
-        if not (self._counts(signature, response) and self._judge(signature, response, await self._apeek(response))):
+        if not (self._heed(signature, response) and self._judge(signature, response, await self._apeek(response))):
             return
         try:
             another = await self._asignature()
@@ -111,7 +111,7 @@ class Flow:
             request = response.request
             await self._alet_go(response)
             response = yield another.put_on(request)
-            if self._counts(another, response):
+            if self._heed(another, response):
                 self._judge(another, response, await self._apeek(response))
 
     def _signs(self, request: Request) -> bool:
@@ -129,12 +129,20 @@ class Flow:
         source = self.async_source()
         return _Signature(source.authorization_nowait() or await source.authorization(self.timeout))
 
-    def _counts(self, signature: _Signature, response: Response) -> bool:
-        """Whether ``response`` can say something about our token: it answers a request that carried it, to our API."""
-        request = response.request
-        return (
-            response.status_code in (400, 401) and signature.is_on(request) and origin_of(request.url) in self.origins
-        )
+    def _heed(self, signature: _Signature, response: Response) -> bool:
+        """Note that our token has worked, if ``response`` says so first; and whether it may say that it is bad.
+
+        It says something about our token if it answers a request that carried it, to our API.
+        """
+        status, request = response.status_code, response.request
+        works = 200 <= status < 300
+        if (signature.value == self.source.proven) if works else (status not in (400, 401)):
+            return False
+        if not signature.is_on(request) or origin_of(request.url) not in self.origins:
+            return False
+        if works:
+            self.source.token_worked(signature.value)
+        return not works
 
     def _peek(self, response: Response) -> bytes:
         if (content := self._read_already(response)) is not None:
