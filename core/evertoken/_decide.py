@@ -21,6 +21,7 @@ __all__ = (
     "back_off_from",
     "decide",
     "due_at",
+    "forgiven",
     "freshness",
     "pass_time",
     "publish",
@@ -166,11 +167,16 @@ def _wait_after(policy: Policy, state: State, attempt: Attempt, malformed: int =
 
 
 def _settled_rejections(state: State, now: float) -> Rejections:
-    rejections, token = state.rejections, state.token
+    rejections = state.rejections
     if rejections.dropped:
         remembered = tuple([entry for entry in rejections.dropped if now < entry.forget_at])
         if len(remembered) < len(rejections.dropped):
             rejections = rejections._replace(dropped=remembered)
-    if rejections.honoured and token is not None and now >= token.refresh_at and not rejections.touched:
-        return rejections._replace(honoured=0)
+    return forgiven(rejections, now)
+
+
+def forgiven(rejections: Rejections, now: float) -> Rejections:
+    """``rejections``, whose row is over if the token in hand has worked and none was heard of for long enough."""
+    if rejections.honoured and rejections.worked and now >= rejections.forgive_at:
+        return rejections._replace(honoured=0, forgive_at=LONG_AGO)
     return rejections

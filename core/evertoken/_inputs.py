@@ -21,6 +21,7 @@ __all__ = (
     "Input",
     "RequestClaimed",
     "TokenRejected",
+    "TokenWorked",
 )
 
 
@@ -52,6 +53,14 @@ class TokenRejected(Unpicklable):
 
 
 @dataclass(frozen=True, slots=True)
+class TokenWorked(Unpicklable):
+    """An API served a call that carried ``authorization``."""
+
+    now: float
+    authorization: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class DoorClosed:
     """An API or a store says that the token endpoint's door is closed, for ``seconds`` if it knows."""
 
@@ -75,4 +84,4 @@ class BlockLifted:
     now: float
 
 
-Input = RequestClaimed | AnswerReceived | TokenRejected | DoorClosed | CredentialsReplaced | BlockLifted
+Input = RequestClaimed | AnswerReceived | TokenRejected | TokenWorked | DoorClosed | CredentialsReplaced | BlockLifted

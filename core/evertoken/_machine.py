@@ -25,6 +25,7 @@ from evertoken._inputs import (
     Input,
     RequestClaimed,
     TokenRejected,
+    TokenWorked,
 )
 from evertoken._messages import HttpResponse, TokenRequest, build_request
 from evertoken._policy import Policy
@@ -232,6 +233,16 @@ class TokenMachine:
             self.happenings = (RejectionJudged(Rejection.KEPT),)
             return Rejection.KEPT
         return cast("RejectionJudged", self._step(happened)[-1]).verdict
+
+    def token_worked(self, now: float, authorization: str) -> None:
+        """An API served a call that carried ``authorization``. Once for each token is enough; more cost nothing.
+
+        A token that has worked is dropped at once when an API rejects it, up to ``Policy.rejection_burst`` times in a
+        row, and tokens that work are what ends such a row.
+        """
+        happened = TokenWorked(on_the_grid(now), authorization)
+        del authorization  # Error trackers show local variables; this one is the token.
+        self._step(happened)
 
     def door_closed(self, now: float, kind: BlockKind, seconds: float | None = None) -> None:
         """An API says that the account is LOCKED; or a store says LOCKED, REFUSED or RATE_LIMITED.

@@ -17,7 +17,7 @@ MOST_SECONDS = 2.0**30
 """No duration in a policy is longer (34 years): sums of a time and a few durations stay exact."""
 
 _SHARES = ("refresh_before_share", "leeway_share", "refresh_jitter_share", "wait_spread_share")
-_COUNTS = ("budget_burst", "max_body")
+_COUNTS = ("budget_burst", "max_body", "rejection_burst")
 _MAY_BE_ZERO = ("refresh_before", "leeway", "wait_spread")
 _CAPS = {
     "retry_cap": "retry_base",
@@ -94,7 +94,10 @@ class Policy:
     budget_interval_floor: float = 2.0
     """... but never more often than this."""
     rejection_interval: float = 60.0
-    """An API's word that the token is bad is believed at most this often. Doubles each time it is."""
+    """An API's word that the token is bad is believed at most this often. Doubles each time beyond the burst."""
+    rejection_burst: int = 3
+    """So many times in a row it is believed at once about a token that an API has served calls with: a restart of the
+    API's server must not cost a minute of 401s. A row ends when a token works and ten intervals are without one."""
     rejection_interval_cap: float = 3_600.0
     """The longest such interval."""
     max_body: int = 65_536

@@ -143,14 +143,16 @@ class Dropped(NamedTuple):
 
 
 class Rejections(NamedTuple):
-    """How often the API's word was taken, when it may be taken again, and what was dropped for it.
+    """How often in a row the API's word was taken, when it may be taken again, and what was dropped for it.
 
-    ``touched`` says that the token in hand has been rejected, whether or not that was believed.
+    ``worked`` says that an API has served a call with the token in hand. From ``forgive_at`` on that ends the row: no
+    rejection, believed or not, has been heard of for so long.
     """
 
     honoured: int = 0
     allowed_at: float = LONG_AGO
-    touched: bool = False
+    forgive_at: float = LONG_AGO
+    worked: bool = False
     dropped: tuple[Dropped, ...] = ()
 
 

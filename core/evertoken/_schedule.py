@@ -11,10 +11,12 @@ from evertoken._records import MOST_DOUBLINGS, NEVER, AccessToken, BlockKind, Bu
 __all__ = (
     "back_off",
     "charge",
+    "forgiving_pause",
     "longest_back_off",
     "longest_wait",
     "make_token",
     "own_wait",
+    "proven_evidence_at",
     "refill",
     "rejection_pause",
     "retuned",
@@ -128,8 +130,17 @@ def unknown_evidence_at(policy: Policy, token: AccessToken) -> float:
     return token.started + whole_ticks(min(policy.rejection_interval, token.lifetime / 4))
 
 
-def rejection_pause(policy: Policy, count: int) -> float:
-    """How long no further rejection is believed once ``count`` in a row have been before this one."""
-    return whole_ticks(
-        min(policy.rejection_interval_cap, policy.rejection_interval * 2.0 ** min(count, MOST_DOUBLINGS))
-    )
+def proven_evidence_at(policy: Policy, token: AccessToken) -> float:
+    """From when on a rejection of ``token``, which has worked, is believed at once: 5 s after its start by default."""
+    return token.started + whole_ticks(min(policy.rejection_interval / 12, token.lifetime / 4))
+
+
+def rejection_pause(policy: Policy, honoured: int) -> float:
+    """How long no further rejection is believed once so many in a row have been, unless the burst allows it."""
+    doublings = max(0, honoured - policy.rejection_burst)
+    return whole_ticks(min(policy.rejection_interval_cap, policy.rejection_interval * 2.0**doublings))
+
+
+def forgiving_pause(policy: Policy) -> float:
+    """How long no rejection may be heard of before a token that works ends the row of them."""
+    return whole_ticks(10 * policy.rejection_interval)

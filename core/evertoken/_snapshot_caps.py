@@ -72,7 +72,8 @@ def _fitted(policy: Policy, tuning: Tuning, budget: Budget, taken: float) -> Bud
 def _capped_rejections(policy: Policy, rejections: Rejections, taken: float) -> Rejections:
     allowed_at = min(rejections.allowed_at, taken + _schedule.rejection_pause(policy, MOST_DOUBLINGS))
     dropped = tuple(_capped_dropped(policy, entry, taken) for entry in rejections.dropped)
-    return rejections._replace(allowed_at=allowed_at, dropped=dropped)
+    forgive_at = min(rejections.forgive_at, taken + _schedule.forgiving_pause(policy))
+    return rejections._replace(allowed_at=allowed_at, forgive_at=forgive_at, dropped=dropped)
 
 
 def _capped_dropped(policy: Policy, entry: Dropped, taken: float) -> Dropped:

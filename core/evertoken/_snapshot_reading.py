@@ -146,7 +146,8 @@ def _read_rejections(fields: Fields) -> Rejections:
     return Rejections(
         honoured=fields.count("honoured", most=MOST_DOUBLINGS),
         allowed_at=fields.moment("allowed_at", LONG_AGO),
-        touched=fields.flag("touched"),
+        forgive_at=fields.moment("forgive_at", LONG_AGO),
+        worked=fields.flag("worked"),
         dropped=fields.several("dropped", _read_dropped),
     )
 

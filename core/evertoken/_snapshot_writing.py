@@ -42,6 +42,7 @@ def written(policy: Policy, state: State, *, secrets: bool) -> JsonObject:
         "rejections": {
             **rejections._asdict(),
             "allowed_at": moment(rejections.allowed_at),
+            "forgive_at": moment(rejections.forgive_at),
             "dropped": [
                 {"digest": name, "vouched_at": moment(vouched_at), "forget_at": moment(forget_at)}
                 for name, vouched_at, forget_at in rejections.dropped

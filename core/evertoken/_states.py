@@ -180,7 +180,7 @@ class State(NamedTuple):
             self._canonical_blocks(now, marks) if self.blocks else (),
             self.doublings,
             (self.budget.level, self.budget.refill_at - now, self.budget.interval),
-            (rejections.honoured, _ahead(rejections.allowed_at, now), rejections.touched),
+            (rejections.honoured, rejections.worked, *[_ahead(moment, now) for moment in rejections[1:3]]),
             tuple([(_ahead(d.vouched_at, now), _ahead(d.forget_at, now)) for d in rejections.dropped]),
             (self.keys.vouched == self.keys.generation, *self.keys[2:]),
             (self.granted_at == LONG_AGO, _order(self.granted_at, marks)),

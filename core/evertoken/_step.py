@@ -11,7 +11,7 @@ from typing import assert_never
 from evertoken import _schedule, happenings
 from evertoken._actions import Rejection, SendRequest
 from evertoken._challenge import Challenge
-from evertoken._decide import LOST, back_off_from, decide, pass_time
+from evertoken._decide import LOST, back_off_from, decide, forgiven, pass_time
 from evertoken._inputs import (
     AnswerReceived,
     BlockLifted,
@@ -20,6 +20,7 @@ from evertoken._inputs import (
     Input,
     RequestClaimed,
     TokenRejected,
+    TokenWorked,
 )
 from evertoken._judge import digest, judge, which
 from evertoken._policy import Policy, whole_ticks
@@ -97,6 +98,8 @@ def _take(policy: Policy, settled: State, happened: Input) -> tuple[State, Happe
             return _receive(policy, settled, happened)
         case TokenRejected():
             return _reject(policy, settled, happened)
+        case TokenWorked():
+            return _note_use(settled, happened), ()
         case DoorClosed():
             return _close_door(policy, settled, happened)
         case CredentialsReplaced():
@@ -206,20 +209,20 @@ def _grant(policy: Policy, state: State, attempt: Attempt, token: AccessToken) -
         blocks=blocks,
         doublings=state.doublings if blocks else Doublings(),
         budget=_schedule.retuned(policy, state.budget, state.now, token.lifetime),
-        rejections=_taken_back(state.rejections, token),
+        rejections=_taken_back(state.rejections, token, worked=repeated and state.rejections.worked),
         keys=Keys(generation, vouched),
         granted_at=max(state.granted_at, started),
         problem=None if outlived else state.problem,
     )
 
 
-def _taken_back(rejections: Rejections, token: AccessToken) -> Rejections:
-    """``token`` is untouched, and no longer among the dropped ones if it was."""
+def _taken_back(rejections: Rejections, token: AccessToken, *, worked: bool) -> Rejections:
+    """``token`` has yet to work, unless it is the one in hand; and it is no longer among the dropped ones if it was."""
     if not rejections.dropped:
-        return rejections._replace(touched=False) if rejections.touched else rejections
+        return rejections._replace(worked=False) if rejections.worked and not worked else rejections
     name = digest(token.value)
     dropped = tuple(entry for entry in rejections.dropped if entry.digest != name)
-    return rejections._replace(touched=False, dropped=dropped)
+    return rejections._replace(worked=worked, dropped=dropped)
 
 
 def _opens(block: Block, started: float) -> bool:
@@ -365,16 +368,33 @@ def _reject(policy: Policy, state: State, rejected: TokenRejected) -> tuple[Stat
     free = state.now >= token.refresh_at and rejected.challenge is Challenge.TOKEN
     if (free or _is_credible(policy, state, token, rejected.challenge)) and _can_be_replaced(state):
         return _drop(policy, state, token, free=free), (RejectionJudged(Rejection.DROPPED),)
-    kept = state._replace(rejections=state.rejections._replace(touched=True))
-    return kept, (RejectionJudged(Rejection.KEPT),)
+    return state._replace(rejections=_heard(policy, state, state.rejections)), (RejectionJudged(Rejection.KEPT),)
 
 
 def _is_credible(policy: Policy, state: State, token: AccessToken, challenge: Challenge) -> bool:
-    if state.now < state.rejections.allowed_at:
-        return False
+    now, rejections = state.now, state.rejections
     if challenge is Challenge.UNKNOWN:
-        return state.now >= _schedule.unknown_evidence_at(policy, token)
-    return challenge is Challenge.TOKEN
+        if now < _schedule.unknown_evidence_at(policy, token):
+            return False
+    elif challenge is not Challenge.TOKEN:
+        return False
+    if now >= rejections.allowed_at:
+        return True
+    proven = rejections.worked and now >= _schedule.proven_evidence_at(policy, token)
+    return proven and rejections.honoured < policy.rejection_burst
+
+
+def _heard(policy: Policy, state: State, rejections: Rejections) -> Rejections:
+    """A rejection was heard of now: a row of them, if there is one, is not over before long."""
+    if not rejections.honoured:
+        return rejections
+    return rejections._replace(forgive_at=state.now + _schedule.forgiving_pause(policy))
+
+
+def _note_use(state: State, worked: TokenWorked) -> State:
+    if state.rejections.worked or state.token is None or state.token.authorization != worked.authorization:
+        return state
+    return state._replace(rejections=forgiven(state.rejections._replace(worked=True), state.now))
 
 
 def _can_be_replaced(state: State) -> bool:
@@ -385,9 +405,9 @@ def _can_be_replaced(state: State) -> bool:
 def _drop(policy: Policy, state: State, token: AccessToken, *, free: bool) -> State:
     vouched_at = state.now + whole_ticks(policy.rejection_interval)
     entry = Dropped(digest(token.value), vouched_at, max(vouched_at, token.expires_at))
-    rejections = state.rejections._replace(touched=False, dropped=(*state.rejections.dropped, entry))
+    rejections = state.rejections._replace(worked=False, dropped=(*state.rejections.dropped, entry))
     if not free:
-        pause = _schedule.rejection_pause(policy, rejections.honoured)
         honoured = min(rejections.honoured + 1, MOST_DOUBLINGS)
-        rejections = rejections._replace(honoured=honoured, allowed_at=state.now + pause)
-    return state._replace(token=None, rejections=rejections, problem=REJECTED)
+        allowed_at = state.now + _schedule.rejection_pause(policy, honoured)
+        rejections = rejections._replace(honoured=honoured, allowed_at=allowed_at)
+    return state._replace(token=None, rejections=_heard(policy, state, rejections), problem=REJECTED)

@@ -202,9 +202,29 @@ def believes_a_bare_401(policy: Policy, state: State, happened: Input) -> State:
 
 @steps("KEPT rejections are noted")
 def forgives_too_soon(policy: Policy, state: State, happened: Input) -> State:
-    """A rejection that was not believed leaves no trace: the interval is forgiven at the next refresh."""
+    """A rejection that was not believed leaves no trace: the row is forgiven ten intervals after the last that was."""
     after = step(policy, state, happened)
-    return after._replace(rejections=after.rejections._replace(touched=False))
+    if verdict(policy, state, happened) is Rejection.KEPT:
+        return after._replace(rejections=settle(policy, state, happened.now).rejections)
+    return after
+
+
+@steps("a token proves itself first")
+def trusts_every_rejection_at_once(policy: Policy, state: State, happened: Input) -> State:
+    """Within the burst, rejections of a token that no API has served a call with are believed one after another."""
+    if not isinstance(happened, TokenRejected):
+        return step(policy, state, happened)
+    after = step(policy, state._replace(rejections=state.rejections._replace(worked=True)), happened)
+    kept = after.token is not None
+    return after._replace(rejections=after.rejections._replace(worked=state.rejections.worked)) if kept else after
+
+
+@steps("rejection burst")
+def has_no_end_of_bursts(policy: Policy, state: State, happened: Input) -> State:
+    """Rejections of tokens that have worked are believed at once, however many there are in a row."""
+    if not isinstance(happened, TokenRejected) or not state.rejections.worked:
+        return step(policy, state, happened)
+    return step(policy, state._replace(rejections=state.rejections._replace(allowed_at=-1e12)), happened)
 
 
 @steps("a due token is dropped for free")
@@ -215,4 +235,4 @@ def charges_for_a_due_token(policy: Policy, state: State, happened: Input) -> St
         return step(policy, state, happened)
     if verdict(policy, state, happened) is not Rejection.DROPPED:
         return step(policy, state, happened)
-    return state._replace(rejections=state.rejections._replace(touched=True))
+    return state

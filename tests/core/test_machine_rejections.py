@@ -97,12 +97,12 @@ def test_a_token_is_dropped_while_another_is_on_its_way() -> None:
     assert m.authorization(201) is None
 
 
-def test_rejections_are_honoured_at_most_once_per_interval_which_doubles_up_to_its_cap() -> None:
+def test_rejections_of_tokens_that_never_worked_are_believed_once_per_interval_which_doubles_beyond_the_burst() -> None:
     m = machine(budget_burst=1000)
     now, gaps = 0.0, list[float]()
     serve(m, now)
     assert reject(m, now) is Rejection.DROPPED
-    for n in range(1, 9):
+    for n in range(1, 11):
         dropped_at = now
         serve(m, now, n, expires_in=86_400)
         for gap in (60, 120, 240, 480, 960, 1920, 3600):
@@ -111,7 +111,7 @@ def test_rejections_are_honoured_at_most_once_per_interval_which_doubles_up_to_i
             if reject(m, now, n) is Rejection.DROPPED:
                 gaps.append(gap)
                 break
-    assert gaps == [60, 120, 240, 480, 960, 1920, 3600, 3600]
+    assert gaps == [60, 60, 60, 120, 240, 480, 960, 1920, 3600, 3600]
 
 
 def test_with_an_api_that_rejects_everything_there_is_one_forced_refresh_per_interval() -> None:
@@ -123,31 +123,119 @@ def test_with_an_api_that_rejects_everything_there_is_one_forced_refresh_per_int
             n, forced = n + 1, forced + 1
             serve(m, now, n)
         now += 1
-    assert forced == 2
+    assert forced == 3
 
 
-def test_the_count_resets_when_a_token_reaches_refresh_at_without_any_rejection() -> None:
+# Tokens that have worked
+# -----------------------
+
+
+def test_restarts_of_a_server_within_a_minute_cost_no_401_beyond_the_first() -> None:
+    m = machine()
+    now = 0.0
+    for n in range(3):
+        serve(m, now, n)
+        m.token_worked(now + 1, bearer(n))
+        now += 25
+        assert reject(m, now, n) is Rejection.DROPPED
+    serve(m, now, 3)
+    m.token_worked(now + 1, bearer(3))
+    assert reject(m, now + 25, 3) is Rejection.KEPT
+    assert reject(m, now + 60, 3) is Rejection.DROPPED
+
+
+def test_a_token_that_has_worked_is_not_dropped_at_once_in_its_first_seconds() -> None:
+    for life, age in ((300, 5), (12, 3)):
+        m = machine()
+        serve(m, 0)
+        reject(m, 0)
+        serve(m, 1, 1, life)
+        m.token_worked(1, bearer(1))
+        assert reject(m, 1 + age - TICK, 1) is Rejection.KEPT
+        assert reject(m, 1 + age, 1) is Rejection.DROPPED
+
+
+def test_that_another_token_worked_says_nothing_of_the_one_in_hand() -> None:
+    m = machine()
+    m.token_worked(0, bearer())
+    serve(m, 0)
+    before = m.state_value
+    m.token_worked(0, bearer(7))
+    assert m.state_value == before
+    reject(m, 0)
+    m.token_worked(1, bearer())
+    serve(m, 1, 1)
+    assert reject(m, 20, 1) is Rejection.KEPT
+
+
+def test_a_repeated_token_has_worked_if_it_had() -> None:
     m = machine()
     serve(m, 0)
     reject(m, 0)
-    serve(m, 0, n=1)
-    assert m.explain(269).rejections == 1
-    assert m.explain(270).rejections == 0
-    serve(m, 270, n=2)
-    assert reject(m, 271, n=2) is Rejection.DROPPED
-    assert m.explain(271).next_rejection_at == 331
+    serve(m, 1, 1, 20)
+    m.token_worked(2, bearer(1))
+    serve(m, 16, 1)
+    assert m.state_value.rejections.worked
+    serve(m, 290, 2)
+    assert not m.state_value.rejections.worked
 
 
-def test_a_rejection_that_was_kept_stops_the_count_from_being_reset() -> None:
+def test_thin_evidence_about_a_token_that_has_worked_still_needs_a_token_of_some_age() -> None:
     m = machine()
     serve(m, 0)
     reject(m, 0)
-    serve(m, 0, n=1)
-    assert reject(m, 30, n=1) is Rejection.KEPT
-    serve(m, 270, n=2)
-    assert m.explain(270).rejections == 1
-    assert reject(m, 271, n=2) is Rejection.DROPPED
-    assert m.explain(271).next_rejection_at == 271 + 120
+    serve(m, 1, 1, 100)
+    m.token_worked(2, bearer(1))
+    assert reject(m, 26 - TICK, 1, Challenge.UNKNOWN) is Rejection.KEPT
+    assert reject(m, 26, 1, Challenge.UNKNOWN) is Rejection.DROPPED
+
+
+def test_a_row_of_rejections_is_over_when_a_token_works_and_none_is_heard_of_for_ten_intervals() -> None:
+    m = machine()
+    serve(m, 0)
+    reject(m, 0)
+    serve(m, 1, 1, 86_400)
+    assert reject(m, 50, 1) is Rejection.KEPT
+    m.token_worked(60, bearer(1))
+    assert m.explain(650 - TICK).rejections == 1
+    assert m.explain(650).rejections == 0
+
+
+def test_a_row_of_rejections_lasts_while_no_token_works() -> None:
+    m = machine()
+    serve(m, 0)
+    reject(m, 0)
+    serve(m, 1, 1, 86_400)
+    assert m.explain(10_000).rejections == 1
+    m.token_worked(10_000, bearer(1))
+    assert m.explain(10_000).rejections == 0
+
+
+def test_a_server_that_restarts_each_half_hour_costs_no_401_beyond_the_first() -> None:
+    m = machine()
+    for n in range(48):
+        now = n * 1800.0
+        serve(m, now, n, 86_400)
+        m.token_worked(now + 1, bearer(n))
+        assert reject(m, now + 1799, n) is Rejection.DROPPED
+
+
+def test_a_node_that_refuses_every_third_call_costs_nine_requests_in_the_first_hour_and_two_in_each_later_one() -> None:
+    m = machine()
+    asked, n, hours = 0, -1, list[int]()
+    for second in range(4 * 3600):
+        if second % 3600 == 0:
+            hours.append(0)
+        if m.authorization(second) is None or isinstance(m.poll(second), SendRequest):
+            n, asked = n + 1, asked + 1
+            serve(m, second, n, 86_400)
+            hours[-1] += 1
+        if second % 3 == 0:
+            reject(m, second, n)
+        else:
+            m.token_worked(second, bearer(n))
+    assert hours[0] <= 10
+    assert max(hours[1:]) <= 2
 
 
 def test_a_token_past_refresh_at_is_dropped_on_good_evidence_without_charging_the_interval() -> None:

@@ -37,6 +37,7 @@ DEFAULTS = {
     "budget_interval": 60,
     "budget_interval_floor": 2,
     "rejection_interval": 60,
+    "rejection_burst": 3,
     "rejection_interval_cap": 3_600,
     "max_body": 65_536,
 }

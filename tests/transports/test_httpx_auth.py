@@ -244,6 +244,32 @@ def test_the_second_401_is_the_callers_and_is_learnt_from(kit: Kit) -> None:
     assert [type(event).__name__ for event in kit.events].count("TokenKept") == 1
 
 
+def test_a_server_that_forgets_its_tokens_three_times_within_a_minute_costs_nobody_a_401(kit: Kit) -> None:
+    client = kit.client()
+    assert client.get("/users").status_code == 200
+    for _ in range(3):
+        kit.world.advance(25)
+        kit.api.answers = [TOKEN_401]
+        assert [client.get("/users").status_code for _ in range(3)] == [200] * 3
+    assert asked_for_tokens(kit) == 4
+
+
+def test_the_machine_is_told_once_that_a_token_has_worked_and_only_by_a_2xx_of_the_api(
+    kit: Kit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(kit.world.coordinator, "token_worked", told.append)
+    client = kit.client()
+    kit.api.answers = [(404, {}, b""), (500, {}, b"")]
+    for _ in range(2):
+        client.get("/users")
+    client.get("https://elsewhere.example/users", auth=kit.auth())
+    assert told == []
+    for _ in range(3):
+        client.get("/users")
+    assert told == [kit.world.coordinator.machine.authorization(kit.world.clock())]
+
+
 def test_an_api_that_rejects_everything_costs_one_forced_refresh_per_interval(kit: Kit) -> None:
     kit.api.answers = [TOKEN_401] * 100
     client = kit.client()

@@ -210,6 +210,10 @@ class Coordinator(Unpicklable):
         """An API refused a call that carried ``authorization``."""
         return self._feed(lambda now: self.machine.token_rejected(now, authorization, challenge))
 
+    def token_worked(self, authorization: str) -> None:
+        """An API served a call that carried ``authorization``."""
+        self._feed(lambda now: self.machine.token_worked(now, authorization))
+
     def door_closed(self, kind: BlockKind, seconds: float | None = None) -> None:
         """An API or a store says that the token endpoint is not to be asked."""
         self._feed(lambda now: self.machine.door_closed(now, kind, seconds))

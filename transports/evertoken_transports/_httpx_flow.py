@@ -83,7 +83,7 @@ class Flow:
             return
         signature = self._signature()
         response = yield signature.put_on(request)
-        if not (self._counts(signature, response) and self._judge(signature, response, self._peek(response))):
+        if not (self._heed(signature, response) and self._judge(signature, response, self._peek(response))):
             return
         try:
             another = self._signature()
@@ -95,7 +95,7 @@ class Flow:
             self._let_go(response)
             response = yield another.put_on(request)
             # The answer is the caller's, whatever it is; what it says about the token is for everybody.
-            if self._counts(another, response):
+            if self._heed(another, response):
                 self._judge(another, response, self._peek(response))
 
     async def arun(self, request: Request) -> AsyncGenerator[Request, Response]:
@@ -105,7 +105,7 @@ class Flow:
             return
         signature = await self._asignature()
         response = yield signature.put_on(request)
-        if not (self._counts(signature, response) and self._judge(signature, response, await self._apeek(response))):
+        if not (self._heed(signature, response) and self._judge(signature, response, await self._apeek(response))):
             return
         try:
             another = await self._asignature()
@@ -115,7 +115,7 @@ class Flow:
             request = response.request
             await self._alet_go(response)
             response = yield another.put_on(request)
-            if self._counts(another, response):
+            if self._heed(another, response):
                 self._judge(another, response, await self._apeek(response))
 
     def _signs(self, request: Request) -> bool:
@@ -133,11 +133,20 @@ class Flow:
         source = self.async_source()
         return _Signature(source.authorization_nowait() or await source.authorization(self.timeout))
 
-    def _counts(self, signature: _Signature, response: Response) -> bool:
-        """Whether ``response`` can say something about our token: it answers a request that carried it, to our API."""
-        request = response.request
-        is_refusal = 400 <= response.status_code <= 499
-        return is_refusal and signature.is_on(request) and origin_of(request.url) in self.origins
+    def _heed(self, signature: _Signature, response: Response) -> bool:
+        """Note that our token has worked, if ``response`` says so first; and whether it may say that it is bad.
+
+        It says something about our token if it answers a request that carried it, to our API.
+        """
+        status, request = response.status_code, response.request
+        works = 200 <= status < 300
+        if (signature.value == self.source.proven) if works else not 400 <= status <= 499:
+            return False
+        if not signature.is_on(request) or origin_of(request.url) not in self.origins:
+            return False
+        if works:
+            self.source.token_worked(signature.value)
+        return not works
 
     def _peek(self, response: Response) -> bytes:
         if response.status_code not in _TELLING:

@@ -52,6 +52,8 @@ class BaseSource(Unpicklable):
         self._followers: list[BaseSource] = []
         self._quiet_until = -math.inf
         self._header: str | None = None
+        self.proven: str | None = None
+        """For adapters: the Authorization value that was told last to have worked, so that it is told once."""
         self.on_event = on_event
         self._coordinator.subscribe(self)
 
@@ -81,6 +83,15 @@ class BaseSource(Unpicklable):
             del authorization, challenge  # Error trackers show local variables.
             raise TypeError(f"challenge must be a Challenge, not {kind}")
         return self._coordinator.token_rejected(authorization, challenge)
+
+    def token_worked(self, authorization: str) -> None:
+        """An API served a call that carried ``authorization``; see :meth:`evertoken.TokenMachine.token_worked`.
+
+        To be told of every such answer, or of the first with each token: another one costs a comparison.
+        """
+        if authorization != self.proven:
+            self.proven = authorization
+            self._coordinator.token_worked(authorization)
 
     def door_closed(self, seconds: float | None = None) -> None:
         """An API said that the account is locked (Mangopay: 400 ``unauthorized_client``), for ``seconds`` if known."""

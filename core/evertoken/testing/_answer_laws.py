@@ -143,7 +143,8 @@ def _check_after_token(before: State, started: float, after: State, found: list[
     if dropped and after.token is not None:
         name = digest(after.token.value)
         dropped = tuple(entry for entry in dropped if entry.digest != name)
-    if after.rejections != (was.honoured, was.allowed_at, False, dropped):
+    repeated = before.token is not None and after.token is not None and before.token.value == after.token.value
+    if after.rejections != was._replace(worked=was.worked and repeated, dropped=dropped):
         found.append("a grant forgets no rejection of another token")
 
 

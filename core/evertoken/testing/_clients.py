@@ -306,6 +306,8 @@ class Client:
         """The API has answered a call. A 401 makes the caller try once more, unless the token is kept."""
         if response.status == 200:
             self.served_at = self.world.time
+            if not self.machine.state_value.rejections.worked:
+                self.machine.token_worked(self.now(), authorization)
             if call.replayed:
                 self.world.saw(REPLAYED)
             return

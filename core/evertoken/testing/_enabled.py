@@ -17,6 +17,7 @@ from evertoken._inputs import (
     Input,
     RequestClaimed,
     TokenRejected,
+    TokenWorked,
 )
 from evertoken._judge import digest
 from evertoken._policy import Policy
@@ -70,7 +71,7 @@ class Alphabet:
     demands: tuple[float, ...] = (0.0,)
     """The ``min_ttl`` of the callers."""
     challenges: tuple[Challenge, ...] = (Challenge.TOKEN, Challenge.UNKNOWN)
-    """The evidence with which APIs reject the token in hand."""
+    """The evidence with which APIs reject the token in hand. With any, they serve calls with it as well."""
     doors: tuple[tuple[BlockKind, float | None], ...] = ((BlockKind.LOCKED, None),)
     """The reports of closed doors, with their seconds."""
     rotates: bool = True
@@ -104,6 +105,8 @@ def enabled_inputs(policy: Policy, state: State, now: float, alphabet: Alphabet 
     if state.token is not None:
         for challenge in alphabet.challenges:
             yield TokenRejected(now, state.token.authorization, challenge)
+        if alphabet.challenges and not state.rejections.worked:
+            yield TokenWorked(now, state.token.authorization)
     for kind, seconds in alphabet.doors:
         for draw in alphabet.draws:
             yield DoorClosed(now, kind, seconds, draw)

@@ -22,11 +22,12 @@ from evertoken._inputs import (
     Input,
     RequestClaimed,
     TokenRejected,
+    TokenWorked,
 )
 from evertoken._judge import digest
 from evertoken._policy import Policy
 from evertoken._problems import ProblemKind
-from evertoken._records import AccessToken, Attempt, BackOff, Block, BlockKind
+from evertoken._records import LONG_AGO, AccessToken, Attempt, BackOff, Block, BlockKind, Rejections
 from evertoken._states import State
 from evertoken.happenings import Happening
 from evertoken.testing._answer_laws import check_answer
@@ -51,7 +52,8 @@ from evertoken.testing._told_laws import check_told
 
 __all__ = ("broken_by", "broken_in", "liveness_bound")
 
-_Rarer = TokenRejected | DoorClosed | CredentialsReplaced | BlockLifted
+_FORGIVEN = "rejections are forgiven when a token works and none was heard of for ten intervals"
+_Rarer = TokenRejected | TokenWorked | DoorClosed | CredentialsReplaced | BlockLifted
 _REFUSED, _LOCKED, _UNCLEAR = BlockKind.REFUSED, BlockKind.LOCKED, BlockKind.UNCLEAR
 _REPORTED = {
     BlockKind.LOCKED: ProblemKind.LOCKED,
@@ -110,6 +112,8 @@ def _check_rarer(policy: Policy, before: State, happened: _Rarer, after: State, 
     match happened:
         case TokenRejected():
             _check_rejection(policy, before, happened, after, found)
+        case TokenWorked():
+            _check_use(before, happened, after, found)
         case DoorClosed():
             _check_report(policy, before, happened, after, found)
         case CredentialsReplaced():
@@ -160,14 +164,14 @@ def _still_closed(blocks: tuple[Block, ...], now: float) -> tuple[Block, ...]:
 
 
 def _check_rejections_in_time(before: State, settled: State, found: list[str]) -> None:
-    was, is_now, token = before.rejections, settled.rejections, before.token
+    was, is_now = before.rejections, settled.rejections
     if was is is_now and not was.honoured and not was.dropped:
         return
-    quiet = token is not None and settled.now >= token.refresh_at and not was.touched
-    if is_now.honoured != (0 if quiet else was.honoured):
-        found.append("rejections are forgiven when a token has lived to its refresh without one")
+    over = was.honoured > 0 and was.worked and settled.now >= was.forgive_at
+    if (is_now.honoured, is_now.forgive_at) != ((0, LONG_AGO) if over else (was.honoured, was.forgive_at)):
+        found.append(_FORGIVEN)
     remembered = tuple(entry for entry in was.dropped if settled.now < entry.forget_at)
-    if is_now[1:] != (was.allowed_at, was.touched, remembered):
+    if (is_now.allowed_at, is_now.worked, is_now.dropped) != (was.allowed_at, was.worked, remembered):
         found.append("a dropped token is remembered until it would have expired")
 
 
@@ -212,7 +216,7 @@ def _check_rejection(policy: Policy, before: State, rejected: TokenRejected, aft
         check_start(before._replace(token=None), now, 0.0, "", shut)
     free = now >= token.refresh_at and rejected.challenge is Challenge.TOKEN
     if after.token is not None:
-        if after != before._replace(rejections=before.rejections._replace(touched=True)):
+        if after != before._replace(rejections=_heard(policy, before, before.rejections)):
             found.append("a rejection that is not believed is noted, and changes nothing else")
         if not shut and (free or _is_credible(policy, before, token, rejected.challenge)):
             found.append("a rejection that can be believed is believed")
@@ -227,9 +231,36 @@ def _check_rejection(policy: Policy, before: State, rejected: TokenRejected, aft
 
 
 def _is_credible(policy: Policy, state: State, token: AccessToken, challenge: Challenge) -> bool:
-    if state.now < state.rejections.allowed_at:
+    if not _may_be_believed(policy, state, token):
         return False
     return challenge is Challenge.TOKEN or (challenge is Challenge.UNKNOWN and _has_been_about(policy, state, token))
+
+
+def _may_be_believed(policy: Policy, state: State, token: AccessToken) -> bool:
+    """The interval is over; or the token has worked and is not quite new, and the burst is not used up."""
+    rejections, quarter = state.rejections, (token.expires_at - token.started) / 4
+    is_new = state.now < token.started + whole(min(policy.rejection_interval / 12, quarter))
+    at_once = rejections.worked and not is_new and rejections.honoured < policy.rejection_burst
+    return state.now >= rejections.allowed_at or at_once
+
+
+def _heard(policy: Policy, state: State, rejections: Rejections) -> Rejections:
+    """As they are once one more was heard of: ten intervals without any end a row of them."""
+    later = state.now + whole(10 * policy.rejection_interval)
+    return rejections._replace(forgive_at=later) if rejections.honoured else rejections
+
+
+def _check_use(before: State, worked: TokenWorked, after: State, found: list[str]) -> None:
+    """What served a call is noted of the token in hand, and of no other."""
+    token, rejections = before.token, before.rejections
+    if token is not None and token.authorization == worked.authorization:
+        rejections = rejections._replace(worked=True)
+        if rejections.honoured and before.now >= rejections.forgive_at:
+            rejections = rejections._replace(honoured=0, forgive_at=LONG_AGO)
+    if after.rejections[:3] != rejections[:3]:
+        found.append(_FORGIVEN)
+    elif after != before._replace(rejections=rejections):
+        found.append("that a token has worked is noted of the one in hand, and changes nothing else")
 
 
 def _has_been_about(policy: Policy, state: State, token: AccessToken) -> bool:
@@ -238,10 +269,15 @@ def _has_been_about(policy: Policy, state: State, token: AccessToken) -> bool:
 
 
 def _check_belief(policy: Policy, before: State, rejected: TokenRejected, after: State, found: list[str]) -> None:
-    now, was, is_now = before.now, before.rejections, after.rejections
-    pause = whole(doubled(policy.rejection_interval, policy.rejection_interval_cap, was.honoured))
-    if now < was.allowed_at or is_now.allowed_at != now + pause or is_now.honoured != more(was.honoured):
-        found.append("rejections are believed at most once in each rejection_interval, which doubles each time")
+    now, was, is_now, token = before.now, before.rejections, after.rejections, before.token
+    times = max(0, more(was.honoured) - policy.rejection_burst)
+    pause = whole(doubled(policy.rejection_interval, policy.rejection_interval_cap, times))
+    too_soon = token is None or not _may_be_believed(policy, before, token)
+    if too_soon or is_now.allowed_at != now + pause or is_now.honoured != more(was.honoured):
+        found.append(
+            "rejections are believed at most once in each rejection_interval, which doubles beyond the burst, or at"
+            " once within the burst of a token that has worked"
+        )
     if rejected.challenge not in (Challenge.TOKEN, Challenge.UNKNOWN):
         found.append("only a 401 speaks of the token")
 
@@ -253,7 +289,7 @@ def _check_dropped(
     vouched_at = before.now + whole(policy.rejection_interval)
     *others, last = is_now.dropped or (None,)
     if (
-        is_now.touched
+        is_now.worked
         or tuple(others) != was.dropped
         or last is None
         or last != (digest(token.value), vouched_at, max(vouched_at, token.expires_at))
@@ -261,6 +297,8 @@ def _check_dropped(
         found.append("a dropped token is remembered, and not taken again before rejection_interval has passed")
     if free and (is_now.honoured, is_now.allowed_at) != (was.honoured, was.allowed_at):
         found.append("a token that was due for renewal is dropped without charging the interval")
+    if is_now.forgive_at != _heard(policy, before, is_now).forgive_at:
+        found.append(_FORGIVEN)
     check_problem(after, ProblemKind.REJECTED, found)
     if after != before._replace(token=None, rejections=is_now, problem=after.problem):
         found.append("a rejection takes the token, and changes nothing else")

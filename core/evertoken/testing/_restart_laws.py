@@ -27,7 +27,7 @@ _LAWS = {
 _REST = "what was counted and told before a restart counts and is told after it"
 _MOMENTS = {
     *("now", "started", "deadline", "refresh_at", "fresh_until", "expires_at", "until", "retry_at", "since"),
-    *("refill_at", "allowed_at", "vouched_at", "forget_at", "granted_at"),
+    *("refill_at", "allowed_at", "forgive_at", "vouched_at", "forget_at", "granted_at"),
 }
 
 

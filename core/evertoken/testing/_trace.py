@@ -22,6 +22,7 @@ from evertoken._inputs import (
     Input,
     RequestClaimed,
     TokenRejected,
+    TokenWorked,
 )
 from evertoken._policy import Policy
 from evertoken._records import Attempt
@@ -98,7 +99,7 @@ class Trace:
         match happened:
             case AnswerReceived(answer=Granted() as granted):
                 return replace(happened, answer=replace(granted, access_token=self.name(granted.access_token)))
-            case TokenRejected():
+            case TokenRejected() | TokenWorked():
                 return replace(happened, authorization=f"Bearer {self.name(happened.authorization[7:])}")
             case _:
                 return happened
@@ -123,7 +124,7 @@ class Trace:
         if after.budget != before.budget:
             changes += f" budget={after.budget[:]}"
         if after.rejections != before.rejections:
-            changes += f" rejections={after.rejections[:3]}+{len(after.rejections.dropped)}"
+            changes += f" rejections={after.rejections[:4]}+{len(after.rejections.dropped)}"
         if after.keys != before.keys:
             changes += f" keys={after.keys[:]}"
         return changes
@@ -154,6 +155,8 @@ def _told(happened: Input | Restart | None) -> str:
             return f"{happened.now!r} answer #{happened.id} {_outcome(happened.answer)}"
         case TokenRejected():
             return f"{happened.now!r} rejected {happened.authorization} {happened.challenge.value}"
+        case TokenWorked():
+            return f"{happened.now!r} worked {happened.authorization}"
         case DoorClosed():
             return f"{happened.now!r} door {happened.kind.value} {happened.seconds!r} draw={happened.draw!r}"
         case CredentialsReplaced():

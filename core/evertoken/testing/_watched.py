@@ -24,6 +24,7 @@ from evertoken._inputs import (
     Input,
     RequestClaimed,
     TokenRejected,
+    TokenWorked,
 )
 from evertoken._machine import TokenMachine
 from evertoken._messages import HttpResponse, TokenRequest
@@ -132,6 +133,11 @@ class WatchedMachine(TokenMachine):
         return verdict
 
     @override
+    def token_worked(self, now: float, authorization: str) -> None:
+        note = super().token_worked
+        self._tell((TokenWorked, now, authorization), lambda: note(now, authorization))
+
+    @override
     def door_closed(self, now: float, kind: BlockKind, seconds: float | None = None) -> None:
         close = super().door_closed
         self._tell((DoorClosed, now, kind, seconds), lambda: close(now, kind, seconds))
@@ -160,6 +166,8 @@ def _gist(happened: Input) -> _Gist:
             return (kind, now, happened.id, _how_it_went(happened.answer))
         case TokenRejected():
             return (kind, now, happened.authorization, happened.challenge)
+        case TokenWorked():
+            return (kind, now, happened.authorization)
         case DoorClosed():
             return (kind, now, happened.kind, happened.seconds)
         case _:

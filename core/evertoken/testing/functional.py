@@ -34,6 +34,7 @@ from evertoken._inputs import (
     Input,
     RequestClaimed,
     TokenRejected,
+    TokenWorked,
 )
 from evertoken._machine import TokenMachine
 from evertoken._messages import TokenRequest
@@ -53,6 +54,7 @@ __all__ = (
     "Restart",
     "State",
     "TokenRejected",
+    "TokenWorked",
     "decide",
     "feed",
     "first_state",

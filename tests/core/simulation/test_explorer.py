@@ -441,5 +441,5 @@ def test_rejections_believed_one_after_another_break_a_law() -> None:
     pausing = VALID_STATE._replace(rejections=VALID_STATE.rejections._replace(allowed_at=5.0))
     rejected = TokenRejected(1.0, "Bearer token#1", Challenge.TOKEN)
     believed = step(SMALL_POLICY, VALID_STATE, rejected)
-    law = "rejections are believed at most once in each rejection_interval, which doubles each time"
-    assert law in list(broken_by(SMALL_POLICY, pausing, rejected, believed))
+    law = "rejections are believed at most once in each rejection_interval, which doubles beyond the burst, or at once"
+    assert any(found.startswith(law) for found in broken_by(SMALL_POLICY, pausing, rejected, believed))

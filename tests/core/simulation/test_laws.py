@@ -138,7 +138,8 @@ def changed_rejections(state: State) -> Iterator[Rejections]:
     told = state.rejections
     yield told._replace(honoured=told.honoured + 1)
     yield told._replace(allowed_at=state.now + 50)
-    yield told._replace(touched=not told.touched)
+    yield told._replace(worked=not told.worked)
+    yield told._replace(forgive_at=state.now + 70)
     yield told._replace(dropped=(*told.dropped, Dropped("another", state.now + 1, state.now + 2)))
     for number, entry in enumerate(told.dropped):
         for wrong in (
@@ -152,7 +153,7 @@ def changed_rejections(state: State) -> Iterator[Rejections]:
 def test_the_walks_come_across_everything() -> None:
     kinds = {type(taken.happened) for taken in WALKS}
     answers = {type(taken.happened.answer) for taken in WALKS if isinstance(taken.happened, AnswerReceived)}
-    assert len(kinds) == 6
+    assert len(kinds) == 7
     assert len(answers) == 1 + len({type(answer) for answer in EVERY_ANSWER})
 
 

@@ -255,6 +255,13 @@ class TokenMachineStateMachine(RuleBasedStateMachine):
         kept = self.machine.authorization(self.now) == header
         self.__hold(kept == (verdict is not Rejection.DROPPED), "a token is gone exactly when it was DROPPED")
 
+    @precondition(lambda self: self.machine.state_value.token is not None)
+    @rule(of_another=st.booleans())
+    def machine_token_worked(self, of_another: bool) -> None:  # noqa: FBT001 - drawn by keyword
+        """An API serves a call with the token in hand, or with one that nobody knows."""
+        header = self.machine.published[1]
+        self.machine.token_worked(self.now, "Bearer of-long-ago" if of_another or header is None else header)
+
     @rule(kind=_kinds, seconds=st.sampled_from([None, 0.0, 1.0, 100.0]), number=_numbers)
     def machine_door_closed(self, kind: BlockKind, seconds: float | None, number: float) -> None:
         """An API or a store says that the door is closed."""
