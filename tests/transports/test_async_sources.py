@@ -223,6 +223,63 @@ def test_a_source_kept_warm_makes_its_first_request_in_its_first_call(loop: Loop
     assert_nothing_held(world)
 
 
+def test_a_source_kept_warm_from_its_making_in_a_loop_needs_no_call(loop: Loop, world: World) -> None:
+    async def main() -> None:
+        async with source_in(loop, world, keep_warm=True):
+            await sleep(loop, 1_200)
+
+    run_in(loop, world, main)
+    assert asked(world) == 2
+
+
+def test_another_source_of_the_same_grant_is_kept_warm_though_the_token_is_fresh_when_it_comes(
+    loop: Loop, world: World
+) -> None:
+    async def main() -> None:
+        await source_in(loop, world).authorization()
+        kept = source_in(loop, world, keep_warm=True)
+        await sleep(loop, 1_200)
+        await kept.aclose()
+
+    run_in(loop, world, main)
+    assert asked(world) == 2
+
+
+@pytest.mark.parametrize("call", ["authorization", "authorization_nowait"])
+def test_a_source_is_kept_warm_in_each_further_run_from_the_first_look_at_its_fresh_token(
+    loop: Loop, world: World, call: str
+) -> None:
+    made: list[Source] = []
+
+    async def first() -> None:
+        made.append(source_in(loop, world, keep_warm=True))
+        await made[0].authorization()
+
+    async def again() -> None:
+        source = made[0]
+        looked = getattr(source, call)()
+        assert (looked if call == "authorization_nowait" else await looked) is not None
+        await sleep(loop, 1_200)
+
+    run_in(loop, world, first)
+    for runs in (1, 2, 3):
+        run_in(loop, world, again)
+        assert asked(world) == 1 + runs
+
+
+def test_a_fresh_token_that_is_kept_warm_is_had_without_the_lock(
+    loop: Loop, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def main() -> None:
+        async with source_in(loop, world, keep_warm=True) as source:
+            await source.authorization()
+            with monkeypatch.context() as patch:
+                patch.setattr(world.coordinator, "_lock", None)
+                assert source.authorization_nowait()
+
+    run_in(loop, world, main)
+
+
 def test_without_keep_warm_a_program_that_makes_no_calls_makes_no_requests(loop: Loop, world: World) -> None:
     async def main() -> None:
         source = source_in(loop, world)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from evertoken import HttpResponse, TokenRequest
+from evertoken_transports import Event, RequestStarted, TokenGranted
 from evertoken_transports.asyncio import TokenSource
 from evertoken_transports.threads import TokenSource as ThreadSource
 from tests.transports.loops import AsyncEndpoint, VirtualLoop, assert_nothing_held, run_in, source_in
@@ -51,25 +52,54 @@ def test_a_loop_that_is_closed_with_waiters_on_it_does_not_stop_the_others(world
     assert_nothing_held(world)
 
 
-def test_a_loop_that_is_closed_with_the_request_on_it_costs_the_others_no_more_than_its_deadline(world: World) -> None:
+def test_a_loop_that_is_closed_with_the_request_on_it_gives_it_back_at_once(world: World) -> None:
     loop = asyncio.new_event_loop()
     source = TokenSource(world.grant, coordinator=world.coordinator, exchange=AsyncEndpoint("asyncio", world, 2))
     waiting = [loop.create_task(source.authorization())]
     for _ in range(3):
         loop.run_until_complete(asyncio.sleep(0))
     assert asked(world) == 1
-    loop.close()
     threads = ThreadSource(world.grant, coordinator=world.coordinator, exchange=world.endpoint)
-    others = run_in_threads(4, lambda _: threads.authorization(timeout=20))
+    others = run_in_threads(4, lambda _: threads.authorization())
     world.wait_for_waiters(5)
-    world.advance(world.policy.request_timeout)
-    world.wait_for_waiters(4)
-    world.advance(world.policy.retry_base)
+    loop.close()
     assert len(set(others())) == 1
     assert asked(world) == 2
     _bury(*waiting, *source._tasks)
     world.settle()
-    assert world.coordinator._wakers == {}
+    assert_nothing_held(world)
+
+
+def test_what_is_carried_to_its_end_is_not_given_back_when_its_loop_is_closed(world: World) -> None:
+    loop = VirtualLoop(world.clock)
+    source = TokenSource(world.grant, coordinator=world.coordinator, exchange=AsyncEndpoint("asyncio", world, 2))
+    events: list[Event] = []
+    source.on_event = events.append
+    loop.run_until_complete(source.authorization())
+    loop.run_until_complete(asyncio.sleep(0))
+    loop.close()
+    gc.collect()
+    assert [type(event) for event in events] == [RequestStarted, TokenGranted]
+    assert source._tasks == set()
+
+
+def test_a_source_whose_warming_loop_was_just_closed_is_kept_warm_by_the_next(world: World) -> None:
+    source = TokenSource(
+        world.grant, coordinator=world.coordinator, exchange=AsyncEndpoint("asyncio", world), keep_warm=True
+    )
+    first = VirtualLoop(world.clock)
+    first.run_until_complete(source.authorization())
+    first.close()
+    second = VirtualLoop(world.clock)
+
+    async def main() -> None:
+        assert source.authorization_nowait()
+        await asyncio.sleep(1_200)
+
+    second.run_until_complete(main())
+    assert asked(world) == 2
+    _bury(*source._tasks)
+    second.close()
 
 
 def _bury(*tasks: asyncio.Task[Any]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any, cast
 
 import pytest
@@ -139,6 +140,57 @@ def test_a_source_kept_warm_refreshes_though_nobody_asks(world: World) -> None:
     source = source_of(world, keep_warm=True)
     until(lambda: len(world.token_requests()) == 1)
     world.settle()
+    world.advance(1_199)
+    until(lambda: len(world.token_requests()) == 2)
+    world.settle()
+    source.close()
+
+
+def test_another_source_of_the_same_grant_is_kept_warm_though_the_token_is_fresh_when_it_comes(world: World) -> None:
+    warm(world)
+    source = source_of(world, keep_warm=True)
+    world.advance(1_199)
+    until(lambda: len(world.token_requests()) == 2)
+    world.settle()
+    source.close()
+
+
+def test_a_forked_child_is_kept_warm_from_its_first_look_at_the_fresh_token(world: World) -> None:
+    source = source_of(world, keep_warm=True)
+    source.warm_up()
+    child = os.fork()
+    if child == 0:
+        with suppress(BaseException):
+            assert source.authorization_nowait()
+            world.advance(1_199)
+            until(lambda: len(world.token_requests()) == 2)
+            os._exit(0)
+        os._exit(1)
+    _, status = os.waitpid(child, 0)
+    source.close()
+    assert os.waitstatus_to_exitcode(status) == 0
+
+
+def test_a_fresh_token_that_is_kept_warm_is_had_without_the_lock(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    with source_of(world, keep_warm=True) as source:
+        source.warm_up()
+        with monkeypatch.context() as patch:
+            patch.setattr(world.coordinator, "_lock", None)
+            assert source.authorization_nowait()
+
+
+def test_what_keeps_a_token_warm_is_started_as_soon_as_a_thread_can_be_had(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        source = source_of(world, keep_warm=True)
+        header = source.authorization()
+        assert source.authorization_nowait() == header
+    assert source.authorization_nowait() == header
     world.advance(1_199)
     until(lambda: len(world.token_requests()) == 2)
     world.settle()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Hashable
 
 from evertoken import ClientCredentials, GiveUp, Policy, Ready, TokenRequest
 from evertoken_transports._carrier import carry_async
@@ -41,11 +41,12 @@ class AsyncSource(BaseSource):
         background: bool,
         keep_warm: bool,
     ) -> None:
-        super().__init__(grant, policy, coordinator, on_event)
+        super().__init__(grant, policy, coordinator, on_event, keep_warm=keep_warm)
         chosen = self._default_exchange() if exchange is None else exchange
         self._exchange = self._coordinator.stand_in(chosen)
         self._background = background
-        self._keep_warm = keep_warm
+        if self._can_spawn():
+            self._ensure_warm()
 
     def authorization_nowait(self) -> str | None:
         """The value for an ``Authorization`` header if there is a usable token now, else None. Never waits.
@@ -97,23 +98,35 @@ class AsyncSource(BaseSource):
         """Whether a task took ``request``; it reports its outcome whatever becomes of the caller."""
 
     @abstractmethod
-    def _can_spawn(self) -> bool: ...
+    def _can_spawn(self) -> bool:
+        """Whether the caller is in an event loop of this runtime."""
 
     @abstractmethod
-    def _ensure_warm(self) -> None:
-        """Start the warming task where there should be one and is none."""
+    def _place(self) -> Hashable:
+        """The event loop that runs here, by a name that does not keep it alive."""
+
+    @abstractmethod
+    def _start_warmer(self) -> bool:
+        """Start a task that keeps the token warm, and says :meth:`cooled` whatever ends it.
+
+        It does not keep the source alive. Always True: in a loop there is always room for another task.
+        """
 
     # Waiting and carrying
     # --------------------
 
+    def _ensure_warm(self) -> None:
+        """In the event loop: start what keeps the token warm where there should be something and is nothing."""
+        self._see_warm(self._place(), self._start_warmer)
+
     def _authorization_now(self) -> str | None:
         self._check_open()
-        may_send = self._background and self._can_spawn()
-        if may_send:
+        in_loop = self._can_spawn()
+        if in_loop:
             self._ensure_warm()
         caller = _caller()
         try:
-            header, request = self._coordinator.glance(caller, may_send=may_send)
+            header, request = self._coordinator.glance(caller, may_send=in_loop and self._background)
             if request is not None and self._spawned(request):
                 self._coordinator.took(request)
         finally:

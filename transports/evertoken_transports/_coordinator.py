@@ -236,6 +236,11 @@ class Coordinator(Unpicklable):
         """Keep ``subscriber`` up to date, and tell it of every event, for as long as somebody keeps it alive."""
         with self._lock:
             self._subscribers[next(self._numbers)] = subscriber
+            self.bring_up_to_date(subscriber)
+
+    def bring_up_to_date(self, subscriber: Subscriber) -> None:
+        """Tell ``subscriber`` once more what it was told last."""
+        with self._lock:
             subscriber.republish(*self.machine.published)
 
     def stand_in(self, exchange: _T) -> _T:
@@ -374,6 +379,8 @@ class Coordinator(Unpicklable):
         self._asking = {}
         self._forgotten.clear()
         self._given_back.clear()
+        for subscriber in list(self._subscribers.values()):
+            subscriber.forked()
         if self._last_request is not None:
             self.machine.request_abandoned(self.clock(), self._last_request)
             self._published_state()

@@ -33,6 +33,10 @@ class Subscriber(Protocol):
         """Before ``quiet_until``, ``header`` is good and nothing needs doing. Called under the lock: only keep it."""
         ...
 
+    def forked(self) -> None:
+        """In a forked child: nothing that ran beside is there any more."""
+        ...
+
 
 def wake(wakers: list[Waker]) -> None:
     """Wake everyone. A waiter whose event loop is closed cannot be woken, and must not stop the others."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Hashable
 from typing import Any
 
 from evertoken import (
@@ -44,12 +45,16 @@ class BaseSource(Unpicklable):
         policy: Policy,
         coordinator: Coordinator | None,
         on_event: EventCallback | None,
+        *,
+        keep_warm: bool,
     ) -> None:
         self._coordinator = _found(grant, policy, coordinator)
         self._clock = self._coordinator.clock
         self._closed = False
         self._farewell = "this TokenSource is closed"
         self._followers: list[BaseSource] = []
+        self._keep_warm = keep_warm
+        self._warmers: dict[Hashable, object] = {}
         self._quiet_until = -math.inf
         self._header: str | None = None
         self.proven: str | None = None
@@ -142,9 +147,40 @@ class BaseSource(Unpicklable):
         """
         self._quiet_until = -math.inf
         self._header = header
-        if not self._closed:
+        if self._may_be_quiet():
             self._quiet_until = quiet_until
-        if self._closed:  # Closed in between.
+        if not self._may_be_quiet():  # Closed in between, or what kept the token warm has ended.
+            self._quiet_until = -math.inf
+
+    def forked(self) -> None:
+        """For the coordinator, in a forked child: what kept the token warm is not here. The first look starts it."""
+        self._warmers.clear()
+        if self._keep_warm:
+            self._quiet_until = -math.inf
+
+    def _may_be_quiet(self) -> bool:
+        """Whether readers need do nothing while the token is fresh: not even see to it that it is kept warm."""
+        return not self._closed and (not self._keep_warm or bool(self._warmers))
+
+    def _see_warm(self, place: Hashable, start: Callable[[], bool]) -> None:
+        """If the token is to be kept warm and nothing in ``place`` (a loop, say) does it, ``start`` what does.
+
+        ``start`` returns whether it could; what it started says :meth:`cooled` at its end.
+        """
+        if not self._keep_warm or self._closed or place in self._warmers:
+            return
+        mine = object()
+        if self._warmers.setdefault(place, mine) is not mine:
+            return  # Another thread was faster.
+        if start():
+            self._coordinator.bring_up_to_date(self)
+        else:
+            self.cooled(place)
+
+    def cooled(self, place: Hashable) -> None:
+        """It has ended, or could not be started: readers see to it that there is another."""
+        self._warmers.pop(place, None)
+        if not self._may_be_quiet():
             self._quiet_until = -math.inf
 
     def _check_open(self) -> None:

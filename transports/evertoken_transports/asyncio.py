@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import logging
 import weakref
+from collections.abc import Callable, Coroutine, Hashable
 from functools import partial
 from types import TracebackType
 from typing import Self
@@ -16,8 +17,12 @@ from evertoken_transports._carrier import carry_async
 from evertoken_transports._coordinator import Coordinator
 from evertoken_transports._events import EventCallback, write
 from evertoken_transports._exchange import AsyncExchange
+from evertoken_transports._loop_end import when_closed
 
 __all__ = ("TokenSource",)
+
+_FOR_EVER = 1e8
+"""Seconds: three years. No loop knows an endless timer."""
 
 
 class TokenSource(AsyncSource):
@@ -31,7 +36,8 @@ class TokenSource(AsyncSource):
         coordinator: share this one. Default: that of every source in the process with an equal grant and policy.
         background: send token requests from a task of their own, so that the one that is under way survives its caller.
             If False, the caller carries the request itself; when it is cancelled, another caller starts anew.
-        keep_warm: refresh a due token even if nobody asks, from the first call on, for as long as its loop runs.
+        keep_warm: refresh a due token even if nobody asks, for as long as a loop runs: from the making of the source if
+            that happens in a loop, else from the first call in one, and again in each further loop.
         on_event: called with each event; see :class:`~evertoken_transports.Coordinator`.
 
     It belongs to no event loop: make it anywhere, use it under one ``asyncio.run`` after another, or in several loops
@@ -49,12 +55,10 @@ class TokenSource(AsyncSource):
         keep_warm: bool = False,
         on_event: EventCallback | None = None,
     ) -> None:
+        self._tasks: set[asyncio.Task[None]] = set()
         super().__init__(
             grant, policy, coordinator, on_event, exchange=exchange, background=background, keep_warm=keep_warm
         )
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._warmers: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Task[None]]
-        self._warmers = weakref.WeakKeyDictionary()
 
     async def aclose(self) -> None:
         """Refuse further calls and send current waiters home. A request under way is finished for the others."""
@@ -81,38 +85,49 @@ class TokenSource(AsyncSource):
     def _can_spawn(self) -> bool:
         return _running_loop() is not None
 
+    def _place(self) -> Hashable:
+        return weakref.ref(asyncio.get_running_loop())
+
     def _spawned(self, request: TokenRequest) -> bool:
-        contextvars.Context().run(self._spawn, request)
+        task = self._task(carry_async(self._coordinator, self._exchange, request), "evertoken-request")
+        seconds = max(0.0, request.deadline - self._clock())
+        over = when_closed(task.get_loop(), seconds, self._coordinator.request_abandoned, request)
+        task.add_done_callback(partial(self._ended, request, over), context=contextvars.Context())
         return True
 
-    def _spawn(self, request: TokenRequest) -> None:
-        """In an empty context, which the task and what is called at its end copy: it belongs to no caller.
-
-        Not by ``create_task(context=...)``, which task factories of applications and simulated loops need not know.
-        """
-        carrying = carry_async(self._coordinator, self._exchange, request)
-        task = asyncio.get_running_loop().create_task(carrying, name="evertoken-request")
-        self._tasks.add(task)  # The loop itself holds tasks weakly.
-        task.add_done_callback(partial(self._ended, request))
-
-    def _ended(self, request: TokenRequest, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
+    def _ended(self, request: TokenRequest, over: Callable[[], None], task: asyncio.Task[None]) -> None:
+        over()
         if task.cancelled():  # Perhaps before its first step, so that it could not report it itself.
             self._coordinator.request_abandoned(request)
         elif isinstance(error := task.exception(), Exception):
             write(logging.ERROR, "bug: what carries a token request raised %s", type(error).__name__, error=error)
         # Else nothing was raised, or a KeyboardInterrupt, which the loop itself raises: no need to tell of it twice.
 
-    def _ensure_warm(self) -> None:
-        if not self._keep_warm or self._closed:
-            return
+    def _start_warmer(self) -> bool:
+        carry = partial(carry_async, self._coordinator, self._exchange)
+        staying = stay_warm(weakref.ref(self), self._coordinator, carry, _Sleeper())
+        task = self._task(staying, "evertoken-keep-warm")
+        cooled = partial(_cooled, weakref.ref(self), self._place())
+        over = when_closed(task.get_loop(), _FOR_EVER, cooled)
+        task.add_done_callback(lambda _: (over(), cooled()), context=contextvars.Context())
+        return True
+
+    def _task(self, work: Coroutine[None, None, None], name: str) -> asyncio.Task[None]:
+        """A task for ``work`` in an empty context: it belongs to no caller.
+
+        Not by ``create_task(context=...)``, which task factories of applications and simulated loops need not know.
+        """
         loop = asyncio.get_running_loop()
-        warmer = self._warmers.get(loop)
-        if warmer is None or warmer.done():
-            carry = partial(carry_async, self._coordinator, self._exchange)
-            stay = stay_warm(weakref.ref(self), self._coordinator, carry, _Sleeper())
-            spawn = partial(loop.create_task, stay, name="evertoken-keep-warm")
-            self._warmers[loop] = contextvars.Context().run(spawn)
+        task = contextvars.Context().run(partial(loop.create_task, work, name=name))
+        self._tasks -= {old for old in list(self._tasks) if old.get_loop().is_closed()}  # Nobody will end them.
+        self._tasks.add(task)  # The loop itself holds tasks weakly.
+        task.add_done_callback(self._tasks.discard, context=contextvars.Context())
+        return task
+
+
+def _cooled(source: weakref.ref[TokenSource], place: Hashable) -> None:
+    if (held := source()) is not None:
+        held.cooled(place)
 
 
 class _Sleeper(Sleeper):

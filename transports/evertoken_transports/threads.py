@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import weakref
 from types import TracebackType
@@ -48,12 +47,10 @@ class TokenSource(BaseSource):
         keep_warm: bool = False,
         on_event: EventCallback | None = None,
     ) -> None:
-        super().__init__(grant, policy, coordinator, on_event)
+        super().__init__(grant, policy, coordinator, on_event, keep_warm=keep_warm)
         chosen = _default_exchange(self._coordinator) if exchange is None else exchange
         self._exchange = self._coordinator.stand_in(chosen)
         self._background = background
-        self._keep_warm = keep_warm
-        self._warming_process: int | None = None
         self._ensure_warm()
 
     def authorization_nowait(self) -> str | None:
@@ -154,10 +151,10 @@ class TokenSource(BaseSource):
 
     def _ensure_warm(self) -> None:
         """Start the warming thread where there should be one and is none: at first, and in a forked child."""
-        if not self._keep_warm or self._closed or self._warming_process == os.getpid():
-            return
-        if start_thread("evertoken-keep-warm", _stay_warm, weakref.ref(self), self._coordinator, self._exchange):
-            self._warming_process = os.getpid()
+        self._see_warm("a thread", self._start_warmer)
+
+    def _start_warmer(self) -> bool:
+        return start_thread("evertoken-keep-warm", _stay_warm, weakref.ref(self), self._coordinator, self._exchange)
 
 
 class _Caller:
@@ -186,7 +183,7 @@ def _stay_warm(source: weakref.ref[TokenSource], coordinator: Coordinator, excha
     finally:
         coordinator.forget(caller.wake)
         if (held := source()) is not None:
-            held._warming_process = None  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] (it starts another)
+            held.cooled("a thread")
 
 
 def _wants_warmth(source: TokenSource | None) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextvars
 import logging
 import weakref
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Hashable
 from functools import partial
 from types import TracebackType
 from typing import NamedTuple, Self
@@ -36,7 +36,8 @@ class TokenSource(AsyncSource):
         coordinator: share this one. Default: that of every source in the process with an equal grant and policy.
         background: send token requests from a task of their own, so that the one that is under way survives its caller.
             If False, the caller carries the request itself; when it is cancelled, another caller starts anew.
-        keep_warm: refresh a due token even if nobody asks, from the first call on, for as long as the run lasts.
+        keep_warm: refresh a due token even if nobody asks, for as long as a run lasts: from the making of the source if
+            that happens in a run, else from the first call in one, and again in each further run.
         on_event: called with each event; see :class:`~evertoken_transports.Coordinator`.
 
     A token request runs in a system task, so that no caller's cancel scope reaches it, not even one around all of them.
@@ -54,11 +55,10 @@ class TokenSource(AsyncSource):
         keep_warm: bool = False,
         on_event: EventCallback | None = None,
     ) -> None:
+        self._carriers: dict[trio.CancelScope, _Carrier] = {}
         super().__init__(
             grant, policy, coordinator, on_event, exchange=exchange, background=background, keep_warm=keep_warm
         )
-        self._carriers: dict[trio.CancelScope, _Carrier] = {}
-        self._warm_in: weakref.WeakSet[trio.lowlevel.TrioToken] = weakref.WeakSet()
 
     async def aclose(self) -> None:
         """Refuse further calls and send current waiters home. A request under way is finished for the others."""
@@ -101,18 +101,27 @@ class TokenSource(AsyncSource):
         """What carries a request, without a reference to this source: a task must not keep it alive."""
         return partial(_carry, self._coordinator, self._exchange, self._carriers)
 
-    def _ensure_warm(self) -> None:
-        here = trio.lowlevel.current_trio_token()
-        if not self._keep_warm or self._closed or here in self._warm_in:
-            return
-        self._warm_in.add(here)
-        staying = partial(stay_warm, weakref.ref(self), self._coordinator, self._carry, _Sleeper())
-        _spawn("evertoken-keep-warm", staying)
+    def _place(self) -> Hashable:
+        return trio.lowlevel.current_trio_token()
+
+    def _start_warmer(self) -> bool:
+        _spawn("evertoken-keep-warm", _stay_warm, weakref.ref(self), self._coordinator, self._carry)
+        return True
 
 
 def _spawn(name: str, work: Callable[..., Awaitable[None]], *arguments: object) -> None:
     """In an empty context: trio's own for system tasks is a copy of what was there when the run began."""
     trio.lowlevel.spawn_system_task(work, *arguments, name=name, context=contextvars.Context())
+
+
+async def _stay_warm(
+    source: weakref.ref[AsyncSource], coordinator: Coordinator, carry: Callable[[TokenRequest], Awaitable[None]]
+) -> None:
+    try:
+        await stay_warm(source, coordinator, carry, _Sleeper())
+    finally:
+        if (held := source()) is not None:
+            held.cooled(trio.lowlevel.current_trio_token())
 
 
 class _Carrier(NamedTuple):
