@@ -8,13 +8,18 @@ object that outlives the test. What a test holds in its own hands it gives to :f
 from __future__ import annotations
 
 import base64
+import dataclasses
+import json
 import pickle
+import pprint
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from evertoken import ClientCredentials, mangopay
+from tests.spellings import CHARACTER_BY_CHARACTER
 
 __all__ = ("SECRET_MARK", "TOKEN_MARK", "Leak", "assert_clean", "find_marks", "grant", "leaks_of", "secret", "token")
 
@@ -44,21 +49,23 @@ def grant(
 
 
 def find_marks(text: str | bytes) -> list[str]:
-    """What ``text`` gives away: "a secret", "a token". Marks are found in any case, and inside Base64."""
+    """What ``text`` gives away: "a secret", "a token". Marks are found in any case, escaped, in hex, inside Base64."""
     searched = text.decode("latin-1") if isinstance(text, bytes) else text
     folded = searched.casefold()
     return [
         name
         for name, mark in (("a secret", SECRET_MARK), ("a token", TOKEN_MARK))
-        if mark.casefold() in folded or any(spelling in searched for spelling in _BASE64[mark])
+        if any(spelling in folded for spelling in _ESCAPED[mark])
+        or any(spelling in searched for spelling in _BASE64[mark])
     ]
 
 
 def leaks_of(thing: object) -> list[str]:
     """Every way in which ``thing`` gives a mark away, in words that do not repeat it.
 
-    Tried are repr, str, format and pickle, and for an exception its traceback and the local variables of the frames
-    that are evertoken's own. A str or bytes is searched as it stands.
+    Tried are repr, str, format, pprint, pickle, what is found by the fields of a dataclass and by ``vars``, and for an
+    exception its traceback and the local variables of the frames that are evertoken's own. A str or bytes is searched
+    as it stands.
     """
     return [
         f"{' and '.join(marks)} in the {channel} of a {type(thing).__qualname__}"
@@ -81,17 +88,17 @@ def _renderings(thing: object) -> Iterator[tuple[str, str | bytes]]:
     yield "repr", repr(thing)
     yield "str", str(thing)
     yield "format", f"{thing}"
-    for protocol in (0, pickle.HIGHEST_PROTOCOL):
-        yield "pickle", _pickled(thing, protocol)
+    for channel, write in _WRITERS.items():
+        yield channel, _written(thing, write)
     if isinstance(thing, BaseException):
         yield "traceback", "".join(traceback.format_exception(thing))
         yield from _own_locals(traceback.TracebackException.from_exception(thing, capture_locals=True))
 
 
-def _pickled(thing: object, protocol: int) -> bytes:
+def _written(thing: object, write: Callable[[Any], str | bytes]) -> str | bytes:
     try:
-        return pickle.dumps(thing, protocol)
-    except Exception:  # noqa: BLE001 - what refuses to be pickled cannot leak that way, whatever it raises
+        return write(thing)
+    except Exception:  # noqa: BLE001 - what refuses to be written cannot leak that way, whatever it raises
         return b""
 
 
@@ -124,4 +131,16 @@ def _in_base64(mark: str) -> tuple[str, ...]:
 
 
 _OWN = (*_folders("evertoken"), *_folders("evertoken_transports"))
+_WRITERS: Mapping[str, Callable[[Any], str | bytes]] = {
+    "pickle": lambda thing: pickle.dumps(thing, 0),
+    "newest pickle": lambda thing: pickle.dumps(thing, pickle.HIGHEST_PROTOCOL),
+    "pprint": pprint.pformat,
+    "asdict": lambda thing: repr(dataclasses.asdict(thing)),
+    "astuple": lambda thing: repr(dataclasses.astuple(thing)),
+    "vars": lambda thing: json.dumps(thing, default=vars),
+}
+_ESCAPED = {
+    mark: {mark.casefold(), *(encode(mark).strip('\\"').casefold() for encode in CHARACTER_BY_CHARACTER)}
+    for mark in (SECRET_MARK, TOKEN_MARK)
+}
 _BASE64 = {mark: _in_base64(mark) for mark in (SECRET_MARK, TOKEN_MARK)}

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from urllib.parse import quote, quote_plus, urlencode
 
-__all__ = ("ENCODERS", "WRAPPERS", "Encoder", "parts", "shows")
+__all__ = ("CHARACTER_BY_CHARACTER", "ENCODERS", "WRAPPERS", "Encoder", "parts", "shows")
 
 Encoder = Callable[[str], str]
 
@@ -114,6 +114,11 @@ ENCODERS: Mapping[str, Encoder] = MappingProxyType(
     }
 )
 """How a text is written down somewhere, by the name of the way."""
+
+CHARACTER_BY_CHARACTER = tuple(
+    encode for name, encode in ENCODERS.items() if "64" not in name and "Basic" not in name and "form" not in name
+)
+"""Those that make of a part of a text a part of what they make of the text."""
 
 WRAPPERS: Mapping[str, Encoder] = MappingProxyType(
     {

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import enum
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from evertoken._policy import whole_ticks
 from evertoken._problems import Problem
-from evertoken._secrecy import Unpicklable
+from evertoken._secrecy import Unpicklable, replace
 
 __all__ = (
     "AccessToken",

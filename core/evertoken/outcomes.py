@@ -27,9 +27,10 @@ __all__ = (
 )
 
 
-@dataclass(frozen=True, slots=True)
 class Outcome:
     """The common base. Immutable, and no secret in its repr."""
+
+    __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from typing import NamedTuple, TypeVar
 
 import pytest
@@ -13,6 +12,7 @@ from evertoken import AccessToken, Policy, Rejection, State, _decide, _step
 from evertoken._actions import SendRequest, Wait
 from evertoken._inputs import AnswerReceived, Input
 from evertoken._records import Attempt
+from evertoken._secrecy import replace
 from evertoken.happenings import Happening, RejectionJudged
 from evertoken.outcomes import Outcome
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
 
@@ -11,6 +10,7 @@ from evertoken import ClientCredentials, Policy, State
 from evertoken._decide import settle
 from evertoken._inputs import AnswerReceived, BlockLifted, CredentialsReplaced, DoorClosed, Input
 from evertoken._records import Attempt, BackOff, Doublings
+from evertoken._secrecy import replace
 from evertoken._snapshot import Snapshot, read_snapshot
 from evertoken._states import first_state
 from evertoken.outcomes import Failed, Locked, RateLimited, Refused, Unclear

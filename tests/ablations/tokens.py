@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from evertoken import AccessToken, Challenge, Policy, Rejection, State
 from evertoken._decide import settle
 from evertoken._inputs import AnswerReceived, Input, TokenRejected
 from evertoken._judge import digest
+from evertoken._secrecy import replace
 from evertoken.outcomes import Granted
 from tests.ablations.double import step, steps, tokens, verdict
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -24,6 +23,7 @@ from evertoken import (
     WaitReason,
     _schedule,
 )
+from evertoken._secrecy import replace
 from evertoken_transports import Coordinator, _async_source
 from evertoken_transports._coordinator import Move, Waker
 from evertoken_transports._source import BaseSource

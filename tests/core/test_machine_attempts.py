@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from evertoken import (
@@ -26,6 +24,7 @@ from evertoken import (
     outcomes,
 )
 from evertoken import WaitReason as Why
+from evertoken._secrecy import replace
 from tests import canary
 from tests.core.driving import (
     FAILED,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from evertoken import (
@@ -22,6 +20,7 @@ from evertoken import (
     Unclear,
     outcomes,
 )
+from evertoken._secrecy import replace
 from tests import canary
 from tests.core.driving import (
     LIMITED,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from urllib.parse import parse_qsl
 
 from evertoken import (
@@ -15,6 +14,7 @@ from evertoken import (
     TokenRequest,
 )
 from evertoken._messages import build_request
+from evertoken._secrecy import replace
 from tests import canary
 from tests.core.driving import granted, machine, serve
 

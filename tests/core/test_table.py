@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from evertoken import BlockKind, Challenge, Freshness, HttpResponse, LocalProtocolError, TokenMachine, TokenRequest
 from evertoken import RequestState as Request
+from evertoken._secrecy import replace
 from evertoken._states import FRESHNESS_TABLE, REQUEST_TABLE, Event, Joint, after
 from tests import canary
 from tests.core.driving import (

@@ -8,6 +8,7 @@ import pickle
 import re
 import subprocess
 import sys
+from dataclasses import dataclass, field
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -15,6 +16,7 @@ import pytest
 
 from tests import canary
 from tests.canary import Leak, assert_clean
+from tests.spellings import ENCODERS, Encoder
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -222,6 +224,15 @@ def test_a_mark_is_found_in_any_case_and_in_bytes(text: str | bytes) -> None:
     assert canary.find_marks(text) == ["a token"]
 
 
+@pytest.mark.parametrize("encode", ENCODERS.values(), ids=ENCODERS)
+def test_a_mark_is_found_in_every_spelling(encode: Encoder) -> None:
+    assert canary.find_marks(f"you sent {encode(canary.secret())} to us") or encode(canary.SECRET_MARK) in LAYERED
+
+
+LAYERED = [encode(canary.SECRET_MARK) for name, encode in ENCODERS.items() if "Base64, " in name]
+"""Those with more than one layer, or broken up. The tests of the scrubber know what to look for."""
+
+
 def test_text_without_a_mark_is_clean() -> None:
     assert_clean("canary", b"canary", base64.b64encode(b"canary:another secret"), ValueError("canary"), None)
 
@@ -237,6 +248,20 @@ def test_a_pickle_is_searched() -> None:
     assert pickle.loads(pickle.dumps(Holder())).held == canary.secret()
     with pytest.raises(Leak, match="a secret in the pickle of a Holder"):
         assert_clean(Holder())
+    with pytest.raises(Leak, match="a secret in the vars of a Holder"):
+        assert_clean(Holder())
+
+
+@dataclass
+class Record:
+    """Shows nothing, and is taken apart by its fields."""
+
+    held: str = field(repr=False)
+
+
+def test_the_fields_of_a_dataclass_are_searched() -> None:
+    with pytest.raises(Leak, match="a secret in the asdict of a Record"):
+        assert_clean(Record(canary.secret()))
 
 
 def test_a_grant_is_clean() -> None:

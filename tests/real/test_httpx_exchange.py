@@ -7,7 +7,6 @@ import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import replace
 from importlib import import_module
 from typing import Any
 
@@ -16,6 +15,7 @@ import trustme
 
 from evertoken import TokenRequest
 from evertoken._messages import build_request
+from evertoken._secrecy import replace
 from evertoken_transports import Exchange, suspend_aware_clock
 from tests import canary
 from tests.transports.httpx_kits import LIBRARIES, RUNTIMES, run_in

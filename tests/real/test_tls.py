@@ -11,7 +11,6 @@ import ssl
 import struct
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from datetime import timedelta
 from importlib import import_module
 from pathlib import Path
@@ -23,6 +22,7 @@ import trustme
 
 from evertoken import CredentialsRefused, HttpResponse, Policy, ProblemKind, TokenUnavailable
 from evertoken._messages import build_request
+from evertoken._secrecy import replace
 from evertoken.testing import AuthorizationServer, ServerRequest
 from evertoken_transports import suspend_aware_clock
 from evertoken_transports._exchange import ExchangeFailed

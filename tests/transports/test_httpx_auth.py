@@ -11,7 +11,6 @@ import threading
 import traceback
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from importlib import import_module
 from typing import Any
 
@@ -30,6 +29,7 @@ from evertoken import (
     TokenState,
     TokenUnavailable,
 )
+from evertoken._secrecy import replace
 from evertoken.testing import ServerRequest, TokenBehaviour, TokenFault
 from evertoken_transports import RequestNotSigned
 from tests import canary

@@ -6,7 +6,6 @@ import gzip
 import itertools
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from importlib import import_module
 from typing import Any
 
@@ -14,6 +13,7 @@ import pytest
 
 from evertoken import TokenRequest
 from evertoken._messages import build_request
+from evertoken._secrecy import replace
 from evertoken_transports import Exchange, suspend_aware_clock
 from tests import canary
 from tests.transports.httpx_kits import LIBRARIES, RUNTIMES, StreamOf, Theirs, run_in

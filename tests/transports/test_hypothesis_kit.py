@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
 from hypothesis import Phase, given, settings
@@ -33,6 +32,7 @@ from evertoken import (
     outcomes,
     read_challenge,
 )
+from evertoken._secrecy import replace
 from evertoken.testing import (
     SMALL_POLICY,
     Alphabet,

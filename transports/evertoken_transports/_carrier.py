@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from evertoken import HttpResponse, TokenRequest
+from evertoken._secrecy import Unpicklable
 from evertoken_transports._coordinator import Coordinator
 from evertoken_transports._exchange import AsyncExchange, Exchange, ExchangeFailed
 
@@ -12,7 +13,7 @@ __all__ = ("carry", "carry_async", "described")
 
 
 @dataclass(frozen=True, slots=True)
-class _NoAnswer:
+class _NoAnswer(Unpicklable):
     reason: str = field(repr=False)
 
 

@@ -8,6 +8,7 @@ from types import MappingProxyType, ModuleType
 from typing import Any, NamedTuple
 
 from evertoken import Challenge, Profile, Rejection, TokenUnavailable, read_challenge
+from evertoken._secrecy import Unpicklable
 from evertoken_transports._async_source import AsyncSource
 from evertoken_transports._events import RequestNotSigned
 from evertoken_transports._httpx_bodies import MOST_PEEKED, AsyncPeekedStream, PeekedStream, peeked_content
@@ -44,7 +45,7 @@ def origin_of(url: Url) -> Origin:
 
 
 @dataclass(frozen=True, slots=True)
-class _Signature:
+class _Signature(Unpicklable):
     """The Authorization value that one request was given. Hidden in the repr, which tracebacks may show."""
 
     value: str = field(repr=False)

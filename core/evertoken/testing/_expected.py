@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import enum
 import math
-from dataclasses import replace
 from typing import NamedTuple
 
 from evertoken._judge import digest
@@ -25,6 +24,7 @@ from evertoken._records import (
     Budget,
     Doublings,
 )
+from evertoken._secrecy import replace
 from evertoken._states import State
 from evertoken.outcomes import Abandoned, Failed, Granted, Locked, Malformed, Outcome, RateLimited, Refused, Unclear
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, is_dataclass
 from typing import Any, cast
 
 from evertoken._decide import settle
@@ -63,8 +62,6 @@ def _is_kept(name: str, one: object, other: object, shift: float) -> bool:
 
 def _parts(value: Any) -> list[tuple[str, object]]:  # noqa: ANN401 - of whatever a state is made
     """The parts of a record or a tuple by name; none if it has none."""
-    if is_dataclass(value):
-        return [(field.name, getattr(value, field.name)) for field in fields(value)]
-    if hasattr(value, "_fields"):
-        return list(value._asdict().items())
+    if names := getattr(value, "__match_args__", ()):
+        return [(name, getattr(value, name)) for name in names]
     return [("", part) for part in cast("tuple[object, ...]", value)] if isinstance(value, tuple) else []

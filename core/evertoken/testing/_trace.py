@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from evertoken._actions import SendReason, SendRequest, WaitReason
@@ -26,6 +26,7 @@ from evertoken._inputs import (
 )
 from evertoken._policy import Policy
 from evertoken._records import Attempt
+from evertoken._secrecy import replace
 from evertoken._states import State, first_state
 from evertoken._step import step
 from evertoken.outcomes import Granted, Outcome

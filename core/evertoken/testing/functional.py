@@ -19,7 +19,6 @@ Three more lead back to real machines: :func:`machine_at` makes one in a state, 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 from evertoken._actions import Wait
 from evertoken._arguments import min_ttl_on_the_grid, on_the_grid
@@ -40,6 +39,7 @@ from evertoken._machine import TokenMachine
 from evertoken._messages import TokenRequest
 from evertoken._policy import Policy
 from evertoken._records import Attempt
+from evertoken._secrecy import replace
 from evertoken._states import State, first_state
 from evertoken._step import step
 from evertoken.testing._restart import Restart, restarted

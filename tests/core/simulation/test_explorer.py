@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +35,7 @@ from evertoken._inputs import (
     RequestClaimed,
     TokenRejected,
 )
+from evertoken._secrecy import replace
 from evertoken._states import first_state
 from evertoken._step import step as step_and_tell
 from evertoken.happenings import Happening, RejectionJudged

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import pytest
@@ -13,6 +12,7 @@ from evertoken._decide import settle
 from evertoken._inputs import AnswerReceived, Input, TokenRejected
 from evertoken._problems import Problem, ProblemKind
 from evertoken._records import LONG_AGO, NEVER, AccessToken, Attempt, Block, Budget, Doublings, Dropped, Rejections
+from evertoken._secrecy import replace
 from evertoken._states import first_state
 from evertoken._step import step
 from evertoken.happenings import Happening

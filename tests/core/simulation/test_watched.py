@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
 
@@ -22,6 +21,7 @@ from evertoken import (
 from evertoken._errors import unavailable
 from evertoken._inputs import CredentialsReplaced, Input
 from evertoken._patience import GiveUp, Ready
+from evertoken._secrecy import replace
 from evertoken._states import State, first_state
 from evertoken._step import REPORTED
 from evertoken.happenings import Happening

@@ -6,12 +6,12 @@ import contextlib
 import io
 import os
 import shlex
-from dataclasses import replace
 
 import pytest
 
 from evertoken import HttpResponse, Policy, TokenRequest, _schedule
 from evertoken._inputs import BlockLifted, RequestClaimed
+from evertoken._secrecy import replace
 from evertoken._states import first_state
 from evertoken.testing._arrivals import TokenTruth
 from evertoken.testing._checks import SITUATIONS, BudgetCheck, Checks, LawBroken
