@@ -194,6 +194,8 @@ def is_known(server: Server, way: str, where: str, special: str) -> bool:
     (came,) = ask(THREADS, coordinator_of(grant), LIMIT)
     if isinstance(came, Exception):
         assert_refused_once(server, came)
+        ways = ('BasicAuthentication("raw")', 'BasicAuthentication("rfc6749")', "PostAuthentication")
+        assert not [way for way in ways if way not in str(came)]
         return False
     assert status_of_call(server, came) == 200
     return True
@@ -269,6 +271,7 @@ RESOURCES = [
     ("authlib", "thing", 401),
     ("oauthlib", "thing", 401),
     ("toolkit", "thing", 401),
+    ("toolkit", "forbidden", 403),
 ]
 """Where, and by which status, each server says that a token is none of its own. Of these, oauthlib names no cause."""
 
