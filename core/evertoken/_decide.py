@@ -153,7 +153,6 @@ def back_off_from(
     backoff = BackOff(
         failures=min(backoff.failures + 1, MOST_DOUBLINGS),
         malformed=in_a_row,
-        abandoned=0,
         repeats=backoff.repeats,
         retry_at=max(backoff.retry_at, moment + _wait_after(policy, state, attempt, in_a_row)),
         since=max(backoff.since, attempt.started),

@@ -211,7 +211,7 @@ class TokenMachine:
     def request_abandoned(self, now: float, request: TokenRequest) -> Outcome:
         """Whoever carried the request gave up; nobody knows whether the server acted.
 
-        The first since the last outcome costs nothing but its budget, further ones count as failed.
+        It costs nothing but its budget.
         Raises as :meth:`receive_response`.
         """
         return self._answer(on_the_grid(now), request, Abandoned())

@@ -18,8 +18,6 @@ class ProblemKind(enum.Enum):
     """The token endpoint answered that it cannot serve now: 5xx, 408, 425, ``temporarily_unavailable``."""
     LOST = "lost"
     """No outcome was reported before the attempt's deadline."""
-    ABANDONED = "abandoned"
-    """Whoever carried the request gave up, more than once in a row."""
     MALFORMED = "malformed"
     """A 200 that is not a token answer (RFC 6749 section 5.1)."""
     DEAD_ON_ARRIVAL = "dead on arrival"

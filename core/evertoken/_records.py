@@ -98,19 +98,20 @@ class BackOff(NamedTuple):
 
     failures: int = 0
     malformed: int = 0
-    abandoned: int = 0
     repeats: int = 0
     retry_at: float = LONG_AGO
     since: float = LONG_AGO
 
 
 class Block(NamedTuple):
-    """A closed door. ``since`` is the start of the attempt that found it closed, or the moment of the report."""
+    """A closed door. ``since`` is the start of the attempt that found it closed, or one tick after a report's moment.
+
+    A grant opens what was found no later than it was asked for.
+    """
 
     kind: BlockKind
     until: float
     since: float
-    reported: bool
     problem: Problem
 
 
@@ -157,12 +158,12 @@ class Rejections(NamedTuple):
 
 
 class Keys(NamedTuple):
-    """The generation of the credentials; the one that was last granted with; and what replacing has opened since.
+    """The generation of the credentials; whether it was granted with; and what replacing has opened since a grant.
 
     ``unlocked`` says that it has opened a locked door, ``opened`` how often a refused or an unclear one.
     """
 
     generation: int = 0
-    vouched: int = -1
+    vouched: bool = False
     unlocked: bool = False
     opened: int = 0

@@ -9,7 +9,7 @@ last bit.
 from __future__ import annotations
 
 from evertoken import _schedule
-from evertoken._policy import Policy, whole_ticks
+from evertoken._policy import TICK, Policy, whole_ticks
 from evertoken._records import MOST_DOUBLINGS, NEVER, AccessToken, Attempt, Block, Budget, Dropped, Rejections
 from evertoken._snapshot_reading import Kept, Tuning
 from evertoken._states import State
@@ -50,7 +50,7 @@ def _capped_attempt(policy: Policy, attempt: Attempt, taken: float) -> Attempt:
 
 def _capped_block(policy: Policy, block: Block, taken: float) -> Block:
     until = min(block.until, taken + _schedule.longest_wait(policy, block.kind))
-    return block._replace(until=until, since=min(block.since, taken))
+    return block._replace(until=until, since=min(block.since, taken + TICK))
 
 
 def _fitted(policy: Policy, tuning: Tuning, budget: Budget, taken: float) -> Budget:

@@ -113,9 +113,9 @@ def _read_attempt(fields: Fields) -> Attempt:
 
 
 def _read_backoff(fields: Fields) -> BackOff:
-    failures, malformed, abandoned, repeats = (fields.count(name, most=MOST_DOUBLINGS) for name in BackOff._fields[:4])
+    failures, malformed, repeats = (fields.count(name, most=MOST_DOUBLINGS) for name in BackOff._fields[:3])
     retry_at, since = fields.moment("retry_at", LONG_AGO), fields.moment("since", LONG_AGO)
-    return BackOff(failures, malformed, abandoned, repeats, retry_at, since)
+    return BackOff(failures, malformed, repeats, retry_at, since)
 
 
 def _read_blocks(document: Fields) -> tuple[Block, ...]:
@@ -128,8 +128,8 @@ def _read_blocks(document: Fields) -> tuple[Block, ...]:
 
 def _read_block(fields: Fields) -> Block:
     kind = fields.one_of("kind", BlockKind)
-    until, since, reported = fields.time("until"), fields.time("since"), fields.flag("reported")
-    return Block(kind, until, since, reported, fields.part("problem", _read_problem))
+    until, since = fields.time("until"), fields.time("since")
+    return Block(kind, until, since, fields.part("problem", _read_problem))
 
 
 def _read_doublings(fields: Fields) -> Doublings:
@@ -157,8 +157,7 @@ def _read_dropped(fields: Fields) -> Dropped:
 
 
 def _read_keys(fields: Fields) -> Keys:
-    generation, vouched = fields.count("generation"), fields.count("vouched", least=-1)
-    fields.require("vouched", vouched <= generation)
+    generation, vouched = fields.count("generation"), fields.flag("vouched")
     return Keys(generation, vouched, fields.flag("unlocked"), fields.count("opened", most=MOST_OPENED))
 
 

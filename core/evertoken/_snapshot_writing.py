@@ -95,7 +95,6 @@ def _written_block(block: Block, moment: _Moment) -> JsonObject:
         "kind": block.kind.value,
         "until": moment(block.until),
         "since": moment(block.since),
-        "reported": block.reported,
         "problem": _written_problem(block.problem),
     }
 

@@ -40,8 +40,7 @@ nothing behind. The latest lost attempt is remembered, since its answer may stil
 newer than ours, a late refusal is believed unless something later has been granted. Each attempt is consumed by its
 first outcome. What carries an unknown id is ignored.
 
-A cancelled request is not a failed one. The first that is *abandoned* costs nothing but its budget; a driver that
-abandons one after another is failing, and backs off like one.
+A cancelled request is not a failed one: it costs nothing but its budget, which bounds how often one can be given up.
 
 Each kind of closed door has a moment of its own, and the latest of them counts. A grant opens the doors that were
 closed by what happened before that grant was asked for. Each kind doubles its wait each time in a row; a rate limit
@@ -176,13 +175,13 @@ class State(NamedTuple):
             self._canonical_token(now, marks),
             self._canonical_attempt(attempt, now),
             self._canonical_attempt(lost, now),
-            (*backoff[:4], _ahead(backoff.retry_at, now), _order(backoff.since, marks)),
+            (*backoff[:3], _ahead(backoff.retry_at, now), _order(backoff.since, marks)),
             self._canonical_blocks(now, marks) if self.blocks else (),
             self.doublings,
             (self.budget.level, self.budget.refill_at - now, self.budget.interval),
             (rejections.honoured, rejections.worked, *[_ahead(moment, now) for moment in rejections[1:3]]),
             tuple([(_ahead(d.vouched_at, now), _ahead(d.forget_at, now)) for d in rejections.dropped]),
-            (self.keys.vouched == self.keys.generation, *self.keys[2:]),
+            self.keys[1:],
             (self.granted_at == LONG_AGO, _order(self.granted_at, marks)),
         )
 
@@ -202,12 +201,12 @@ class State(NamedTuple):
     def _canonical_attempt(self, attempt: Attempt | None, now: float) -> tuple[object, ...] | None:
         if attempt is None:
             return None
-        keys = (attempt.generation == self.keys.generation, attempt.generation == self.keys.vouched)
+        keys = (attempt.generation == self.keys.generation,)
         times = (now - attempt.started, _ahead(attempt.deadline, now))
         return (*times, attempt.draw, *keys)
 
     def _canonical_blocks(self, now: float, marks: _Marks) -> tuple[object, ...]:
-        return tuple([(b.kind, _ahead(b.until, now), _order(b.since, marks), b.reported) for b in self.blocks])
+        return tuple([(b.kind, _ahead(b.until, now), _order(b.since, marks)) for b in self.blocks])
 
 
 _Marks = tuple[float, float, float]

@@ -23,7 +23,7 @@ from evertoken._inputs import (
     TokenWorked,
 )
 from evertoken._judge import digest, judge, which
-from evertoken._policy import Policy, whole_ticks
+from evertoken._policy import TICK, Policy, whole_ticks
 from evertoken._problems import Problem, ProblemKind
 from evertoken._records import (
     MOST_DOUBLINGS,
@@ -41,7 +41,6 @@ from evertoken._records import (
 from evertoken._states import State
 from evertoken.happenings import EndpointBlocked, EndpointUnblocked, Happening, RejectionJudged, RequestEnded
 from evertoken.outcomes import (
-    Abandoned,
     Failed,
     Ignored,
     Locked,
@@ -56,11 +55,6 @@ __all__ = ("step",)
 
 Happenings = tuple[Happening, ...]
 
-ABANDONED = Problem(
-    ProblemKind.ABANDONED,
-    "The token request was given up before its answer came, more than once in a row",
-    "Give the callers more time than the token endpoint takes.",
-)
 REJECTED = Problem(
     ProblemKind.REJECTED,
     "The API rejected the token that was in hand",
@@ -160,8 +154,6 @@ def _apply(policy: Policy, state: State, attempt: Attempt, judged: Outcome | Acc
     match judged:
         case AccessToken():
             return _grant(policy, state, attempt, judged)
-        case Abandoned():
-            return _abandon(policy, state, attempt)
         case Failed():
             state = back_off_from(policy, state, attempt, state.now, judged.problem, malformed=judged.lasting)
             return state if judged.retry_after is None else _hold_off(policy, state, attempt, judged.retry_after)
@@ -169,14 +161,8 @@ def _apply(policy: Policy, state: State, attempt: Attempt, judged: Outcome | Acc
             return back_off_from(policy, state, attempt, state.now, judged.problem, malformed=True)
         case Refused() | Unclear() | Locked() | RateLimited():
             return _block(policy, state, attempt, judged)
-        case _:  # Stale, or a token that something newer has overtaken: the slot is free, nothing else.
-            return _not_given_up(state)
-
-
-def _not_given_up(state: State) -> State:
-    """Some other outcome has come: what was given up in a row before it is forgotten."""
-    backoff = state.backoff
-    return state._replace(backoff=backoff._replace(abandoned=0)) if backoff.abandoned else state
+        case _:  # Abandoned, stale, or a token that something newer has overtaken: the slot is free, nothing else.
+            return state
 
 
 def _hold_off(policy: Policy, state: State, attempt: Attempt, seconds: float) -> State:
@@ -186,26 +172,18 @@ def _hold_off(policy: Policy, state: State, attempt: Attempt, seconds: float) ->
     return state._replace(backoff=state.backoff._replace(retry_at=retry_at, since=since))
 
 
-def _abandon(policy: Policy, state: State, attempt: Attempt) -> State:
-    """A cancelled request is not a failed one, but giving up again and again is."""
-    given_up = state.backoff.abandoned + 1
-    if given_up > 1:
-        state = back_off_from(policy, state, attempt, state.now, ABANDONED)
-    return state._replace(backoff=state.backoff._replace(abandoned=min(given_up, MOST_DOUBLINGS)))
-
-
 def _grant(policy: Policy, state: State, attempt: Attempt, token: AccessToken) -> State:
     """The token is ours: what went wrong before it was asked for is over."""
     repeated = state.token is not None and state.token.value == token.value
     repeats = min(state.backoff.repeats + 1, MOST_DOUBLINGS) if repeated else 0
     generation = state.keys.generation
-    vouched = generation if attempt.generation == generation else state.keys.vouched
+    vouched = state.keys.vouched or attempt.generation == generation
     started = token.started
     outlived = state.backoff.since <= started
-    blocks = tuple([block for block in state.blocks if not _opens(block, started)]) if state.blocks else ()
+    blocks = tuple([block for block in state.blocks if block.since > started]) if state.blocks else ()
     return state._replace(
         token=token,
-        backoff=BackOff(repeats=repeats) if outlived else state.backoff._replace(repeats=repeats, abandoned=0),
+        backoff=BackOff(repeats=repeats) if outlived else state.backoff._replace(repeats=repeats),
         blocks=blocks,
         doublings=state.doublings if blocks else Doublings(),
         budget=_schedule.retuned(policy, state.budget, state.now, token.lifetime),
@@ -225,11 +203,6 @@ def _taken_back(rejections: Rejections, token: AccessToken, *, worked: bool) -> 
     return rejections._replace(worked=worked, dropped=dropped)
 
 
-def _opens(block: Block, started: float) -> bool:
-    """Whether a grant asked for at ``started`` shows that this door is open again."""
-    return block.since < started or (block.since == started and not block.reported)
-
-
 # Closed doors
 # ------------
 
@@ -241,17 +214,17 @@ def _block(policy: Policy, state: State, attempt: Attempt, outcome: Refused | Un
             kind = BlockKind.RATE_LIMITED
         case Refused():
             kind = BlockKind.REFUSED
-            if _is_doubted(state, attempt, outcome):
+            if _is_doubted(state, outcome):
                 wait = whole_ticks(policy.doubted_refusal_wait)
-                state = state._replace(keys=state.keys._replace(vouched=-1))
+                state = state._replace(keys=state.keys._replace(vouched=False))
             else:
                 state, wait = _doubled(policy, state, kind)
         case _:
             kind = BlockKind.LOCKED if isinstance(outcome, Locked) else BlockKind.UNCLEAR
             state, wait = _doubled(policy, state, kind)
             wait = max(wait, _stated(policy, outcome.retry_after, kind, attempt.draw))
-    block = Block(kind, state.now + wait, attempt.started, reported=False, problem=outcome.problem)
-    return _with_block(_not_given_up(state), block)
+    block = Block(kind, state.now + wait, attempt.started, outcome.problem)
+    return _with_block(state, block)
 
 
 def _rate_limit(policy: Policy, state: State, attempt: Attempt, limited: RateLimited) -> tuple[State, float]:
@@ -266,9 +239,9 @@ def _rate_limit(policy: Policy, state: State, attempt: Attempt, limited: RateLim
     return state, max(wait, _schedule.back_off(policy, failures, attempt.draw))
 
 
-def _is_doubted(state: State, attempt: Attempt, refused: Refused) -> bool:
+def _is_doubted(state: State, refused: Refused) -> bool:
     """The first refusal of credentials that this machine was granted with before: the server may err."""
-    return refused.of == "credentials" and state.keys.vouched == attempt.generation
+    return refused.of == "credentials" and state.keys.vouched
 
 
 def _stated(policy: Policy, seconds: float | None, kind: BlockKind, draw: float) -> float:
@@ -298,7 +271,7 @@ def _with_block(state: State, news: Block) -> State:
     others = [block for block in state.blocks if block.kind is not news.kind]
     if len(others) < len(state.blocks):
         (old,) = [block for block in state.blocks if block.kind is news.kind]
-        latest = max(old, news, key=lambda block: (block.since, block.reported))
+        latest = old if old.since >= news.since else news
         news = latest._replace(until=max(old.until, news.until))
     blocks = sorted([*others, news], key=lambda block: _KINDS.index(block.kind)) if others else [news]
     return state._replace(blocks=tuple(blocks), problem=news.problem)
@@ -310,7 +283,8 @@ def _close_door(policy: Policy, state: State, closed: DoorClosed) -> tuple[State
         wait = _stated(policy, closed.seconds, closed.kind, closed.draw)
     else:
         state, wait = _doubled(policy, state, closed.kind)
-    block = Block(closed.kind, state.now + wait, state.now, reported=True, problem=REPORTED[closed.kind])
+    # A tick later: what was granted to a request of this very moment says nothing of what was heard during it.
+    block = Block(closed.kind, state.now + wait, state.now + TICK, REPORTED[closed.kind])
     after = _with_block(state, block)
     return after, _changes_of_blocks(state, after)
 
@@ -326,10 +300,9 @@ def _replace_credentials(state: State) -> tuple[State, Happenings]:
     blocks = tuple([block for block in state.blocks if block.kind not in lifted])
     gone = [block.kind for block in state.blocks if block.kind in lifted]
     keys = Keys(
-        keys.generation + 1,
-        keys.vouched,
-        keys.unlocked or BlockKind.LOCKED in gone,
-        keys.opened + any(kind in _OPENED for kind in gone),
+        generation=keys.generation + 1,
+        unlocked=keys.unlocked or BlockKind.LOCKED in gone,
+        opened=keys.opened + any(kind in _OPENED for kind in gone),
     )
     problem = None if gone else state.problem
     after = state._replace(keys=keys, blocks=blocks, problem=problem)

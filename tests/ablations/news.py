@@ -111,7 +111,9 @@ def backdates_a_door(policy: Policy, state: State, happened: Input) -> State:
 def takes_reports_for_answers(policy: Policy, state: State, happened: Input) -> State:
     """What somebody else reports of a door is taken for an answer of the endpoint."""
     after = step(policy, state, happened)
-    return after._replace(blocks=tuple(block._replace(reported=False) for block in after.blocks))
+    if not isinstance(happened, DoorClosed):
+        return after
+    return after._replace(blocks=tuple(block._replace(since=min(block.since, after.now)) for block in after.blocks))
 
 
 @steps("the problem that is told")
@@ -193,20 +195,20 @@ def vouches_for_the_wrong_ones(policy: Policy, state: State, happened: Input) ->
     after = step(policy, state, happened)
     if after.token is None or after.token is state.token:
         return after
-    return after._replace(keys=after.keys._replace(vouched=after.keys.generation))
+    return after._replace(keys=after.keys._replace(vouched=True))
 
 
 @answers("the first refusal is doubted", Refused)
 def never_doubts_a_refusal(state: State, attempt: Attempt, received: AnswerReceived) -> State:
     """Credentials that have worked for weeks are given up at the first refusal."""
-    return state._replace(keys=state.keys._replace(vouched=-1))
+    return state._replace(keys=state.keys._replace(vouched=False))
 
 
 @steps("the first refusal is doubted")
 def doubts_every_refusal(policy: Policy, state: State, happened: Input) -> State:
     """Credentials that have worked once are tried again and again."""
     after = step(policy, state, happened)
-    return after._replace(keys=after.keys._replace(vouched=max(after.keys.vouched, state.keys.vouched)))
+    return after._replace(keys=after.keys._replace(vouched=after.keys.vouched or state.keys.vouched))
 
 
 @steps("new credentials open a lock once")

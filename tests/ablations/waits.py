@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from evertoken import Policy, SendReason, SendRequest, State, TokenMachine, Wait, WaitReason
-from evertoken._decide import due_at, publish, settle
+from evertoken._decide import LOST, due_at, publish, settle
 from evertoken._inputs import AnswerReceived, Input, RequestClaimed
 from evertoken._records import Attempt, BackOff
 from evertoken._states import first_state
@@ -159,16 +159,12 @@ def comes_back_to_the_second(policy: Policy, state: State, happened: Input) -> S
     return step(replace(policy, wait_spread=0.0), state, happened)
 
 
-@answers("an abandoned attempt is no failure", Abandoned)
-def takes_abandoned_for_failed(state: State, attempt: Attempt, received: AnswerReceived) -> State:
-    """The first caller who gives up makes everybody back off."""
-    return state._replace(backoff=state.backoff._replace(abandoned=max(1, state.backoff.abandoned)))
-
-
-@answers("abandoning again and again is failing", Abandoned)
-def never_counts_the_abandoned(state: State, attempt: Attempt, received: AnswerReceived) -> State:
-    """However often attempts are given up, the next may start at once."""
-    return state._replace(backoff=state.backoff._replace(abandoned=0))
+@steps("an abandoned attempt is no failure")
+def takes_abandoned_for_failed(policy: Policy, state: State, happened: Input) -> State:
+    """A caller who gives up makes everybody back off."""
+    if isinstance(happened, AnswerReceived) and isinstance(happened.answer, Abandoned):
+        happened = replace(happened, answer=Failed(LOST))
+    return step(policy, state, happened)
 
 
 @steps("a back-off learnt later stays")

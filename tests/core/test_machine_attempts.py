@@ -19,7 +19,6 @@ from evertoken import (
     ProblemKind,
     Refused,
     RequestState,
-    Stale,
     Unclear,
     outcomes,
 )
@@ -449,7 +448,25 @@ def test_the_spread_of_a_stated_wait_is_at_most_thirty_seconds() -> None:
 # ------------------
 
 
-def test_the_first_abandoned_request_costs_nothing_but_its_budget() -> None:
+def test_abandoned_requests_cost_nothing_but_their_budget_however_many_there_are() -> None:
+    m = machine(budget_burst=4)
+    for left in (3, 2, 1, 0):
+        m.request_abandoned(0, m.start_request(0))
+        assert m.explain(0).budget_left == left
+        assert m.explain(0).failures == 0
+    assert wait(m, 0) == (60, Why.BUDGET)
+
+
+def test_an_abandoned_request_leaves_the_back_off_before_it_alone() -> None:
+    m = machine()
+    attempt(m, 0, FAILED)
+    before = m.state_value
+    m.request_abandoned(2, m.start_request(1))
+    assert m.state_value.backoff == before.backoff
+    assert m.problem(2) == before.problem
+
+
+def test_an_abandoned_request_is_no_trouble() -> None:
     m = machine()
     request = m.start_request(0)
     assert isinstance(m.request_abandoned(1, request), Abandoned)
@@ -457,51 +474,6 @@ def test_the_first_abandoned_request_costs_nothing_but_its_budget() -> None:
     assert m.problem(1) is None
     assert m.explain(1).budget_left == 9
     assert m.explain(1).failures == 0
-
-
-def test_further_abandoned_requests_count_as_failed() -> None:
-    m = machine()
-    now = 0.0
-    for pause in (0, 0.5, 1, 2):
-        m.request_abandoned(now, m.start_request(now))
-        action = wait(m, now)
-        assert action == ((now + pause, Why.RETRY) if pause else None)
-        now += pause
-    problem = m.problem(now)
-    assert problem is not None
-    assert problem.kind is ProblemKind.ABANDONED
-
-
-@pytest.mark.parametrize(
-    "outcome", [granted(0, 1), FAILED, MALFORMED, REFUSED, UNCLEAR, LOCKED, LIMITED], ids=lambda r: str(r.status)
-)
-def test_any_other_outcome_makes_the_next_abandoned_request_the_first_again(outcome: HttpResponse) -> None:
-    m = machine()
-    m.request_abandoned(0, m.start_request(0))
-    attempt(m, 0, outcome)
-    m.lift_block(100_000)
-    failures = m.explain(100_000).failures
-    m.request_abandoned(100_000, m.start_request(100_000))
-    assert m.explain(100_000).failures == failures
-    assert m.request_state(100_000) is RequestState.IDLE
-
-
-def test_a_loss_is_an_outcome_that_makes_the_next_abandoned_request_the_first_again() -> None:
-    m = machine()
-    m.request_abandoned(0, m.start_request(0))
-    m.start_request(0)
-    m.request_abandoned(20, m.start_request(20))
-    assert m.request_state(20) is RequestState.IDLE
-
-
-def test_a_stale_refusal_makes_the_next_abandoned_request_the_first_again() -> None:
-    m = machine()
-    m.request_abandoned(0, m.start_request(0))
-    request = m.start_request(0)
-    m.replace_credentials(0, canary.grant(api_key=canary.secret(1)))
-    assert isinstance(m.receive_response(0, request, REFUSED), Stale)
-    m.request_abandoned(0, m.start_request(0))
-    assert m.request_state(0) is RequestState.IDLE
 
 
 # Repeated tokens

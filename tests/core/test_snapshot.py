@@ -368,7 +368,7 @@ FAULTS: dict[str, str] = {
     damaged("budget", "level", value=-1): "at budget.level",
     damaged("rejections", "dropped", value=["x"]): "at rejections.dropped",
     damaged("keys", remove=True): "at keys",
-    damaged("keys", "vouched", value=1): "at keys.vouched",
+    damaged("keys", "vouched", value=2): "at keys.vouched",
     damaged("granted_at", value="0"): "at granted_at",
     damaged("problem", "kind", value="bad luck"): "at problem.kind",
 }

@@ -79,7 +79,7 @@ class RequestFailed:
 
 @dataclass(frozen=True, slots=True)
 class RequestAbandoned:
-    """Whoever carried a token request was cancelled. The first in a row costs nothing."""
+    """Whoever carried a token request was cancelled. That costs nothing but budget, and is no failure."""
 
     client_id: str
 

@@ -8,7 +8,7 @@ from evertoken._inputs import AnswerReceived
 from evertoken._judge import digest
 from evertoken._policy import Policy
 from evertoken._problems import Problem, ProblemKind
-from evertoken._records import LONG_AGO, AccessToken, Attempt, Block, BlockKind, Doublings
+from evertoken._records import LONG_AGO, AccessToken, Attempt, BlockKind, Doublings
 from evertoken._states import State
 from evertoken.outcomes import Failed, Granted, Locked, Malformed, Outcome, RateLimited, Refused, Unclear
 from evertoken.testing._expected import (
@@ -37,14 +37,13 @@ __all__ = ("check_answer",)
 
 # Bound once: before Python 3.12, reading an enum member through its class is slow, and this runs after every step.
 _TAKEN, _FAILED, _MALFORMED, _ABANDONED, _DOOR, _STALE, _OVERTAKEN = Meaning
-_LOST, _GAVE_UP = ProblemKind.LOST, ProblemKind.ABANDONED
+_LOST = ProblemKind.LOST
 _DEAD, _REISSUED = ProblemKind.DEAD_ON_ARRIVAL, ProblemKind.REISSUED
 _Door = Refused | Unclear | Locked | RateLimited
 
 _ONE_ID = "an id is given out by a claim, and by nothing else"
 _EARLY = "a closed door opens early only by a grant, new credentials or lift_block"
 _RETUNED = "the budget is retuned to the granted lifetime, and never refunded"
-_GIVEN_UP = "every attempt that is given up is counted, until another outcome comes"
 
 
 class _Case(NamedTuple):
@@ -101,7 +100,7 @@ def _check_grant(case: _Case, expected: AccessToken) -> None:
     _check_after_token(before, attempt.started, after, found, repeats=more(before.backoff.repeats) if repeated else 0)
     if after.budget != retuned(policy, before.budget, before.now, expected.expires_at - expected.started):
         found.append(_RETUNED)
-    vouched = keys.generation if attempt.generation == keys.generation else keys.vouched
+    vouched = keys.vouched or attempt.generation == keys.generation
     if after.keys != (keys.generation, vouched, False, 0):
         found.append("a grant vouches for the credentials that it was asked for with, and for no other")
 
@@ -125,13 +124,13 @@ def _check_after_token(before: State, started: float, after: State, found: list[
     old, new = before.backoff, after.backoff
     check_problem(after, None if old.since <= started else before.problem, found)
     if old.since <= started:
-        if new != (0, 0, 0, repeats, LONG_AGO, LONG_AGO):
+        if new != (0, 0, repeats, LONG_AGO, LONG_AGO):
             found.append("a grant ends the back-off that was learnt before it was asked for")
-    elif new != old._replace(repeats=repeats, abandoned=0):
+    elif new != old._replace(repeats=repeats):
         found.append("a grant leaves a back-off alone that was learnt after it was asked for")
     blocks = before.blocks
     if blocks:
-        blocks = tuple([block for block in blocks if not _shown_open(block, started)])
+        blocks = tuple([block for block in blocks if block.since > started])
     if after.blocks != blocks:
         found.append("a grant opens exactly the doors that were known to be closed before it was asked for")
     if after.doublings != (before.doublings if blocks else Doublings()):
@@ -146,10 +145,6 @@ def _check_after_token(before: State, started: float, after: State, found: list[
     repeated = before.token is not None and after.token is not None and before.token.value == after.token.value
     if after.rejections != was._replace(worked=was.worked and repeated, dropped=dropped):
         found.append("a grant forgets no rejection of another token")
-
-
-def _shown_open(block: Block, started: float) -> bool:
-    return block.since < started or (block.since == started and not block.reported)
 
 
 # Anything else
@@ -180,8 +175,6 @@ def _problem_after(case: _Case, meaning: Meaning) -> Problem | ProblemKind | Non
     answer, was = case.answer, case.before.problem
     if isinstance(answer, Granted) and meaning is _FAILED:
         return _REISSUED if is_shunned(case.before, answer.access_token) else _DEAD
-    if meaning is _ABANDONED and case.before.backoff.abandoned:
-        return _GAVE_UP
     if not isinstance(answer, Failed | Malformed):
         return was
     # A late one says better why there was no answer, if nothing else has gone wrong since.
@@ -218,13 +211,9 @@ def _check_doors_left_alone(case: _Case, meaning: Meaning) -> None:
 
 def _check_back_off(case: _Case, meaning: Meaning) -> None:
     policy, before, attempt, answer, after, found = case
-    old, new, now, late = before.backoff, after.backoff, before.now, attempt is not before.attempt
+    old, new, now = before.backoff, after.backoff, before.now
     failures, malformed, retry_at, since = old.failures, old.malformed, old.retry_at, old.since
-    abandoned = old.abandoned if late and meaning is _OVERTAKEN else 0
-    failed = meaning is _FAILED or meaning is _MALFORMED
-    if meaning is _ABANDONED:
-        failed, abandoned = old.abandoned > 0, more(old.abandoned)
-    if failed:
+    if meaning is _FAILED or meaning is _MALFORMED:
         failures, malformed = more(failures), more(malformed) if meaning is _MALFORMED else 0
         retry_at = max(retry_at, now + retry_wait(policy, failures, malformed, attempt.draw))
         since = max(since, attempt.started)
@@ -233,12 +222,10 @@ def _check_back_off(case: _Case, meaning: Meaning) -> None:
         since = max(since, attempt.started)
     if (new.failures, new.malformed, new.repeats) != (failures, malformed, old.repeats):
         found.append("every failure is counted, and nothing else is")
-    if new.abandoned != abandoned:
-        found.append(_GIVEN_UP)
     if new.retry_at < retry_at:
         found.append("a failure is followed by its whole back-off: doubled each time, drawn, and as long as was stated")
     elif new.retry_at > retry_at:
-        found.append("a back-off is no longer than failures ask for, and the first abandoned attempt asks for none")
+        found.append("a back-off is no longer than failures ask for, and an abandoned attempt asks for none")
     if new.since != since:
         found.append("a back-off remembers the start of the latest attempt that failed")
 
@@ -254,7 +241,7 @@ def _check_door(case: _Case) -> None:
         found.append(f"a closed door opens when its wait is over: {kind.value}")
     if doors_but(after, kind) != doors_but(before, kind):
         found.append(_EARLY)
-    news = latest_news(before, kind, News(attempt.started, reported=False, problem=cast("_Door", answer).problem))
+    news = latest_news(before, kind, News(attempt.started, cast("_Door", answer).problem))
     if news_of(after, kind) != news:
         found.append(KNOWN)
     check_problem(after, news.problem, found)
@@ -262,14 +249,12 @@ def _check_door(case: _Case) -> None:
     failures, malformed, since = old.failures, old.malformed, old.since
     if kind is BlockKind.RATE_LIMITED:
         failures, malformed, since = more(failures), 0, max(since, attempt.started)
-    if new != (failures, malformed, new.abandoned, old.repeats, old.retry_at, since):
+    if new != (failures, malformed, old.repeats, old.retry_at, since):
         found.append("a rate limit is one failure more, any other closed door none")
-    if new.abandoned:
-        found.append(_GIVEN_UP)
     stands = doubted or (kind is BlockKind.RATE_LIMITED and stated_by(answer) is not None)
     if after.doublings != (before.doublings if stands else counted(before, kind)):
         found.append("each wait of ours doubles when its door is found closed again, and not while it is known to be")
-    if after.keys != (before.keys._replace(vouched=-1) if doubted else before.keys):
+    if after.keys != (before.keys._replace(vouched=False) if doubted else before.keys):
         found.append("the first refusal of credentials that have worked is doubted, and no second one")
 
 
@@ -280,7 +265,7 @@ def _kind_and_wait(policy: Policy, state: State, attempt: Attempt, answer: Outco
         wait = door_wait(policy, state, BlockKind.RATE_LIMITED, seconds, draw)
         return BlockKind.RATE_LIMITED, max(wait, retry_wait(policy, more(state.backoff.failures), 0, draw)), False
     if isinstance(answer, Refused):
-        if answer.of == "credentials" and state.keys.vouched == attempt.generation:
+        if answer.of == "credentials" and state.keys.vouched:
             return BlockKind.REFUSED, whole(policy.doubted_refusal_wait), True
         return BlockKind.REFUSED, door_wait(policy, state, BlockKind.REFUSED, None, draw), False
     kind = BlockKind.LOCKED if isinstance(answer, Locked) else BlockKind.UNCLEAR

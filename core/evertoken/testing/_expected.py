@@ -56,7 +56,7 @@ __all__ = (
     "whole_life",
 )
 
-KNOWN = "a closed door is known by the latest news of it: from when they are, and whether they were reported"
+KNOWN = "a closed door is known by the latest news of it, and from when they are"
 
 _PER_SECOND = 1 / TICK
 
@@ -152,18 +152,17 @@ def closed_until(state: State, kind: BlockKind) -> float:
 
 
 class News(NamedTuple):
-    """What is known of a closed door beside its moment: from when it is, whether it was reported, and the words."""
+    """What is known of a closed door beside its moment: from when it is, and the words."""
 
     since: float
-    reported: bool
     problem: Problem | None
 
 
 def latest_news(state: State, kind: BlockKind, news: News) -> News:
     """What is known of a door once ``news`` of it are there: the later of what was known and what is new."""
     for block in state.blocks:
-        if block.kind is kind and (block.since, block.reported) >= news[:2]:
-            return News(block.since, block.reported, block.problem)
+        if block.kind is kind and block.since >= news.since:
+            return News(block.since, block.problem)
     return news
 
 
@@ -171,7 +170,7 @@ def news_of(state: State, kind: BlockKind) -> News | None:
     """What the state knows of a door; None if it is open."""
     for block in state.blocks:
         if block.kind is kind:
-            return News(block.since, block.reported, block.problem)
+            return News(block.since, block.problem)
     return None
 
 

@@ -221,9 +221,9 @@ class _Search:
         lost, backoff = state.lost, state.backoff
         if lost is not None and state.now > lost.deadline + self.latest_answer:
             state = state._replace(lost=None)
-        most, (failures, malformed, abandoned, repeats, *rest) = self.most_failures, backoff
-        if failures > most or malformed > most or repeats > most or abandoned > 1:
-            counters = (min(failures, most), min(malformed, most), min(abandoned, 1), min(repeats, most))
+        most, (failures, malformed, repeats, *rest) = self.most_failures, backoff
+        if failures > most or malformed > most or repeats > most:
+            counters = (min(failures, most), min(malformed, most), min(repeats, most))
             state = state._replace(backoff=type(backoff)(*counters, *rest))
         return state if state.now < state.budget.refill_at else state._replace(budget=self._refilled(state))
 

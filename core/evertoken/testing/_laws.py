@@ -25,7 +25,7 @@ from evertoken._inputs import (
     TokenWorked,
 )
 from evertoken._judge import digest
-from evertoken._policy import Policy
+from evertoken._policy import TICK, Policy
 from evertoken._problems import ProblemKind
 from evertoken._records import LONG_AGO, AccessToken, Attempt, BackOff, Block, BlockKind, Rejections
 from evertoken._states import State
@@ -151,7 +151,7 @@ def _check_time(policy: Policy, before: State, settled: State, found: list[str])
 def _check_loss(policy: Policy, before: State, attempt: Attempt, settled: State, found: list[str]) -> None:
     backoff = before.backoff
     failures, since = more(backoff.failures), max(backoff.since, attempt.started)
-    backoff = BackOff(failures, 0, 0, backoff.repeats, loss_retry_at(policy, before, attempt), since)
+    backoff = BackOff(failures, 0, backoff.repeats, loss_retry_at(policy, before, attempt), since)
     if settled.attempt is not None or settled.lost != attempt:
         found.append("an attempt past its deadline is lost")
     check_problem(settled, ProblemKind.LOST, found)
@@ -329,9 +329,9 @@ def _check_report(policy: Policy, before: State, closed: DoorClosed, after: Stat
 def _check_news(before: State, kind: BlockKind, now: float, after: State, found: list[str], *, heard: bool) -> None:
     """What is known of the door that was reported, and told of it; nothing new where it is said to be open."""
     latest = news_of(before, kind)
-    if heard and (latest is None or latest[:2] < (now, True)):
+    if heard and (latest is None or latest.since < now + TICK):
         check_problem(after, _REPORTED[kind], found)
-        latest = News(now, reported=True, problem=after.problem)
+        latest = News(now + TICK, after.problem)
     else:
         check_problem(after, latest.problem if heard and latest is not None else before.problem, found)
     if news_of(after, kind) != latest:
@@ -352,7 +352,7 @@ def _check_rotation(before: State, after: State, found: list[str]) -> None:
             " no other"
         )
     spent = keys.unlocked or is_known(before, _LOCKED)
-    if after.keys != (keys.generation + 1, keys.vouched, spent, keys.opened + opens):
+    if after.keys != (keys.generation + 1, False, spent, keys.opened + opens):
         found.append("new credentials are a generation of their own")
     check_problem(after, before.problem if after.blocks == before.blocks else None, found)
     if after != before._replace(blocks=after.blocks, keys=after.keys, problem=after.problem):

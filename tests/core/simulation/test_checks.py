@@ -40,7 +40,7 @@ def after(*inputs: object) -> State:
     return state
 
 
-DOOR = Block(BlockKind.LOCKED, 9.0, 1.0, reported=True, problem=REPORT)
+DOOR = Block(BlockKind.LOCKED, 9.0, 1.0, REPORT)
 CLAIMED = after(RequestClaimed(0.0, 0.0))
 HELD = after(RequestClaimed(0.0, 0.0), AnswerReceived(0.0, 1, Granted("token#1", 8.0)))
 REFUSAL = Refused(REPORT)

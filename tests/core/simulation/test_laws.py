@@ -91,7 +91,7 @@ def changed(state: State) -> Iterator[State]:
     yield from changed_waits(state)
     yield from (state._replace(rejections=rejections) for rejections in changed_rejections(state))
     yield state._replace(keys=state.keys._replace(generation=state.keys.generation + 1))
-    yield state._replace(keys=state.keys._replace(vouched=state.keys.vouched + 1))
+    yield state._replace(keys=state.keys._replace(vouched=not state.keys.vouched))
     yield state._replace(keys=state.keys._replace(unlocked=not state.keys.unlocked))
     yield state._replace(keys=state.keys._replace(opened=state.keys.opened + 1))
 
@@ -109,14 +109,14 @@ def changed_tokens(state: State) -> Iterator[State]:
 
 def changed_waits(state: State) -> Iterator[State]:
     now, backoff, doublings = state.now, state.backoff, state.doublings
-    for name in ("failures", "malformed", "abandoned", "repeats"):
+    for name in ("failures", "malformed", "repeats"):
         yield state._replace(backoff=backoff._replace(**{name: getattr(backoff, name) + 1}))
     for name in ("retry_at", "since"):
         moment = getattr(backoff, name)
         for moved in (now + 7 if moment == LONG_AGO else moment - 0.5, now + 9):
             changed: dict[str, Any] = {name: moved}
             yield state._replace(backoff=backoff._replace(**changed))
-    door = Block(BlockKind.UNCLEAR, now + 9, now, reported=False, problem=PROBLEM)
+    door = Block(BlockKind.UNCLEAR, now + 9, now, PROBLEM)
     yield state._replace(blocks=(*state.blocks, door))
     for number, block in enumerate(state.blocks):
         earlier, later = state.blocks[:number], state.blocks[number + 1 :]
@@ -124,7 +124,7 @@ def changed_waits(state: State) -> Iterator[State]:
         for until in (block.until - 2**-10, block.until + 1):
             yield state._replace(blocks=(*earlier, block._replace(until=until), *later))
         yield state._replace(blocks=(*earlier, block._replace(since=block.since - 0.5), *later))
-        yield state._replace(blocks=(*earlier, block._replace(reported=not block.reported), *later))
+        yield state._replace(blocks=(*earlier, block._replace(since=block.since + 2**-10), *later))
         yield state._replace(blocks=(*earlier, block._replace(problem=PROBLEM), *later))
     for name in Doublings._fields:
         yield state._replace(doublings=doublings._replace(**{name: getattr(doublings, name) + 1}))
