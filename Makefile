@@ -6,7 +6,8 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-unexport PYTHONHOME PYTHONPATH
+# What is set for other programs. Tests start many interpreters, which need what the first of them has compiled.
+unexport PYTHONHOME PYTHONPATH PYTHONDONTWRITEBYTECODE
 
 PYTHON       ?=
 PYTHON_NEWER ?=
@@ -21,10 +22,10 @@ INSTALL  := $(BIN)/python tests/environments/install.py
 SOURCES  := core transports tests benchmarks examples
 NODE     := tests/real/node
 
-# The parts of the suite that `make test` leaves to other targets, or runs apart: only core is measured for coverage.
-APART   := --ignore=tests/core --ignore=tests/real
+# The parts of the suite that `make test` leaves to other targets.
+APART    := --ignore=tests/real --ignore=tests/searches
 # What depends on the event loop, on the interpreter, or on what is installed for it.
-LOOPS   := tests/loops tests/hygiene/test_pins.py $(addprefix tests/transports/test_,asyncio.py async_sources.py \
+LOOPS    := tests/loops tests/hygiene/test_pins.py $(addprefix tests/transports/test_,asyncio.py async_sources.py \
                cancellation.py threads.py trio.py virtual_time.py)
 
 .PHONY: help test demo lint simulate ablations timeline real newer loops wheel minimums bench pins clean FORCE
@@ -33,8 +34,7 @@ help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1 \t\2/p' Makefile
 
 test: $(VENV)/.ready ## run the tests; core must be covered whole, branches included
-	$(BIN)/python -m pytest -n auto --dist worksteal tests/core --cov
-	$(BIN)/python -m pytest -n auto --dist worksteal $(APART)
+	$(BIN)/python -m pytest -n auto --dist worksteal --cov $(APART)
 
 demo: $(VENV)/.ready ## keep a token alive over real HTTP for twenty seconds of fair and foul weather
 	@$(BIN)/evertoken demo
@@ -46,7 +46,8 @@ lint: $(VENV)/.ready ## ruff, mypy strict and basedpyright strict
 	$(BIN)/basedpyright --pythonpath $(BIN)/python
 
 # SEEDS=0-99 YEARS=1 OUT=years.json for other runs: a file that is there is continued where it ends.
-simulate: $(VENV)/.ready ## run 1,000 simulated hostile days, and one that the commit draws, on all cores
+simulate: $(VENV)/.ready ## search for what breaks a law, and run 1,000 simulated hostile days, on all cores
+	$(BIN)/python -m pytest -n auto --dist worksteal tests/searches
 	$(BIN)/evertoken simulate --seeds $(or $(SEEDS),0-999) $(if $(YEARS),--years $(YEARS),--days $(or $(DAYS),1)) \
 	    --commit $$(git rev-parse HEAD) --out $(or $(OUT),simulation-$$(git rev-parse --short HEAD).json)
 

@@ -38,7 +38,7 @@ __all__ = (
 
 # Objects of one type that are looked at when a test is over. One would do, were all of them alike.
 _SURVIVORS = 200
-_CROWD = 40_000
+_CROWD = 15_000
 """So many objects are too many to go through after every test. Most are syntax trees that hygiene tests keep."""
 
 

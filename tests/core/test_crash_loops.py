@@ -70,6 +70,7 @@ def lives_of(program: Supervised, life: float, seconds: int = HOUR) -> int:
     return len(program.sent)
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("secrets", [False, True])
 @pytest.mark.parametrize(("life", "seconds"), [(1, 600), (3, 900), (10.5, HOUR)])
 @pytest.mark.parametrize("answer", [FAILED, MALFORMED, granted(0, 1), None])
@@ -83,6 +84,7 @@ def test_a_crash_loop_stays_within_the_budget(
     assert allowed(seconds) - 2 <= asked <= most
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("answer", [LOCKED, LIMITED])
 def test_a_crash_loop_does_not_knock_on_a_closed_door(answer: HttpResponse) -> None:
     program = Supervised(replace(HASTY, rate_limited_wait=900), answer, secrets=False, saves_before_sending=True)
@@ -90,6 +92,7 @@ def test_a_crash_loop_does_not_knock_on_a_closed_door(answer: HttpResponse) -> N
     assert all(later - earlier >= 900 for earlier, later in zip(program.sent, program.sent[1:], strict=False))
 
 
+@pytest.mark.no_cover
 def test_saved_after_outcomes_only_a_crash_loop_asks_at_each_start() -> None:
     program = Supervised(HASTY, None, secrets=True, saves_before_sending=False)
     assert lives_of(program, 1) == HOUR

@@ -245,6 +245,7 @@ def test_basic_is_accepted_as_it_stands_and_percent_encoded() -> None:
     assert server.grant("http://127.0.0.1:1").api_base == "http://127.0.0.1:1/v2.01/a%20b"
 
 
+@pytest.mark.no_cover
 @given(
     st.text(max_size=8),
     st.text(max_size=30),

@@ -51,7 +51,7 @@ LIMIT = 60.0
     [
         (["--days", "0"], "--days must be above 0"),
         (["--days", "nan"], "--days must be above 0"),
-        (["--years", "101"], "--days must be above 0 and at most 36525"),
+        (["--years", "101"], "--years must be above 0 and at most 100, not 101.0"),
         (["--clients", "0"], "--clients must be from 1"),
         (
             ["--faults", "hail"],
@@ -156,7 +156,7 @@ def test_a_seed_that_breaks_a_law_is_shrunk_and_told_with_the_command_that_break
     assert "token#1" in out
 
 
-@pytest.mark.parametrize("days", [1e-9, 0.01, 3.0])
+@pytest.mark.parametrize("days", [1e-9, 0.01, 1.0])
 def test_progress_is_told_some_hundred_times_however_short_the_faults_are(days: float) -> None:
     told: list[float] = []
     scenario = Choices(days, clients=1).scenario(1)

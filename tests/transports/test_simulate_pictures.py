@@ -75,18 +75,6 @@ def test_a_page_needs_nothing_from_elsewhere(capsys: pytest.CaptureFixture[str],
     assert not re.search(r"<(link|img|iframe|object)|<script[^>]+src|@import|url\(", page)
 
 
-def test_a_long_run_of_many_clients_is_no_picture_of_megabytes(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
-    svg = tmp_path / "picture.svg"
-    many = ("--seed", "32", "--days", "2", "--clients", "20", "--svg", str(svg), "--quiet")
-    assert ran(capsys, *many)[0] == 0
-    assert svg.stat().st_size < 600_000
-    assert re.search(
-        r"Stretches under 6 min are drawn together, as a stack of their shares: [0-9,]{5,} of", svg.read_text()
-    )
-
-
 def test_a_broken_law_is_seen_in_the_picture(tmp_path: Path) -> None:
     svg = tmp_path / "picture.svg"
     gallery = Gallery(str(svg), None)

@@ -17,6 +17,7 @@ def test_where_nothing_is_set_by_hand_it_is_the_scenario_of_the_seed() -> None:
         assert arrange_scenario(seed, seconds=5.0) == draw_scenario(seed, seconds=5.0)
 
 
+@pytest.mark.no_cover
 def test_the_first_clients_are_those_of_the_seed_and_all_are_made_for_the_same_lifetime() -> None:
     for seed in SEEDS:
         drawn, arranged = draw_scenario(seed), arrange_scenario(seed, clients=20)
@@ -58,6 +59,7 @@ def test_a_fault_that_the_seed_has_too_keeps_its_rate() -> None:
 # ------------------------------------------------------
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("clients", [None, 20])
 def test_whatever_is_set_by_hand_no_policy_assumes_a_longer_life_than_tokens_have(clients: int | None) -> None:
     for seed in range(50):
@@ -65,6 +67,7 @@ def test_whatever_is_set_by_hand_no_policy_assumes_a_longer_life_than_tokens_hav
         assert max(plan.policy.default_lifetime for plan in arranged.clients) <= arranged.lifetime
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize(
     ("seed", "days", "clients", "faults"),
     [

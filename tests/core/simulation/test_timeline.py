@@ -135,6 +135,7 @@ def key_at(spans: Sequence[Span], time: int) -> str | None:
     return next(iter(span.shares)) if min(time - span.start, span.end - time) > near else None
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("seed", SEEDS)
 def test_bands_say_what_the_machines_would_have_said_at_that_moment(seed: int) -> None:
     witness = Witness()
@@ -162,6 +163,7 @@ def whole(timeline: Timeline) -> None:
         assert len(spans) <= 2 * timeline.columns + 2
 
 
+@pytest.mark.no_cover
 def test_a_long_run_takes_no_more_room_than_a_short_one() -> None:
     short, long = Timeline(50), Timeline(50)
     World(hostile(5, DAY / 20), watch=short).run()

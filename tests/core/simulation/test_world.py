@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
 import shlex
 
 import pytest
@@ -17,15 +16,15 @@ from evertoken.testing._arrivals import TokenTruth
 from evertoken.testing._checks import SITUATIONS, BudgetCheck, Checks, LawBroken
 from evertoken.testing._clients import SECOND, Call, Client
 from evertoken.testing._faults import ApiFault, TokenFault
-from evertoken.testing._scenario import BY_THEMSELVES, Calls, ClientPlan, Scenario, WorldFault, draw_scenario
+from evertoken.testing._scenario import Calls, ClientPlan, Scenario, WorldFault, draw_scenario
 from evertoken.testing._swarm import _smaller, explain_failure, law_of, shrink, simulate, swarm
 from evertoken.testing._trace import Entry, Trace, replay
 from evertoken.testing._world import World
 from tests.core.simulation.fresh import in_a_fresh_interpreter
 
 HOUR = 3_600.0
-CHUNK = 125
-"""So few that a slow machine has them done in the time that one test may take."""
+SEEDS = 100
+"""So many that every situation comes about which a swarm must have met."""
 
 STEADY = Scenario(seed=1, seconds=6 * HOUR)
 
@@ -38,7 +37,7 @@ SWARM = """
 import gc
 gc.disable()
 from evertoken.testing._swarm import explain_failure, swarm
-report = swarm(range({first}, {last}))
+report = swarm(range({seeds}))
 print(report.runs, int(report.seconds), report.events)
 print(*report.missing, sep=";")
 for failure in report.failures[:1]:
@@ -46,36 +45,18 @@ for failure in report.failures[:1]:
 """
 
 
-@pytest.mark.parametrize("first", range(0, int(os.environ.get("EVERTOKEN_SEEDS", "1000")), CHUNK))
-def test_no_seed_of_the_swarm_breaks_a_law(first: int) -> None:
-    counts, missing, *failure = in_a_fresh_interpreter(SWARM.format(first=first, last=first + CHUNK)).splitlines()
+# `make simulate` runs a thousand.
+def test_no_seed_of_the_swarm_breaks_a_law() -> None:
+    counts, missing, *failure = in_a_fresh_interpreter(SWARM.format(seeds=SEEDS)).splitlines()
     assert not failure, "\n".join(failure)
     runs, seconds, events = map(int, counts.split())
-    assert runs == CHUNK
-    assert seconds > CHUNK * 24 * HOUR
-    assert events > 100_000
+    assert runs == SEEDS
+    assert seconds > SEEDS * 24 * HOUR
+    assert events > 50_000
     assert not missing
 
 
-@pytest.mark.parametrize("fault", [*WorldFault, *TokenFault, *ApiFault], ids=str)
-def test_no_single_fault_however_frequent_breaks_a_law(fault: WorldFault | TokenFault | ApiFault) -> None:
-    scenario = replace(
-        STEADY,
-        seconds=2 * HOUR,
-        clients=(ClientPlan(), ClientPlan(calls=Calls.BURSTY, offset=-3.0, drift=1e-4, policy=Policy(leeway=0.0))),
-        rates=((fault, 6.0 if fault in BY_THEMSELVES else 0.9),) if isinstance(fault, WorldFault) else (),
-        token_faults=(fault,) if isinstance(fault, TokenFault) else (),
-        token_fault_rate=0.5,
-        api_faults=(fault,) if isinstance(fault, ApiFault) else (),
-        api_fault_rate=0.2,
-        latency=(0.01, 2.0),
-        lifetime=300,
-    )
-    report = simulate(scenario, keep_trace=True)
-    assert report.ok, explain_failure(report)
-    assert replay(report.trace).differs_at is None
-
-
+@pytest.mark.no_cover
 def test_in_fair_weather_there_is_one_request_per_token_and_nobody_waits_but_for_the_first() -> None:
     world = World(replace(STEADY, seconds=24 * HOUR, clients=(ClientPlan(period=10.0),)))
     world.run_until(0)
@@ -88,6 +69,7 @@ def test_in_fair_weather_there_is_one_request_per_token_and_nobody_waits_but_for
     assert not {name for name in report.seen if name.startswith("block")}
 
 
+@pytest.mark.no_cover
 def test_while_an_outage_lasts_every_token_request_meets_the_same_fault() -> None:
     scenario = replace(
         STEADY,
@@ -103,6 +85,7 @@ def test_while_an_outage_lasts_every_token_request_meets_the_same_fault() -> Non
     assert report.seen["outcome: Granted"] > 20
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("calls", list(Calls))
 def test_every_kind_of_caller_is_served(calls: Calls) -> None:
     report = simulate(replace(STEADY, seconds=7 * 24 * HOUR, clients=(ClientPlan(calls=calls, period=600.0),)))
@@ -288,6 +271,7 @@ def test_a_failing_seed_is_made_small_and_says_how_to_run_it_again(monkeypatch: 
     never_backs_off(monkeypatch)
     large = replace(
         STEADY,
+        seconds=HOUR,
         clients=(ClientPlan(), ClientPlan(calls=Calls.BURSTY), ClientPlan(calls=Calls.IDLE)),
         rates=((WorldFault.DUPLICATED, 0.3), (WorldFault.REVOKED, 1.0)),
         token_faults=(TokenFault.SERVER_ERROR, TokenFault.FORBIDDEN),
