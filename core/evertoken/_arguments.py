@@ -10,7 +10,7 @@ import math
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from evertoken._policy import whole_ticks
+from evertoken._policy import TICK
 
 __all__ = (
     "check_positive",
@@ -111,7 +111,7 @@ def on_the_grid(now: float) -> float:
     """
     if not is_moment(now):
         raise ValueError("now must be a finite number of seconds, less than 2**40 in magnitude")
-    return whole_ticks(now)
+    return now // TICK * TICK
 
 
 def min_ttl_on_the_grid(min_ttl: float) -> float:
@@ -123,7 +123,7 @@ def min_ttl_on_the_grid(min_ttl: float) -> float:
     Raises ValueError unless it can be a duration.
     """
     check_seconds("min_ttl", min_ttl)
-    return -whole_ticks(-min_ttl)
+    return -(-min_ttl // TICK * TICK)
 
 
 def check_seconds(name: str, seconds: float) -> None:

@@ -6,7 +6,7 @@ step by step and yet lets callers wait in fair weather. These do.
 
 from __future__ import annotations
 
-from evertoken._inputs import AnswerReceived, Input, RequestClaimed
+from evertoken._inputs import AnswerReceived, Input, RequestClaimed, TokenWorked
 from evertoken._policy import TICK, Policy
 from evertoken._records import AccessToken, BlockKind
 from evertoken._states import State
@@ -147,7 +147,7 @@ class FairCheck:
 
     def step(self, client: int, now: float, before: State, happened: Input, after: State) -> bool:
         """Take note of a step at ``now``, on the clock of the world; False if a promise was broken by it."""
-        if not self._promised[client] or now >= self._ends:
+        if not self._promised[client] or now >= self._ends or isinstance(happened, TokenWorked):
             return True
         token = before.token
         if token is not None and not self._is_in_time(self._plans[client], token):
