@@ -139,7 +139,9 @@ OF_REFUSALS: dict[str, Disguise] = {
     "Mangopay's family": lambda members: plain({"Type": members["error"], "Message": "No.", "Id": "1", "Date": 1.5}),
     "gzip of ISO-8859-1": lambda members: Wire(
         (("Content-Type", "application/json;charset=iso-8859-1"), ("Content-Encoding", "gzip")),
-        gzip.compress(json.dumps({"error_description": WORDS} | members, ensure_ascii=False).encode("latin-1")),
+        gzip.compress(
+            json.dumps({"error_description": WORDS} | members, ensure_ascii=False).encode("latin-1"), mtime=0
+        ),
     ),
 }
 
