@@ -89,6 +89,7 @@ def test_a_source_whose_warming_loop_was_just_closed_is_kept_warm_by_the_next(wo
     )
     first = VirtualLoop(world.clock)
     first.run_until_complete(source.authorization())
+    left = set(source._tasks)
     first.close()
     second = VirtualLoop(world.clock)
 
@@ -98,7 +99,7 @@ def test_a_source_whose_warming_loop_was_just_closed_is_kept_warm_by_the_next(wo
 
     second.run_until_complete(main())
     assert asked(world) == 2
-    _bury(*source._tasks)
+    _bury(*left, *source._tasks)
     second.close()
 
 
