@@ -74,8 +74,8 @@ _EMPTY_ADVICE = (
     "An empty answer names no cause. Two are likely: client id or secret are wrong, or an allowlist lacks this host."
 )
 _OWN_WORD_ADVICE = (
-    "The word is the server's own: look it up in the provider's documentation, and compare scope, audience, resource"
-    " and further parameters of the grant with what it expects."
+    "The word is the server's own: look it up in the provider's documentation, and compare client id, secret, scope,"
+    " audience, resource and further parameters of the grant with what it expects."
 )
 _SPELLING_ADVICE = (
     "The client id or the secret holds characters that servers read differently in different encodings:"
@@ -323,7 +323,7 @@ def _credentials_refused(answer: _Answer) -> outcomes.Refused:
 
 
 def _request_refused(answer: _Answer, advice: str) -> outcomes.Refused:
-    if answer.code == "invalid_request":
+    if answer.code not in _REQUEST_ADVICE or answer.code == "invalid_request":  # It may mean the credentials.
         advice = _with_spelling(answer.grant, advice)
     meaning = "the request was refused, and will be refused again"
     return outcomes.Refused(answer.problem(ProblemKind.REQUEST_REFUSED, meaning, advice), "request")

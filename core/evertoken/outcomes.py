@@ -68,7 +68,10 @@ class Malformed(Outcome):
 
 @dataclass(frozen=True, slots=True)
 class Refused(Outcome):
-    """A recognised OAuth refusal (RFC 6749 section 5.2), of the ``credentials`` or of the ``request`` as such."""
+    """A refusal in OAuth's words (RFC 6749 section 5.2), of the ``credentials`` or of the ``request`` as such.
+
+    A 401 without a code is one of the credentials, and with 400 or 401 a word of the server's own one of the request.
+    """
 
     problem: Problem
     of: Literal["credentials", "request"] = "credentials"
@@ -92,7 +95,7 @@ class Locked(Outcome):
 
 @dataclass(frozen=True, slots=True)
 class RateLimited(Outcome):
-    """429. ``retry_after`` is in seconds, None where the server stated nothing usable."""
+    """429. ``retry_after`` is in seconds, None where the server stated nothing usable: then the wait doubles."""
 
     problem: Problem
     retry_after: float | None = None

@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import json
 import sys
+import tracemalloc
+import zlib
 from base64 import b64encode
 from http import HTTPStatus
 
@@ -30,6 +32,7 @@ from evertoken._bodies import read_body
 from evertoken._messages import build_request
 from evertoken._scrub import LEFT_OUT
 from evertoken._wire import TokenAnswer, read_answer
+from evertoken.testing._answers import gzip_bomb
 from tests import canary
 
 PLAIN = ClientCredentials(TokenEndpoint("https://auth.example:8443/token"), "app", canary.secret())
@@ -251,6 +254,7 @@ def test_a_refusal_of_what_encodings_spell_differently_names_them(
     for status, body in (
         (401, b""),
         (400, {"error": "invalid_client"}),
+        (400, {"error": "incorrect_client_credentials"}),
         (400, {"error": "invalid_request"}),
         (403, b""),
     ):
@@ -707,3 +711,16 @@ def test_base64_of_the_credentials_is_among_the_secrets_that_a_request_names() -
     assert (
         problem(500, f"got Basic {pair} from you".encode(), secrets=secrets).detail == "got Basic [redacted] from you"
     )
+
+
+@pytest.mark.parametrize("headers", [(), (("Content-Encoding", "deflate"),)], ids=["gzip", "deflate"])
+def test_what_would_unpack_to_50_mb_is_not_unpacked(headers: tuple[tuple[str, str], ...]) -> None:
+    body = gzip_bomb() if not headers else zlib.compress(b" " * 50_000_000)
+    tracemalloc.start()
+    try:
+        outcome = read(200, body, *headers)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert "longer than 65536 bytes" in problem_of(outcome).summary
+    assert most < 1_000_000
