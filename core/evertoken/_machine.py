@@ -282,7 +282,10 @@ class TokenMachine:
             self._step(CredentialsReplaced(now))
 
     def lift_block(self, now: float) -> None:
-        """The operator's word, after mending the cause: all closed doors count as open. Back-off and budget stay."""
+        """The operator's word, after mending the cause: all blocks are over. Our own back-off and the budget stay.
+
+        A wait that a failed answer stated (Retry-After) ends too, down to our own back-off.
+        """
         self._step(BlockLifted(on_the_grid(now)))
 
     # Keeping and copying

@@ -99,7 +99,7 @@ def _take(policy: Policy, settled: State, happened: Input) -> tuple[State, Happe
         case CredentialsReplaced():
             return _replace_credentials(settled)
         case BlockLifted():
-            return _lift_blocks(settled)
+            return _lift_blocks(policy, settled)
         case _:
             assert_never(happened)
 
@@ -309,11 +309,15 @@ def _replace_credentials(state: State) -> tuple[State, Happenings]:
     return after, (*_changes_of_blocks(state, after), happenings.CredentialsReplaced())
 
 
-def _lift_blocks(state: State) -> tuple[State, Happenings]:
-    """All doors are open. What was wrong behind them is no longer the problem."""
-    if not state.blocks:
-        return state, ()
-    after = state._replace(blocks=(), problem=None)
+def _lift_blocks(policy: Policy, state: State) -> tuple[State, Happenings]:
+    """All doors are open, and what was wrong behind them is no longer the problem.
+
+    A wait that failures stated (a Retry-After of a day on a 503) ends too: what is left is at most our own back-off.
+    """
+    backoff = state.backoff
+    own = _schedule.back_off(policy, backoff.failures, 1.0, backoff.malformed) if backoff.failures else 0.0
+    backoff = backoff._replace(retry_at=min(backoff.retry_at, state.now + own))
+    after = state._replace(blocks=(), backoff=backoff, problem=None if state.blocks else state.problem)
     return after, _changes_of_blocks(state, after)
 
 

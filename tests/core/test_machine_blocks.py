@@ -191,7 +191,8 @@ def test_lift_block_opens_every_door_and_keeps_counters_back_off_and_budget() ->
     m.door_closed(1, BlockKind.REFUSED)
     m.lift_block(2)
     assert m.explain(2).blocks == ()
-    assert wait(m, 2) == (9000, Why.RETRY)
+    assert wait(m, 2) == (3, Why.RETRY)
+    assert m.explain(2).failures == 1
     assert m.explain(2).budget_left == 9
     m.door_closed(3, BlockKind.LOCKED)
     assert m.explain(3).blocks == ((BlockKind.LOCKED, 3 + 1800),)
@@ -273,6 +274,30 @@ def test_the_latest_of_all_doors_counts_and_the_gravest_problem_is_told() -> Non
     after = m.problem(50)
     assert after is not None
     assert after.kind is ProblemKind.RATE_LIMITED
+
+
+def test_lifting_ends_the_wait_that_a_failure_stated_and_leaves_at_most_our_own_back_off() -> None:
+    m = machine()
+    attempt(m, 0, error(503, Retry_After="86400"))
+    assert wait(m, 10) == (86_400, Why.RETRY)
+    m.lift_block(10)
+    assert wait(m, 10) == (11, Why.RETRY)
+    assert m.explain(10).failures == 1
+    problem = m.problem(10)
+    assert problem is not None
+    assert problem.kind is ProblemKind.SERVER
+    m.lift_block(10.25)
+    assert wait(m, 10.25) == (11, Why.RETRY)
+
+
+def test_lifting_ends_a_stated_wait_at_once_where_nothing_has_failed_since() -> None:
+    m = machine()
+    late = m.start_request(0)
+    m.receive_response(13, m.start_request(12), granted(0, 20))
+    m.receive_response(14, late, error(503, Retry_After="600"))
+    assert wait(m, 40) == (614, Why.RETRY)
+    m.lift_block(40)
+    assert wait(m, 40) is None
 
 
 def test_blocks_are_told_in_one_order_whatever_the_order_of_the_news() -> None:

@@ -112,7 +112,7 @@ def enabled_inputs(policy: Policy, state: State, now: float, alphabet: Alphabet 
             yield DoorClosed(now, kind, seconds, draw)
     if alphabet.rotates:
         yield CredentialsReplaced(now)
-    if alphabet.lifts and state.blocks:
+    if alphabet.lifts and (state.blocks or state.backoff.retry_at > now):
         yield BlockLifted(now)
 
 

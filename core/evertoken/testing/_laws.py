@@ -44,6 +44,7 @@ from evertoken.testing._expected import (
     loss_retry_at,
     more,
     news_of,
+    retry_wait,
     stated,
     whole,
 )
@@ -119,8 +120,7 @@ def _check_rarer(policy: Policy, before: State, happened: _Rarer, after: State, 
         case CredentialsReplaced():
             _check_rotation(before, after, found)
         case BlockLifted():
-            if after != before._replace(blocks=(), problem=None if before.blocks else before.problem):
-                found.append("lifting opens every door, and changes nothing else")
+            _check_lift(policy, before, after, found)
         case _:
             assert_never(happened)
 
@@ -336,6 +336,15 @@ def _check_news(before: State, kind: BlockKind, now: float, after: State, found:
         check_problem(after, latest.problem if heard and latest is not None else before.problem, found)
     if news_of(after, kind) != latest:
         found.append(KNOWN)
+
+
+def _check_lift(policy: Policy, before: State, after: State, found: list[str]) -> None:
+    old = before.backoff
+    own = retry_wait(policy, old.failures, old.malformed, 1.0) if old.failures else 0.0
+    if after.backoff != old._replace(retry_at=min(old.retry_at, before.now + own)):
+        found.append("lifting ends a stated wait, leaves at most our own back-off, and forgets no failure")
+    if after != before._replace(blocks=(), backoff=after.backoff, problem=None if before.blocks else before.problem):
+        found.append("lifting opens every door, and changes nothing else")
 
 
 def _check_rotation(before: State, after: State, found: list[str]) -> None:
