@@ -6,6 +6,7 @@ import gc
 import gzip
 import itertools
 import json
+import logging
 import sys
 import threading
 import traceback
@@ -31,7 +32,7 @@ from evertoken import (
 )
 from evertoken._secrecy import replace
 from evertoken.testing import ServerRequest, TokenBehaviour, TokenFault
-from evertoken_transports import RequestNotSigned
+from evertoken_transports import RequestNotSigned, _httpx_flow
 from tests import canary
 from tests.transports.httpx_kits import LIBRARIES, RUNTIMES, SCA, TOKEN_401, UNKNOWN_401, Answer, Kit, Theirs, run_in
 from tests.transports.worlds import World, run_in_threads
@@ -109,6 +110,31 @@ def test_origins_are_compared_as_scheme_host_and_port_and_more_can_be_named(kit:
     kit.client(auth).get(url)
     assert kit.api.signatures[0] is not None
     assert not [event for event in kit.events if isinstance(event, RequestNotSigned)]
+
+
+def test_the_first_unsigned_request_to_an_origin_is_a_warning_that_says_what_to_do(
+    kit: Kit, caplog: pytest.LogCaptureFixture
+) -> None:
+    auth = kit.auth()
+    client = kit.client(auth)
+    for url in ("http://localhost/a", "http://localhost/b", "http://127.0.0.1/a", "http://localhost/c"):
+        client.get(url)
+    warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert [warning.split()[3] for warning in warnings] == ["http://localhost", "http://127.0.0.1"]
+    assert f"api_base ({auth.api_base})" in warnings[0]
+    assert "origins=" in warnings[0]
+    assert len(kit.events) == 4
+
+
+def test_a_client_of_many_thousand_origins_is_warned_of_some(
+    kit: Kit, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(_httpx_flow, "_MOST_TOLD", 3)
+    client = kit.client(kit.auth())
+    for number in range(9):
+        client.get(f"https://{number}.example/")
+    assert len([record for record in caplog.records if record.levelno == logging.WARNING]) == 3
+    assert len(kit.events) == 9
 
 
 def test_our_value_replaces_a_header_at_the_api_and_leaves_it_alone_elsewhere(kit: Kit) -> None:

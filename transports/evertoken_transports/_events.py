@@ -144,12 +144,21 @@ class CredentialsReplaced:
 
 @dataclass(frozen=True, slots=True)
 class RequestNotSigned:
-    """An API request went out without a token, because ``origin`` is not one that tokens may be sent to."""
+    """An API request went out without a token, because ``origin`` is not one that tokens may be sent to.
+
+    That of ``api_base`` is, where the grant has one.
+    """
 
     origin: str
+    api_base: str | None = None
 
     def __str__(self) -> str:
-        return f"a request to {self.origin} was not signed: tokens go to the API's own origin and to origins= only"
+        known = "" if self.api_base is None else f" of api_base ({self.api_base}) and those"
+        return (
+            f"a request to {self.origin} was not signed: tokens go to the origins{known} in origins= only. If it was to"
+            " be, take auth.api_base for the client's base_url, or name this origin in origins=; localhost and"
+            " 127.0.0.1 are two"
+        )
 
 
 Event = (
@@ -216,9 +225,9 @@ def _event_of_outcome(client_id: str, state: State, outcome: Outcome) -> Event |
             return None
 
 
-def log(event: Event) -> None:
+def log(event: Event, level: int | None = None) -> None:
     """Write ``event`` to the logger ``evertoken``: WARNING when a door closes, INFO for trouble, DEBUG for the rest."""
-    write(_LEVELS.get(type(event), logging.DEBUG), "%s", event)
+    write(_LEVELS.get(type(event), logging.DEBUG) if level is None else level, "%s", event)
 
 
 def tell(callback: EventCallback, event: Event) -> None:

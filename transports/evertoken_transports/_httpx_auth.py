@@ -60,8 +60,9 @@ class BearerAuthBase(Unpicklable, Generic[_Request, _Response]):
 
     **What is signed.** Requests to the grant's origin and to ``origins``. Our value replaces an ``Authorization``
     header that the request has already, as with the library's own auth classes; ``auth=None`` leaves a call alone.
-    Requests to other origins go out as they are, and ``on_event`` gets a ``RequestNotSigned``. The client keeps the
-    header on a redirect within the origin, and takes it off on one to elsewhere.
+    Requests to other origins go out as they are, and ``on_event`` gets a ``RequestNotSigned``; the log has a
+    WARNING of the first to each origin. The client keeps the header on a redirect within the origin, and takes it off
+    on one to elsewhere.
 
     **What a call raises** beside the client's own errors, and before anything is sent to the API: ``EndpointLocked``,
     ``CredentialsRefused``, ``RateLimited`` or their base ``TokenUnavailable`` if no token can be had in ``timeout``

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType, ModuleType
@@ -28,6 +29,10 @@ _TELLING = (400, 401)
 """The statuses whose bodies say something about locks and tokens. Of others the header lines suffice."""
 
 _PORTS: Mapping[str, int] = MappingProxyType({"http": 80, "https": 443})
+
+
+_MOST_TOLD = 1_000
+"""Origins that one auth object warns of."""
 
 
 class Origin(NamedTuple):
@@ -60,7 +65,7 @@ class _Signature(Unpicklable):
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """Signs calls, and reads what their answers say about the token. Keeps nothing of a call.
+    """Signs calls, and reads what their answers say about the token. Keeps nothing of a call but an origin.
 
     ``library`` is httpx or httpx2, and the stream classes are streams of it. ``async_source`` gives the source that
     waits in the event loop that runs. The other fields are those of ``BearerAuth``. :meth:`run` and :meth:`arun` differ
@@ -76,6 +81,8 @@ class Flow:
     timeout: float
     replay: bool
     profile: Profile
+    unsigned: dict[str, object] = field(default_factory=dict, repr=False)
+    """The origins that calls went to unsigned."""
 
     def run(self, request: Request) -> Generator[Request, Response, None]:
         """Yield each request to send, and take its answer. Holds no lock meanwhile; may be dropped at any point."""
@@ -124,8 +131,17 @@ class Flow:
         if origin_of(url) in self.origins:
             return True
         # What these libraries call netloc has no user and password in it.
-        self.source.report(RequestNotSigned(f"{url.scheme}://{url.netloc.decode('ascii', 'replace')}"))
+        origin = f"{url.scheme}://{url.netloc.decode('ascii', 'replace')}"
+        event = RequestNotSigned(origin, self.source.coordinator.machine.grant.api_base)
+        self.source.report(event, logging.WARNING if self._is_news(origin) else logging.DEBUG)
         return False
+
+    def _is_news(self, origin: str) -> bool:
+        """Whether it is the first time; where there are very many origins, nobody is told of the later ones."""
+        if origin in self.unsigned or len(self.unsigned) >= _MOST_TOLD:
+            return False
+        mine = object()
+        return self.unsigned.setdefault(origin, mine) is mine
 
     def _signature(self) -> _Signature:
         return _Signature(self.source.authorization_nowait() or self.source.authorization(self.timeout))

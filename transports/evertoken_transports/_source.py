@@ -128,9 +128,9 @@ class BaseSource(Unpicklable):
         """State, deadlines, budget and the last problem, redacted and printable."""
         return self._coordinator.explain()
 
-    def report(self, event: Event) -> None:
+    def report(self, event: Event, level: int | None = None) -> None:
         """Tell this source's own ``on_event``, and the log, of something that only an adapter could see."""
-        log(event)
+        log(event, level)
         if self.on_event is not None:
             tell(self.on_event, event)
 
