@@ -158,7 +158,7 @@ def test_only_unauthorized_client_makes_a_400_of_mangopays_a_lock(body: bytes, e
     "body",
     [
         b"\xef\xbb\xbf" + LOCKED,
-        gzip.compress(LOCKED),
+        gzip.compress(LOCKED, mtime=0),
         LOCKED.decode().encode("utf-16"),
         b'{"error":"unauthorized_client","error":"unauthorized_client"}',
         b'{"error":"unauthorized_client","note":"\xe9"}',
