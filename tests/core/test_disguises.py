@@ -61,6 +61,10 @@ def _packed(codings: str | None, *packers: Callable[[bytes], bytes]) -> Disguise
     return disguised
 
 
+def _gzip(body: bytes) -> bytes:
+    return gzip.compress(body, mtime=0)
+
+
 def _bare(body: bytes) -> bytes:
     packer = zlib.compressobj(wbits=-15)
     return packer.compress(body) + packer.flush()
@@ -94,10 +98,10 @@ WORDS = "verrouill\u00e9 \u00e0 la main"
 DISGUISES: dict[str, Disguise] = {
     "plain": plain,
     "byte order mark": _packed(None, _marked),
-    "gzip": _packed("gzip", gzip.compress),
-    "gzip that no header names": _packed(None, gzip.compress),
-    "gzip of a byte order mark": _packed("GZIP", _marked, gzip.compress),
-    "gzip, twice": _packed("gzip, gzip", gzip.compress, gzip.compress),
+    "gzip": _packed("gzip", _gzip),
+    "gzip that no header names": _packed(None, _gzip),
+    "gzip of a byte order mark": _packed("GZIP", _marked, _gzip),
+    "gzip, twice": _packed("gzip, gzip", _gzip, _gzip),
     "deflate, as it should be": _packed("deflate", zlib.compress),
     "deflate, bare": _packed("Deflate", _bare),
     "a compression that has been undone": _packed("gzip, br"),
@@ -139,9 +143,7 @@ OF_REFUSALS: dict[str, Disguise] = {
     "Mangopay's family": lambda members: plain({"Type": members["error"], "Message": "No.", "Id": "1", "Date": 1.5}),
     "gzip of ISO-8859-1": lambda members: Wire(
         (("Content-Type", "application/json;charset=iso-8859-1"), ("Content-Encoding", "gzip")),
-        gzip.compress(
-            json.dumps({"error_description": WORDS} | members, ensure_ascii=False).encode("latin-1"), mtime=0
-        ),
+        _gzip(json.dumps({"error_description": WORDS} | members, ensure_ascii=False).encode("latin-1")),
     ),
 }
 
