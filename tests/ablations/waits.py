@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from evertoken import Policy, SendReason, SendRequest, State, TokenMachine, Wait, WaitReason
 from evertoken._decide import LOST, due_at, publish, settle
 from evertoken._inputs import AnswerReceived, Input, RequestClaimed
 from evertoken._records import Attempt, BackOff
+from evertoken._secrecy import replace
 from evertoken._states import first_state
 from evertoken.outcomes import Abandoned, Failed, Malformed
 from tests.ablations.double import answers, decide, everywhere, polls, replace_step, step, steps, whole_machine
