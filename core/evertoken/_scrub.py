@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 from urllib.parse import unquote
 
-__all__ = ("LEFT_OUT", "plain", "reveals", "scrub")
+__all__ = ("LEFT_OUT", "Needles", "needles_of", "plain", "reveals", "scrub")
 
 LEFT_OUT = "[left out: unsafe to show]"
 _MARK = "[redacted]"
@@ -47,7 +47,7 @@ _ESCAPE = re.compile(
 )
 
 
-class _Needles(NamedTuple):
+class Needles(NamedTuple):
     """What is looked for, without case: any of ``fragments``, all of one length, and any of ``texts`` as a whole."""
 
     fragments: set[str]
@@ -58,24 +58,23 @@ class _Needles(NamedTuple):
     """What may hold one of them among decoded bytes, most of which mean nothing."""
 
 
-def scrub(text: str, secrets: Iterable[str], limit: int = 200, *, whole: Iterable[str] = ()) -> str | None:
+def scrub(text: str, secrets: Needles | Iterable[str], limit: int = 200) -> str | None:
     """``text`` in at most ``limit`` characters, on one line, without ``secrets``; None where nothing is left.
 
     Of ``secrets`` no six characters in a row are shown; those of fewer than four characters would be found everywhere,
-    so a text that contains one is left out. ``whole`` are texts of which a part gives nothing away; those of fewer than
-    four characters count as words only. Case does not matter. In place of a text that is left out stand words that say
-    so, unless those hold a secret themselves.
+    so a text that contains one is left out. Case does not matter. In place of a text that is left out stand words that
+    say so, unless those hold a secret themselves.
     """
-    needles = _needles(secrets, whole)
+    needles = secrets if isinstance(secrets, Needles) else needles_of(secrets)
     shown = _cut(_marked(plain(text[:_LONGEST]), needles), limit)
     if not _is_found(shown, needles):
         return shown or None
     return None if _is_found(LEFT_OUT, needles) else LEFT_OUT
 
 
-def reveals(text: str, secrets: Iterable[str], *, whole: Iterable[str] = ()) -> bool:
+def reveals(text: str, secrets: Needles | Iterable[str]) -> bool:
     """Whether :func:`scrub` would find a secret in ``text``. One that is too long to be looked at counts as one."""
-    needles = _needles(secrets, whole)
+    needles = secrets if isinstance(secrets, Needles) else needles_of(secrets)
     return len(text) > _LONGEST or bool(_spans(text, needles)) or _is_found(text, needles)
 
 
@@ -92,7 +91,11 @@ def _cut(text: str, limit: int) -> str:
 # ------------------
 
 
-def _needles(secrets: Iterable[str], whole: Iterable[str]) -> _Needles:
+def needles_of(secrets: Iterable[str], whole: Iterable[str] = ()) -> Needles:
+    """What to look for, for more texts than one. ``whole`` are secrets of which a part gives nothing away.
+
+    Of those, the ones that have fewer than four characters count as words only.
+    """
     fragments: set[str] = set()
     texts: set[str] = set()
     words: set[str] = set()
@@ -110,7 +113,7 @@ def _needles(secrets: Iterable[str], whole: Iterable[str]) -> _Needles:
     texts.discard("")
     words.discard("")
     is_odd = any(len(text) < _FRAGMENT for text in texts) or not all(map(str.isascii, (*fragments, *texts)))
-    return _Needles(fragments, texts, words, _UTF_8 if is_odd else _ASCII)
+    return Needles(fragments, texts, words, _UTF_8 if is_odd else _ASCII)
 
 
 def _spellings(secret: str, least: int) -> set[str]:
@@ -142,7 +145,7 @@ def _bare(text: str) -> str:
 # ---------------
 
 
-def _marked(text: str, needles: _Needles) -> str:
+def _marked(text: str, needles: Needles) -> str:
     """``text`` with a mark in place of what is found in it as it stands."""
     pieces: list[str] = []
     shown = 0
@@ -153,7 +156,7 @@ def _marked(text: str, needles: _Needles) -> str:
     return "".join([*pieces, text[shown:]])
 
 
-def _spans(text: str, needles: _Needles) -> list[tuple[int, int]]:
+def _spans(text: str, needles: Needles) -> list[tuple[int, int]]:
     folded = _folded(text)
     windows = _windows(folded)
     spans: list[tuple[int, int]] = []
@@ -170,11 +173,11 @@ def _spans(text: str, needles: _Needles) -> list[tuple[int, int]]:
 # -----------------------
 
 
-def _is_found(text: str, needles: _Needles) -> bool:
+def _is_found(text: str, needles: Needles) -> bool:
     return any(needles[:3]) and any(_holds(reading, needles) for reading in _readings(text, needles.legible))
 
 
-def _holds(reading: str, needles: _Needles) -> bool:
+def _holds(reading: str, needles: Needles) -> bool:
     views = {_folded(reading), _folded(_bare(reading))}
     if any(text in view for text in needles.texts for view in views):
         return True

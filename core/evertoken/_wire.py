@@ -19,7 +19,7 @@ from evertoken._grant import BasicAuthentication, ClientCredentials, PostAuthent
 from evertoken._headers import field_lines
 from evertoken._messages import HttpResponse
 from evertoken._problems import Problem, ProblemKind
-from evertoken._scrub import LEFT_OUT, reveals, scrub
+from evertoken._scrub import LEFT_OUT, Needles, needles_of, reveals, scrub
 from evertoken._strict_json import MOST_DIGITS
 from evertoken._waits import LONGEST, rate_limit_reset, retry_after
 
@@ -118,6 +118,7 @@ class _Answer:
     body: Body = field(repr=False)
     told: tuple[str, ...] = field(repr=False)
     codes: tuple[str, ...] = field(repr=False)
+    needles: Needles | None = field(repr=False, default=None)
 
     @property
     def code(self) -> str | None:
@@ -175,7 +176,9 @@ class _Answer:
             return LEFT_OUT
         if not text.isascii() and not self.body.is_unicode and not all(map(str.isascii, secrets)):
             return LEFT_OUT  # A secret may be in it, and not be recognised.
-        return scrub(text, secrets, limit, whole=self.parameters)
+        if self.needles is None:
+            self.needles = needles_of(secrets, self.parameters)
+        return scrub(text, self.needles, limit)
 
     def _detail(self) -> str | None:
         if self.status == 407:  # The proxy's own credentials, which its words may hold, are not known here.
@@ -218,7 +221,7 @@ def read_answer(
 
 def no_answer(grant: ClientCredentials, reason: str, secrets: tuple[str, ...]) -> outcomes.Failed:
     """What it means that there is no answer, for a ``reason`` in which none of ``secrets`` is shown."""
-    said = scrub(reason, secrets, whole=[value for _, value in grant.parameters]) or "no reason was given"
+    said = scrub(reason, needles_of(secrets, [value for _, value in grant.parameters])) or "no reason was given"
     problem = Problem(
         ProblemKind.TRANSPORT,
         f"The token request to {grant.endpoint.url} got no answer: {said}",
@@ -282,7 +285,7 @@ def _scope(scope: object, answer: _Answer) -> str | None:
     """``scope`` as it stands, unless it is not one (RFC 6749 section 3.3) or repeats a secret: it is shown in reprs."""
     if not isinstance(scope, str) or not scope.isascii() or not scope.isprintable():
         return None
-    return None if reveals(scope, answer.secrets, whole=answer.parameters) else scope
+    return None if reveals(scope, needles_of(answer.secrets, answer.parameters)) else scope
 
 
 def _malformed(answer: _Answer, flaw: str) -> outcomes.Malformed:

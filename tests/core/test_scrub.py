@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from evertoken._scrub import LEFT_OUT, plain, reveals, scrub
+from evertoken._scrub import LEFT_OUT, needles_of, plain, reveals, scrub
 from tests import canary
 from tests.spellings import ENCODERS, WRAPPERS, Encoder, parts, shows
 
@@ -68,7 +68,7 @@ def test_text_is_shown_without_secrets_and_controls_and_not_at_all_where_that_wo
     ],
 )
 def test_of_a_parameter_only_the_whole_is_taken_out(text: str, whole: str, shown: str) -> None:
-    assert scrub(text, (), whole=(whole,)) == shown
+    assert scrub(text, needles_of((), (whole,))) == shown
 
 
 def test_there_may_be_any_number_of_secrets() -> None:
@@ -135,8 +135,9 @@ def test_ordinary_words_are_shown(text: str) -> None:
         "4" * 12,
         canary.token(),
     )
-    assert scrub(text, secrets, whole=("tenant-7",)) == text
-    assert not reveals(text, secrets, whole=("tenant-7",))
+    needles = needles_of(secrets, ("tenant-7",))
+    assert scrub(text, needles) == text
+    assert not reveals(text, needles)
 
 
 def test_no_more_of_a_text_is_looked_at_than_could_be_shown() -> None:
