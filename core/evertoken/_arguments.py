@@ -10,6 +10,7 @@ import math
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+from evertoken._host_names import ascii_host
 from evertoken._policy import TICK
 
 __all__ = (
@@ -57,6 +58,8 @@ def fault_of_url(name: str, url: object) -> str | None:
         return f"{name} must not have a fragment (RFC 6749 section 3.2)"
     if not parts.host:
         return f"{name} must name a host"
+    if ascii_host(parts.host) is None:
+        return f"{name} has a host name that can be read in more than one way: write it in ASCII, as in xn--bcher-kva"
     if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(parts.host)):
         return f"{name} must be https (plain http is allowed to this machine only), not {parts.scheme or 'no scheme'}"
     return None

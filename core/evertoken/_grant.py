@@ -14,6 +14,7 @@ from typing import Literal, Protocol, TypedDict, Unpack, cast
 from urllib.parse import quote, urlencode
 
 from evertoken._arguments import check_url, fault_of_text, fault_of_url
+from evertoken._host_names import with_ascii_host
 from evertoken._secrecy import Unpicklable
 
 __all__ = (
@@ -130,6 +131,8 @@ class Profile:
 class TokenEndpoint:
     """Where tokens are asked for (RFC 6749 section 3.2), and in what manner.
 
+    An international host name is kept in ASCII (``xn--…``), so that no two libraries take it for two hosts.
+
     Raises:
         ValueError: ``url`` is not https (http is allowed to this machine only), has user info, a fragment, white space,
             or no host.
@@ -141,6 +144,7 @@ class TokenEndpoint:
 
     def __post_init__(self) -> None:
         check_url("TokenEndpoint.url", self.url)
+        object.__setattr__(self, "url", with_ascii_host(self.url))
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -205,6 +209,8 @@ class ClientCredentials(Unpicklable):
         del client_secret, parameters, pairs, values
         if fault is not None:
             raise ValueError(fault)
+        if api_base is not None:
+            _assign(self, {"api_base": with_ascii_host(api_base)})
 
     def with_secret(self, client_secret: str) -> ClientCredentials:
         """The same grant with another secret, for ``replace_credentials``."""

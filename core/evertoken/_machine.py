@@ -182,9 +182,9 @@ class TokenMachine:
         """
         return read_answer(self._grant, response, max_body=self._policy.max_body, secrets=self._secrets(request))
 
-    def read_failure(self, request: TokenRequest, reason: str) -> Outcome:
-        """The same for :meth:`send_failed`."""
-        return no_answer(self._grant, str(reason), self._secrets(request))
+    def read_failure(self, request: TokenRequest, reason: str, *, is_bug: bool = False) -> Outcome:
+        """The same for :meth:`send_failed`. ``is_bug``: the fault is in code, and the network has no part in it."""
+        return no_answer(self._grant, str(reason), self._secrets(request), is_bug=is_bug)
 
     def receive_response(self, now: float, request: TokenRequest, response: HttpResponse | Outcome) -> Outcome:
         """The endpoint answered. Any bytes give exactly one outcome, and never an exception.

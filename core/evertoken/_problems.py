@@ -14,6 +14,8 @@ class ProblemKind(enum.Enum):
 
     TRANSPORT = "transport"
     """The request did not get there, or the answer did not get back: DNS, TCP, TLS, a proxy."""
+    BUG = "bug"
+    """The request was not sent, or its answer not read, because of a fault in code: an exchange's, or ours."""
     SERVER = "server"
     """The token endpoint answered that it cannot serve now: 5xx, 408, 425, ``temporarily_unavailable``."""
     LOST = "lost"

@@ -219,14 +219,23 @@ def read_answer(
     return reader(answer) if reader else _malformed(answer, flaw)
 
 
-def no_answer(grant: ClientCredentials, reason: str, secrets: tuple[str, ...]) -> outcomes.Failed:
+def no_answer(
+    grant: ClientCredentials, reason: str, secrets: tuple[str, ...], *, is_bug: bool = False
+) -> outcomes.Failed:
     """What it means that there is no answer, for a ``reason`` in which none of ``secrets`` is shown."""
     said = scrub(reason, needles_of(secrets, [value for _, value in grant.parameters])) or "no reason was given"
-    problem = Problem(
-        ProblemKind.TRANSPORT,
-        f"The token request to {grant.endpoint.url} got no answer: {said}",
-        "Look at DNS, network, proxy and TLS between this host and the token endpoint.",
-    )
+    if is_bug:
+        problem = Problem(
+            ProblemKind.BUG,
+            f"The token request to {grant.endpoint.url} failed by a bug: {said}",
+            "Mend the code that is named, or report it to those whose code it is: the network has no part in this.",
+        )
+    else:
+        problem = Problem(
+            ProblemKind.TRANSPORT,
+            f"The token request to {grant.endpoint.url} got no answer: {said}",
+            "Look at DNS, network, proxy and TLS between this host and the token endpoint.",
+        )
     return outcomes.Failed(problem)
 
 

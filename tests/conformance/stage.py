@@ -70,7 +70,7 @@ class _Counting(Coordinator):
         return self._counted(super().receive_response(request, response))
 
     @override
-    def send_failed(self, request: TokenRequest, reason: str) -> Outcome:
+    def send_failed(self, request: TokenRequest, reason: str | Outcome) -> Outcome:
         return self._counted(super().send_failed(request, reason))
 
     @override

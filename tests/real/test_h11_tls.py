@@ -18,7 +18,7 @@ from evertoken._messages import build_request
 from evertoken.outcomes import Failed
 from evertoken_transports import h11
 from evertoken_transports._addresses import Address
-from evertoken_transports._h11_client import Target
+from evertoken_transports._target import Target
 from evertoken_transports.h11 import ExchangeFailed, H11Exchange
 from tests import canary
 from tests.transports.wire import Script, Server, answer, hang_up, serving

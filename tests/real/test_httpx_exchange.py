@@ -173,7 +173,8 @@ def test_the_request_goes_out_as_it_is_over_a_connection_of_its_own(kind: Kind, 
     head, _, body = server.received.partition(b"\r\n\r\n")
     sent = [(key.decode(), value.decode()) for key, _, value in (line.partition(b": ") for line in head.split(b"\r\n"))]
     assert sent[0] == ("POST /v2.01/oauth/token HTTP/1.1", "")
-    assert sent[1:] == [("Host", f"127.0.0.1:{server.port}"), *request.headers]
+    ours = [("User-Agent", "evertoken"), ("Connection", "close")]
+    assert sent[1:] == [("Host", f"127.0.0.1:{server.port}"), *request.headers, *ours]
     assert body == request.body
     exchange(request)
     assert server.connections == 2
@@ -195,16 +196,14 @@ def test_a_body_that_is_cut_off_is_a_failure(kind: Kind, serve: Callable[..., Se
         line.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{")
 
     server.talk = cut_off
-    with pytest.raises(ConnectionError, match=r"reading the answer of 127\.0\.0\.1: RemoteProtocolError"):
+    with pytest.raises(ConnectionError, match="in the middle of the answer's body, after 1 of 100 bytes"):
         exchange_of(kind)(token_request(server))
 
 
 def test_nobody_there_is_a_failure_that_says_so(kind: Kind, serve: Callable[..., Server]) -> None:
     server = serve()
     server.close()
-    with pytest.raises(
-        ConnectionError, match=r"while connecting to 127\.0\.0\.1: ConnectError: .*(refused|Connect call failed)"
-    ):
+    with pytest.raises(ConnectionError, match=r"^no connection to .* \(127\.0\.0\.1: Connection refused\)$"):
         exchange_of(kind)(token_request(server))
 
 
@@ -319,9 +318,7 @@ def test_an_authority_that_is_given_is_trusted_and_no_other(
 ) -> None:
     server = serve(tls=server_tls(authority))
     request = token_request(server, "https", "localhost")
-    with pytest.raises(
-        ConnectionError, match=r"TLS handshake with localhost: ConnectError: .*certificate verify failed"
-    ):
+    with pytest.raises(ConnectionError, match=r"^TLS: the certificate of localhost:\d+ was refused: untrusted issuer"):
         exchange_of(kind)(request)
     assert server.received == b""
     assert exchange_of(kind, ssl_context=client_tls(authority))(request).body == b"{}"
@@ -331,7 +328,7 @@ def test_a_certificate_for_another_host_is_refused(
     kind: Kind, serve: Callable[..., Server], authority: trustme.CA
 ) -> None:
     server = serve(tls=server_tls(authority, "elsewhere.example"))
-    with pytest.raises(ConnectionError, match=r"(?i)hostname mismatch|not valid for"):
+    with pytest.raises(ConnectionError, match=r"was refused: wrong host name"):
         exchange_of(kind, ssl_context=client_tls(authority))(token_request(server, "https", "localhost"))
     assert server.received == b""
 
@@ -421,6 +418,6 @@ def test_a_proxy_that_refuses_is_a_failure_that_says_so(
 
     proxy.talk = refuse
     exchange = exchange_of(kind, ssl_context=client_tls(authority), proxy=f"http://127.0.0.1:{proxy.port}")
-    with pytest.raises(ConnectionError, match="ProxyError: 407"):
+    with pytest.raises(ConnectionError, match=r"the proxy refused to connect to localhost:\d+ with status 407"):
         exchange(token_request(server, "https", "localhost"))
     assert server.connections == 0

@@ -20,8 +20,8 @@ from evertoken import HttpResponse, TokenRequest, TokenUnavailable
 from evertoken.testing import ServerRequest
 from evertoken_transports._asyncio_exchange import AsyncioExchange
 from evertoken_transports._exchange import AsyncExchange
-from evertoken_transports._h11_client import Target
-from evertoken_transports._stream_exchange import Line
+from evertoken_transports._stream_exchange import Attempt, Line
+from evertoken_transports._target import Target
 from evertoken_transports._trio_exchange import TrioExchange
 from evertoken_transports.threads import TokenSource
 from evertoken_transports.trio import TokenSource as TrioSource
@@ -94,9 +94,6 @@ class MemoryLine(Line):
         await self._pause()
         return None
 
-    def peer(self) -> str:
-        return "192.0.2.1"
-
     def close(self) -> None:
         """There is nothing to close."""
 
@@ -105,12 +102,12 @@ def exchange_in(loop: Loop, world: World) -> AsyncExchange:
     """The loop's own exchange, but for the sockets."""
 
     class Asyncio(AsyncioExchange):
-        async def _open(self, target: Target, seconds: float) -> Line:
+        async def _open(self, target: Target, attempt: Attempt, seconds: float) -> Line:
             await sleep(loop, PAUSE)
             return MemoryLine(loop, world)
 
     class Trio(TrioExchange):
-        async def _open(self, target: Target, seconds: float) -> Line:
+        async def _open(self, target: Target, attempt: Attempt, seconds: float) -> Line:
             await sleep(loop, PAUSE)
             return MemoryLine(loop, world)
 

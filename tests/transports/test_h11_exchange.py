@@ -12,11 +12,11 @@ import pytest
 
 from evertoken import HttpResponse, TokenRequest
 from evertoken._messages import build_request
-from evertoken_transports import _addresses, h11, suspend_aware_clock
+from evertoken_transports import h11, suspend_aware_clock
 from evertoken_transports.h11 import ExchangeFailed, H11Exchange
 from tests import canary
 from tests.transports.wire import Server, answer, hang_up, read_request, serving
-from tests.transports.worlds import LIMIT, Clock, run_in_threads
+from tests.transports.worlds import LIMIT, run_in_threads
 
 GOOD = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX: 1\r\nX: 2\r\n\r\n{}"
 PLAIN = HttpResponse(200, (("Content-Length", "2"), ("X", "1"), ("X", "2")), b"{}")
@@ -79,6 +79,34 @@ def lookup(find: Callable[[], Found]) -> Callable[..., Found]:
     return getaddrinfo
 
 
+class Deaf:
+    """Addresses of this machine on which nobody takes a connection, nor refuses one: packets are swallowed there."""
+
+    def __init__(self) -> None:
+        # Linux drops what would be one more connection than a listener's queue holds.
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=0)
+        self.place = self._listener.getsockname()
+        self._queued = [socket.socket() for _ in range(3)]
+        for each in self._queued:
+            each.setblocking(False)
+            each.connect_ex(self.place)
+
+    def resolve(self, monkeypatch: pytest.MonkeyPatch, count: int, *others: tuple[str, int]) -> None:
+        """Let any name be ``count`` of them, and then ``others``."""
+        resolve_to(monkeypatch, *[self.place] * count, *others)
+
+    def close(self) -> None:
+        for each in (*self._queued, self._listener):
+            each.close()
+
+
+@pytest.fixture
+def deaf() -> Iterator[Deaf]:
+    made = Deaf()
+    yield made
+    made.close()
+
+
 @pytest.fixture
 def closed_port() -> Iterator[int]:
     """A port of 127.0.0.1 that refuses connections: bound, so that nobody else gets it, and not listening."""
@@ -136,9 +164,9 @@ def test_localhost_is_resolved() -> None:
 
 def test_an_ipv6_address_is_connected_to_without_asking_dns(monkeypatch: pytest.MonkeyPatch) -> None:
     pair = Pair(GOOD)
-    monkeypatch.setattr(h11, "connected_to", pair)
+    monkeypatch.setattr(h11, "connected", pair)
     assert standing()(request_to("http://[::1]:8080")) == PLAIN
-    assert pair.dialled == [(socket.AF_INET6, ("::1", 8080, 0, 0))]
+    assert pair.dialled == [[(socket.AF_INET6, ("::1", 8080, 0, 0))]]
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
@@ -172,14 +200,14 @@ class Pair:
         with theirs:
             theirs.sendall(data)
 
-    def __call__(self, address: object, seconds: float) -> socket.socket:
-        self.dialled.append(address)
-        self.seconds.append(seconds)
+    def __call__(self, target: object, addresses: object, seconds_left: Callable[[], float]) -> socket.socket:
+        self.dialled.append(addresses)
+        self.seconds.append(seconds_left())
         return self.ours
 
 
 def test_an_answer_that_comes_before_the_request_was_read_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(h11, "connected_to", Pair(GOOD))
+    monkeypatch.setattr(h11, "connected", Pair(GOOD))
     assert standing()(request_to("http://127.0.0.1:1")) == PLAIN
 
 
@@ -348,34 +376,15 @@ def test_a_request_that_comes_too_late_is_not_sent() -> None:
 
 def test_a_deadline_that_is_years_away_is_cut_to_what_the_system_can_count(monkeypatch: pytest.MonkeyPatch) -> None:
     pair = Pair(GOOD)
-    monkeypatch.setattr(h11, "connected_to", pair)
+    monkeypatch.setattr(h11, "connected", pair)
     assert standing()(request_to("http://127.0.0.1:1", 2.0**30)) == PLAIN
     assert pair.seconds == [86_400.0]
 
 
-def test_connecting_has_its_time_too_and_leaves_nothing_open(monkeypatch: pytest.MonkeyPatch) -> None:
-    calls: list[object] = []
-
-    class Silent:
-        """A socket whose connection is never taken."""
-
-        def __init__(self, *_: object) -> None:
-            return
-
-        def settimeout(self, seconds: float) -> None:
-            calls.append(seconds)
-
-        def connect(self, place: object) -> None:
-            calls.append(place)
-            raise TimeoutError("timed out")
-
-        def close(self) -> None:
-            calls.append("closed")
-
-    monkeypatch.setattr(socket, "socket", Silent)
-    text = failure_of(standing(), request_to("https://192.0.2.1", 7.0))
-    assert text == "no connection to 192.0.2.1:443 (192.0.2.1: timed out)"
-    assert calls == [7.0, ("192.0.2.1", 443), "closed"]
+def test_connecting_has_its_time_too_and_leaves_nothing_open(monkeypatch: pytest.MonkeyPatch, deaf: Deaf) -> None:
+    deaf.resolve(monkeypatch, 2)
+    text = failure_of(H11Exchange(), request_to("https://auth.example", suspend_aware_clock() + 0.3))
+    assert text == "time ran out while connecting (auth.example:443)"
 
 
 # ------------------------------------------------------------------------------------------- several addresses
@@ -387,22 +396,23 @@ def test_an_address_that_refuses_gives_way_to_the_next(closed_port: int, monkeyp
         assert standing()(request_to(f"http://localhost:{server.port}")) == PLAIN
 
 
-def test_addresses_share_the_time_that_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = Clock(0.0)
-    given: list[float] = []
+def test_an_address_that_swallows_packets_does_not_keep_the_next_from_answering(
+    monkeypatch: pytest.MonkeyPatch, deaf: Deaf
+) -> None:
+    with serving(answer(GOOD)) as server:
+        deaf.resolve(monkeypatch, 3, ("127.0.0.1", server.port))
+        assert standing()(request_to(f"http://localhost:{server.port}")) == PLAIN
 
-    def silent(address: _addresses.Address, seconds: float) -> socket.socket:
-        given.append(seconds)
-        clock.now += seconds
-        raise TimeoutError("timed out")
 
-    resolve_to(monkeypatch, ("192.0.2.1", 443), ("2001:db8::1", 443), ("192.0.2.2", 443))
-    monkeypatch.setattr(h11, "connected_to", silent)
-    text = failure_of(H11Exchange(clock=clock), request_to("https://auth.example", 9.0))
-    assert given == [3.0, 3.0, 3.0]
-    assert text == (
-        "no connection to auth.example:443 (192.0.2.1: timed out; 2001:db8::1: timed out; 192.0.2.2: timed out)"
-    )
+def test_an_address_of_a_family_that_this_machine_does_not_speak_is_passed_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with serving(answer(GOOD)) as server:
+        found: Found = [
+            (family, socket.SOCK_STREAM, 6, "", ("127.0.0.1", server.port)) for family in (12_345, socket.AF_INET)
+        ]
+        monkeypatch.setattr(socket, "getaddrinfo", lookup(lambda: found))
+        assert standing()(request_to(f"http://localhost:{server.port}")) == PLAIN
 
 
 def test_where_no_thread_can_be_had_the_caller_resolves(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -508,7 +518,7 @@ class Interrupted:
         self.when = when
         self.closed = False
 
-    def __call__(self, address: object, seconds: float) -> Interrupted:
+    def __call__(self, target: object, addresses: object, seconds_left: object) -> Interrupted:
         return self
 
     def close(self) -> None:
@@ -534,7 +544,7 @@ def test_an_interruption_passes_closes_the_connection_and_shows_nothing(
     when: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     connection = Interrupted(when)
-    monkeypatch.setattr(h11, "connected_to", connection)
+    monkeypatch.setattr(h11, "connected", connection)
     with pytest.raises(KeyboardInterrupt) as caught:
         standing()(request_to("http://127.0.0.1:1"))
     assert connection.closed

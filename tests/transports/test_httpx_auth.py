@@ -717,10 +717,10 @@ def _exchange(_: object) -> HttpResponse:
 def test_an_exchange_of_the_wrong_kind_is_refused_with_the_name_of_the_right_argument(library: str) -> None:
     adapter = import_module(f"evertoken_transports.{library}")
     for asynchronous in (_async_exchange, adapter.AsyncHttpxExchange()):
-        with pytest.raises(ValueError, match=r"^exchange must be a plain callable; async_exchange takes"):
+        with pytest.raises(TypeError, match=r"^exchange must be a plain callable; async_exchange takes"):
             adapter.BearerAuth(canary.grant(), exchange=asynchronous)
     for plain in (_exchange, adapter.HttpxExchange()):
-        with pytest.raises(ValueError, match=r"^async_exchange must be a coroutine function; exchange takes"):
+        with pytest.raises(TypeError, match=r"^async_exchange must be a coroutine function; exchange takes"):
             adapter.BearerAuth(canary.grant(), async_exchange=plain)
     with pytest.raises(ValueError, match=r"^async_exchange has settings of its own"):
         adapter.BearerAuth(canary.grant(), async_exchange=_async_exchange, proxy="http://proxy.example")

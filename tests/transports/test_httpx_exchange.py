@@ -15,6 +15,7 @@ from evertoken import TokenRequest
 from evertoken._messages import build_request
 from evertoken._secrecy import replace
 from evertoken_transports import Exchange, suspend_aware_clock
+from evertoken_transports.h11 import ExchangeBroken, ExchangeFailed
 from tests import canary
 from tests.transports.httpx_kits import LIBRARIES, RUNTIMES, StreamOf, Theirs, run_in
 from tests.transports.worlds import LIMIT, until
@@ -86,13 +87,14 @@ def token_request(seconds: float = FAR, **changes: Theirs) -> TokenRequest:
 # ------------
 
 
-def test_headers_and_body_are_sent_as_they_are_and_nothing_is_added_but_the_host(over: Over) -> None:
+def test_headers_and_body_are_sent_as_they_are_and_nothing_is_added_but_what_every_exchange_adds(over: Over) -> None:
     request = token_request()
     over.exchange(over.answering(200, iter([b"{}"])))(request)
     (sent,) = over.sent
     assert (sent.method, str(sent.url), sent.content) == (request.method, request.url, request.body)
     lines = [(name.decode(), value.decode()) for name, value in sent.headers.raw]
-    assert lines == [("Host", "api.sandbox.mangopay.com"), *request.headers]
+    ours = [("User-Agent", "evertoken"), ("Connection", "close")]
+    assert lines == [("Host", "api.sandbox.mangopay.com"), *request.headers, *ours]
 
 
 def test_every_operation_is_limited_to_the_time_that_is_left(over: Over) -> None:
@@ -127,7 +129,7 @@ def test_plain_http_is_refused_through_a_proxy_and_allowed_to_this_machine(over:
 
 def test_a_request_whose_deadline_has_passed_is_not_sent(over: Over) -> None:
     exchange = over.exchange(over.answering(200, iter([b""])))
-    with pytest.raises(TimeoutError, match="deadline"):
+    with pytest.raises(TimeoutError, match="time ran out"):
         exchange(token_request(seconds=0.0))
     assert not over.sent
 
@@ -192,7 +194,7 @@ def test_the_caller_leaves_at_the_deadline_whatever_the_library_does(blocking: O
         raise blocking.library.ReadError("over")
 
     exchange = blocking.exchange(hang)
-    with pytest.raises(TimeoutError, match="deadline"):
+    with pytest.raises(TimeoutError, match="time ran out"):
         exchange(token_request(seconds=0.05))
     blocking.gate.set()
     until(lambda: not [thread for thread in threading.enumerate() if thread.name == "evertoken-exchange"])
@@ -210,6 +212,7 @@ def test_the_clock_decides_about_the_deadline(blocking: Over) -> None:
     with pytest.raises(TimeoutError):
         exchange(early)
     blocking.gate.set()
+    until(lambda: not [thread for thread in threading.enumerate() if thread.name == "evertoken-exchange"])
 
 
 def test_where_no_thread_can_be_started_the_caller_sends_the_request_itself(
@@ -224,12 +227,13 @@ def test_where_no_thread_can_be_started_the_caller_sends_the_request_itself(
 
 
 def test_an_error_names_stage_host_and_cause_and_hides_its_frames(over: Over) -> None:
-    error = over.library.ConnectError("[Errno 111] Connection refused")
+    error = over.library.ConnectError("Connect call failed")
+    error.__cause__ = ConnectionRefusedError(111, "Connect call failed")
     exchange = over.exchange(over.raising(error))
     with pytest.raises(ConnectionError) as caught:
         exchange(token_request())
     text = str(caught.value)
-    assert text == "while connecting to api.sandbox.mangopay.com: ConnectError: [Errno 111] Connection refused"
+    assert text == "Connection refused while connecting (api.sandbox.mangopay.com:443)"
     assert caught.value.__cause__ is None
     assert caught.value.__context__ is None
 
@@ -243,16 +247,16 @@ def test_the_stage_is_the_one_that_the_library_last_began(over: Over) -> None:
                 # Runs to its end at once, since it waits for nothing.
                 with pytest.raises(StopIteration):
                     told.send(None)
-        raise over.library.ConnectError("certificate verify failed")
+        raise over.library.ConnectError("who knows")
 
     with pytest.raises(
-        ConnectionError, match=r"in the TLS handshake with api\.sandbox\.mangopay\.com: ConnectError: cert"
+        ConnectionError, match=r"^ConnectError during the TLS handshake \(api\.sandbox\.mangopay\.com:443\)$"
     ):
         over.exchange(answer)(token_request())
 
 
 def test_a_timeout_of_the_library_is_the_same_error_as_the_deadline(over: Over) -> None:
-    with pytest.raises(TimeoutError, match="the deadline passed while connecting to"):
+    with pytest.raises(TimeoutError, match="time ran out while connecting"):
         over.exchange(over.raising(over.library.ReadTimeout("timed out")))(token_request())
 
 
@@ -261,27 +265,43 @@ def test_an_error_in_mid_body_is_an_error_and_not_a_short_answer(over: Over) -> 
         yield b'{"access_token":'
         raise over.library.RemoteProtocolError("peer closed connection")
 
-    with pytest.raises(ConnectionError, match="RemoteProtocolError: peer closed"):
+    with pytest.raises(ConnectionError, match="the server closed the connection in the middle of the answer's body"):
         over.exchange(over.answering(200, broken()))(token_request())
 
 
 @pytest.mark.parametrize(
-    ("name", "text"),
+    ("name", "text", "words"),
     [
-        ("LocalProtocolError", f"Illegal header value b'{canary.secret()}'"),
-        ("RemoteProtocolError", f"illegal status line: {canary.secret()}"),
-        ("InvalidURL", canary.secret()),
+        ("LocalProtocolError", f"Illegal header value b'{canary.secret()}'", "cannot be written"),
+        ("RemoteProtocolError", f"illegal status line: {canary.token()}", "the server closed the connection"),
+        ("InvalidURL", canary.secret(), "cannot be written"),
+        ("ReadError", f"got {canary.token()}", r"^ReadError while connecting"),
+        (
+            "ProxyError",
+            f"407 {canary.token()}",
+            r"refused to connect to api\.sandbox\.mangopay\.com:443 with status 407$",
+        ),
+        ("ProxyError", f"4070 {canary.token()}", r"refused to connect to api\.sandbox\.mangopay\.com:443$"),
+        ("UnsupportedProtocol", canary.token(), r"^UnsupportedProtocol while connecting"),
     ],
 )
-def test_no_error_repeats_a_secret(over: Over, name: str, text: str) -> None:
-    with pytest.raises(ConnectionError, match=name) as caught:
+def test_no_error_repeats_what_the_library_says(over: Over, name: str, text: str, words: str) -> None:
+    with pytest.raises(ConnectionError, match=words) as caught:
         over.exchange(over.raising(getattr(over.library, name)(text)))(token_request())
+    canary.assert_clean(caught.value)
+
+
+@pytest.mark.parametrize("bug", [TypeError, AttributeError, KeyError, NameError, RuntimeError])
+def test_a_bug_is_named_with_its_place_and_is_no_error_of_a_connection(over: Over, bug: type[Exception]) -> None:
+    with pytest.raises(ExchangeBroken, match=rf"^{bug.__name__} in tests\..*\.fail, line \d+$") as caught:
+        over.exchange(over.raising(bug(canary.secret())))(token_request())
+    assert not isinstance(caught.value, OSError)
     canary.assert_clean(caught.value)
 
 
 def test_a_header_that_cannot_be_sent_is_an_error_without_its_value(over: Over) -> None:
     headers = (("Authorization", f"Bearer {canary.secret()}\u20ac"),)
-    with pytest.raises(ConnectionError, match=r"UnicodeEncodeError$") as caught:
+    with pytest.raises(ExchangeFailed, match="cannot be written in HTTP") as caught:
         over.exchange(over.answering(200, iter([b""])))(token_request(headers=headers))
     canary.assert_clean(caught.value)
 

@@ -1,23 +1,52 @@
-"""DNS and TCP with blocking sockets, none of it for longer than it is given."""
+"""DNS and TCP with blocking sockets, none of it for longer than it is given; and the rules that the loops keep, too."""
 
 from __future__ import annotations
 
+import errno
+import os
+import queue
+import selectors
 import socket
-import threading
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from ipaddress import ip_address
-from queue import Empty, SimpleQueue
+from itertools import chain, zip_longest
 from typing import NamedTuple
 
-from evertoken_transports._h11_client import ExchangeFailed, Target
+from evertoken_transports._connecting import no_connection
+from evertoken_transports._exchange import ExchangeFailed
+from evertoken_transports._target import Target
+from evertoken_transports._threads import start_thread
 
-__all__ = ("Address", "connected_to", "hang_up", "resolved")
+__all__ = (
+    "CONNECTING",
+    "HEAD_START",
+    "LONGEST_TIMEOUT",
+    "RESOLVING",
+    "Address",
+    "chosen",
+    "connected",
+    "hang_up",
+    "look_up",
+    "resolved",
+)
+
+RESOLVING = "while resolving the host name"
+CONNECTING = "while connecting"
+
+HEAD_START = 0.25
+"""Seconds that an address has before the next one is tried beside it (RFC 8305 section 5)."""
+
+LONGEST_TIMEOUT = 86_400.0
+"""Seconds. Operating systems count a socket's time-out in milliseconds and 31 bits."""
+
+_UNDER_WAY = {0, errno.EINPROGRESS, errno.EWOULDBLOCK}
 
 
 class Address(NamedTuple):
     """Where one try to connect goes."""
 
-    family: socket.AddressFamily
+    family: int
     place: tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]
 
     @property
@@ -26,16 +55,137 @@ class Address(NamedTuple):
         return str(self.place[0])
 
 
-def connected_to(address: Address, seconds: float) -> socket.socket:
-    """A new TCP connection, or OSError; TimeoutError after ``seconds``."""
-    connection = socket.socket(address.family, socket.SOCK_STREAM)
+def look_up(target: Target, flags: int = 0) -> list[Address]:
+    """What the system knows of ``target``. It takes as long as the name server likes."""
+    found = socket.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM, flags=flags)
+    return [Address(family, place) for family, _, _, _, place in found]
+
+
+def chosen(target: Target, found: Sequence[Address]) -> list[Address]:
+    """The addresses to be tried, at least one: the families take turns, so that none of them waits for all the other's.
+
+    Raises:
+        ExchangeFailed: plain http would leave this machine, whatever its name says.
+    """
+    if target.scheme != "https":
+        here = [address for address in found if _is_here(address.text)]
+        if not here:
+            raise ExchangeFailed(f"plain http is refused: {target.host} is {found[0].text}, which is not this machine")
+        found = here
+    first = [address for address in found if address.family == found[0].family]
+    others = [address for address in found if address.family != found[0].family]
+    return [address for address in chain(*zip_longest(first, others)) if address is not None]
+
+
+def _is_here(address: str) -> bool:
     try:
-        connection.settimeout(seconds)
-        connection.connect(address.place)
-    except BaseException:
-        connection.close()
-        raise
-    return connection
+        return ip_address(address.partition("%")[0]).is_loopback
+    except ValueError:
+        return False
+
+
+def resolved(target: Target, seconds: float) -> list[Address]:
+    """The addresses of ``target``. Resolved in a thread beside, since a silent name server holds it for long.
+
+    Raises:
+        TimeoutError: there was no answer within ``seconds``.
+        OSError, UnicodeError: there is no such host.
+        ExchangeFailed: as of :func:`chosen`.
+    """
+    with suppress(socket.gaierror):
+        return chosen(target, look_up(target, socket.AI_NUMERICHOST))
+    answers: queue.SimpleQueue[list[Address] | OSError | UnicodeError] = queue.SimpleQueue()
+
+    def answer() -> None:
+        try:
+            answers.put(look_up(target))
+        except (OSError, UnicodeError) as error:
+            answers.put(error)
+
+    if not start_thread("evertoken-resolve", answer):
+        return chosen(target, look_up(target))
+    try:
+        found = answers.get(timeout=seconds)
+    except queue.Empty:
+        raise TimeoutError from None
+    if isinstance(found, Exception):
+        raise found
+    return chosen(target, found)
+
+
+def connected(target: Target, addresses: Sequence[Address], seconds_left: Callable[[], float]) -> socket.socket:
+    """A connection to the first of ``addresses`` that takes one; each has a head start over the next (RFC 8305).
+
+    Raises:
+        ExchangeFailed: none did. The text says what became of each.
+        TimeoutError: there was no time left, which ``seconds_left`` may say by raising it.
+    """
+    with selectors.DefaultSelector() as selector:
+        race = _Race(selector)
+        try:
+            for address in addresses:
+                race.dial(address)
+                if winner := race.run(min(seconds_left(), HEAD_START)):
+                    return winner
+            while race.is_on:
+                failed = len(race.failures)
+                if winner := race.run(seconds_left()):
+                    return winner
+                if len(race.failures) == failed:
+                    raise TimeoutError
+        finally:
+            race.close()
+    raise no_connection(target, race.failures)
+
+
+class _Race:
+    """Connections that are being made at the same time, in one thread."""
+
+    def __init__(self, selector: selectors.BaseSelector) -> None:
+        self._selector = selector
+        self._dialled: dict[socket.socket, Address] = {}
+        self.failures: list[tuple[str, Exception]] = []
+
+    @property
+    def is_on(self) -> bool:
+        return bool(self._dialled)
+
+    def dial(self, address: Address) -> None:
+        try:
+            connection = socket.socket(address.family, socket.SOCK_STREAM)
+        except OSError as error:  # A family that this machine does not speak.
+            self.failures.append((address.text, error))
+            return
+        self._dialled[connection] = address
+        connection.setblocking(False)  # noqa: FBT003 (socket's own signature)
+        code = connection.connect_ex(address.place)
+        if code in _UNDER_WAY:
+            self._selector.register(connection, selectors.EVENT_WRITE)
+        else:
+            self._fail(connection, code)
+
+    def run(self, seconds: float) -> socket.socket | None:
+        """The connection that came about, if one did before ``seconds`` were over or another try failed."""
+        if not self._dialled:
+            return None
+        for key, _ in self._selector.select(seconds):
+            connection = next(each for each in self._dialled if each is key.fileobj)
+            self._selector.unregister(connection)
+            code = connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            if code == 0:
+                del self._dialled[connection]
+                connection.setblocking(True)  # noqa: FBT003
+                return connection
+            self._fail(connection, code)
+        return None
+
+    def close(self) -> None:
+        for connection in self._dialled:
+            hang_up(connection)
+
+    def _fail(self, connection: socket.socket, code: int) -> None:
+        self.failures.append((self._dialled.pop(connection).text, OSError(code, os.strerror(code))))
+        hang_up(connection)
 
 
 def hang_up(connection: socket.socket) -> None:
@@ -44,51 +194,3 @@ def hang_up(connection: socket.socket) -> None:
         connection.shutdown(socket.SHUT_RDWR)
     with suppress(Exception):
         connection.close()
-
-
-def resolved(target: Target, seconds: float) -> list[Address]:
-    """The addresses of ``target``, at least one, in the order in which the system would have them tried.
-
-    Raises:
-        TimeoutError: there was no answer within ``seconds``.
-        OSError, UnicodeError: there is no such host.
-        ExchangeFailed: plain http would leave this machine, whatever its name says.
-    """
-    found = _resolved_within(target, seconds)
-    if target.scheme == "https":
-        return found
-    here = [address for address in found if ip_address(address.text).is_loopback]
-    if not here:
-        raise ExchangeFailed(f"plain http is refused: {target.host} is {found[0].text}, which is not this machine")
-    return here
-
-
-def _resolved_within(target: Target, seconds: float) -> list[Address]:
-    """Resolve in a thread beside, since a name server that is silent holds ``getaddrinfo`` for as long as it likes."""
-    with suppress(socket.gaierror):
-        return _look_up(target, socket.AI_NUMERICHOST)
-    answers: SimpleQueue[list[Address] | OSError | UnicodeError] = SimpleQueue()
-
-    def look_up() -> None:
-        try:
-            answers.put(_look_up(target))
-        except (OSError, UnicodeError) as error:
-            answers.put(error)
-
-    try:
-        threading.Thread(target=look_up, name="evertoken-resolve", daemon=True).start()
-    except RuntimeError:
-        # No thread can be had: at its limit, or the interpreter is shutting down.
-        return _look_up(target)
-    try:
-        answer = answers.get(timeout=seconds)
-    except Empty:
-        raise TimeoutError from None
-    if isinstance(answer, Exception):
-        raise answer
-    return answer
-
-
-def _look_up(target: Target, flags: int = 0) -> list[Address]:
-    found = socket.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM, flags=flags)
-    return [Address(family, place) for family, _, _, _, place in found]

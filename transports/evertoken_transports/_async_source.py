@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import ssl
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Hashable
+from typing import TYPE_CHECKING, ClassVar
 
 from evertoken import ClientCredentials, GiveUp, Policy, Ready, TokenRequest
 from evertoken_transports._carrier import carry_async
 from evertoken_transports._coordinator import Coordinator, Waker
 from evertoken_transports._events import EventCallback
-from evertoken_transports._exchange import AsyncExchange
+from evertoken_transports._exchange import AsyncExchange, check_exchange, check_no_settings
 from evertoken_transports._source import LONGEST_SLEEP, SHORTEST_SLEEP, BaseSource, checked_timeout
+
+if TYPE_CHECKING:
+    from evertoken_transports._stream_exchange import StreamExchange
 
 __all__ = ("AsyncSource", "Sleeper", "stay_warm")
 
@@ -40,10 +45,19 @@ class AsyncSource(BaseSource):
         exchange: AsyncExchange | None,
         background: bool,
         keep_warm: bool,
+        ssl_context: ssl.SSLContext | None,
+        trust_env: bool,
     ) -> None:
+        if exchange is not None:
+            check_exchange("exchange", exchange, is_async=True, instead=f"{self._exchange_name} makes one")
+            check_no_settings("exchange", ssl_context, trust_env=trust_env)
         super().__init__(grant, policy, coordinator, on_event, keep_warm=keep_warm)
-        chosen = self._default_exchange() if exchange is None else exchange
-        self._exchange = self._coordinator.stand_in(chosen)
+        if exchange is None:
+            limit = self._coordinator.machine.policy.max_body
+            exchange = self._exchange_class()(
+                max_body=limit, ssl_context=ssl_context, trust_env=trust_env, clock=self._clock
+            )
+        self._exchange = self._coordinator.stand_in(exchange)
         self._background = background
         if self._can_spawn():
             self._ensure_warm()
@@ -87,8 +101,12 @@ class AsyncSource(BaseSource):
     # What the runtime brings
     # -----------------------
 
+    _exchange_name: ClassVar[str]
+    """The public name of the default exchange's class."""
+
     @abstractmethod
-    def _default_exchange(self) -> AsyncExchange: ...
+    def _exchange_class(self) -> type[StreamExchange]:
+        """The default exchange's class, which needs an extra."""
 
     @abstractmethod
     def _sleeper(self) -> Sleeper: ...

@@ -2,26 +2,36 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field
+from inspect import isawaitable, iscoroutine
 
 from evertoken import HttpResponse, TokenRequest
+from evertoken._scrub import scrub
 from evertoken._secrecy import Unpicklable
+from evertoken_transports._blame import bug_in, causes_of, place_of
+from evertoken_transports._connecting import reason_of
 from evertoken_transports._coordinator import Coordinator
-from evertoken_transports._exchange import AsyncExchange, Exchange, ExchangeFailed
+from evertoken_transports._events import write
+from evertoken_transports._exchange import AsyncExchange, Exchange, ExchangeBroken, ExchangeFailed
+from evertoken_transports._progress import Progress, carrying
 
-__all__ = ("carry", "carry_async", "described")
+__all__ = ("carry", "carry_async")
 
 
 @dataclass(frozen=True, slots=True)
 class _NoAnswer(Unpicklable):
     reason: str = field(repr=False)
+    is_bug: bool = False
 
 
 def carry(coordinator: Coordinator, exchange: Exchange, request: TokenRequest) -> None:
     """Send ``request`` from this thread. One that raises has failed; a torn down thread gave up."""
     try:
         if coordinator.took(request):
-            _report(coordinator, request, _outcome(exchange, request))
+            with carrying(_noted(coordinator, request)):
+                outcome = _outcome(exchange, request)
+            _report(coordinator, request, outcome)
     except BaseException:
         coordinator.request_abandoned(request)
         raise
@@ -31,45 +41,112 @@ async def carry_async(coordinator: Coordinator, exchange: AsyncExchange, request
     """The same from a task. Cancellation is not failure: it is reported as abandoned, and goes on its way."""
     try:
         if coordinator.took(request):
-            _report(coordinator, request, await _outcome_async(exchange, request))
+            with carrying(_noted(coordinator, request)):
+                outcome = await _outcome_async(exchange, request)
+            _report(coordinator, request, outcome)
     except BaseException:
         coordinator.request_abandoned(request)
         raise
+
+
+def _noted(coordinator: Coordinator, request: TokenRequest) -> Progress:
+    """Where those who wait will see how far the request has come."""
+    coordinator.progress = note = Progress(request.id)
+    return note
 
 
 # An exchange may raise anything, with the secret in its text and in its frames. So its exception is over and forgotten
 # before anybody is told: else it would be the context of whatever a callback raises.
 
 
-def _outcome(exchange: Exchange, request: TokenRequest) -> object:
+def _outcome(exchange: Exchange, request: TokenRequest) -> HttpResponse | _NoAnswer:
     try:
-        return exchange(request)
+        return _checked(exchange, exchange(request))
     except Exception as error:  # noqa: BLE001
-        return _NoAnswer(described(error))
+        return _no_answer(error)
 
 
-async def _outcome_async(exchange: AsyncExchange, request: TokenRequest) -> object:
+async def _outcome_async(exchange: AsyncExchange, request: TokenRequest) -> HttpResponse | _NoAnswer:
     try:
-        return await exchange(request)
+        answer: object = exchange(request)
+        if not isawaitable(answer):
+            return _not_awaitable(exchange, answer)
+        return _checked(exchange, await answer)
     except Exception as error:  # noqa: BLE001
-        return _NoAnswer(described(error))
+        return _no_answer(error)
 
 
-def _report(coordinator: Coordinator, request: TokenRequest, outcome: object) -> None:
-    if isinstance(outcome, HttpResponse):
-        coordinator.receive_response(request, outcome)
-    elif isinstance(outcome, _NoAnswer):
-        coordinator.send_failed(request, outcome.reason)
-    else:
-        coordinator.send_failed(request, f"the exchange returned {type(outcome).__name__}, not an HttpResponse")
+def _checked(exchange: object, answer: object) -> HttpResponse | _NoAnswer:
+    if isinstance(answer, HttpResponse):
+        return _fit(exchange, answer)
+    if iscoroutine(answer):
+        answer.close()  # Else Python would warn that it was never awaited.
+    return _NoAnswer(f"the exchange {_name(exchange)} returned {_kind(answer)}, not an HttpResponse", is_bug=True)
 
 
-def described(error: BaseException) -> str:
-    """The error in one line; the machine takes every secret out of it before anybody sees it."""
+def _fit(exchange: object, answer: HttpResponse) -> HttpResponse | _NoAnswer:
+    """``answer``, if the machine can read it."""
+    kinds = (("status", int, answer.status), ("body", bytes | bytearray | memoryview, answer.body))
+    for name, kind, value in kinds:
+        if not isinstance(value, kind):
+            wrong = f"an HttpResponse whose {name} is {_kind(value)}"
+            return _NoAnswer(f"the exchange {_name(exchange)} returned {wrong}", is_bug=True)
+    return answer
+
+
+def _not_awaitable(exchange: object, answer: object) -> _NoAnswer:
+    """A blocking callable was taken for an asynchronous one: only its call shows it."""
+    what = f"returned {_kind(answer)}, which cannot be awaited"
+    return _NoAnswer(f"the exchange {_name(exchange)} {what}: make it a coroutine function", is_bug=True)
+
+
+def _no_answer(error: Exception) -> _NoAnswer:
+    """What people are told of ``error``; the machine takes every secret out of it before anybody sees it."""
     if isinstance(error, ExchangeFailed):
-        return str(error)
+        return _NoAnswer(str(error), is_bug=isinstance(error, ExchangeBroken))
+    bug = bug_in(error)
+    return _NoAnswer(_weather(error)) if bug is None else _NoAnswer(place_of(bug), is_bug=True)
+
+
+def _weather(error: Exception) -> str:
+    """Its type, and the operating system's words or what an exchange said by an OSError of Python's own.
+
+    The text of other libraries' errors is left out: it may quote what the server sent.
+    """
+    system = next((cause for cause in causes_of(error) if isinstance(cause, OSError) and cause.errno is not None), None)
+    if system is not None:
+        return f"{_kind(error)}: {reason_of(system)}"
+    if type(error).__module__ != "builtins":
+        return _kind(error)
     try:
         text = str(error)
     except Exception:  # noqa: BLE001 (its own __str__ is broken: the name has to do)
         text = ""
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+    return f"{_kind(error)}: {text}" if text else _kind(error)
+
+
+def _report(coordinator: Coordinator, request: TokenRequest, outcome: HttpResponse | _NoAnswer) -> None:
+    if isinstance(outcome, HttpResponse):
+        try:
+            coordinator.receive_response(request, outcome)
+        except Exception as error:  # noqa: BLE001 (its headers are none; nothing was taken)
+            unreadable = "the exchange returned an HttpResponse that cannot be read"
+            outcome = _NoAnswer(f"{unreadable}: {place_of(error)}", is_bug=True)
+        else:
+            return
+    if not outcome.is_bug:
+        coordinator.send_failed(request, outcome.reason)
+    else:
+        coordinator.send_failed(request, coordinator.machine.read_failure(request, outcome.reason, is_bug=True))
+        said = scrub(outcome.reason, request.secrets)
+        write(logging.ERROR, "a token request failed by a bug, not by the network: %s", said)
+
+
+def _name(exchange: object) -> str:
+    named = exchange if hasattr(exchange, "__qualname__") else type(exchange)
+    return f"{getattr(named, '__module__', '?')}.{getattr(named, '__qualname__', '?')}"
+
+
+def _kind(value: object) -> str:
+    kind = type(value)
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"

@@ -5,16 +5,33 @@ TLS failures are failures of transport, and their text says so: nobody may take 
 
 from __future__ import annotations
 
+import os
 import socket
 import ssl
+from collections.abc import Sequence
 
 from evertoken._arguments import is_loopback
-from evertoken_transports._h11_client import WAITING, ExchangeFailed, Target
+from evertoken_transports._blame import is_bug, place_of
+from evertoken_transports._exchange import ExchangeBroken, ExchangeFailed
+from evertoken_transports._target import Target
 
-__all__ = ("HANDSHAKE", "check_alpn", "default_ssl_context", "explained", "reason_of", "refuse_unsafe")
+__all__ = (
+    "HANDSHAKE",
+    "WAITING",
+    "check_alpn",
+    "check_settings",
+    "default_ssl_context",
+    "explained",
+    "failure_of",
+    "no_connection",
+    "reason_of",
+    "refuse_unsafe",
+)
 
 HANDSHAKE = "during the TLS handshake"
 """The stage between connecting and sending."""
+WAITING = "while waiting for the answer"
+"""The stage between sending and the first byte."""
 
 _OTHER_NAME = {62, 64}
 """OpenSSL's verify codes for a certificate of another host name or another address."""
@@ -49,6 +66,14 @@ _TLS_REASONS = (
     ("UNRECOGNIZED_NAME", "the server does not serve this host name"),
     ("EOF", f"the server hung up; it may want a client certificate: {_CLIENT_CERTIFICATE}"),
 )
+
+
+def check_settings(max_body: object, ssl_context: object) -> None:
+    """Raise ValueError, naming the argument, unless an exchange can work with these."""
+    if isinstance(max_body, bool) or not isinstance(max_body, int) or max_body < 1:
+        raise ValueError("max_body must be a whole number of bytes, at least 1")
+    if not isinstance(ssl_context, ssl.SSLContext | None):
+        raise ValueError(f"ssl_context must be an ssl.SSLContext or None, not {type(ssl_context).__name__}")
 
 
 def default_ssl_context() -> ssl.SSLContext:
@@ -89,8 +114,22 @@ def _has_proxy(target: Target) -> bool:
     return bool(proxies.get(target.scheme) or proxies.get("all")) and not proxy_bypass(target.authority)
 
 
+def failure_of(error: Exception, target: Target, stage: str) -> ExchangeFailed:
+    """What an exchange raises for ``error``, which came up at ``stage``: without its frames, and without its text."""
+    if isinstance(error, ExchangeFailed):
+        return error.with_traceback(None)
+    if isinstance(error, OSError | UnicodeError):
+        return explained(error, target, stage)
+    if is_bug(error):
+        return ExchangeBroken(place_of(error))
+    return ExchangeFailed(f"{type(error).__name__} {stage} ({target.authority})")
+
+
 def explained(error: OSError | UnicodeError, target: Target, stage: str) -> ExchangeFailed:
-    """The failure to be raised for ``error``, which came up at ``stage`` ("while connecting")."""
+    """The failure to be raised for ``error``, which came up at ``stage`` ("while connecting").
+
+    Of what the other side sent, nothing is in its text: only OpenSSL's own reasons and the operating system's.
+    """
     if isinstance(error, ssl.SSLCertVerificationError):
         return ExchangeFailed(f"TLS: the certificate of {target.authority} was refused: {_certificate_flaw(error)}")
     if isinstance(error, ssl.SSLError):
@@ -105,13 +144,23 @@ def explained(error: OSError | UnicodeError, target: Target, stage: str) -> Exch
     return ExchangeFailed(f"{reason_of(error)} {stage} ({target.authority}){hint}")
 
 
-def reason_of(error: OSError | UnicodeError) -> str:
-    """The operating system's words for ``error``, without its number."""
+def no_connection(target: Target, failures: Sequence[tuple[str, Exception]]) -> ExchangeFailed:
+    """The failure to be raised where no address took a connection. Each comes with what became of it."""
+    each = "; ".join(f"{address}: {reason_of(error)}" for address, error in failures)
+    return ExchangeFailed(f"no connection to {target.authority} ({each})")
+
+
+def reason_of(error: Exception) -> str:
+    """The operating system's words for ``error``, without its number; what else it says may be the other side's."""
     if isinstance(error, TimeoutError):
         return "timed out"
     if isinstance(error, UnicodeError):
         return "it is not a host name"
-    return error.strerror or type(error).__name__
+    if isinstance(error, socket.gaierror) and error.strerror:
+        return error.strerror
+    if isinstance(error, OSError) and error.errno is not None and not isinstance(error, ssl.SSLError):
+        return os.strerror(error.errno)
+    return type(error).__name__
 
 
 def _certificate_flaw(error: ssl.SSLCertVerificationError) -> str:

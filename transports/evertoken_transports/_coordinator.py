@@ -47,6 +47,7 @@ from evertoken._secrecy import Unpicklable
 from evertoken_transports._clock import Clock, suspend_aware_clock
 from evertoken_transports._events import Event, EventCallback, events_of, log, tell, write
 from evertoken_transports._moves import Move, Subscriber, Waker, wake
+from evertoken_transports._progress import Progress
 
 __all__ = ("Coordinator", "Move", "Subscriber", "Waker")
 
@@ -82,6 +83,8 @@ class Coordinator(Unpicklable):
         self._taken = 0
         self._subscribers: weakref.WeakValueDictionary[int, Subscriber] = weakref.WeakValueDictionary()
         self._numbers = itertools.count()
+        self.progress = Progress()
+        """Of the request that was sent last; whoever carries one puts its own here."""
         self._last_request: TokenRequest | None = None
         self._last_published = machine.published
         _all.add(self)
@@ -191,9 +194,9 @@ class Coordinator(Unpicklable):
         outcome = self.machine.read_response(request, response)  # Not under the lock: an answer can be long.
         return self._feed(lambda now: self.machine.receive_response(now, request, outcome))
 
-    def send_failed(self, request: TokenRequest, reason: str) -> Outcome:
-        """The exchange brought none; ``reason`` is for people."""
-        outcome = self.machine.read_failure(request, reason)
+    def send_failed(self, request: TokenRequest, reason: str | Outcome) -> Outcome:
+        """The exchange brought none; ``reason`` is for people, or is what ``read_failure`` made of it."""
+        outcome = reason if isinstance(reason, Outcome) else self.machine.read_failure(request, reason)
         return self._feed(lambda now: self.machine.send_failed(now, request, outcome))
 
     def request_abandoned(self, request: TokenRequest) -> Outcome:
@@ -290,7 +293,8 @@ class Coordinator(Unpicklable):
         return self.machine.grant.client_id
 
     def _move(self, now: float, since: float, deadline: float, min_ttl: float) -> Move:
-        answer = next_move(self.machine, now, since=since, deadline=deadline, min_ttl=min_ttl)
+        move = next_move(self.machine, now, since=since, deadline=deadline, min_ttl=min_ttl)
+        answer = self.progress.told(self.machine, now, move)
         if isinstance(answer, Ready):
             return Move(answer, self._claim_if_due(now))
         if not isinstance(answer, SendRequest):

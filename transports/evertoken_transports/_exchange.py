@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+from inspect import isclass, iscoroutinefunction, unwrap
 from typing import Protocol
 
 from evertoken import HttpResponse, TokenRequest
 
-__all__ = ("AsyncExchange", "Exchange", "ExchangeFailed")
+__all__ = ("AsyncExchange", "Exchange", "ExchangeBroken", "ExchangeFailed", "check_exchange", "check_no_settings")
 
 
 class ExchangeFailed(Exception):
-    """There is no answer. The text says where it failed and why, for people; it holds nothing that was sent or read."""
+    """There is no answer. The text says where it failed and why, for people; it holds nothing that was sent or read.
+
+    For exchanges of your own, too: of other exceptions people are shown the type, and the operating system's words.
+    """
+
+    __module__ = "evertoken_transports.h11"
+
+
+class ExchangeBroken(ExchangeFailed):
+    """There is no answer, because of a fault in code. The text says of which type, and where it was raised."""
 
     __module__ = "evertoken_transports.h11"
 
@@ -20,8 +30,12 @@ class Exchange(Protocol):
 
     It opens a connection for the request and closes it, sends headers and body as they are, follows no redirect, stops
     reading after ``Policy.max_body`` bytes and a few, and is over at ``request.deadline`` however slowly the other side
-    drips. ``request.deadline`` is a point in time on the coordinator's clock. Whatever it raises is reported as "no
-    answer"; the text of the exception is shown to people, with every secret taken out.
+    drips. ``request.deadline`` is a point in time on the coordinator's clock.
+
+    What it raises is "no answer". People are shown the text of an :class:`~evertoken_transports.h11.ExchangeFailed`,
+    with every secret taken out; of an OSError the operating system's words; of others the type alone, since libraries
+    quote in their errors what the server sent. A TypeError, an AttributeError and the like is called a bug, with where
+    it was raised, and logged at ERROR.
     """
 
     def __call__(self, request: TokenRequest, /) -> HttpResponse:
@@ -35,3 +49,40 @@ class AsyncExchange(Protocol):
     async def __call__(self, request: TokenRequest, /) -> HttpResponse:
         """Send ``request``; return the answer."""
         ...
+
+
+class WrongKind(TypeError, ValueError):
+    """An exchange that is none, or not one for this runtime. A ValueError, too, since ``BearerAuth`` raised that."""
+
+    __module__ = "evertoken_transports"
+
+
+def check_exchange(name: str, exchange: object, *, is_async: bool, instead: str) -> None:
+    """Raise TypeError, naming the argument ``name``, unless ``exchange`` is a callable of the right kind.
+
+    ``instead`` says what would do. A plain function that returns an awaitable cannot be told from one that blocks, and
+    is refused where a coroutine function is wanted.
+    """
+    if isclass(exchange):
+        fault = f"{exchange.__name__} is a class: give an instance of it"
+    elif not callable(exchange):
+        fault = f"a {type(exchange).__name__} cannot be called: it is no exchange"
+    elif _is_async(exchange) == is_async:
+        return
+    else:
+        found = getattr(exchange, "__qualname__", type(exchange).__name__)
+        why = "blocks, and would hold up the event loop" if is_async else "is asynchronous, and nobody awaits here"
+        fault = f"{found} {why}"
+    kind = "a coroutine function" if is_async else "a plain callable"
+    raise WrongKind(f"{name} must be {kind}; {instead}. Here {fault}.")
+
+
+def check_no_settings(name: str, ssl_context: object, *, trust_env: bool) -> None:
+    """Raise ValueError if settings of a default exchange come with one of the caller's own, called ``name``."""
+    if ssl_context is not None or not trust_env:
+        raise ValueError(f"{name} has settings of its own: give ssl_context and trust_env to it instead")
+
+
+def _is_async(exchange: object) -> bool:
+    call = getattr(exchange, "__call__", None)  # noqa: B004 (what a coroutine function is, is said by what is called)
+    return any(iscoroutinefunction(unwrap(each)) for each in (exchange, call) if callable(each))

@@ -20,7 +20,7 @@ _REASON = (
 
 
 class Fenced(ExchangeFailed, RuntimeError):
-    """A test has forbidden to go out. It is the test's fault, and so the caller is told at once."""
+    """A test has forbidden to go out, or there is nothing more behind its exchange. The caller is told at once."""
 
 
 class Outbound:

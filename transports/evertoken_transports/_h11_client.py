@@ -6,27 +6,27 @@ answer is complete, how much of it is read, and what is said when there is none.
 
 from __future__ import annotations
 
-import string
-from typing import NamedTuple
-from urllib.parse import quote, urlsplit
-
 from evertoken import HttpResponse, TokenRequest
+from evertoken_transports._connecting import WAITING
 from evertoken_transports._exchange import ExchangeFailed
+from evertoken_transports._target import Target, fields_of
 
 try:
     import h11
 except ImportError:
     raise ImportError("This exchange needs the library h11: install evertoken[h11]") from None
 
-__all__ = ("MOST_HEAD", "WAITING", "Conversation", "ExchangeFailed", "Target")
+__all__ = ("MOST_HEAD", "UNWRITABLE", "Conversation", "cut_off", "flaw", "reading")
 
 MOST_HEAD = 32 * 1024
 """Bytes within which the answer's headers must end, informational answers included. Servers accept 8 to 16 KiB."""
 
-WAITING = "while waiting for the answer"
-"""The stage between sending and the first byte."""
+_CLOSED = "the server closed the connection"
 
-_DEFAULT_PORTS = {"http": 80, "https": 443}
+UNWRITABLE = (
+    "the token request cannot be written in HTTP/1.1: a header has characters that are not allowed there, "
+    "stands there twice, or does not fit the body; it probably comes from the client authentication"
+)
 
 # How h11 begins to say what is wrong, and how we say it. The rest of its text quotes the server: that may be a token.
 _FLAWS = {
@@ -43,51 +43,6 @@ _FLAWS = {
     "malformed chunk footer": "its chunks are malformed",
     "Receive buffer too long": "a chunk's own header does not end",
 }
-
-
-class Target(NamedTuple):
-    """Where a request goes: the parts of a URL, as TLS, DNS and HTTP want them."""
-
-    scheme: str
-    host: str
-    """For DNS and certificates: lower case, ASCII, an IPv6 address without its brackets."""
-    port: int
-    resource: str
-    """The request target (RFC 9112 section 3.2.1): path and query, never empty, ASCII."""
-
-    @classmethod
-    def of(cls, url: str) -> Target:
-        """The parts of ``url``, which is one that :class:`~evertoken.TokenEndpoint` accepted.
-
-        Raises:
-            ExchangeFailed: the host is no name that DNS could hold.
-        """
-        parts = urlsplit(url)
-        path = quote(
-            f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/", safe=string.punctuation
-        )
-        return cls(parts.scheme, _ascii(parts.hostname or ""), parts.port or _DEFAULT_PORTS[parts.scheme], path)
-
-    @property
-    def authority(self) -> str:
-        """Host and port for people, and for lists of hosts: the port is always there."""
-        return f"{self._bracketed}:{self.port}"
-
-    @property
-    def host_header(self) -> str:
-        """The value of ``Host`` (RFC 9110 section 7.2): the scheme's own port is left out."""
-        return self._bracketed if self.port == _DEFAULT_PORTS[self.scheme] else self.authority
-
-    @property
-    def _bracketed(self) -> str:
-        return f"[{self.host}]" if ":" in self.host else self.host
-
-
-def _ascii(host: str) -> str:
-    try:
-        return host if host.isascii() else host.encode("idna").decode("ascii")
-    except UnicodeError:
-        raise ExchangeFailed(f"{host!r} is not a host name: it cannot be written in ASCII (IDNA)") from None
 
 
 class Conversation:
@@ -115,7 +70,7 @@ class Conversation:
     def stage(self) -> str:
         """How far the answer has come, to be said after "time ran out"."""
         if self._head is not None:
-            return f"while reading the answer's body, {self._body_so_far} so far"
+            return reading(len(self._body), self._length)
         if self._received:
             return f"while reading the answer's headers, {self._received} bytes so far"
         return WAITING
@@ -131,10 +86,7 @@ class Conversation:
         except (h11.LocalProtocolError, UnicodeError):
             pass
         # Outside the handler, so that the first error and its frames, which hold the headers, do not hang on this one.
-        raise ExchangeFailed(
-            "the token request cannot be written in HTTP/1.1: a header has characters that are not allowed there, "
-            "stands there twice, or does not fit the body; it probably comes from the client authentication"
-        )
+        raise ExchangeFailed(UNWRITABLE)
 
     def receive(self, data: bytes) -> HttpResponse | None:
         """Take what arrived, ``b""`` for the end of the connection; return the answer once it is complete.
@@ -148,23 +100,17 @@ class Conversation:
         except ExchangeFailed as error:
             failure = error.with_traceback(None)
         except h11.RemoteProtocolError as error:
-            failure = ExchangeFailed(_flaw(error) if data else self._cut_off())
+            failure = ExchangeFailed(flaw(error) if data else self._cut_off())
         # A token may have arrived: neither this frame nor those of h11 may show it.
         del data
         raise failure
 
     def _written(self) -> bytes:
-        headers = [*self._request.headers]
-        present = {name.lower() for name, _ in headers}
-        for name, value in (
-            ("Host", self._target.host_header),
-            ("Accept-Encoding", "identity"),
-            ("User-Agent", "evertoken"),
-            ("Connection", "close"),
-        ):
-            if name.lower() not in present:
-                headers.append((name, value))
-        request = h11.Request(method=self._request.method, target=self._target.resource, headers=headers)
+        request = h11.Request(
+            method=self._request.method,
+            target=self._target.resource,
+            headers=fields_of(self._request, self._target),
+        )
         events = (request, h11.Data(data=self._request.body), h11.EndOfMessage())
         return b"".join(self._http.send(event) for event in events)
 
@@ -202,21 +148,34 @@ class Conversation:
         self._answer = HttpResponse(self._head.status_code, headers, bytes(self._body[: self._max_body + 1]))
 
     def _cut_off(self) -> str:
-        closed = "the server closed the connection"
-        if self._head is not None:
-            return f"{closed} in the middle of the answer's body, after {self._body_so_far}"
-        if self._received:
-            return f"{closed} in the middle of the answer's headers, after {self._received} bytes"
-        return f"{closed} without an answer"
+        if self._head is None and self._received:
+            return f"{_CLOSED} in the middle of the answer's headers, after {self._received} bytes"
+        return cut_off(-1 if self._head is None else len(self._body), self._length)
 
     @property
-    def _body_so_far(self) -> str:
-        assert self._head is not None  # noqa: S101
-        lengths = [value.decode("ascii") for name, value in self._head.headers if name == b"content-length"]
-        return f"{len(self._body)} of {lengths[0]} bytes" if lengths else f"{len(self._body)} bytes"
+    def _length(self) -> str | None:
+        headers = () if self._head is None else self._head.headers
+        return next((value.decode("ascii") for name, value in headers if name == b"content-length"), None)
 
 
-def _flaw(error: h11.RemoteProtocolError) -> str:
+def reading(count: int, length: str | None) -> str:
+    """The stage in which the body is read: ``count`` bytes so far, of as many as its Content-Length says."""
+    return f"while reading the answer's body, {_so_far(count, length)} so far"
+
+
+def cut_off(count: int, length: str | None) -> str:
+    """What is wrong with an answer that ends ``count`` bytes after its headers; -1 if they never came to an end."""
+    if count < 0:
+        return f"{_CLOSED} without an answer"
+    return f"{_CLOSED} in the middle of the answer's body, after {_so_far(count, length)}"
+
+
+def _so_far(count: int, length: str | None) -> str:
+    return f"{count} of {length} bytes" if length is not None and length.isdigit() else f"{count} bytes"
+
+
+def flaw(error: BaseException) -> str:
+    """What an error of h11's says is wrong with the answer, in words of ours: its own quote the server's bytes."""
     said = str(error)
-    flaw = next((ours for theirs, ours in _FLAWS.items() if said.startswith(theirs)), "it breaks the protocol")
-    return f"the answer is not HTTP/1.1: {flaw}"
+    known = next((ours for theirs, ours in _FLAWS.items() if said.startswith(theirs)), "it breaks the protocol")
+    return f"the answer is not HTTP/1.1: {known}"

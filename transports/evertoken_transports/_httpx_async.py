@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import aclosing
 from functools import partial
 from typing import Any
@@ -10,9 +11,10 @@ from typing_extensions import override
 
 from evertoken import HttpResponse, LocalProtocolError, TokenRequest
 from evertoken_transports._async_source import AsyncSource
-from evertoken_transports._exchange import AsyncExchange, Exchange
+from evertoken_transports._exchange import AsyncExchange, Exchange, ExchangeFailed
 from evertoken_transports._httpx_exchange import Settings, with_reference
 from evertoken_transports._httpx_line import Line
+from evertoken_transports._httpx_network import direct_async
 from evertoken_transports._runtime import Runtime, in_thread, runtime, within
 from evertoken_transports.threads import TokenSource
 
@@ -35,45 +37,54 @@ class AsyncHttpxExchangeBase(Settings):
 
     async def __call__(self, request: TokenRequest, /) -> HttpResponse:
         """Send ``request``; return the answer, whatever its status. Redirects are not followed."""
-        line = Line(request)
-        left = self._time_left(request, line)
+        line, left = self._begun(request)
+        # As in the synchronous exchange: only what is told first counts.
+        outcomes: list[HttpResponse | ExchangeFailed] = []
         try:
-            outcome = await within(left, self._outcome(request, left, line))
+            await within(left, self._work(request, left, line, outcomes.append))
         except TimeoutError:
-            outcome = line.too_late()
+            outcomes.append(line.too_late())
         finally:
             await line.aclose()
-        if isinstance(outcome, HttpResponse):
-            return outcome
-        raise outcome
+        if isinstance(outcomes[0], HttpResponse):
+            return outcomes[0]
+        raise outcomes[0]
 
-    async def _outcome(self, request: TokenRequest, seconds: float, line: Line) -> HttpResponse | OSError:
+    async def _work(
+        self,
+        request: TokenRequest,
+        seconds: float,
+        line: Line,
+        tell: Callable[[HttpResponse | ExchangeFailed], object],
+    ) -> None:
         try:
-            return await self._send(request, seconds, line)
+            await self._send(request, seconds, line, tell)
         except Exception as error:  # noqa: BLE001 (whatever it is, it is told without its frames)
-            return line.failure(self._library, error, request)
+            tell(line.failure(self._library, error))
 
-    async def _send(self, request: TokenRequest, seconds: float, line: Line) -> HttpResponse:
-        answers: list[HttpResponse] = []
-
+    async def _send(
+        self, request: TokenRequest, seconds: float, line: Line, tell: Callable[[HttpResponse], object]
+    ) -> None:
         async def read(response: Response) -> None:
             body = bytearray()
-            async with aclosing(response.aiter_raw()) as chunks:
-                async for chunk in chunks:
-                    body += chunk
-                    if len(body) > self._max_body:
-                        break
-            content = bytes(body[: self._max_body + 1])
-            answers.append(HttpResponse(response.status_code, tuple(response.headers.multi_items()), content))
+            try:
+                async with aclosing(response.aiter_raw()) as chunks:
+                    line.read(0, response.headers.get("Content-Length"))
+                    async for chunk in chunks:
+                        body += chunk
+                        line.read(len(body), response.headers.get("Content-Length"))
+                        if len(body) > self._max_body:
+                            break
+            except Exception:
+                if not line.is_whole and len(body) <= self._max_body:
+                    raise
+            tell(self._answer(response, bytes(body)))
+            line.cut()  # So that closing waits for nobody.
 
         # The answer is read in a hook for the reason that the synchronous exchange gives.
-        async with await in_thread(partial(self._client, request, seconds, read)) as client:
-            try:
-                await client.send(self._library_request(request, line.atrace), stream=True)
-            except self._library.HTTPError:
-                if not answers:
-                    raise
-        return answers[0]
+        client = await in_thread(partial(self._client, request, seconds, read))
+        async with direct_async(client, self._library, line):
+            await client.send(self._library_request(request, line, line.atrace), stream=True)
 
     def _client(self, request: TokenRequest, seconds: float, read: object) -> Client:
         """Made in a thread, because to load certificates, or the library's own parts, would hold up the event loop."""

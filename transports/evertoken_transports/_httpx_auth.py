@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import AsyncGenerator, Generator, Iterable
-from inspect import iscoroutinefunction
 from types import ModuleType
 from typing import ClassVar, Generic, TypeVar
 from urllib.parse import urlsplit
@@ -14,7 +13,7 @@ from evertoken._arguments import check_url
 from evertoken._secrecy import Unpicklable
 from evertoken_transports._coordinator import Coordinator
 from evertoken_transports._events import EventCallback
-from evertoken_transports._exchange import AsyncExchange, Exchange
+from evertoken_transports._exchange import AsyncExchange, Exchange, check_exchange
 from evertoken_transports._httpx_async import AsyncHttpxExchangeBase, AsyncSources, TasksOnlySource, beside, tasks_only
 from evertoken_transports._httpx_bodies import AsyncPeekedStream, PeekedStream
 from evertoken_transports._httpx_exchange import HttpxExchangeBase, Settings, with_reference
@@ -183,17 +182,13 @@ class BearerAuthBase(Unpicklable, Generic[_Request, _Response]):
 
 
 def _check_exchanges(exchange: object, async_exchange: object, *, own_settings: bool) -> None:
-    if exchange is not None and _is_async(exchange):
-        raise ValueError("exchange must be a plain callable; async_exchange takes a coroutine function")
-    if async_exchange is not None and not _is_async(async_exchange):
-        raise ValueError("async_exchange must be a coroutine function; exchange takes a plain callable")
+    if exchange is not None:
+        check_exchange("exchange", exchange, is_async=False, instead="async_exchange takes a coroutine function")
+    if async_exchange is not None:
+        check_exchange("async_exchange", async_exchange, is_async=True, instead="exchange takes a plain callable")
     if own_settings and not (exchange is None and async_exchange is None):
         given = "async_exchange" if exchange is None else "exchange"
         raise ValueError(f"{given} has settings of its own: give ssl_context and proxy to it instead")
-
-
-def _is_async(exchange: object) -> bool:
-    return iscoroutinefunction(exchange) or iscoroutinefunction(getattr(exchange, "__call__", None))  # noqa: B004
 
 
 def _origins(library: ModuleType, api_base: str | None, origins: Iterable[str]) -> frozenset[Origin]:

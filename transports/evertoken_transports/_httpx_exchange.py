@@ -9,20 +9,25 @@ deadline whatever happens, and cuts the line then: once it is cut nothing more i
 from __future__ import annotations
 
 import math
+import queue
 import ssl
-import threading
+from collections.abc import Callable
 from contextlib import closing, suppress
-from queue import Empty, SimpleQueue
 from types import ModuleType
 from typing import Any, ClassVar, cast
 from urllib.parse import urlsplit
 
 from evertoken import HttpResponse, TokenRequest
-from evertoken._arguments import check_url
+from evertoken._arguments import fault_of_url
 from evertoken_transports._clock import Clock, suspend_aware_clock
+from evertoken_transports._connecting import check_settings
+from evertoken_transports._exchange import ExchangeFailed
 from evertoken_transports._fence import Outbound
-from evertoken_transports._httpx_line import Line
+from evertoken_transports._httpx_line import Line, Refused
+from evertoken_transports._httpx_network import direct
 from evertoken_transports._source import LONGEST_SLEEP
+from evertoken_transports._target import fields_of
+from evertoken_transports._threads import start_thread
 
 __all__ = ("HttpxExchangeBase", "Settings", "with_reference")
 
@@ -45,29 +50,31 @@ class Settings(Outbound):
         trust_env: bool = True,
         clock: Clock = suspend_aware_clock,
     ) -> None:
-        if isinstance(max_body, bool) or not isinstance(max_body, int) or max_body < 1:
-            raise ValueError("max_body must be a whole number of bytes, at least 1")
-        if not isinstance(ssl_context, ssl.SSLContext | None):
-            raise ValueError(f"ssl_context must be an ssl.SSLContext or None, not {type(ssl_context).__name__}")
+        check_settings(max_body, ssl_context)
         self._max_body = max_body
         self._ssl_context = ssl_context
         self._proxy = _checked_proxy(self._library, proxy)
         self._trust_env = bool(trust_env)
         self._clock = clock
 
-    def _time_left(self, request: TokenRequest, line: Line) -> float:
-        """Seconds until the deadline, after the last checks before anything is sent."""
+    def _begun(self, request: TokenRequest) -> tuple[Line, float]:
+        """A line for ``request`` and the seconds until its deadline, after the last checks before anything is sent."""
         self.check_fence()
-        check_url("TokenRequest.url", request.url)
-        if self._proxy is not None and not _is_https(request):
-            raise ValueError("proxy: a token request over plain http would show the proxy the secret; leave proxy out")
+        fault = fault_of_url("TokenRequest.url", request.url)
+        if fault is None and self._proxy is not None and not _is_https(request):
+            fault = "proxy: a token request over plain http would show the proxy the secret; leave proxy out"
+        if fault is not None:
+            raise Refused(fault)
+        line = Line(request, self._max_body)
         left = request.deadline - self._clock()
         if left <= 0:
             raise line.too_late()
-        return left
+        return line, left
 
-    def _context(self) -> ssl.SSLContext:
+    def _context(self, request: TokenRequest) -> ssl.SSLContext:
         """Made when it is first needed, and kept: it takes long to load every certificate authority."""
+        if not _is_https(request):
+            return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # Which is never used, and trusts nobody.
         if self._ssl_context is None:
             self._ssl_context = cast("ssl.SSLContext", self._library.create_ssl_context(trust_env=self._trust_env))
         return self._ssl_context
@@ -75,19 +82,24 @@ class Settings(Outbound):
     def _client_options(self, request: TokenRequest, seconds: float) -> dict[str, Any]:
         # Plain http goes to this machine only, and never to a proxy that the environment names.
         return {
-            "verify": self._context(),
+            "verify": self._context(request),
             "proxy": self._proxy,
             "trust_env": self._trust_env and _is_https(request),
             "timeout": seconds if math.isfinite(seconds) else None,
             "follow_redirects": False,
         }
 
-    def _library_request(self, request: TokenRequest, trace: object) -> Request:
-        headers = list(request.headers)
-        extensions = {"trace": trace}
+    def _library_request(self, request: TokenRequest, line: Line, trace: object) -> Request:
+        """The request as every exchange writes it: the library adds nothing of its own to what is there already."""
+        headers = fields_of(request, line.target)
+        extensions = {"trace": trace, "sni_hostname": line.target.tls_name}
         return self._library.Request(
-            request.method, request.url, headers=headers, content=request.body, extensions=extensions
+            request.method, line.target.url, headers=headers, content=request.body, extensions=extensions
         )
+
+    def _answer(self, response: Response, body: bytes) -> HttpResponse:
+        headers = tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in response.headers.raw)
+        return HttpResponse(response.status_code, headers, body[: self._max_body + 1])
 
 
 class HttpxExchangeBase(Settings):
@@ -112,19 +124,19 @@ class HttpxExchangeBase(Settings):
         """Send ``request``; return the answer, whatever its status. Redirects are not followed.
 
         Raises:
-            TimeoutError: ``request.deadline`` passed. From then on nothing is sent.
-            ConnectionError: anything else between here and the answer. The text names stage, host and cause.
-            ValueError: the URL is plain http to another machine, or plain http through ``proxy``.
+            ExchangeFailed: (:mod:`evertoken_transports.h11`) there is none. The text names stage, host and cause. It is
+                a TimeoutError, too, if ``request.deadline`` passed, from when on nothing is sent; a ValueError if the
+                URL is plain http to another machine, or plain http through ``proxy``; and a ConnectionError for
+                anything else between here and the answer.
         """
-        line = Line(request)
-        left = self._time_left(request, line)
-        outcomes: SimpleQueue[HttpResponse | OSError] = SimpleQueue()
-        thread = threading.Thread(
-            target=lambda: outcomes.put(self._outcome(request, left, line)), name="evertoken-exchange", daemon=True
-        )
+        line, left = self._begun(request)
+        # The answer is told as soon as it is whole, and only what is told first counts: not what comes of closing.
+        outcomes: queue.SimpleQueue[HttpResponse | ExchangeFailed] = queue.SimpleQueue()
         try:
             # At interpreter shutdown no thread can be started. The limits on single operations have to do then.
-            outcome = self._awaited(outcomes, request) if _started(thread) else self._outcome(request, left, line)
+            if not start_thread("evertoken-exchange", self._work, request, left, line, outcomes.put):
+                self._work(request, left, line, outcomes.put)
+            outcome = self._awaited(outcomes, request)
         finally:
             line.cut()
         if isinstance(outcome, HttpResponse):
@@ -132,54 +144,53 @@ class HttpxExchangeBase(Settings):
         raise line.too_late() if outcome is None else outcome
 
     def _awaited(
-        self, outcomes: SimpleQueue[HttpResponse | OSError], request: TokenRequest
-    ) -> HttpResponse | OSError | None:
+        self, outcomes: queue.SimpleQueue[HttpResponse | ExchangeFailed], request: TokenRequest
+    ) -> HttpResponse | ExchangeFailed | None:
         while (left := request.deadline - self._clock()) > 0:
-            with suppress(Empty):
+            with suppress(queue.Empty):
                 return outcomes.get(timeout=min(left, LONGEST_SLEEP))
+        with suppress(queue.Empty):
+            return outcomes.get_nowait()
         return None
 
-    def _outcome(self, request: TokenRequest, seconds: float, line: Line) -> HttpResponse | OSError:
+    def _work(
+        self,
+        request: TokenRequest,
+        seconds: float,
+        line: Line,
+        tell: Callable[[HttpResponse | ExchangeFailed], object],
+    ) -> None:
         try:
-            return self._send(request, seconds, line)
+            self._send(request, seconds, line, tell)
         except Exception as error:  # noqa: BLE001 (whatever it is, it is told in the caller's thread)
-            return line.failure(self._library, error, request)
+            tell(line.failure(self._library, error))
 
-    def _send(self, request: TokenRequest, seconds: float, line: Line) -> HttpResponse:
-        answers: list[HttpResponse] = []
-
+    def _send(self, request: TokenRequest, seconds: float, line: Line, tell: Callable[[HttpResponse], object]) -> None:
         def read(response: Response) -> None:
             body = bytearray()
-            with closing(response.iter_raw()) as chunks:
-                for chunk in chunks:
-                    body += chunk
-                    if len(body) > self._max_body:
-                        break
-            content = bytes(body[: self._max_body + 1])
-            answers.append(HttpResponse(response.status_code, tuple(response.headers.multi_items()), content))
+            try:
+                with closing(response.iter_raw()) as chunks:
+                    line.read(0, response.headers.get("Content-Length"))
+                    for chunk in chunks:
+                        body += chunk
+                        line.read(len(body), response.headers.get("Content-Length"))
+                        if len(body) > self._max_body:
+                            break
+            except Exception:
+                if not line.is_whole and len(body) <= self._max_body:
+                    raise
+            tell(self._answer(response, bytes(body)))
+            line.cut()  # So that closing waits for nobody.
 
         # The answer is read in a hook, because httpx looks at the Location of a redirect even where it does not follow
         # it, and raises over one that is no URL.
         options = self._client_options(request, seconds)
-        with self._library.Client(event_hooks={"response": [read]}, **options) as client:
-            try:
-                client.send(self._library_request(request, line.trace), stream=True)
-            except self._library.HTTPError:
-                if not answers:
-                    raise
-        return answers[0]
+        with direct(self._library.Client(event_hooks={"response": [read]}, **options), line) as client:
+            client.send(self._library_request(request, line, line.trace), stream=True)
 
 
 def _is_https(request: TokenRequest) -> bool:
     return urlsplit(request.url).scheme == "https"
-
-
-def _started(thread: threading.Thread) -> bool:
-    try:
-        thread.start()
-    except RuntimeError:
-        return False
-    return True
 
 
 def _checked_proxy(library: ModuleType, proxy: str | None) -> str | None:

@@ -2,43 +2,72 @@
 
 from __future__ import annotations
 
+import re
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from types import MappingProxyType, ModuleType
-from typing import Any, cast
-from urllib.parse import urlsplit
+from typing import Any
 
 from evertoken import TokenRequest
-from evertoken._scrub import scrub
+from evertoken_transports._blame import causes_of, is_bug, place_of
+from evertoken_transports._connecting import HANDSHAKE, WAITING, explained
+from evertoken_transports._exchange import ExchangeBroken, ExchangeFailed
+from evertoken_transports._h11_client import UNWRITABLE, Conversation, cut_off, flaw, reading
+from evertoken_transports._progress import progress
+from evertoken_transports._target import Target
 
-__all__ = ("Line",)
+__all__ = ("ConnectionBroken", "Line", "Refused", "TooLate")
 
 _STAGES: Mapping[str, str] = MappingProxyType(
     {
-        "connect_tcp": "connecting to",
-        "start_tls": "in the TLS handshake with",
-        "send_request_headers": "sending the request to",
-        "send_request_body": "sending the request to",
-        "receive_response_headers": "waiting for the answer of",
-        "receive_response_body": "reading the answer of",
+        "connect_tcp": "while connecting",
+        "start_tls": HANDSHAKE,
+        "send_request_headers": "while sending the request",
+        "send_request_body": "while sending the request",
+        "receive_response_headers": WAITING,
     }
 )
+
+
+class TooLate(ExchangeFailed, TimeoutError):
+    """The request's deadline passed."""
+
+    __module__ = "evertoken_transports.h11"
+
+
+class ConnectionBroken(ExchangeFailed, ConnectionError):
+    """Anything else between here and the answer."""
+
+    __module__ = "evertoken_transports.h11"
+
+
+class Refused(ExchangeFailed, ValueError):
+    """The request must not go where it was to go."""
+
+    __module__ = "evertoken_transports.h11"
 
 
 class Line:
     """What is known of the connection that carries one token request, and the means to cut it from another thread."""
 
-    def __init__(self, request: TokenRequest) -> None:
-        self._host = urlsplit(request.url).hostname
-        self._stage = _STAGES["connect_tcp"]
+    def __init__(self, request: TokenRequest, max_body: int) -> None:
+        self.target = Target.of(request.url)
+        self._conversation = Conversation(request, self.target, max_body=max_body)
+        self._conversation.request_bytes()
+        self.is_whole = False
+        """Whether the answer has come to its end: what goes wrong from then on must not cost it."""
+        self._note = progress()
+        self._note.stage = _STAGES["connect_tcp"]
+        self._length: str | None = None
+        self._body = -1
         self._socket: socket.socket | None = None
         self._stream: Any = None
         self._is_cut = False
 
     def trace(self, event: str, info: Mapping[str, Any]) -> None:
         """The libraries' ``trace`` extension: ``event`` is such as ``connection.connect_tcp.complete``."""
-        self.note(event)
+        self._heed(event)
         if event.endswith(".connect_tcp.complete"):
             # A duplicate: TLS takes the original away from us, and its number may be another's by the time of the cut.
             self._socket = info["return_value"].get_extra_info("socket").dup()
@@ -47,16 +76,34 @@ class Line:
 
     async def atrace(self, event: str, info: Mapping[str, Any]) -> None:
         """The same for the asynchronous clients."""
-        self.note(event)
+        self._heed(event)
         if event.endswith(".connect_tcp.complete"):
             self._stream = info["return_value"]
             self._socket = self._stream.get_extra_info("socket").dup()
 
-    def note(self, event: str) -> None:
-        """Keep how far the request has come."""
+    def _heed(self, event: str) -> None:
         _, operation, phase = event.rsplit(".", 2)
         if phase == "started":
-            self._stage = _STAGES.get(operation, self._stage)
+            self._note.stage = _STAGES.get(operation, self._note.stage)
+        if operation == "receive_response_body" and phase == "complete":
+            self.is_whole = True
+
+    def hear(self, data: bytes) -> None:
+        """Bytes of the answer came over a connection of ours; ``b""`` if it ended. To be called before the library.
+
+        The library would quote what it objects to, in its errors and in its log, and it may be a token.
+
+        Raises:
+            ExchangeFailed: it is not HTTP, or ends too soon.
+        """
+        whole = self._conversation.receive(data)
+        self.is_whole = self.is_whole or whole is not None
+        self._note.stage = self._conversation.stage
+
+    def read(self, count: int, length: str | None) -> None:
+        """Of the answer's body, ``count`` bytes have come so far; ``length`` is what its Content-Length says."""
+        self._body, self._length = count, length
+        self._note.stage = reading(count, length)
 
     def cut(self) -> None:
         """End both directions for whoever uses the connection, now or as soon as there is one. Harmless when over."""
@@ -75,29 +122,42 @@ class Line:
             with suppress(Exception):
                 await stream.aclose()
 
-    def too_late(self) -> TimeoutError:
+    def too_late(self) -> TooLate:
         """The error of a request that ran into its deadline."""
-        return TimeoutError(f"the deadline passed while {self._stage} {self._host}")
+        return TooLate(f"time ran out {self._note.stage} ({self.target.authority})")
 
-    def failure(self, library: ModuleType, error: Exception, request: TokenRequest) -> OSError:
-        """``error`` as a new exception without its frames, whose local variables hold the client's secret."""
-        if isinstance(error, library.TimeoutException):
+    def failure(self, library: ModuleType, error: Exception) -> ExchangeFailed:
+        """``error`` as a new exception without its frames, whose local variables hold the client's secret.
+
+        Nor is any of its text taken over, or of what led to it: the libraries quote there what the server sent.
+        """
+        if isinstance(error, library.TimeoutException | TimeoutError):
             return self.too_late()
-        told = isinstance(error, library.TransportError) and not isinstance(error, library.LocalProtocolError)
-        # Other errors may quote what they were given.
-        words = scrub(_root_text(error), request.secrets) if told else None
-        cause = f"{type(error).__name__}: {words}" if words else type(error).__name__
-        return ConnectionError(f"while {self._stage} {self._host}: {cause}")
+        causes = list(causes_of(error))
+        refusal = next((cause for cause in causes if isinstance(cause, ExchangeFailed)), None)
+        if refusal is not None:
+            return ConnectionBroken(str(refusal))
+        if isinstance(error, library.LocalProtocolError | library.InvalidURL | UnicodeError):
+            return ConnectionBroken(UNWRITABLE)
+        if isinstance(error, library.ProxyError):
+            return ConnectionBroken(self._refused_by_proxy(str(error)))
+        if isinstance(error, library.RemoteProtocolError):
+            return ConnectionBroken(self._broken_protocol(causes))
+        root = next((cause for cause in reversed(causes) if isinstance(cause, OSError)), None)
+        if root is not None:
+            return ConnectionBroken(str(explained(root, self.target, self._note.stage)))
+        if is_bug(error):
+            return ExchangeBroken(place_of(error))
+        return ConnectionBroken(f"{type(error).__name__} {self._note.stage} ({self.target.authority})")
 
+    def _refused_by_proxy(self, said: str) -> str:
+        """The proxy's status; the phrase that follows it is the proxy's own."""
+        status = re.match(r"\d{3}(?!\d)", said)
+        answer = f" with status {status[0]}" if status else ""
+        return f"the proxy refused to connect to {self.target.authority}{answer}"
 
-def _root_text(error: BaseException) -> str:
-    """What the innermost cause with any words says: the libraries wrap it in others that say less, or nothing."""
-    texts = [str(cause) for cause in _causes(error)]
-    return next((text for text in reversed(texts) if text), "")
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        inner = cast("BaseExceptionGroup[BaseException]", error) if isinstance(error, BaseExceptionGroup) else None
-        error = error.__cause__ or error.__context__ if inner is None else inner.exceptions[0]
+    def _broken_protocol(self, causes: list[BaseException]) -> str:
+        of_h11 = next((cause for cause in reversed(causes) if type(cause).__module__.startswith("h11")), None)
+        if of_h11 is None or str(of_h11).startswith("peer "):
+            return cut_off(self._body, self._length)
+        return flaw(of_h11)

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import contextvars
 import sys
 from collections.abc import Awaitable, Callable
-from typing import Literal, TypeVar
+from concurrent.futures import Executor, Future
+from typing import Any, Literal, TypeVar
+
+from typing_extensions import override
+
+from evertoken_transports._threads import start_thread
 
 __all__ = ("Runtime", "in_thread", "runtime", "within")
 
@@ -14,12 +20,9 @@ _T = TypeVar("_T")
 
 def runtime() -> Runtime:
     """The runtime of the current task. trio is asked first: where it runs as a guest, asyncio's loop runs too."""
-    if "trio" in sys.modules:
-        import trio  # noqa: PLC0415 (it is loaded: this costs nothing, and nothing is loaded for those without it)
-
-        if trio.lowlevel.in_trio_task():
-            return "trio"
-    return "asyncio"
+    # Without this name it is a trio that is older than we support, or one that is half imported: nobody uses it here.
+    in_trio_task = getattr(getattr(sys.modules.get("trio"), "lowlevel", None), "in_trio_task", None)
+    return "trio" if in_trio_task is not None and in_trio_task() else "asyncio"
 
 
 async def within(seconds: float, work: Awaitable[_T]) -> _T:
@@ -37,11 +40,35 @@ async def within(seconds: float, work: Awaitable[_T]) -> _T:
 
 
 async def in_thread(work: Callable[[], _T]) -> _T:
-    """The result of ``work``, done in a worker thread. A caller that is cancelled leaves it there to its end."""
+    """The result of ``work``, done in a thread of its own. A caller that is cancelled leaves it there to its end.
+
+    Not in the pool of the loop or of trio: all of its threads may be held by callers that wait for the very token that
+    this work is for.
+    """
     if runtime() == "trio":
         import trio  # noqa: PLC0415
 
-        return await trio.to_thread.run_sync(work, abandon_on_cancel=True)
+        return await trio.to_thread.run_sync(work, abandon_on_cancel=True, limiter=trio.CapacityLimiter(1))
     import asyncio  # noqa: PLC0415
 
-    return await asyncio.to_thread(work)
+    # By way of the loop, because a simulated one does the work itself, in its own time.
+    return await asyncio.get_running_loop().run_in_executor(_OwnThread(), contextvars.copy_context().run, work)
+
+
+class _OwnThread(Executor):
+    """Does each piece of work in a new daemon thread, for which nobody waits at exit; or here, where there is none."""
+
+    @override
+    def submit(self, fn: Callable[..., _T], /, *args: Any, **kwargs: Any) -> Future[_T]:
+        future: Future[_T] = Future()
+
+        def run() -> None:
+            if future.set_running_or_notify_cancel():
+                try:
+                    future.set_result(fn(*args, **kwargs))
+                except BaseException as error:  # noqa: BLE001 (it is for whoever waits)
+                    future.set_exception(error)
+
+        if not start_thread("evertoken-work", run):
+            run()
+        return future

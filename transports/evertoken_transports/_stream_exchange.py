@@ -6,14 +6,28 @@ import ssl
 from abc import ABC, abstractmethod
 from collections.abc import Coroutine
 from contextlib import suppress
-from ipaddress import ip_address
+
+from typing_extensions import override
 
 from evertoken import HttpResponse, TokenRequest
+from evertoken_transports._addresses import CONNECTING, RESOLVING, Address
 from evertoken_transports._clock import Clock, suspend_aware_clock
-from evertoken_transports._connecting import HANDSHAKE, check_alpn, default_ssl_context, explained, refuse_unsafe
-from evertoken_transports._h11_client import Conversation, ExchangeFailed, Target
+from evertoken_transports._connecting import (
+    HANDSHAKE,
+    check_alpn,
+    check_settings,
+    default_ssl_context,
+    failure_of,
+    refuse_unsafe,
+)
+from evertoken_transports._fence import Outbound
+from evertoken_transports._h11_client import Conversation
+from evertoken_transports._progress import Progress, progress
+from evertoken_transports._racing import first_of, resolved
+from evertoken_transports._runtime import in_thread, within
+from evertoken_transports._target import Target
 
-__all__ = ("Line", "StreamExchange")
+__all__ = ("Attempt", "Line", "SocketExchange", "StreamExchange")
 
 PIECE = 16 * 1024
 """Bytes asked of a stream at a time: what one TLS record holds."""
@@ -21,14 +35,6 @@ PIECE = 16 * 1024
 
 class Line(ABC):
     """One connection, in the words of its runtime. Its methods raise OSError, ``ssl.SSLError`` included."""
-
-    @abstractmethod
-    async def send(self, data: bytes) -> None:
-        """Send all of ``data``."""
-
-    @abstractmethod
-    async def receive(self, most: int) -> bytes:
-        """Whatever has arrived, up to ``most`` bytes; empty at the end."""
 
     @abstractmethod
     async def start(self, context: ssl.SSLContext | None, name: str) -> str | None:
@@ -41,8 +47,12 @@ class Line(ABC):
         """
 
     @abstractmethod
-    def peer(self) -> str:
-        """The address at the other end."""
+    async def send(self, data: bytes) -> None:
+        """Send all of ``data``."""
+
+    @abstractmethod
+    async def receive(self, most: int) -> bytes:
+        """Whatever has arrived, up to ``most`` bytes; empty at the end."""
 
     @abstractmethod
     def close(self) -> None:
@@ -52,8 +62,9 @@ class Line(ABC):
 class StreamExchange(ABC):
     """Sends a token request and returns the answer, over a connection of its own; see :class:`.AsyncExchange`.
 
-    The same rules as for :class:`evertoken_transports.h11.H11Exchange`: one deadline for everything, no redirects, no
-    plain http but to loopback, no way around a configured proxy.
+    The request's deadline covers all of it, from DNS to the last byte, however slowly the other side drips. Redirects
+    are not followed. Plain http is refused except to loopback. Proxies are not spoken to: where the environment names
+    one for the token endpoint, the request is refused and not sent around it.
 
     Args:
         max_body: bytes of body that are read, and one more; give it ``Policy.max_body``.
@@ -61,8 +72,10 @@ class StreamExchange(ABC):
         trust_env: heed the proxies that environment or system name. If False, they are ignored.
         clock: the one that ``request.deadline`` is measured on.
 
+    It keeps nothing but the ``ssl_context``, belongs to no event loop, and may be used by several tasks at once.
+
     Raises:
-        ValueError: ``max_body`` is not a whole number of at least 1.
+        ValueError: ``max_body`` is not a whole number of at least 1, or ``ssl_context`` is none.
     """
 
     def __init__(
@@ -73,8 +86,7 @@ class StreamExchange(ABC):
         trust_env: bool = True,
         clock: Clock = suspend_aware_clock,
     ) -> None:
-        if isinstance(max_body, bool) or not isinstance(max_body, int) or max_body < 1:
-            raise ValueError(f"max_body must be a whole number of at least 1, not {max_body!r}")
+        check_settings(max_body, ssl_context)
         self._max_body = max_body
         self._ssl_context = ssl_context
         self._trust_env = trust_env
@@ -84,59 +96,83 @@ class StreamExchange(ABC):
         """Send ``request``; return the answer.
 
         Raises:
-            ExchangeFailed: there is none. The text says at which stage it failed, and why.
+            ExchangeFailed: (:mod:`evertoken_transports.h11`) there is none. The text says at which stage it failed, and
+                why.
         """
         target = Target.of(request.url)
         refuse_unsafe(target, trust_env=self._trust_env)
-        attempt = _Attempt(Conversation(request, target, max_body=self._max_body))
+        attempt = Attempt(Conversation(request, target, max_body=self._max_body), progress())
         try:
             seconds = max(0.0, request.deadline - self._clock())
             return await self._within(seconds, self._carried(attempt, target, seconds))
-        except ExchangeFailed as error:
-            failure = error.with_traceback(None)
-        except (OSError, UnicodeError) as error:
-            failure = explained(error, target, attempt.stage)
+        except Exception as error:  # noqa: BLE001 (whatever it is, it is told without its frames)
+            failure = failure_of(error, target, attempt.stage)
         # Outside the handlers: what was being sent and read must not hang on the failure, by its frames or its context.
         raise failure
 
     @abstractmethod
-    async def _open(self, target: Target, seconds: float) -> Line:
-        """A connection to ``target``, without TLS. ``seconds`` is what there is for all of the exchange."""
+    async def _open(self, target: Target, attempt: Attempt, seconds: float) -> Line:
+        """A connection to ``target``, not yet started. ``seconds`` is what there is for all of the exchange."""
 
-    @abstractmethod
     async def _within(self, seconds: float, work: Coroutine[None, None, HttpResponse]) -> HttpResponse:
         """The result of ``work``; TimeoutError, and ``work`` is cancelled, after ``seconds``."""
+        return await within(seconds, work)
 
-    async def _carried(self, attempt: _Attempt, target: Target, seconds: float) -> HttpResponse:
-        line = await self._open(target, seconds)
+    async def _carried(self, attempt: Attempt, target: Target, seconds: float) -> HttpResponse:
+        context = await self._context_for(target)
+        line = await self._open(target, attempt, seconds)
         try:
-            if target.scheme == "https":
-                attempt.stage = HANDSHAKE
-            elif not _is_here(line.peer()):
-                raise ExchangeFailed(
-                    f"plain http is refused: {target.host} is {line.peer()}, which is not this machine"
-                )
-            # SNI and certificates do not know the dot that ends a fully qualified name (RFC 6066 section 3).
-            check_alpn(await line.start(self._context_for(target), target.host.rstrip(".")))
+            attempt.stage = HANDSHAKE
+            check_alpn(await line.start(context, target.tls_name))
             return await attempt.converse(line)
         finally:
             with suppress(Exception):  # What goes wrong in closing must not cost the answer.
                 line.close()
 
-    def _context_for(self, target: Target) -> ssl.SSLContext | None:
+    async def _context_for(self, target: Target) -> ssl.SSLContext | None:
         if target.scheme != "https":
             return None
-        if self._ssl_context is None:
-            self._ssl_context = default_ssl_context()
+        if self._ssl_context is None:  # In a thread, because to load every authority would hold up the loop.
+            self._ssl_context = await in_thread(default_ssl_context)
         return self._ssl_context
 
 
-class _Attempt:
+class SocketExchange(Outbound, StreamExchange):
+    """One that finds its way by DNS and TCP."""
+
+    @override
+    async def _open(self, target: Target, attempt: Attempt, seconds: float) -> Line:
+        self.check_fence()
+        attempt.stage = RESOLVING
+        addresses = await resolved(target)
+        attempt.stage = CONNECTING
+        return await first_of(target, addresses, self._connected, _discard)
+
+    @abstractmethod
+    async def _connected(self, address: Address) -> Line:
+        """A connection to ``address``; OSError if there is none."""
+
+
+async def _discard(line: Line) -> None:
+    line.close()
+
+
+class Attempt:
     """One request under way, and the words for where it is."""
 
-    def __init__(self, conversation: Conversation) -> None:
+    def __init__(self, conversation: Conversation, note: Progress) -> None:
         self._conversation = conversation
-        self.stage = "while connecting"
+        self._note = note
+        self.stage = "before it began"
+
+    @property
+    def stage(self) -> str:
+        """Where it is, as in "while connecting"; noted for those who wait, too."""
+        return self._note.stage
+
+    @stage.setter
+    def stage(self, words: str) -> None:
+        self._note.stage = words
 
     async def converse(self, line: Line) -> HttpResponse:
         """Send and receive."""
@@ -149,10 +185,3 @@ class _Attempt:
             self.stage = self._conversation.stage
             answer = self._conversation.receive(await line.receive(PIECE))
         return answer
-
-
-def _is_here(address: str) -> bool:
-    try:
-        return ip_address(address.partition("%")[0]).is_loopback
-    except ValueError:
-        return False

@@ -1,35 +1,38 @@
-"""The default exchange of ``trio.TokenSource``: h11 over trio's own streams. Needs ``evertoken[trio,h11]``."""
+"""h11 over trio's own streams."""
 
 from __future__ import annotations
 
 import ssl
-from collections.abc import Awaitable, Coroutine
+from collections.abc import Awaitable
 from contextlib import suppress
 from typing import TypeVar
 
 import trio
+from typing_extensions import override
 
-from evertoken import HttpResponse
-from evertoken_transports._fence import Outbound
-from evertoken_transports._h11_client import Target
-from evertoken_transports._stream_exchange import Line, StreamExchange
+from evertoken_transports._addresses import Address
+from evertoken_transports._stream_exchange import Line, SocketExchange, StreamExchange
 
 __all__ = ("TrioExchange",)
 
 _T = TypeVar("_T")
 
 
-class TrioExchange(Outbound, StreamExchange):
-    """Sends a token request from a task; see :class:`.StreamExchange` for arguments and errors."""
+class TrioExchange(SocketExchange):
+    """Sends a token request from a task of trio; see :class:`.StreamExchange`."""
 
-    async def _open(self, target: Target, seconds: float) -> Line:  # noqa: ARG002 (the caller's scope ends it)
-        self.check_fence()
-        return _TrioLine(await trio.open_tcp_stream(target.host, target.port))
+    __doc__ = StreamExchange.__doc__
+    __module__ = "evertoken_transports.trio"
 
-    async def _within(self, seconds: float, work: Coroutine[None, None, HttpResponse]) -> HttpResponse:
-        with trio.move_on_after(seconds):
-            return await work
-        raise TimeoutError
+    @override
+    async def _connected(self, address: Address) -> Line:
+        connection = trio.socket.socket(address.family, trio.socket.SOCK_STREAM)
+        try:
+            await connection.connect(address.place)
+        except BaseException:
+            connection.close()
+            raise
+        return _TrioLine(trio.SocketStream(connection))
 
 
 class _TrioLine(Line):
@@ -37,12 +40,7 @@ class _TrioLine(Line):
         self._plain = stream
         self._stream: trio.abc.Stream = stream
 
-    async def send(self, data: bytes) -> None:
-        await _as_os_error(self._stream.send_all(data))
-
-    async def receive(self, most: int) -> bytes:
-        return bytes(await _as_os_error(self._stream.receive_some(most)))
-
+    @override
     async def start(self, context: ssl.SSLContext | None, name: str) -> str | None:
         if context is None:
             return None
@@ -52,9 +50,15 @@ class _TrioLine(Line):
         chosen: str | None = secured.selected_alpn_protocol()
         return chosen
 
-    def peer(self) -> str:
-        return str(self._plain.socket.getpeername()[0])
+    @override
+    async def send(self, data: bytes) -> None:
+        await _as_os_error(self._stream.send_all(data))
 
+    @override
+    async def receive(self, most: int) -> bytes:
+        return bytes(await _as_os_error(self._stream.receive_some(most)))
+
+    @override
     def close(self) -> None:
         with suppress(OSError):  # A forked child holds a copy of the socket: closing ours alone would leave it open.
             self._plain.socket.shutdown(trio.socket.SHUT_RDWR)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
+import ssl
 import weakref
 from collections.abc import Callable, Coroutine, Hashable
 from functools import partial
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
+
+from typing_extensions import override
 
 from evertoken import ClientCredentials, Policy, TokenRequest
 from evertoken_transports._async_source import AsyncSource, Sleeper, stay_warm
@@ -19,7 +22,21 @@ from evertoken_transports._events import EventCallback, write
 from evertoken_transports._exchange import AsyncExchange
 from evertoken_transports._loop_end import when_closed
 
-__all__ = ("TokenSource",)
+if TYPE_CHECKING:
+    from evertoken_transports._asyncio_exchange import AsyncioExchange
+    from evertoken_transports._stream_exchange import StreamExchange
+
+__all__ = ("AsyncioExchange", "TokenSource")
+
+
+def __getattr__(name: str) -> object:
+    """``AsyncioExchange`` is loaded when it is asked for: it needs ``evertoken[h11]``, and a source may do without."""
+    if name == "AsyncioExchange":
+        from evertoken_transports._asyncio_exchange import AsyncioExchange  # noqa: PLC0415
+
+        return AsyncioExchange
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
 
 _FOR_EVER = 1e8
 """Seconds: three years. No loop knows an endless timer."""
@@ -31,14 +48,19 @@ class TokenSource(AsyncSource):
     Args:
         grant: who asks, where, and how; for example ``mangopay.sandbox(client_id=..., api_key=...)``.
         policy: the tunables; see :class:`evertoken.Policy`.
-        exchange: how a token request travels: an async callable. Default: raw HTTP/1.1 over asyncio's streams, with
-            ``evertoken[h11]``.
+        exchange: how a token request travels: a coroutine function, or an instance with such a ``__call__``. Default:
+            :class:`AsyncioExchange`, raw HTTP/1.1 over asyncio's streams, with ``evertoken[h11]``.
         coordinator: share this one. Default: that of every source in the process with an equal grant and policy.
         background: send token requests from a task of their own, so that the one that is under way survives its caller.
             If False, the caller carries the request itself; when it is cancelled, another caller starts anew.
         keep_warm: refresh a due token even if nobody asks, for as long as a loop runs: from the making of the source if
             that happens in a loop, else from the first call in one, and again in each further loop.
+        ssl_context: client certificates (mTLS) and private CAs of the default exchange. Default: verified against this
+            machine's own store. Give it to ``exchange`` where there is one.
+        trust_env: as of :class:`AsyncioExchange`.
         on_event: called with each event; see :class:`~evertoken_transports.Coordinator`.
+
+    Raises TypeError if ``exchange`` is of another kind, and ValueError for other wrong arguments.
 
     It belongs to no event loop: make it anywhere, use it under one ``asyncio.run`` after another, or in several loops
     at once. An async context manager that closes itself.
@@ -53,11 +75,21 @@ class TokenSource(AsyncSource):
         coordinator: Coordinator | None = None,
         background: bool = True,
         keep_warm: bool = False,
+        ssl_context: ssl.SSLContext | None = None,
+        trust_env: bool = True,
         on_event: EventCallback | None = None,
     ) -> None:
         self._tasks: set[asyncio.Task[None]] = set()
         super().__init__(
-            grant, policy, coordinator, on_event, exchange=exchange, background=background, keep_warm=keep_warm
+            grant,
+            policy,
+            coordinator,
+            on_event,
+            exchange=exchange,
+            background=background,
+            keep_warm=keep_warm,
+            ssl_context=ssl_context,
+            trust_env=trust_env,
         )
 
     async def aclose(self) -> None:
@@ -74,10 +106,13 @@ class TokenSource(AsyncSource):
     ) -> None:
         await self.aclose()
 
-    def _default_exchange(self) -> AsyncExchange:
+    _exchange_name = "evertoken_transports.asyncio.AsyncioExchange"
+
+    @override
+    def _exchange_class(self) -> type[StreamExchange]:
         from evertoken_transports._asyncio_exchange import AsyncioExchange  # noqa: PLC0415 (an extra)
 
-        return AsyncioExchange(max_body=self._coordinator.machine.policy.max_body, clock=self._clock)
+        return AsyncioExchange
 
     def _sleeper(self) -> Sleeper:
         return _Sleeper()

@@ -10,26 +10,26 @@ import ssl
 from contextlib import suppress
 
 from evertoken import HttpResponse, TokenRequest
-from evertoken_transports._addresses import connected_to, hang_up, resolved
+from evertoken_transports._addresses import CONNECTING, LONGEST_TIMEOUT, RESOLVING, connected, hang_up, resolved
 from evertoken_transports._clock import Clock, suspend_aware_clock
 from evertoken_transports._connecting import (
     HANDSHAKE,
     check_alpn,
+    check_settings,
     default_ssl_context,
-    explained,
-    reason_of,
+    failure_of,
     refuse_unsafe,
 )
+from evertoken_transports._exchange import ExchangeBroken, ExchangeFailed
 from evertoken_transports._fence import Outbound
-from evertoken_transports._h11_client import Conversation, ExchangeFailed, Target
+from evertoken_transports._h11_client import Conversation
+from evertoken_transports._progress import progress
+from evertoken_transports._target import Target
 
-__all__ = ("ExchangeFailed", "H11Exchange")
+__all__ = ("ExchangeBroken", "ExchangeFailed", "H11Exchange")
 
 _PIECE = 16 * 1024
 """Bytes asked of the socket at a time: what one TLS record holds."""
-
-_LONGEST_TIMEOUT = 86_400.0
-"""Seconds. Operating systems count a socket's time-out in milliseconds and 31 bits."""
 
 
 class H11Exchange(Outbound):
@@ -48,7 +48,7 @@ class H11Exchange(Outbound):
     It keeps nothing but the ``ssl_context``, and may be called from several threads at once.
 
     Raises:
-        ValueError: ``max_body`` is not a whole number of at least 1.
+        ValueError: ``max_body`` is not a whole number of at least 1, or ``ssl_context`` is none.
     """
 
     def __init__(
@@ -59,8 +59,7 @@ class H11Exchange(Outbound):
         trust_env: bool = True,
         clock: Clock = suspend_aware_clock,
     ) -> None:
-        if isinstance(max_body, bool) or not isinstance(max_body, int) or max_body < 1:
-            raise ValueError(f"max_body must be a whole number of at least 1, not {max_body!r}")
+        check_settings(max_body, ssl_context)
         self._max_body = max_body
         self._ssl_context = ssl_context
         self._trust_env = trust_env
@@ -78,10 +77,8 @@ class H11Exchange(Outbound):
         attempt = _Attempt(request, target, self._clock, self._max_body)
         try:
             return self._carried(attempt)
-        except ExchangeFailed as error:
-            failure = error.with_traceback(None)
-        except (OSError, UnicodeError) as error:
-            failure = explained(error, target, attempt.stage)
+        except Exception as error:  # noqa: BLE001 (whatever it is, it is told without its frames)
+            failure = failure_of(error, target, attempt.stage)
         # Outside the handlers: what was being sent and read must not hang on the failure, by its frames or its context.
         raise failure
 
@@ -100,9 +97,7 @@ class H11Exchange(Outbound):
     def _wrapped(self, plain: socket.socket, target: Target) -> ssl.SSLSocket:
         if self._ssl_context is None:
             self._ssl_context = default_ssl_context()
-        # SNI and certificates do not know the dot that ends a fully qualified name (RFC 6066 section 3).
-        name = target.host.rstrip(".")
-        return self._ssl_context.wrap_socket(plain, server_hostname=name, do_handshake_on_connect=False)
+        return self._ssl_context.wrap_socket(plain, server_hostname=target.tls_name, do_handshake_on_connect=False)
 
 
 class _Attempt:
@@ -113,27 +108,26 @@ class _Attempt:
         self._deadline = request.deadline
         self._clock = clock
         self._conversation = Conversation(request, target, max_body=max_body)
-        self.stage = "before it began"
+        self._note = progress()
+        self._note.stage = "before it began"
+
+    @property
+    def stage(self) -> str:
+        """Where it is, as in "while connecting"."""
+        return self._note.stage
 
     def seconds_left(self, stage: str) -> float:
         """Seconds for what comes next, which is called ``stage``. More than 0, or it raises TimeoutError."""
-        self.stage = stage
+        self._note.stage = stage
         left = self._deadline - self._clock()
         if left <= 0.0:
             raise TimeoutError
-        return min(left, _LONGEST_TIMEOUT)
+        return min(left, LONGEST_TIMEOUT)
 
     def connected(self) -> socket.socket:
-        """A connection to the first address that takes one. What time there is, those still to be tried share."""
-        addresses = resolved(self.target, self.seconds_left("while resolving the host name"))
-        failures: list[str] = []
-        for tried, address in enumerate(addresses):
-            share = self.seconds_left("while connecting") / (len(addresses) - tried)
-            try:
-                return connected_to(address, share)
-            except OSError as error:
-                failures.append(f"{address.text}: {reason_of(error)}")
-        raise ExchangeFailed(f"no connection to {self.target.authority} ({'; '.join(failures)})")
+        """A connection to one of the target's addresses."""
+        addresses = resolved(self.target, self.seconds_left(RESOLVING))
+        return connected(self.target, addresses, lambda: self.seconds_left(CONNECTING))
 
     def converse(self, connection: socket.socket) -> HttpResponse:
         """Send and receive."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import threading
 import weakref
 from types import TracebackType
@@ -11,11 +12,13 @@ from evertoken import ClientCredentials, GiveUp, Policy, Ready, TokenRequest
 from evertoken_transports._carrier import carry
 from evertoken_transports._coordinator import Coordinator
 from evertoken_transports._events import EventCallback
-from evertoken_transports._exchange import Exchange
+from evertoken_transports._exchange import Exchange, check_exchange, check_no_settings
 from evertoken_transports._source import LONGEST_SLEEP, SHORTEST_SLEEP, BaseSource, checked_timeout
 from evertoken_transports._threads import start_thread
 
 __all__ = ("TokenSource",)
+
+_DEFAULT = "evertoken_transports.h11.H11Exchange"
 
 
 class TokenSource(BaseSource):
@@ -24,13 +27,19 @@ class TokenSource(BaseSource):
     Args:
         grant: who asks, where, and how; for example ``mangopay.sandbox(client_id=..., api_key=...)``.
         policy: the tunables; see :class:`evertoken.Policy`.
-        exchange: how a token request travels. Default: raw HTTP/1.1 over a fresh socket, with ``evertoken[h11]``.
+        exchange: how a token request travels: a plain callable. Default:
+            :class:`~evertoken_transports.h11.H11Exchange`, raw HTTP/1.1 over a fresh socket, with ``evertoken[h11]``.
         coordinator: share this one. Default: that of every source in the process with an equal grant and policy.
         background: send token requests from a short-lived daemon thread, so that one under way survives its
             caller. If False, or if no thread can be started, the caller carries the request itself, and is then held
             for up to ``Policy.request_timeout`` whatever its own timeout.
         keep_warm: refresh a due token even if nobody asks. Otherwise a program that makes no calls makes no requests.
+        ssl_context: client certificates (mTLS) and private CAs of the default exchange. Default: verified against this
+            machine's own store. Give it to ``exchange`` where there is one.
+        trust_env: as of the default exchange.
         on_event: called with each event; see :class:`~evertoken_transports.Coordinator`.
+
+    Raises TypeError if ``exchange`` is of another kind, and ValueError for other wrong arguments.
 
     Safe to use from any thread, and after ``os.fork``. Cheap to make: sources share what is expensive. A context
     manager that closes itself.
@@ -45,11 +54,17 @@ class TokenSource(BaseSource):
         coordinator: Coordinator | None = None,
         background: bool = True,
         keep_warm: bool = False,
+        ssl_context: ssl.SSLContext | None = None,
+        trust_env: bool = True,
         on_event: EventCallback | None = None,
     ) -> None:
+        if exchange is not None:
+            check_exchange("exchange", exchange, is_async=False, instead=f"{_DEFAULT} makes one")
+            check_no_settings("exchange", ssl_context, trust_env=trust_env)
         super().__init__(grant, policy, coordinator, on_event, keep_warm=keep_warm)
-        chosen = _default_exchange(self._coordinator) if exchange is None else exchange
-        self._exchange = self._coordinator.stand_in(chosen)
+        if exchange is None:
+            exchange = _default_exchange(self._coordinator, ssl_context, trust_env=trust_env)
+        self._exchange = self._coordinator.stand_in(exchange)
         self._background = background
         self._ensure_warm()
 
@@ -190,7 +205,8 @@ def _wants_warmth(source: TokenSource | None) -> bool:
     return source is not None and not source.closed
 
 
-def _default_exchange(coordinator: Coordinator) -> Exchange:
+def _default_exchange(coordinator: Coordinator, ssl_context: ssl.SSLContext | None, *, trust_env: bool) -> Exchange:
     from evertoken_transports.h11 import H11Exchange  # noqa: PLC0415 (an extra: imported only by those who need it)
 
-    return H11Exchange(max_body=coordinator.machine.policy.max_body, clock=coordinator.clock)
+    limit, clock = coordinator.machine.policy.max_body, coordinator.clock
+    return H11Exchange(max_body=limit, ssl_context=ssl_context, trust_env=trust_env, clock=clock)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextvars
 import logging
+import ssl
 import weakref
 from collections.abc import Awaitable, Callable, Hashable
 from functools import partial
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
+
+from typing_extensions import override
 
 try:
     import trio
@@ -22,7 +25,20 @@ from evertoken_transports._coordinator import Coordinator
 from evertoken_transports._events import EventCallback, write
 from evertoken_transports._exchange import AsyncExchange
 
-__all__ = ("TokenSource",)
+if TYPE_CHECKING:
+    from evertoken_transports._stream_exchange import StreamExchange
+    from evertoken_transports._trio_exchange import TrioExchange
+
+__all__ = ("TokenSource", "TrioExchange")
+
+
+def __getattr__(name: str) -> object:
+    """``TrioExchange`` is loaded when it is asked for: it needs ``evertoken[h11]``, and a source may do without."""
+    if name == "TrioExchange":
+        from evertoken_transports._trio_exchange import TrioExchange  # noqa: PLC0415
+
+        return TrioExchange
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 class TokenSource(AsyncSource):
@@ -31,14 +47,19 @@ class TokenSource(AsyncSource):
     Args:
         grant: who asks, where, and how; for example ``mangopay.sandbox(client_id=..., api_key=...)``.
         policy: the tunables; see :class:`evertoken.Policy`.
-        exchange: how a token request travels: an async callable. Default: raw HTTP/1.1 over trio's streams, with
-            ``evertoken[h11]``.
+        exchange: how a token request travels: a coroutine function, or an instance with such a ``__call__``. Default:
+            :class:`TrioExchange`, raw HTTP/1.1 over trio's streams, with ``evertoken[h11]``.
         coordinator: share this one. Default: that of every source in the process with an equal grant and policy.
         background: send token requests from a task of their own, so that the one that is under way survives its caller.
             If False, the caller carries the request itself; when it is cancelled, another caller starts anew.
         keep_warm: refresh a due token even if nobody asks, for as long as a run lasts: from the making of the source if
             that happens in a run, else from the first call in one, and again in each further run.
+        ssl_context: client certificates (mTLS) and private CAs of the default exchange. Default: verified against this
+            machine's own store. Give it to ``exchange`` where there is one.
+        trust_env: as of :class:`TrioExchange`.
         on_event: called with each event; see :class:`~evertoken_transports.Coordinator`.
+
+    Raises TypeError if ``exchange`` is of another kind, and ValueError for other wrong arguments.
 
     A token request runs in a system task, so that no caller's cancel scope reaches it, not even one around all of them.
     Used as an async context manager, the source cancels what it has under way when the block ends, and waits for it.
@@ -53,11 +74,21 @@ class TokenSource(AsyncSource):
         coordinator: Coordinator | None = None,
         background: bool = True,
         keep_warm: bool = False,
+        ssl_context: ssl.SSLContext | None = None,
+        trust_env: bool = True,
         on_event: EventCallback | None = None,
     ) -> None:
         self._carriers: dict[trio.CancelScope, _Carrier] = {}
         super().__init__(
-            grant, policy, coordinator, on_event, exchange=exchange, background=background, keep_warm=keep_warm
+            grant,
+            policy,
+            coordinator,
+            on_event,
+            exchange=exchange,
+            background=background,
+            keep_warm=keep_warm,
+            ssl_context=ssl_context,
+            trust_env=trust_env,
         )
 
     async def aclose(self) -> None:
@@ -81,10 +112,13 @@ class TokenSource(AsyncSource):
                 scope.cancel()
                 await carrier.ended.wait()
 
-    def _default_exchange(self) -> AsyncExchange:
+    _exchange_name = "evertoken_transports.trio.TrioExchange"
+
+    @override
+    def _exchange_class(self) -> type[StreamExchange]:
         from evertoken_transports._trio_exchange import TrioExchange  # noqa: PLC0415 (an extra)
 
-        return TrioExchange(max_body=self._coordinator.machine.policy.max_body, clock=self._clock)
+        return TrioExchange
 
     def _sleeper(self) -> Sleeper:
         return _Sleeper()

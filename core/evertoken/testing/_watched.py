@@ -178,7 +178,7 @@ def _how_it_went(answer: Outcome) -> str:
     """Which of the three reports an outcome comes from."""
     if isinstance(answer, Abandoned):
         return "abandoned"
-    unsent = isinstance(answer, Failed) and answer.problem.kind is ProblemKind.TRANSPORT
+    unsent = isinstance(answer, Failed) and answer.problem.kind in (ProblemKind.TRANSPORT, ProblemKind.BUG)
     return "failed" if unsent else "answered"
 
 

@@ -13,9 +13,9 @@ from typing import Any, Protocol
 from typing_extensions import override
 
 from evertoken import HttpResponse
-from evertoken_transports._h11_client import Target
 from evertoken_transports._runtime import within
 from evertoken_transports._stream_exchange import Line, StreamExchange
+from evertoken_transports._target import Target
 from evertoken_transports.h11 import H11Exchange
 from evertoken_transports.testing._alarms import turn
 from evertoken_transports.testing._clocks import VirtualClock
@@ -95,7 +95,7 @@ class AsyncMemoryExchange(StreamExchange):
         return f"<AsyncMemoryExchange with {self.owner!r} on {self._time!r}>"
 
     @override
-    async def _open(self, target: Target, seconds: float) -> Line:
+    async def _open(self, target: Target, attempt: object, seconds: float) -> Line:
         return _Stream(self._connect(), self._time, self._time() + seconds)
 
     @override
@@ -127,10 +127,6 @@ class _Stream(Line):
     @override
     async def start(self, context: ssl.SSLContext | None, name: str) -> str | None:
         return "http/1.1"
-
-    @override
-    def peer(self) -> str:
-        return "127.0.0.1"
 
     @override
     def close(self) -> None:

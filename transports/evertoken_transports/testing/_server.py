@@ -14,7 +14,7 @@ from evertoken.testing import Arrival, AuthorizationServer, Random, Route, Scrip
 from evertoken_transports._coordinator import Coordinator
 from evertoken_transports._events import EventCallback
 from evertoken_transports._exchange import AsyncExchange, Exchange
-from evertoken_transports._fence import Outbound, lower_fence, raise_fence
+from evertoken_transports._fence import Fenced, Outbound, lower_fence, raise_fence
 from evertoken_transports._runtime import runtime
 from evertoken_transports._source import BaseSource
 from evertoken_transports.testing._clocks import VirtualClock
@@ -115,7 +115,7 @@ class MangopayServer(Generic[_Clock]):
 
     def __enter__(self) -> Self:
         if self._is_over:
-            raise RuntimeError(OVER)
+            raise Fenced(OVER)
         if self._registry.number:
             raise RuntimeError("this MangopayServer is entered already, as one from the fixture is: use it as it is")
         enter(self._registry)
@@ -351,9 +351,9 @@ class MangopayServer(Generic[_Clock]):
 
     def _check_entered(self) -> None:
         if self._is_over:
-            raise RuntimeError(OVER)
+            raise Fenced(OVER)
         if not self._registry.number:
-            raise RuntimeError("this MangopayServer is not entered: write `with MangopayServer() as server:`")
+            raise Fenced("this MangopayServer is not entered: write `with MangopayServer() as server:`")
 
     def _serve(self, request: ServerRequest) -> ServerAnswer:
         self._check_entered()

@@ -125,7 +125,7 @@ class VirtualCoordinator(ServerCoordinator):
         return self._landed(request, super().receive_response(request, response))
 
     @override
-    def send_failed(self, request: TokenRequest, reason: str) -> Outcome:
+    def send_failed(self, request: TokenRequest, reason: str | Outcome) -> Outcome:
         return self._landed(request, super().send_failed(request, reason))
 
     @override

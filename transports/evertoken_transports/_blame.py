@@ -1,0 +1,73 @@
+"""Telling a fault in somebody's code from one of the network, and where it lies. What an exception says is never shown.
+
+Its text may quote what it was given: the secret, or an answer with a token in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import TracebackType
+from typing import cast
+
+__all__ = ("bug_in", "causes_of", "is_bug", "place_of")
+
+_BUGS = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    BufferError,
+    ImportError,
+    LookupError,
+    NameError,
+    ReferenceError,
+    RuntimeError,
+    StopAsyncIteration,
+    StopIteration,
+    SyntaxError,
+    TypeError,
+    ValueError,
+)
+"""What Python raises over code and values. The network's errors are OSErrors, or classes of the libraries' own."""
+
+
+def is_bug(error: BaseException) -> bool:
+    """Whether ``error`` is a fault in code: no waiting and no mending of networks helps."""
+    return isinstance(error, _BUGS) and not isinstance(error, OSError)
+
+
+def bug_in(error: BaseException) -> BaseException | None:
+    """``error`` if it is a bug, or one that came out of tasks together with others; None if there is none."""
+    for cause in causes_of(error):
+        if is_bug(cause):
+            return cause
+        if not isinstance(cause, BaseExceptionGroup):
+            return None
+    return None
+
+
+def place_of(error: BaseException) -> str:
+    """The type of ``error`` and where it was raised, as in "TypeError in app.vault.read, line 12"."""
+    found = f"{type(error).__module__}." if type(error).__module__ != "builtins" else ""
+    found += type(error).__qualname__
+    frames = list(_frames(error.__traceback__))
+    if not frames:
+        return found
+    last = frames[-1]
+    where = f"{last.tb_frame.f_globals.get('__name__', '?')}.{last.tb_frame.f_code.co_qualname}"
+    return f"{found} in {where}, line {last.tb_lineno}"
+
+
+def causes_of(error: BaseException | None) -> Iterator[BaseException]:
+    """``error`` and what led to it, the outermost first: libraries wrap what happened in errors that say less."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        inner = cast("BaseExceptionGroup[BaseException]", error) if isinstance(error, BaseExceptionGroup) else None
+        error = error.__cause__ or error.__context__ if inner is None else inner.exceptions[0]
+
+
+def _frames(traceback: TracebackType | None) -> Iterator[TracebackType]:
+    while traceback is not None:
+        yield traceback
+        traceback = traceback.tb_next

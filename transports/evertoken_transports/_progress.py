@@ -1,0 +1,62 @@
+"""How far a token request has come: noted by whatever sends it, read by those who wait for it."""
+
+from __future__ import annotations
+
+import contextvars
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TypeVar
+
+from evertoken import GiveUp, ProblemKind, RequestState, TokenMachine
+
+__all__ = ("Progress", "carrying", "progress")
+
+
+_T = TypeVar("_T")
+
+
+class Progress:
+    """Where the request is that is being carried here. Written by one, read by any number of threads."""
+
+    def __init__(self, attempt: int | None = None) -> None:
+        self.attempt = attempt
+        """The request's id."""
+        self.stage = ""
+        """As in "while reading the answer's body, 5 of 100 bytes so far"; empty before anything was done."""
+
+    def told(self, machine: TokenMachine, now: float, answer: _T) -> _T | GiveUp:
+        """``answer``; if a caller is to give up because of this request, with how far it has come.
+
+        Whoever sends it knows where it is stuck before anybody is told: at its own deadline, or a caller's.
+        """
+        attempt = machine.state_value.attempt or machine.state_value.lost
+        if not isinstance(answer, GiveUp) or not self.stage or attempt is None or attempt.id != self.attempt:
+            return answer
+        error = answer.error
+        if machine.request_state(now) is RequestState.IN_FLIGHT:
+            where = f"a token request is under way, {self.stage}"
+        elif error.problem.kind is ProblemKind.LOST:
+            where = f"time ran out {self.stage}"
+        else:
+            return answer
+        problem = replace(error.problem, summary=f"{error.problem.summary}; {where}")
+        return GiveUp(type(error)(problem, error.retry_after))
+
+
+_CURRENT: contextvars.ContextVar[Progress] = contextvars.ContextVar("evertoken_progress")
+
+
+def progress() -> Progress:
+    """The note of whoever carries a request here; one that nobody reads, where an exchange is called by hand."""
+    return _CURRENT.get(None) or Progress()
+
+
+@contextmanager
+def carrying(note: Progress) -> Generator[None]:
+    """Let an exchange that is called in here find ``note``."""
+    token = _CURRENT.set(note)
+    try:
+        yield
+    finally:
+        _CURRENT.reset(token)
