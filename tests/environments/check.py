@@ -107,6 +107,38 @@ def check_a_command_works_or_names_each_package_that_it_needs() -> None:
                 assert "pip install" not in run.stderr, run
 
 
+# What each module of ours needs. None of them is imported unasked.
+LIBRARIES = {
+    "asyncio": None,
+    "emulator": "h11",
+    "h11": "h11",
+    "httpx": "httpx",
+    "httpx2": "httpx2",
+    "testing.hypothesis": "hypothesis",
+    "threads": None,
+    "trio": "trio",
+}
+
+
+def check_a_module_can_be_imported_or_names_the_package_that_it_needs() -> None:
+    for name, library in LIBRARIES.items():
+        complaint = complaint_of(f"evertoken_transports.{name}")
+        if library is None or find_spec(library) is not None:
+            assert complaint is None, complaint
+        else:
+            assert complaint is not None, name
+            assert f"pip install {library}" in complaint, complaint
+
+
+def complaint_of(module: str) -> str | None:
+    """What is wrong when ``module`` is imported."""
+    try:
+        import_module(module)
+    except ImportError as error:
+        return str(error)
+    return None
+
+
 WRONG = {"demo": ["--seconds", "0"], "emulate": ["--client-id", "a:b"], "simulate": ["--days", "0"]}
 
 
@@ -274,6 +306,7 @@ ALWAYS = (
     check_the_machine_keeps_a_token,
     check_the_command_tells_its_use_and_its_version,
     check_a_command_works_or_names_each_package_that_it_needs,
+    check_a_module_can_be_imported_or_names_the_package_that_it_needs,
 )
 
 
