@@ -1,7 +1,8 @@
-"""``python -m tests.environments.extras STAGE pins|minimums``: the wheel in STAGE/dist, with no extra and with each.
+"""``python -m tests.environments.extras STAGE pins|minimums [EXTRA...]``: the wheel in STAGE/dist, with each extra.
 
-Each goes into an environment of its own, made from nothing: with the releases that are pinned, by hash; or with exactly
-the oldest ones that pyproject.toml declares. There ``check.py`` asserts what must hold.
+With no extra, each one, and all of them; or only those that are named. Each goes into an environment of its own, made
+from nothing: with the releases that are pinned, by hash; or with exactly the oldest ones that pyproject.toml declares.
+There ``check.py`` asserts what must hold.
 """
 
 from __future__ import annotations
@@ -102,9 +103,9 @@ class _Trial(NamedTuple):
         return run.stdout
 
 
-def main(stage: str, kind: str) -> int:
+def main(stage: str, kind: str, *extras: str) -> int:
     """Try every extra, some at a time, and say what came of each; 1 if one did not hold."""
-    trials = [_Trial(Path(stage).resolve(), kind, extra) for extra in EXTRAS]
+    trials = [_Trial(Path(stage).resolve(), kind, extra) for extra in extras or EXTRAS]
     failed = 0
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for outcome in [pool.submit(trial.run) for trial in trials]:

@@ -14,7 +14,7 @@ from evertoken_transports._target import Target, fields_of
 try:
     import h11
 except ImportError:
-    raise ImportError("This exchange needs the library h11: install evertoken[h11]") from None
+    raise ImportError("this exchange needs h11: pip install h11") from None
 
 __all__ = ("MOST_HEAD", "UNWRITABLE", "Conversation", "cut_off", "flaw", "reading")
 

@@ -22,7 +22,7 @@ from typing import Self
 try:
     import h11
 except ImportError:
-    raise ImportError("the emulator needs h11: install evertoken[h11]") from None
+    raise ImportError("the emulator needs h11: pip install h11") from None
 
 from evertoken import ClientCredentials, HttpResponse
 from evertoken.testing import Arrival, AuthorizationServer, Delivery, Script, ServerAnswer, ServerRequest

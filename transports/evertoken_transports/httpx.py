@@ -8,9 +8,7 @@ from typing import ClassVar
 try:
     import httpx
 except ImportError as error:
-    raise ImportError(
-        "evertoken_transports.httpx needs httpx: pip install 'evertoken[httpx]'", name=error.name
-    ) from error
+    raise ImportError("evertoken_transports.httpx needs httpx: pip install httpx", name=error.name) from error
 
 from evertoken_transports._httpx_async import AsyncHttpxExchangeBase
 from evertoken_transports._httpx_auth import BearerAuthBase

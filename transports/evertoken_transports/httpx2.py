@@ -8,9 +8,7 @@ from typing import ClassVar
 try:
     import httpx2
 except ImportError as error:
-    raise ImportError(
-        "evertoken_transports.httpx2 needs httpx2: pip install 'evertoken[httpx2]'", name=error.name
-    ) from error
+    raise ImportError("evertoken_transports.httpx2 needs httpx2: pip install httpx2", name=error.name) from error
 
 from evertoken_transports._httpx_async import AsyncHttpxExchangeBase
 from evertoken_transports._httpx_auth import BearerAuthBase

@@ -16,7 +16,7 @@ from typing_extensions import override
 try:
     import trio
 except ImportError as error:
-    raise ImportError("evertoken_transports.trio needs trio: install evertoken[trio]") from error
+    raise ImportError("evertoken_transports.trio needs trio: pip install trio") from error
 
 from evertoken import ClientCredentials, Policy, TokenRequest
 from evertoken_transports._async_source import AsyncSource, Sleeper, stay_warm

@@ -63,6 +63,4 @@ def _require_h11(name: str) -> None:
     try:
         import_module("h11")
     except ImportError as error:
-        raise ImportError(
-            f"{name} needs h11: pip install 'evertoken[pytest]', or evertoken[h11] without pytest", name=error.name
-        ) from error
+        raise ImportError(f"{name} needs h11: pip install h11", name=error.name) from error

@@ -47,9 +47,7 @@ def _imported(library: str) -> Library:
     try:
         return import_module(library)
     except ImportError as error:
-        raise ImportError(
-            f"{library}_transport() needs {library}: pip install 'evertoken[{library}]'", name=error.name
-        ) from error
+        raise ImportError(f"{library}_transport() needs {library}: pip install {library}", name=error.name) from error
 
 
 class _Transport:

@@ -20,7 +20,7 @@ try:
     import hypothesis as _hypothesis
 except ImportError as error:
     raise ImportError(
-        "evertoken_transports.testing.hypothesis needs Hypothesis: pip install 'evertoken[hypothesis]'", name=error.name
+        "evertoken_transports.testing.hypothesis needs Hypothesis: pip install hypothesis", name=error.name
     ) from error
 
 from evertoken_transports.testing._hypothesis_laws import LawBroken
