@@ -19,6 +19,7 @@ __all__ = (
     "check_type",
     "check_url",
     "check_whole",
+    "fault_of_authorization",
     "fault_of_text",
     "fault_of_url",
     "is_loopback",
@@ -103,6 +104,15 @@ def check_type(name: str, value: object, kind: type) -> None:
     """Raise TypeError, naming ``name``, unless ``value`` is a ``kind``."""
     if not isinstance(value, kind):
         raise TypeError(f"{name} must be a {kind.__name__}, not {type(value).__name__}")
+
+
+def fault_of_authorization(value: object) -> str | None:
+    """Why ``value`` cannot be what an API call carried; None if it can."""
+    if not isinstance(value, str):
+        return f"authorization must be text, not {type(value).__name__}"
+    if " " not in value.strip():
+        return "authorization must be the whole value of the header, 'Bearer ...', and not the token alone"
+    return None
 
 
 def on_the_grid(now: float) -> float:

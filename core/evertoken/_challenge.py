@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from evertoken._bodies import error_codes, read_body
 from evertoken._grant import Profile
-from evertoken._headers import field_lines
+from evertoken._headers import Headers, field_lines, header_pairs
 
 __all__ = ("AuthChallenge", "Challenge", "parse_challenges", "read_challenge")
 
@@ -64,14 +64,13 @@ _LEAST_LIMIT = 65_536
 """Bytes that a body may always have once it is unpacked; one that came unpacked has been bounded by who read it."""
 
 
-def read_challenge(
-    status: int, headers: Sequence[tuple[str, str]], body: bytes, profile: Profile = _NO_VENDOR
-) -> Challenge:
+def read_challenge(status: int, headers: Headers, body: bytes, profile: Profile = _NO_VENDOR) -> Challenge:
     """What the answer (status, headers, body) of an API says about the token of the call that it answers.
 
     Args:
         status: the HTTP status.
-        headers: names in any case and their values, repeated lines kept.
+        headers: names in any case and their values: pairs, which keep repeated lines, or a mapping, such as a dict or
+            the headers of an HTTP library.
         body: matters on 400 and 401 only, and may be cut or left empty elsewhere.
         profile: that of the grant which the token is from (``grant.endpoint.profile``). It says which codes of a 400
             are a lock-out of the account; without it, none is, since what closes the token endpoint of one vendor
@@ -83,6 +82,7 @@ def read_challenge(
     """
     if not 400 <= status <= 499:
         return Challenge.NONE
+    headers = header_pairs(headers)
     if status == 400 and profile.is_lock(_codes(headers, body)):
         return Challenge.LOCKED
     challenges = parse_challenges(field_lines(headers, "www-authenticate"))

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, cast
 
-__all__ = ("field_items", "field_lines", "http_date", "iso_date")
+__all__ = ("Headers", "field_items", "field_lines", "header_pairs", "http_date", "iso_date")
+
+Headers = Sequence[tuple[str, str]] | Mapping[str, str]
+"""Names in any case and their values: pairs, which keep repeated lines, or what an HTTP library has for headers."""
 
 _TIME = r"(?P<hour>\d\d):(?P<minute>\d\d):(?P<second>\d\d)"
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
@@ -38,6 +42,20 @@ _MONTH_LENGTHS = (31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 _SECONDS_PER_DAY = 86_400
 _SECONDS_PER_YEAR = 31_556_952
 _START_OF_2020 = 1_577_836_800
+
+
+def header_pairs(headers: Headers) -> Sequence[tuple[str, str]]:
+    """``headers`` line by line. A mapping that holds several lines of one name gives each, if it can."""
+    of_mapping: Any = getattr(headers, "multi_items", None) or getattr(headers, "items", None)
+    found: Any = headers if of_mapping is None else of_mapping()
+    lines = cast("Sequence[tuple[str, str]]", found if isinstance(found, Sequence) else tuple(found))
+    if all(isinstance(part, str) for line in lines for part in line):
+        return lines
+    return tuple([(_text(name), _text(value)) for name, value in lines])
+
+
+def _text(part: object) -> str:
+    return part.decode("latin-1") if isinstance(part, bytes) else str(part)
 
 
 def field_lines(headers: Iterable[tuple[str, str]], name: str) -> list[str]:

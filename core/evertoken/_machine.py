@@ -11,7 +11,14 @@ from collections.abc import Callable
 from typing import Self, cast
 
 from evertoken._actions import Rejection, SendRequest, Wait
-from evertoken._arguments import check_seconds, check_type, is_moment, min_ttl_on_the_grid, on_the_grid
+from evertoken._arguments import (
+    check_seconds,
+    check_type,
+    fault_of_authorization,
+    is_moment,
+    min_ttl_on_the_grid,
+    on_the_grid,
+)
 from evertoken._challenge import Challenge
 from evertoken._decide import Published, decide, freshness, publish, request_state, settle
 from evertoken._errors import LocalProtocolError
@@ -224,9 +231,15 @@ class TokenMachine:
 
         Only TOKEN and UNKNOWN speak of the token; anything else is ``KEPT`` and changes nothing. After DROPPED and
         SUPERSEDED the call may be repeated once, with whatever token there is then.
+
+        Raises:
+            LocalProtocolError: ``authorization`` is not the value of a header, with its scheme.
         """
         made = functools.partial(TokenRejected, authorization=authorization, challenge=challenge)
+        fault = fault_of_authorization(authorization)
         del authorization  # Error trackers show local variables; this one is the token.
+        if fault is not None:
+            raise LocalProtocolError(fault)
         happened = made(on_the_grid(now))
         check_type("challenge", challenge, Challenge)
         if challenge not in (Challenge.TOKEN, Challenge.UNKNOWN):
@@ -238,10 +251,13 @@ class TokenMachine:
         """An API served a call that carried ``authorization``. Once for each token is enough; more cost nothing.
 
         A token that has worked is dropped at once when an API rejects it, up to ``Policy.rejection_burst`` times in a
-        row, and tokens that work are what ends such a row.
+        row, and tokens that work are what ends such a row. Raises as :meth:`token_rejected`.
         """
         happened = TokenWorked(on_the_grid(now), authorization)
+        fault = fault_of_authorization(authorization)
         del authorization  # Error trackers show local variables; this one is the token.
+        if fault is not None:
+            raise LocalProtocolError(fault)
         self._step(happened)
 
     def door_closed(self, now: float, kind: BlockKind, seconds: float | None = None) -> None:

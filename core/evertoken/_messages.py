@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from evertoken._grant import ClientCredentials, Pairs
+from evertoken._headers import Headers, header_pairs
 from evertoken._secrecy import Unpicklable
 
 __all__ = ("HttpResponse", "TokenRequest", "build_request")
@@ -39,16 +40,22 @@ class TokenRequest(Unpicklable):
         return max(0.0, self.deadline - now)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, init=False)
 class HttpResponse(Unpicklable):
     """An HTTP response as it came: header names in any case, repeated lines kept, the body undecoded.
 
-    Its repr shows the status and the size, and neither headers nor body: an answer of the token endpoint holds a token.
+    ``headers`` may be given as pairs or as a mapping, such as the headers of an HTTP library, and are kept as pairs.
+    The repr shows the status and the size, and neither headers nor body: an answer of the token endpoint holds a token.
     """
 
     status: int
-    headers: Sequence[tuple[str, str]] = ()
-    body: bytes = b""
+    headers: Sequence[tuple[str, str]]
+    body: bytes
+
+    def __init__(self, status: int, headers: Headers = (), body: bytes = b"") -> None:
+        object.__setattr__(self, "status", status)
+        object.__setattr__(self, "headers", header_pairs(headers))
+        object.__setattr__(self, "body", body)
 
     def __repr__(self) -> str:
         return f"HttpResponse(status={self.status!r}, {len(self.headers)} headers, {len(self.body)} bytes)"

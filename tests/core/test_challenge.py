@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
+from types import MappingProxyType
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -260,3 +262,39 @@ def test_what_is_written_by_the_grammar_is_read_back(challenges: list[AuthChalle
 )
 def test_any_answer_gives_one_challenge(status: int, headers: list[tuple[str, str]], body: bytes) -> None:
     assert isinstance(read_challenge(status, headers, body, mangopay.PROFILE), Challenge)
+
+
+class Several:
+    """A mapping as of HTTP libraries: ``items`` joins the lines of one name, and another method keeps them."""
+
+    def __init__(self, *lines: tuple[str, str]) -> None:
+        self._lines = lines
+
+    def items(self) -> list[tuple[str, str]]:
+        raise AssertionError("there is a better one")
+
+    def multi_items(self) -> list[tuple[str, str]]:
+        return list(self._lines)
+
+
+INVALID_TOKEN = 'Bearer error="invalid_token"'
+
+
+def test_headers_that_can_be_read_once_are_read_once() -> None:
+    headers: Any = (pair for pair in [("WWW-Authenticate", INVALID_TOKEN)])
+    assert read_challenge(401, headers, b"") is Challenge.TOKEN
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"www-authenticate": INVALID_TOKEN},
+        MappingProxyType({"WWW-Authenticate": INVALID_TOKEN}),
+        Several(("WWW-Authenticate", "Basic"), ("WWW-Authenticate", INVALID_TOKEN)),
+        [(b"WWW-Authenticate", INVALID_TOKEN.encode())],
+        {"X": 5, "WWW-Authenticate": INVALID_TOKEN},
+    ],
+    ids=["dict", "mapping", "several", "bytes", "numbers"],
+)
+def test_headers_may_come_as_pairs_or_as_what_a_library_has_for_them(headers: Any) -> None:  # noqa: ANN401
+    assert read_challenge(401, headers, b"") is Challenge.TOKEN

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from evertoken import (
@@ -10,6 +12,7 @@ from evertoken import (
     Failed,
     Granted,
     Ignored,
+    LocalProtocolError,
     ProblemKind,
     Rejection,
     SendReason,
@@ -387,3 +390,11 @@ def test_a_closed_door_after_a_drop_leaves_nothing_to_hand_out_and_says_why() ->
     assert problem is not None
     assert problem.kind is ProblemKind.LOCKED
     assert m.authorization(1) is None
+
+
+@pytest.mark.parametrize("wrong", ["token-0", " token-0 ", "", None, b"Bearer token-0"])
+def test_a_value_without_its_scheme_is_misuse(wrong: Any) -> None:  # noqa: ANN401
+    m = machine()
+    for call in (lambda: m.token_rejected(1, wrong, Challenge.TOKEN), lambda: m.token_worked(1, wrong)):
+        with pytest.raises(LocalProtocolError, match="authorization must be"):
+            call()

@@ -126,3 +126,14 @@ def test_neither_message_shows_what_it_carries() -> None:
     canary.assert_clean(request, response)
     assert URL in repr(request)
     assert repr(response) == f"HttpResponse(status=200, 1 headers, {len(granted().body)} bytes)"
+
+
+def test_a_response_takes_headers_as_pairs_or_as_a_mapping_and_keeps_them_as_pairs() -> None:
+    pairs = (("Retry-After", "5"), ("Retry-After", "6"))
+    assert HttpResponse(429, pairs).headers == pairs
+    headers = {"Retry-After": "5"}
+    response = HttpResponse(429, headers)
+    headers["Retry-After"] = "6"
+    assert response.headers == (("Retry-After", "5"),)
+    assert response == HttpResponse(429, (("Retry-After", "5"),))
+    assert replace(response, status=503).headers == response.headers

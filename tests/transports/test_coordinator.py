@@ -263,10 +263,13 @@ def test_a_callback_that_asks_the_source_does_not_lock_up(world: World) -> None:
     assert source.authorization() == headers[0]
 
 
-def test_a_coroutine_function_as_callback_is_named_and_loses_nothing(
+def test_a_callback_that_returns_a_coroutine_is_named_and_loses_nothing(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def callback(_: Event) -> None: ...
+    async def handle(_: Event) -> None: ...
+
+    def callback(event: Event) -> object:
+        return handle(event)
 
     source = TokenSource(world.grant, coordinator=world.coordinator, exchange=world.endpoint, on_event=callback)
     assert source.authorization()

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Hashable
 from typing import TYPE_CHECKING, ClassVar
 
 from evertoken import ClientCredentials, GiveUp, Policy, Ready, TokenRequest
+from evertoken._arguments import check_type
 from evertoken_transports._carrier import carry_async
 from evertoken_transports._coordinator import Coordinator, Waker
 from evertoken_transports._events import EventCallback
@@ -58,6 +59,7 @@ class AsyncSource(BaseSource):
                 max_body=limit, ssl_context=ssl_context, trust_env=trust_env, clock=self._clock
             )
         self._exchange = self._coordinator.stand_in(exchange)
+        check_type("background", background, bool)
         self._background = background
         if self._can_spawn():
             self._ensure_warm()

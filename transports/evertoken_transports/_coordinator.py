@@ -27,6 +27,7 @@ from evertoken import (
     Freshness,
     GiveUp,
     HttpResponse,
+    LocalProtocolError,
     Outcome,
     Policy,
     Problem,
@@ -43,9 +44,10 @@ from evertoken import (
     WaitReason,
     next_move,
 )
+from evertoken._arguments import check_type, fault_of_authorization
 from evertoken._secrecy import Unpicklable
 from evertoken_transports._clock import Clock, suspend_aware_clock
-from evertoken_transports._events import Event, EventCallback, events_of, log, tell, write
+from evertoken_transports._events import Event, EventCallback, check_callback, events_of, log, tell, write
 from evertoken_transports._moves import Move, Subscriber, Waker, wake
 from evertoken_transports._progress import Progress
 
@@ -63,6 +65,8 @@ class Coordinator(Unpicklable):
         on_event: called with each :data:`~evertoken_transports.Event`, outside the lock, in whichever thread made it
             happen. It must be quick and must not block; what it raises is logged and otherwise ignored.
 
+    Raises TypeError, which names the argument, for one of another type.
+
     Safe to use from any thread. After ``os.fork`` the child has a lock of its own, no waiters, and the parent's request
     counts as abandoned there. Do not call it from a signal handler: the handler could interrupt the holder of the lock.
     A copy of it is itself.
@@ -71,6 +75,10 @@ class Coordinator(Unpicklable):
     def __init__(
         self, machine: TokenMachine, *, clock: Clock = suspend_aware_clock, on_event: EventCallback | None = None
     ) -> None:
+        check_type("machine", machine, TokenMachine)
+        if not callable(clock):
+            raise TypeError(f"clock must be a function that returns seconds, not {type(clock).__name__}")
+        check_callback(on_event)
         self.machine = machine
         self.clock = clock
         self._on_event = on_event
@@ -90,7 +98,8 @@ class Coordinator(Unpicklable):
         _all.add(self)
 
     def __repr__(self) -> str:
-        return f"<Coordinator of {self.machine!r}>"
+        machine = getattr(self, "machine", None)  # Not there yet if a wrong argument stopped the making.
+        return f"<Coordinator of {machine!r}>"
 
     @classmethod
     def shared(cls, grant: ClientCredentials, policy: Policy) -> Coordinator:
@@ -100,6 +109,8 @@ class Coordinator(Unpicklable):
         grants. A coordinator that nobody uses any more is kept for as long as forgetting it would cost something: while
         its token lives, the endpoint is not to be asked, or its budget is not full, and a day after its last failure.
         """
+        check_type("grant", grant, ClientCredentials)
+        check_type("policy", policy, Policy)
         return _registry.get(grant, policy)
 
     # For those who wait
@@ -211,10 +222,16 @@ class Coordinator(Unpicklable):
 
     def token_rejected(self, authorization: str, challenge: Challenge) -> Rejection:
         """An API refused a call that carried ``authorization``."""
+        if (fault := fault_of_authorization(authorization)) is not None:
+            del authorization  # Error trackers show local variables.
+            raise LocalProtocolError(fault)
         return self._feed(lambda now: self.machine.token_rejected(now, authorization, challenge))
 
     def token_worked(self, authorization: str) -> None:
         """An API served a call that carried ``authorization``."""
+        if (fault := fault_of_authorization(authorization)) is not None:
+            del authorization
+            raise LocalProtocolError(fault)
         self._feed(lambda now: self.machine.token_worked(now, authorization))
 
     def door_closed(self, kind: BlockKind, seconds: float | None = None) -> None:

@@ -225,6 +225,16 @@ def _event_of_outcome(client_id: str, state: State, outcome: Outcome) -> Event |
             return None
 
 
+def check_callback(callback: object) -> None:
+    """Raise TypeError unless ``callback`` can be an ``on_event``."""
+    if callback is None:
+        return
+    if not callable(callback):
+        raise TypeError(f"on_event must be a function that takes an event, or None, not {type(callback).__name__}")
+    if any(map(inspect.iscoroutinefunction, (callback, getattr(callback, "__call__", None)))):  # noqa: B004
+        raise TypeError("on_event must be a plain function, not a coroutine function: nobody awaits what it returns")
+
+
 def log(event: Event, level: int | None = None) -> None:
     """Write ``event`` to the logger ``evertoken``: WARNING when a door closes, INFO for trouble, DEBUG for the rest."""
     write(_LEVELS.get(type(event), logging.DEBUG) if level is None else level, "%s", event)

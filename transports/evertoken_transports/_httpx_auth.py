@@ -9,16 +9,16 @@ from typing import ClassVar, Generic, TypeVar
 from urllib.parse import urlsplit
 
 from evertoken import ClientCredentials, Policy
-from evertoken._arguments import check_url
+from evertoken._arguments import check_type, check_url
 from evertoken._secrecy import Unpicklable
 from evertoken_transports._coordinator import Coordinator
-from evertoken_transports._events import EventCallback
+from evertoken_transports._events import EventCallback, check_callback
 from evertoken_transports._exchange import AsyncExchange, Exchange, check_exchange
 from evertoken_transports._httpx_async import AsyncHttpxExchangeBase, AsyncSources, TasksOnlySource, beside, tasks_only
 from evertoken_transports._httpx_bodies import AsyncPeekedStream, PeekedStream
 from evertoken_transports._httpx_exchange import HttpxExchangeBase, Settings, with_reference
 from evertoken_transports._httpx_flow import Flow, Origin, origin_of
-from evertoken_transports._source import checked_timeout
+from evertoken_transports._source import checked_timeout, found_coordinator
 from evertoken_transports.threads import TokenSource
 
 __all__ = ("BearerAuthBase",)
@@ -66,7 +66,7 @@ class BearerAuthBase(Unpicklable, Generic[_Request, _Response]):
     **What a call raises** beside the client's own errors, and before anything is sent to the API: ``EndpointLocked``,
     ``CredentialsRefused``, ``RateLimited`` or their base ``TokenUnavailable`` if no token can be had in ``timeout``
     seconds; ``LocalProtocolError`` if :attr:`source` is closed, or if a Client meets an object that has an
-    ``async_exchange`` alone. The constructor raises ValueError, which names the argument.
+    ``async_exchange`` alone. The constructor raises TypeError or ValueError, which name the argument.
 
     **What a rejected token leads to.** A 401 counts if the very request that it answers carried our value. The token is
     then dropped, unless the rejection is not to be believed (:meth:`evertoken.TokenMachine.token_rejected`), and the
@@ -117,8 +117,10 @@ class BearerAuthBase(Unpicklable, Generic[_Request, _Response]):
     ) -> None:
         _check_exchanges(exchange, async_exchange, own_settings=ssl_context is not None or proxy is not None)
         seconds = checked_timeout(timeout)
+        shared = found_coordinator(grant, policy, coordinator)
+        check_callback(on_event)
+        check_type("replay", replay, bool)
         allowed = _origins(self._library, grant.api_base, origins)
-        shared = Coordinator.shared(grant, policy) if coordinator is None else coordinator
 
         def made(kind: type[_Exchange]) -> _Exchange:
             limit, clock = shared.machine.policy.max_body, shared.clock
@@ -144,7 +146,7 @@ class BearerAuthBase(Unpicklable, Generic[_Request, _Response]):
             AsyncSources(self._source, async_exchange).current,
             allowed,
             seconds,
-            bool(replay),
+            replay,
             grant.endpoint.profile,
         )
 
@@ -192,6 +194,8 @@ def _check_exchanges(exchange: object, async_exchange: object, *, own_settings: 
 
 
 def _origins(library: ModuleType, api_base: str | None, origins: Iterable[str]) -> frozenset[Origin]:
+    if not isinstance(origins, Iterable):
+        raise TypeError(f"origins must be a tuple of texts, not {type(origins).__name__}")
     if isinstance(origins, str):
         raise ValueError('origins must be a tuple, as in origins=("https://files.example.com",), not one text')
     bases = [] if api_base is None else [api_base]

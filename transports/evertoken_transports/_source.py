@@ -15,12 +15,13 @@ from evertoken import (
     Policy,
     Rejection,
 )
+from evertoken._arguments import check_type, fault_of_authorization
 from evertoken._secrecy import Unpicklable
 from evertoken_transports._coordinator import Coordinator
-from evertoken_transports._events import Event, EventCallback, log, tell
+from evertoken_transports._events import Event, EventCallback, check_callback, log, tell
 from evertoken_transports._fence import Outbound
 
-__all__ = ("LONGEST_SLEEP", "SHORTEST_SLEEP", "BaseSource", "checked_timeout")
+__all__ = ("LONGEST_SLEEP", "SHORTEST_SLEEP", "BaseSource", "checked_timeout", "found_coordinator")
 
 LONGEST_SLEEP = 30.0
 """Seconds. Conditions and event loops stand still during suspend, so the clock is read again this often."""
@@ -48,7 +49,9 @@ class BaseSource(Unpicklable):
         *,
         keep_warm: bool,
     ) -> None:
-        self._coordinator = _found(grant, policy, coordinator)
+        check_type("keep_warm", keep_warm, bool)
+        check_callback(on_event)
+        self._coordinator = found_coordinator(grant, policy, coordinator)
         self._clock = self._coordinator.clock
         self._closed = False
         self._farewell = "this TokenSource is closed"
@@ -87,6 +90,9 @@ class BaseSource(Unpicklable):
             kind = type(challenge).__name__
             del authorization, challenge  # Error trackers show local variables.
             raise TypeError(f"challenge must be a Challenge, not {kind}")
+        if (fault := fault_of_authorization(authorization)) is not None:
+            del authorization
+            raise LocalProtocolError(fault)
         return self._coordinator.token_rejected(authorization, challenge)
 
     def token_worked(self, authorization: str) -> None:
@@ -94,9 +100,13 @@ class BaseSource(Unpicklable):
 
         To be told of every such answer, or of the first with each token: another one costs a comparison.
         """
-        if authorization != self.proven:
-            self.proven = authorization
-            self._coordinator.token_worked(authorization)
+        if authorization == self.proven and authorization:
+            return
+        if (fault := fault_of_authorization(authorization)) is not None:
+            del authorization
+            raise LocalProtocolError(fault)
+        self.proven = authorization
+        self._coordinator.token_worked(authorization)
 
     def door_closed(self, seconds: float | None = None) -> None:
         """An API said that the account is locked (Mangopay: 400 ``unauthorized_client``), for ``seconds`` if known."""
@@ -199,9 +209,18 @@ class BaseSource(Unpicklable):
             follower._shut(farewell)  # noqa: SLF001 (a source like this one)
 
 
-def _found(grant: ClientCredentials, policy: Policy, coordinator: Coordinator | None) -> Coordinator:
+def found_coordinator(grant: ClientCredentials, policy: Policy, coordinator: Coordinator | None) -> Coordinator:
+    """``coordinator``, or the one that is shared by all with this ``grant`` and ``policy``.
+
+    Raises TypeError or ValueError, which name the argument that is wrong.
+    """
+    check_type("grant", grant, ClientCredentials)
+    check_type("policy", policy, Policy)
     if coordinator is None:
         return Coordinator.shared(grant, policy)
+    if isinstance(coordinator, BaseSource):
+        raise TypeError("coordinator must be a Coordinator, not a source: give it source.coordinator")
+    check_type("coordinator", coordinator, Coordinator)
     if not coordinator.machine.grant.same_client(grant):
         raise ValueError("coordinator: it belongs to another client or endpoint than the grant")
     if policy not in (coordinator.machine.policy, Policy()):

@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Self
 
 from evertoken import ClientCredentials, GiveUp, Policy, Ready, TokenRequest
+from evertoken._arguments import check_type
 from evertoken_transports._carrier import carry
 from evertoken_transports._coordinator import Coordinator
 from evertoken_transports._events import EventCallback
@@ -65,6 +66,7 @@ class TokenSource(BaseSource):
         if exchange is None:
             exchange = _default_exchange(self._coordinator, ssl_context, trust_env=trust_env)
         self._exchange = self._coordinator.stand_in(exchange)
+        check_type("background", background, bool)
         self._background = background
         self._ensure_warm()
 
@@ -106,6 +108,7 @@ class TokenSource(BaseSource):
             self._coordinator.wake_all()
 
     def __enter__(self) -> Self:
+        self._check_open()
         return self
 
     def __exit__(

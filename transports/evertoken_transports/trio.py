@@ -98,6 +98,7 @@ class TokenSource(AsyncSource):
             self._coordinator.wake_all()
 
     async def __aenter__(self) -> Self:
+        self._check_open()
         return self
 
     async def __aexit__(
