@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -23,7 +24,7 @@ from evertoken.testing import (
     draw_scenario,
     simulate,
 )
-from evertoken.testing._checks import Checks, LawBroken
+from evertoken.testing._checks import GAVE_UP, Checks, LawBroken
 from evertoken_transports._simulate import campaign
 from evertoken_transports._simulate.campaign import WorkerLost, run_seed, run_seeds
 from evertoken_transports._simulate.choices import (
@@ -135,6 +136,7 @@ def test_one_seed_is_summed_up_and_the_same_in_every_run(capsys: pytest.CaptureF
     assert f"digest          {report.digest}\n" in out
     assert "checked         a second run came to the same digest\n" in out
     assert f"laws            all held, at each of {report.steps:,} steps\n" in out
+    assert f"without token   {report.seen[GAVE_UP]} calls, none of them while one could be had\n" in out
     assert "day 0.0" in out
     assert "day 0.0" not in ran(capsys, *chosen, "--quiet")[1]
 
@@ -154,6 +156,7 @@ def test_a_seed_that_breaks_a_law_is_shrunk_and_told_with_the_command_that_break
     assert "report.scenario" not in out
     assert "Shrunk to 1 client(s)" in out
     assert "token#1" in out
+    assert "could be had" not in out
 
 
 @pytest.mark.parametrize("days", [1e-9, 0.01, 1.0])
@@ -183,6 +186,7 @@ def test_many_seeds_come_to_one_digest_whatever_the_number_of_processes(
     status, out, _ = ran(capsys, *many, "--jobs", "2", "--out", str(together))
     assert status == 0
     assert "all held, in 5 of 5 seeds" in out
+    assert re.search(r"^without token   [0-9,]+ calls, none of them while one could be had$", out, re.MULTILINE)
     one, two = read(alone), read(together)
     assert one["digest"] == two["digest"]
     assert one["digest"] in out
@@ -227,6 +231,7 @@ def test_a_broken_law_is_a_failure_with_the_command_that_breaks_it_again(
     assert status == 1
     assert "FAILED          seed 0: nothing is ever wrong (client 1, at 2.500 s)\n" in out
     assert "and 2 more seeds" in out
+    assert "could be had" not in out
     assert "evertoken simulate --seed 0 --days 0.04 --clients 2 --faults swarm\n" in out
 
 

@@ -16,7 +16,7 @@ from evertoken._actions import Rejection, SendReason, WaitReason
 from evertoken._inputs import AnswerReceived, Input, RequestClaimed
 from evertoken._policy import Policy
 from evertoken._records import BlockKind
-from evertoken._states import State
+from evertoken._states import RequestState, State
 from evertoken.happenings import Happening
 from evertoken.outcomes import Outcome
 from evertoken.testing._arrivals import TokenTruth
@@ -35,6 +35,14 @@ DEAD = "a token was dead on arrival"
 BEHIND_DOOR = "a live token was used behind a closed door"
 REPLAYED = "a call was repeated and succeeded"
 GAVE_UP = "a caller gave up"
+UNSERVED = {
+    RequestState.IDLE: "no token: the caller would not wait",
+    RequestState.IN_FLIGHT: "no token: the answer took too long",
+    RequestState.BACKING_OFF: "no token: between two tries",
+    RequestState.BLOCKED: "no token: the door was shut",
+}
+"""Why a caller gave up, by what was going on. Had there been a token, it would have been a broken law."""
+TOO_SHORT = "no token: more life asked for than tokens have"
 RECOVERED = "a token came after faults had ended"
 NO_LEEWAY = "a token was taken by a machine without leeway"
 FAIR = "a token came in fair weather"
@@ -64,6 +72,8 @@ SITUATIONS: tuple[str, ...] = (
     BEHIND_DOOR,
     REPLAYED,
     GAVE_UP,
+    *UNSERVED.values(),
+    TOO_SHORT,
     RECOVERED,
     NO_LEEWAY,
     FAIR,

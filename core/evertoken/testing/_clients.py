@@ -12,14 +12,14 @@ from evertoken._grant import ClientCredentials
 from evertoken._inputs import Input
 from evertoken._machine import TokenMachine
 from evertoken._messages import HttpResponse, TokenRequest
-from evertoken._patience import Ready, next_move
+from evertoken._patience import GiveUp, Ready, next_move
 from evertoken._problems import ProblemKind
 from evertoken._records import AccessToken, BlockKind
 from evertoken._snapshot import Snapshot
 from evertoken._states import State
 from evertoken.happenings import Happening
 from evertoken.outcomes import Failed, Granted, Outcome
-from evertoken.testing._checks import BEHIND_DOOR, DEAD, REPLAYED
+from evertoken.testing._checks import BEHIND_DOOR, DEAD, REPLAYED, TOO_SHORT, UNSERVED
 from evertoken.testing._restart import Restart
 from evertoken.testing._scenario import ClientPlan
 from evertoken.testing._watched import Want, WatchedMachine
@@ -63,8 +63,8 @@ class Surroundings(Protocol):
         """Something has come about."""
         ...
 
-    def gave_up(self, client: Client) -> None:
-        """A caller has given up."""
+    def gave_up(self, client: Client, why: str) -> None:
+        """A caller has given up, in a situation that has ``why`` for a name."""
         ...
 
     def send_token_request(self, client: Client, request: TokenRequest) -> None:
@@ -242,9 +242,15 @@ class Client:
                 self.world.saw(_WAITING[move.reason])
                 self._wait(call, move.until)
             case _:
-                self.world.gave_up(self)
+                self.world.gave_up(self, self._why(move, now))
                 if call.deadline == call.since:
                     self._refresh_beside(now)
+
+    def _why(self, given_up: GiveUp, now: float) -> str:
+        """The name of the situation in which a caller has ``given_up``."""
+        if given_up.error.problem.kind is ProblemKind.LIFETIME_TOO_SHORT:
+            return TOO_SHORT
+        return UNSERVED[self.machine.request_state(now)]
 
     def _wait(self, call: Call, until: float) -> None:
         due = self.world_time_at(until)

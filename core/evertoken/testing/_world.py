@@ -142,9 +142,10 @@ class World(Network):
         """Something has come about."""
         self.checks.seen[situation] += 1
 
-    def gave_up(self, client: Client) -> None:
+    def gave_up(self, client: Client, why: str) -> None:
         """A caller has given up."""
         self.saw(GAVE_UP)
+        self.saw(why)
         if self.watch is not None:
             self.watch.gave_up(self.time, client)
 

@@ -11,9 +11,9 @@ import pytest
 from evertoken import HttpResponse, Policy, TokenRequest, _schedule
 from evertoken._inputs import BlockLifted, RequestClaimed
 from evertoken._secrecy import replace
-from evertoken._states import first_state
+from evertoken._states import RequestState, first_state
 from evertoken.testing._arrivals import TokenTruth
-from evertoken.testing._checks import SITUATIONS, BudgetCheck, Checks, LawBroken
+from evertoken.testing._checks import GAVE_UP, SITUATIONS, TOO_SHORT, UNSERVED, BudgetCheck, Checks, LawBroken
 from evertoken.testing._clients import SECOND, Call, Client
 from evertoken.testing._faults import ApiFault, TokenFault
 from evertoken.testing._scenario import Calls, ClientPlan, Scenario, WorldFault, draw_scenario
@@ -102,6 +102,29 @@ def test_a_caller_without_patience_finds_a_token_that_one_before_has_sent_for() 
     assert report.ok
     assert 0 < report.seen["a caller gave up"] < report.token_requests
     assert report.api_calls > 300
+
+
+@pytest.mark.parametrize(
+    ("plan", "faults", "reason"),
+    [
+        (ClientPlan(patience=0.0), (), RequestState.IDLE),
+        (ClientPlan(patience=1.0), (TokenFault.HANG,), RequestState.IN_FLIGHT),
+        (ClientPlan(patience=1.0), (TokenFault.SERVER_ERROR,), RequestState.BACKING_OFF),
+        (ClientPlan(patience=1.0), (TokenFault.LOCKED,), RequestState.BLOCKED),
+        (ClientPlan(min_ttl=5_000.0), (), None),
+    ],
+)
+def test_who_gives_up_is_counted_by_what_was_in_the_way(
+    plan: ClientPlan, faults: tuple[TokenFault, ...], reason: RequestState | None
+) -> None:
+    scenario = replace(STEADY, clients=(plan,), token_faults=faults, token_fault_rate=0.9 if faults else 0.0)
+    report = simulate(scenario)
+    assert report.ok
+    told = TOO_SHORT if reason is None else UNSERVED[reason]
+    counts = {name: count for name, count in report.seen.items() if name.startswith("no token: ")}
+    assert counts.get(told, 0) > 0
+    assert max(counts, key=counts.__getitem__) == told
+    assert sum(counts.values()) == report.seen[GAVE_UP]
 
 
 def test_one_seed_gives_one_trace_and_another_seed_another() -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from evertoken.testing import Report, Scenario
+from evertoken.testing._checks import GAVE_UP
 from evertoken.testing._timeline import Timeline
 from evertoken_transports._simulate.choices import ChoiceError
 from evertoken_transports._simulate.files import check_writable, write_whole
@@ -69,10 +70,11 @@ def _notes(report: Report, command: str) -> Iterator[str]:
     """What stands below the title."""
     scenario, seen = report.scenario, report.seen
     yield command if len(command) <= _WIDEST else f"{command[:_WIDEST]}…"
-    granted, gave_up = seen.get("outcome: Granted", 0), seen.get("a caller gave up", 0)
+    granted, gave_up = seen.get("outcome: Granted", 0), seen.get(GAVE_UP, 0)
+    allowed = ", none of them while one could be had" if report.ok else ""
     yield (
         f"Tokens live {scenario.lifetime:,} s. {report.token_requests:,} token requests arrived, {granted:,} granted."
-        f" {report.api_calls:,} API calls arrived; {gave_up:,} of the calls that were to be made had no token in time."
+        f" {report.api_calls:,} API calls arrived; {gave_up:,} went without a token{allowed}."
     )
     if report.broken is None:
         yield f"Every law held, at each of {report.steps:,} steps."

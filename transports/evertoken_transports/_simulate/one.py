@@ -15,7 +15,7 @@ from evertoken.testing._watch import Watcher
 from evertoken_transports._simulate.choices import Choices
 from evertoken_transports._simulate.gallery import Gallery
 from evertoken_transports._simulate.progress import Tell, following
-from evertoken_transports._simulate.summary import listed, situation_lines
+from evertoken_transports._simulate.summary import listed, situation_lines, unserved_lines
 
 __all__ = ("One", "Ran", "failure_lines", "one_lines", "run_one")
 
@@ -90,6 +90,7 @@ def one_lines(ran: Ran) -> Iterator[str]:
     yield f"digest          {report.digest}"
     yield f"events          {report.events:,}, {report.steps:,} steps of machines held to every law"
     yield f"arrivals        {report.token_requests:,} token requests and {report.api_calls:,} API calls"
+    yield from unserved_lines(report.seen, held=report.ok)
     yield from situation_lines(report.seen)
     spent = max(ran.cpu_seconds, 1e-9)
     yield (

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+from evertoken.testing._checks import GAVE_UP
 from evertoken_transports._simulate.record import Record
 
-__all__ = ("listed", "many_lines", "situation_lines")
+__all__ = ("listed", "many_lines", "situation_lines", "unserved_lines")
 
 _SHOWN_FAILURES = 10
 _WIDE = 110
@@ -35,6 +36,7 @@ def many_lines(record: Record, out: Path | None) -> Iterator[str]:
         f" {record.total('events') / max(cpu, 1e-9):,.0f} events/s on one core"
     )
     yield f"digest          {record.digest}"
+    yield from unserved_lines(record.seen, held=not record.failures)
     yield from situation_lines(record.seen)
     yield from listed("never", record.missing)
     if out is not None:
@@ -55,12 +57,21 @@ def _verdict(record: Record) -> Iterator[str]:
         yield f"laws            all held, in {record.runs:,} of {record.runs:,} seeds"
 
 
+def unserved_lines(seen: Mapping[str, int], *, held: bool) -> Iterator[str]:
+    """How many calls went without a token, and that none of them had to, if every law was ``held``."""
+    calls = seen.get(GAVE_UP, 0)
+    if calls:
+        allowed = ", none of them while one could be had" if held else ""
+        yield f"without token   {calls:,} calls{allowed}"
+
+
 def situation_lines(seen: Mapping[str, int]) -> Iterator[str]:
-    """What came about, by kind."""
+    """What else came about, by kind."""
     kinds: dict[str, list[str]] = {}
     for situation, count in sorted(seen.items(), key=lambda item: (-item[1], item[0])):
         kind, colon, rest = situation.partition(": ")
-        kinds.setdefault(kind if colon else "also", []).append(f"{rest or kind} {count:,}")
+        if situation != GAVE_UP:
+            kinds.setdefault(kind if colon else "also", []).append(f"{rest or kind} {count:,}")
     for kind in sorted(kinds, key=lambda kind: (kind == "also", kind)):
         yield from listed(kind, kinds[kind])
 
