@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextvars
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import TypeVar
 
@@ -59,4 +59,5 @@ def carrying(note: Progress) -> Generator[None]:
     try:
         yield
     finally:
-        _CURRENT.reset(token)
+        with suppress(ValueError):  # Another context: the collector ends a task whose loop is gone, wherever that is.
+            _CURRENT.reset(token)
