@@ -95,7 +95,7 @@ pins: $(VENV)/.ready ## write requirements-dev.txt anew with the latest releases
 	    --no-config --no-emit-index-url --no-emit-find-links --custom-compile-command 'make pins' -o requirements-dev.txt
 
 clean: ## remove what make and the tools made
-	rm -rf .venv .venv-newer $(STAGE) dist build htmlcov .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-newer $(STAGE) $(NODE)/node_modules dist build htmlcov .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # ---------------------------------------------------------------------------------------------------------------------
