@@ -12,17 +12,18 @@ import logging
 import os
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from pathlib import Path
 from traceback import TracebackException
 from typing import Any
 
 import pytest
+import trio
 
-from evertoken import HttpResponse, Policy, TokenUnavailable
+from evertoken import HttpResponse, Policy, TokenMachine, TokenUnavailable
 from evertoken._messages import build_request
-from evertoken_transports import Event, suspend_aware_clock
+from evertoken_transports import Coordinator, Event, suspend_aware_clock
 from evertoken_transports._exchange import ExchangeFailed
 from tests import canary
 from tests.real.adapters import EVERYWHERE, Kind, coordinator_of, exchange_of, source_of
@@ -66,43 +67,14 @@ def sent(kind: Kind, url: str, *, seconds: float = LIMIT, **options: object) -> 
     return came
 
 
-def sources_words(kind: Kind, url: str, *timeouts: float, policy: Policy | None = None) -> list[str]:
-    """What callers of a source are told who can wait so long."""
-    coordinator = coordinator_of(canary.grant(base_url=url), policy)
-    source = source_of(kind, coordinator)
-    told: list[str] = [""] * len(timeouts)
-
-    def note(index: int, error: TokenUnavailable) -> None:
-        canary.assert_clean(error)
-        told[index] = str(error)
-
-    async def caller(index: int) -> None:
-        try:
-            await source.authorization(timeouts[index])
-        except TokenUnavailable as error:
-            note(index, error)
-
-    async def callers() -> None:
-        if kind.runtime == "trio":
-            import trio
-
-            async with trio.open_nursery() as nursery:
-                for index in range(len(timeouts)):
-                    nursery.start_soon(caller, index)
-        else:
-            await asyncio.gather(*map(caller, range(len(timeouts))))
-
-    def caller_here(index: int) -> None:
-        try:
-            source.authorization(timeouts[index])
-        except TokenUnavailable as error:
-            note(index, error)
-
-    if kind.runtime == "threads":
-        run_in_threads(len(timeouts), caller_here)()
+async def both(kind: Kind, *works: Callable[[], Awaitable[None]]) -> None:
+    """Do all of ``works`` at once, in the loop that runs here."""
+    if kind.runtime == "trio":
+        async with trio.open_nursery() as nursery:
+            for work in works:
+                nursery.start_soon(work)
     else:
-        run_in_threads(1, lambda _: run_in(kind.runtime, callers))()
-    return told
+        await asyncio.gather(*(work() for work in works))
 
 
 # ---------------------------------------------------------------------------------------------------- what is sent
@@ -269,6 +241,9 @@ def _tried(kind: Kind, source: Any) -> None:  # noqa: ANN401
 # ------------------------------------------------------------------------------------------------- where it is stuck
 
 
+STUCK = "while reading the answer's body, 5 of 100 bytes so far"
+
+
 def stuck_after(data: bytes) -> tuple[Script, threading.Event]:
     """Read the request, send ``data``, and say no more until the event."""
     over = threading.Event()
@@ -276,6 +251,7 @@ def stuck_after(data: bytes) -> tuple[Script, threading.Event]:
     def script(connection: socket.socket, server: Server) -> None:
         answer(data)(connection, server)
         over.wait(LIMIT)
+        hang_up(connection)
 
     return script, over
 
@@ -285,22 +261,56 @@ def stuck_after(data: bytes) -> tuple[Script, threading.Event]:
     ("data", "stage"),
     [
         (b"", "while waiting for the answer"),
-        (
-            b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n12345",
-            "while reading the answer's body, 5 of 100 bytes so far",
-        ),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n12345", STUCK),
     ],
     ids=["silent", "in the body"],
 )
 def test_waiting_callers_are_told_where_the_request_is_stuck(kind: Kind, data: bytes, stage: str) -> None:
+    told: dict[float, str] = {}
+    skipped = 0.0
     script, over = stuck_after(data)
     with serving(script) as server:
-        url = f"http://127.0.0.1:{server.port}"
-        # One who leaves before the request's own deadline, and one who is there at it.
-        impatient, patient = sources_words(kind, url, 0.8, 1.6, policy=Policy(request_timeout=1.2))
+        machine = TokenMachine(
+            canary.grant(base_url=f"http://127.0.0.1:{server.port}"),
+            policy=Policy(request_timeout=60.0),
+            draw=lambda: 0.5,
+        )
+        coordinator = Coordinator(machine, clock=lambda: suspend_aware_clock() + skipped)
+        source = source_of(kind, coordinator)
+
+        def note(timeout: float, error: TokenUnavailable) -> None:
+            canary.assert_clean(error)
+            told[timeout] = str(error)
+
+        async def caller(timeout: float) -> None:
+            try:
+                await source.authorization(timeout)
+            except TokenUnavailable as error:
+                note(timeout, error)
+
+        def caller_here(timeout: float) -> None:
+            try:
+                source.authorization(timeout)
+            except TokenUnavailable as error:
+                note(timeout, error)
+
+        # One who leaves before the request's own deadline, and one who is still there when it has passed.
+        if kind.runtime == "threads":
+            join = run_in_threads(2, lambda index: caller_here((30.0, 60.3)[index]))
+        else:
+            work = partial(both, kind, partial(caller, 30.0), partial(caller, 60.3))
+            join = run_in_threads(1, lambda _: run_in(kind.runtime, work))
+        until(lambda: coordinator.progress.stage == stage)
+        skipped = 40.0
+        coordinator.wake_all()
+        until(lambda: 30.0 in told)
+        skipped = 70.0
+        coordinator.wake_all()
+        until(lambda: 60.3 in told)
         over.set()
-    assert f"a token request is under way, {stage}" in impatient
-    assert f"time ran out {stage}" in patient
+        join()
+    assert f"a token request is under way, {stage}" in told[30.0]
+    assert f"time ran out {stage}" in told[60.3]
 
 
 # ------------------------------------------------------------------------------------------------------- addresses
@@ -386,8 +396,6 @@ def test_callers_that_hold_every_thread_of_the_loop_s_pool_are_served(runtime: s
 
         async def main() -> None:
             if runtime == "trio":
-                import trio
-
                 source.authorization_nowait()  # The loop's carrier has it before a thread can.
                 async with trio.open_nursery() as nursery:
                     for _ in range(threads):
@@ -419,8 +427,6 @@ def test_cancelled_at_any_moment_an_exchange_leaves_no_socket_open(
         async def cancelled(turns: int) -> bool:
             """Whether it was, after so many turns of the loop."""
             if runtime == "trio":
-                import trio
-
                 with trio.CancelScope() as scope:
                     async with trio.open_nursery() as nursery:
 
@@ -456,8 +462,6 @@ def test_cancelled_at_any_moment_an_exchange_leaves_no_socket_open(
 
 async def _turn(runtime: str) -> None:
     if runtime == "trio":
-        import trio
-
         await trio.sleep(0.01)
     else:
         await asyncio.sleep(0.01)
