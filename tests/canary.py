@@ -105,7 +105,8 @@ def _written(thing: object, write: Callable[[Any], str | bytes]) -> str | bytes:
 def _own_locals(shown: traceback.TracebackException) -> Iterator[tuple[str, str]]:
     """The local variables of evertoken's frames, as error trackers show them, along the chain that Python prints."""
     for frame in shown.stack:
-        if any(Path(frame.filename).is_relative_to(folder) for folder in _OWN):
+        # What `dataclass` writes is in no file. Its frames may be another's, and are searched all the same.
+        if frame.filename == "<string>" or any(Path(frame.filename).is_relative_to(folder) for folder in _OWN):
             yield f"local variables of {frame.name} in the traceback", repr(frame.locals)
     context = None if shown.__suppress_context__ else shown.__context__
     for link in (shown.__cause__, context):

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypedDict, Unpack, cast
 from urllib.parse import quote, urlencode
 
-from evertoken._arguments import check_url, fault_of_text, fault_of_url
+from evertoken._arguments import fault_of_text, fault_of_url
 from evertoken._host_names import with_ascii_host
 from evertoken._secrecy import Unpicklable
 
@@ -127,7 +127,7 @@ class Profile:
         return any(code.strip().lower() in locks for code in codes)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, init=False)
 class TokenEndpoint:
     """Where tokens are asked for (RFC 6749 section 3.2), and in what manner.
 
@@ -142,9 +142,14 @@ class TokenEndpoint:
     authentication: ClientAuthentication = BasicAuthentication()
     profile: Profile = Profile()
 
-    def __post_init__(self) -> None:
-        check_url("TokenEndpoint.url", self.url)
-        object.__setattr__(self, "url", with_ascii_host(self.url))
+    def __init__(
+        self, url: str, authentication: ClientAuthentication = BasicAuthentication(), profile: Profile = Profile()
+    ) -> None:
+        fault = fault_of_url("TokenEndpoint.url", url)
+        if fault is not None:
+            del self, url  # Perhaps with a password in it; error trackers show the local variables of every frame.
+            raise ValueError(fault)
+        _assign(self, {"url": with_ascii_host(url), "authentication": authentication, "profile": profile})
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -208,6 +213,7 @@ class ClientCredentials(Unpicklable):
         fault = _fault_of(self) if pairs is not None else "parameters must map names to values, each name once"
         del client_secret, parameters, pairs, values
         if fault is not None:
+            del self, client_id, scope, audience, resource, api_base  # What is wrong with one may be a secret in it.
             raise ValueError(fault)
         if api_base is not None:
             _assign(self, {"api_base": with_ascii_host(api_base)})
@@ -326,9 +332,9 @@ def _uris(resource: object) -> tuple[object, ...]:
     return tuple(cast("Iterable[object]", resource))
 
 
-def _assign(grant: ClientCredentials, values: Mapping[str, object]) -> None:
-    for name, value in values.items():
-        object.__setattr__(grant, name, value)
+def _assign(value: TokenEndpoint | ClientCredentials, fields: Mapping[str, object]) -> None:
+    for name, field_ in fields.items():
+        object.__setattr__(value, name, field_)
 
 
 # They follow from the grant alone, so a grant says them once. A subclass may not, nor an embedder's own.

@@ -6,7 +6,6 @@ adapters in ``evertoken_transports`` put a lock around it and do the waiting; a 
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import Self, cast
 
@@ -38,6 +37,7 @@ from evertoken._messages import HttpResponse, TokenRequest, build_request
 from evertoken._policy import Policy
 from evertoken._problems import Problem
 from evertoken._records import AccessToken, Attempt, BlockKind
+from evertoken._secrecy import Hidden
 from evertoken._snapshot import Snapshot, read_snapshot, take_snapshot
 from evertoken._states import Freshness, RequestState, State, TokenState, first_state
 from evertoken._step import step
@@ -211,9 +211,9 @@ class TokenMachine:
 
         Raises as :meth:`receive_response`.
         """
-        now = on_the_grid(now)
         read = reason if isinstance(reason, Outcome) else self.read_failure(request, reason)
-        return self._answer(now, request, read)
+        del reason  # It may quote a secret, and error trackers show local variables.
+        return self._answer(on_the_grid(now), request, read)
 
     def request_abandoned(self, now: float, request: TokenRequest) -> Outcome:
         """Whoever carried the request gave up; nobody knows whether the server acted.
@@ -235,12 +235,11 @@ class TokenMachine:
         Raises:
             LocalProtocolError: ``authorization`` is not the value of a header, with its scheme.
         """
-        made = functools.partial(TokenRejected, authorization=authorization, challenge=challenge)
-        fault = fault_of_authorization(authorization)
+        hidden, fault = Hidden(authorization), fault_of_authorization(authorization)
         del authorization  # Error trackers show local variables; this one is the token.
         if fault is not None:
             raise LocalProtocolError(fault)
-        happened = made(on_the_grid(now))
+        happened = TokenRejected(on_the_grid(now), hidden.reveal(), challenge)
         check_type("challenge", challenge, Challenge)
         if challenge not in (Challenge.TOKEN, Challenge.UNKNOWN):
             self.happenings = (RejectionJudged(Rejection.KEPT),)
@@ -253,12 +252,11 @@ class TokenMachine:
         A token that has worked is dropped at once when an API rejects it, up to ``Policy.rejection_burst`` times in a
         row, and tokens that work are what ends such a row. Raises as :meth:`token_rejected`.
         """
-        happened = TokenWorked(on_the_grid(now), authorization)
-        fault = fault_of_authorization(authorization)
-        del authorization  # Error trackers show local variables; this one is the token.
+        hidden, fault = Hidden(authorization), fault_of_authorization(authorization)
+        del authorization
         if fault is not None:
             raise LocalProtocolError(fault)
-        self._step(happened)
+        self._step(TokenWorked(on_the_grid(now), hidden.reveal()))
 
     def door_closed(self, now: float, kind: BlockKind, seconds: float | None = None) -> None:
         """An API says that the account is LOCKED; or a store says LOCKED, REFUSED or RATE_LIMITED.

@@ -15,7 +15,7 @@ _TELLTALE = ("__dataclass_fields__", "__dataclass_params__", "__replace__")
 
 
 class Unpicklable:
-    """An immutable value that would show a secret or a token in clear if it were written down. A copy of it is itself.
+    """What would show a secret or a token in clear if it were written down. A copy of it is itself.
 
     It is taken neither by ``pickle`` nor by what looks for the fields of dataclasses: ``dataclasses.asdict``, orjson,
     pydantic, msgspec. Subclasses are made by ``dataclass(frozen=True, slots=True)`` all the same, which leaves them
@@ -42,6 +42,9 @@ class Unpicklable:
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
         raise TypeError(f"{type(self).__name__} cannot be pickled: the pickle would hold a secret or a token in clear")
+
+    def __getstate__(self) -> NoReturn:
+        self.__reduce_ex__(0)
 
     def __copy__(self) -> Self:
         return self

@@ -50,14 +50,14 @@ def production(client_id: str, api_key: str, *, mtls: bool = False, base_url: st
         ValueError: an argument is empty, malformed or unsafe; the text names it and shows no secret.
     """
     made = _made(client_id, api_key, base_url, PRODUCTION_MTLS if mtls else PRODUCTION)
-    del api_key
+    del api_key, client_id, base_url  # Error trackers show local variables.
     return or_raise(made)
 
 
 def sandbox(client_id: str, api_key: str, *, mtls: bool = False, base_url: str | None = None) -> ClientCredentials:
     """The grant for Mangopay's sandbox. Arguments and errors as for :func:`production`."""
     made = _made(client_id, api_key, base_url, SANDBOX_MTLS if mtls else SANDBOX)
-    del api_key
+    del api_key, client_id, base_url  # Error trackers show local variables.
     return or_raise(made)
 
 

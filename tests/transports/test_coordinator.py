@@ -407,7 +407,7 @@ def test_a_broken_client_authentication_is_named_and_hurts_nobody_who_has_a_toke
     move = coordinator.ask(print, since=now, deadline=now + 10)
     assert isinstance(move.answer, Ready)
     assert move.request is None
-    assert coordinator.glance(print) == (f"Bearer {canary.token()}", None)
+    assert coordinator.glance(print) == (Ready(f"Bearer {canary.token()}"), None)
 
 
 def test_next_deadline_is_now_when_a_request_is_due_and_the_wait_when_not(world: World) -> None:

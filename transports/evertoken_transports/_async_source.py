@@ -146,12 +146,12 @@ class AsyncSource(BaseSource):
             self._ensure_warm()
         caller = _caller()
         try:
-            header, request = self._coordinator.glance(caller, may_send=in_loop and self._background)
+            ready, request = self._coordinator.glance(caller, may_send=in_loop and self._background)
             if request is not None and self._spawned(request):
                 self._coordinator.took(request)
         finally:
             self._coordinator.forget(caller)
-        return header
+        return None if ready is None else ready.authorization
 
     async def _wait(self, timeout: float, min_ttl: float) -> str:
         since = self._clock()

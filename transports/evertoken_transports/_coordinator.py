@@ -45,7 +45,7 @@ from evertoken import (
     next_move,
 )
 from evertoken._arguments import check_type, fault_of_authorization
-from evertoken._secrecy import Unpicklable
+from evertoken._secrecy import Hidden, Unpicklable
 from evertoken_transports._clock import Clock, suspend_aware_clock
 from evertoken_transports._events import Event, EventCallback, check_callback, events_of, log, tell, write
 from evertoken_transports._moves import Move, Subscriber, Waker, wake
@@ -140,7 +140,7 @@ class Coordinator(Unpicklable):
 
     def glance(
         self, waker: Waker, *, may_send: bool = True, may_wake: bool = False
-    ) -> tuple[str | None, TokenRequest | None]:
+    ) -> tuple[Ready | None, TokenRequest | None]:
         """The Authorization value if there is one now, and a claimed request if one is due and ``may_send``.
 
         ``waker`` stands for the caller as in :meth:`ask`; with ``may_wake`` it is called once after the next input.
@@ -149,7 +149,7 @@ class Coordinator(Unpicklable):
             before = self.machine.state_value
             self._asking[waker] = before.next_id
             now = self.clock()
-            header = self.machine.authorization(now)
+            token = self.machine.token(now)
             request = self._claim_if_due(now) if may_send else None
             if may_wake:
                 self._wakers[waker] = None
@@ -158,7 +158,7 @@ class Coordinator(Unpicklable):
             events = self._news(before)
             del self._asking[waker]
         self._announce(events)
-        return header, request
+        return (None if token is None else Ready(token.authorization)), request
 
     def forget(self, waker: Waker) -> None:
         """The caller behind ``waker`` has gone: it no longer waits, and a claim that nobody took is given back.
@@ -208,6 +208,7 @@ class Coordinator(Unpicklable):
     def send_failed(self, request: TokenRequest, reason: str | Outcome) -> Outcome:
         """The exchange brought none; ``reason`` is for people, or is what ``read_failure`` made of it."""
         outcome = reason if isinstance(reason, Outcome) else self.machine.read_failure(request, reason)
+        del reason  # It may quote a secret.
         return self._feed(lambda now: self.machine.send_failed(now, request, outcome))
 
     def request_abandoned(self, request: TokenRequest) -> Outcome:
@@ -222,17 +223,19 @@ class Coordinator(Unpicklable):
 
     def token_rejected(self, authorization: str, challenge: Challenge) -> Rejection:
         """An API refused a call that carried ``authorization``."""
-        if (fault := fault_of_authorization(authorization)) is not None:
-            del authorization  # Error trackers show local variables.
+        hidden, fault = Hidden(authorization), fault_of_authorization(authorization)
+        del authorization  # A clock or a callback may raise, and error trackers show local variables.
+        if fault is not None:
             raise LocalProtocolError(fault)
-        return self._feed(lambda now: self.machine.token_rejected(now, authorization, challenge))
+        return self._feed(lambda now: self.machine.token_rejected(now, hidden.reveal(), challenge))
 
     def token_worked(self, authorization: str) -> None:
         """An API served a call that carried ``authorization``."""
-        if (fault := fault_of_authorization(authorization)) is not None:
-            del authorization
+        hidden, fault = Hidden(authorization), fault_of_authorization(authorization)
+        del authorization
+        if fault is not None:
             raise LocalProtocolError(fault)
-        self._feed(lambda now: self.machine.token_worked(now, authorization))
+        self._feed(lambda now: self.machine.token_worked(now, hidden.reveal()))
 
     def door_closed(self, kind: BlockKind, seconds: float | None = None) -> None:
         """An API or a store says that the token endpoint is not to be asked."""

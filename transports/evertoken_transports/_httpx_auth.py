@@ -9,8 +9,8 @@ from typing import ClassVar, Generic, TypeVar
 from urllib.parse import urlsplit
 
 from evertoken import ClientCredentials, Policy
-from evertoken._arguments import check_type, check_url
-from evertoken._secrecy import Unpicklable
+from evertoken._arguments import check_type, fault_of_url
+from evertoken._secrecy import Hidden, Unpicklable
 from evertoken_transports._coordinator import Coordinator
 from evertoken_transports._events import EventCallback, check_callback
 from evertoken_transports._exchange import AsyncExchange, Exchange, check_exchange
@@ -115,16 +115,28 @@ class BearerAuthBase(Unpicklable, Generic[_Request, _Response]):
         coordinator: Coordinator | None = None,
         on_event: EventCallback | None = None,
     ) -> None:
-        _check_exchanges(exchange, async_exchange, own_settings=ssl_context is not None or proxy is not None)
+        # Either may have a password in it, and error trackers show local variables.
+        hidden = None if proxy is None else Hidden(proxy)
+        allowed = _origins(self._library, grant.api_base, origins)
+        del proxy, origins
+        _check_exchanges(exchange, async_exchange, own_settings=ssl_context is not None or hidden is not None)
         seconds = checked_timeout(timeout)
         shared = found_coordinator(grant, policy, coordinator)
         check_callback(on_event)
         check_type("replay", replay, bool)
-        allowed = _origins(self._library, grant.api_base, origins)
+        if isinstance(allowed, str):
+            raise ValueError(allowed)
 
         def made(kind: type[_Exchange]) -> _Exchange:
             limit, clock = shared.machine.policy.max_body, shared.clock
-            return kind(max_body=limit, ssl_context=ssl_context, proxy=proxy, trust_env=trust_env, clock=clock)
+            revealed = None if hidden is None else hidden.reveal
+            return kind(
+                max_body=limit,
+                ssl_context=ssl_context,
+                proxy=revealed and revealed(),
+                trust_env=trust_env,
+                clock=clock,
+            )
 
         self._api_base = grant.api_base or ""
         self._serves_threads = exchange is not None or async_exchange is None
@@ -193,18 +205,21 @@ def _check_exchanges(exchange: object, async_exchange: object, *, own_settings: 
         raise ValueError(f"{given} has settings of its own: give ssl_context and proxy to it instead")
 
 
-def _origins(library: ModuleType, api_base: str | None, origins: Iterable[str]) -> frozenset[Origin]:
+def _origins(library: ModuleType, api_base: str | None, origins: Iterable[str]) -> frozenset[Origin] | str:
+    """The origins that tokens may be sent to, or what is wrong with what was given."""
     if not isinstance(origins, Iterable):
         raise TypeError(f"origins must be a tuple of texts, not {type(origins).__name__}")
     if isinstance(origins, str):
-        raise ValueError('origins must be a tuple, as in origins=("https://files.example.com",), not one text')
+        return 'origins must be a tuple, as in origins=("https://files.example.com",), not one text'
     bases = [] if api_base is None else [api_base]
     for origin in origins:
-        check_url("origins", origin)
+        fault = fault_of_url("origins", origin)
+        if fault is not None:
+            return fault
         parts = urlsplit(origin)
         if parts.path not in ("", "/") or parts.query:
-            raise ValueError("origins: an origin is scheme, host and port, without a path or query")
+            return "origins: an origin is scheme, host and port, without a path or query"
         bases.append(origin)
     if not bases:
-        raise ValueError("origins must name at least one: the grant has no api_base, so no call would ever be signed")
+        return "origins must name at least one: the grant has no api_base, so no call would ever be signed"
     return frozenset(origin_of(library.URL(base)) for base in bases)

@@ -53,7 +53,10 @@ class Settings(Outbound):
         check_settings(max_body, ssl_context)
         self._max_body = max_body
         self._ssl_context = ssl_context
-        self._proxy = _checked_proxy(self._library, proxy)
+        if proxy is not None and not _is_proxy(self._library, proxy):
+            del proxy  # It may have a password in it, and error trackers show local variables.
+            raise ValueError("proxy must be the URL of an http, https or socks5 proxy, with scheme and host")
+        self._proxy = proxy
         self._trust_env = bool(trust_env)
         self._clock = clock
 
@@ -193,14 +196,12 @@ def _is_https(request: TokenRequest) -> bool:
     return urlsplit(request.url).scheme == "https"
 
 
-def _checked_proxy(library: ModuleType, proxy: str | None) -> str | None:
-    if proxy is None:
-        return None
+def _is_proxy(library: ModuleType, proxy: str) -> bool:
     # What the library raises may show a password, and so may its frames.
     with suppress(Exception):
         library.Proxy(proxy)
-        return proxy
-    raise ValueError("proxy must be the URL of an http, https or socks5 proxy, with scheme and host")
+        return True
+    return False
 
 
 def with_reference(cls: type, base: type) -> str:

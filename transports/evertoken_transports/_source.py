@@ -16,7 +16,7 @@ from evertoken import (
     Rejection,
 )
 from evertoken._arguments import check_type, fault_of_authorization
-from evertoken._secrecy import Unpicklable
+from evertoken._secrecy import Hidden, Unpicklable
 from evertoken_transports._coordinator import Coordinator
 from evertoken_transports._events import Event, EventCallback, check_callback, log, tell
 from evertoken_transports._fence import Outbound
@@ -90,10 +90,11 @@ class BaseSource(Unpicklable):
             kind = type(challenge).__name__
             del authorization, challenge  # Error trackers show local variables.
             raise TypeError(f"challenge must be a Challenge, not {kind}")
-        if (fault := fault_of_authorization(authorization)) is not None:
-            del authorization
+        hidden, fault = Hidden(authorization), fault_of_authorization(authorization)
+        del authorization  # The coordinator's clock or a callback may raise.
+        if fault is not None:
             raise LocalProtocolError(fault)
-        return self._coordinator.token_rejected(authorization, challenge)
+        return self._coordinator.token_rejected(hidden.reveal(), challenge)
 
     def token_worked(self, authorization: str) -> None:
         """An API served a call that carried ``authorization``; see :meth:`evertoken.TokenMachine.token_worked`.
@@ -102,11 +103,12 @@ class BaseSource(Unpicklable):
         """
         if authorization == self.proven and authorization:
             return
-        if (fault := fault_of_authorization(authorization)) is not None:
-            del authorization
+        hidden, fault = Hidden(authorization), fault_of_authorization(authorization)
+        del authorization
+        if fault is not None:
             raise LocalProtocolError(fault)
-        self.proven = authorization
-        self._coordinator.token_worked(authorization)
+        self.proven = hidden.reveal()
+        self._coordinator.token_worked(hidden.reveal())
 
     def door_closed(self, seconds: float | None = None) -> None:
         """An API said that the account is locked (Mangopay: 400 ``unauthorized_client``), for ``seconds`` if known."""

@@ -124,12 +124,12 @@ class TokenSource(BaseSource):
         self._ensure_warm()
         caller = _Caller()
         try:
-            header, request = self._coordinator.glance(caller.wake, may_send=self._background)
+            ready, request = self._coordinator.glance(caller.wake, may_send=self._background)
             if request is not None and self._started(request):
                 self._coordinator.took(request)
         finally:
             self._coordinator.forget(caller.wake)
-        return header
+        return None if ready is None else ready.authorization
 
     def _wait(self, timeout: float, min_ttl: float) -> str:
         since = self._clock()

@@ -8,7 +8,7 @@ from typing import TypeVar, cast
 
 from typing_extensions import override
 
-from evertoken import HttpResponse, Outcome, Problem, TokenMachine, TokenRequest, Wait
+from evertoken import HttpResponse, Outcome, Problem, Ready, TokenMachine, TokenRequest, Wait
 from evertoken_transports._clock import Clock
 from evertoken_transports._coordinator import Coordinator
 from evertoken_transports._moves import Move, Subscriber, Waker
@@ -64,7 +64,7 @@ class ServerCoordinator(Coordinator):
     @override
     def glance(
         self, waker: Waker, *, may_send: bool = True, may_wake: bool = False
-    ) -> tuple[str | None, TokenRequest | None]:
+    ) -> tuple[Ready | None, TokenRequest | None]:
         self._check_alive()
         return super().glance(waker, may_send=may_send, may_wake=may_wake)
 
@@ -100,7 +100,7 @@ class VirtualCoordinator(ServerCoordinator):
     @override
     def glance(
         self, waker: Waker, *, may_send: bool = True, may_wake: bool = False
-    ) -> tuple[str | None, TokenRequest | None]:
+    ) -> tuple[Ready | None, TokenRequest | None]:
         found = super().glance(waker, may_send=may_send, may_wake=may_wake)
         if may_wake:
             self._warmers.add(waker)
