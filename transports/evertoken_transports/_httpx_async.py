@@ -13,9 +13,9 @@ from evertoken import HttpResponse, LocalProtocolError, TokenRequest
 from evertoken_transports._async_source import AsyncSource
 from evertoken_transports._exchange import AsyncExchange, Exchange, ExchangeFailed
 from evertoken_transports._httpx_exchange import Settings, with_reference
-from evertoken_transports._httpx_line import Line
+from evertoken_transports._httpx_line import CLOSING, Line
 from evertoken_transports._httpx_network import direct_async
-from evertoken_transports._runtime import Runtime, in_thread, runtime, within
+from evertoken_transports._runtime import Limit, Runtime, in_thread, runtime, within
 from evertoken_transports.threads import TokenSource
 
 __all__ = ("AsyncHttpxExchangeBase", "AsyncSources", "TasksOnlySource", "beside", "tasks_only")
@@ -40,8 +40,14 @@ class AsyncHttpxExchangeBase(Settings):
         line, left = self._begun(request)
         # As in the synchronous exchange: only what is told first counts.
         outcomes: list[HttpResponse | ExchangeFailed] = []
+        limit = Limit()
+
+        def tell(outcome: HttpResponse | ExchangeFailed) -> None:
+            outcomes.append(outcome)
+            limit.shorten(CLOSING)
+
         try:
-            await within(left, self._work(request, left, line, outcomes.append))
+            await within(left, self._work(request, left, line, tell), limit)
         except TimeoutError:
             outcomes.append(line.too_late())
         finally:

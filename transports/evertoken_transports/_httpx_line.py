@@ -15,9 +15,13 @@ from evertoken_transports._connecting import HANDSHAKE, WAITING, explained
 from evertoken_transports._exchange import ExchangeBroken, ExchangeFailed
 from evertoken_transports._h11_client import UNWRITABLE, Conversation, cut_off, flaw, reading
 from evertoken_transports._progress import progress
+from evertoken_transports._runtime import within
 from evertoken_transports._target import Target
 
-__all__ = ("ConnectionBroken", "Line", "Refused", "TooLate")
+__all__ = ("CLOSING", "ConnectionBroken", "Line", "Refused", "TooLate")
+
+CLOSING = 0.5
+"""Seconds for closing what is cut already, which should take no time."""
 
 _STAGES: Mapping[str, str] = MappingProxyType(
     {
@@ -120,7 +124,7 @@ class Line:
         stream, self._stream = self._stream, None
         if stream is not None:
             with suppress(Exception):
-                await stream.aclose()
+                await within(CLOSING, stream.aclose())
 
     def too_late(self) -> TooLate:
         """The error of a request that ran into its deadline."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import math
 import sys
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor, Future
@@ -12,7 +13,7 @@ from typing_extensions import override
 
 from evertoken_transports._threads import start_thread
 
-__all__ = ("Runtime", "in_thread", "runtime", "within")
+__all__ = ("Limit", "Runtime", "in_thread", "runtime", "within")
 
 Runtime = Literal["asyncio", "trio"]
 _T = TypeVar("_T")
@@ -25,17 +26,28 @@ def runtime() -> Runtime:
     return "trio" if in_trio_task is not None and in_trio_task() else "asyncio"
 
 
-async def within(seconds: float, work: Awaitable[_T]) -> _T:
+class Limit:
+    """What ``within`` waits for can shorten the time that it has."""
+
+    shorten: Callable[[float], None]
+    """Let no more than so many seconds pass from now on. There is none before the waiting begins."""
+
+
+async def within(seconds: float, work: Awaitable[_T], limit: Limit | None = None) -> _T:
     """The result of ``work``; TimeoutError, and ``work`` is cancelled, after ``seconds``."""
+    limit = limit or Limit()
     if runtime() == "trio":
         import trio  # noqa: PLC0415
 
-        with trio.move_on_after(seconds):
+        with trio.move_on_after(seconds) as scope:
+            limit.shorten = lambda left: setattr(scope, "deadline", min(scope.deadline, trio.current_time() + left))
             return await work
         raise TimeoutError
     import asyncio  # noqa: PLC0415
 
-    async with asyncio.timeout(seconds):
+    loop = asyncio.get_running_loop()
+    async with asyncio.timeout(seconds) as timeout:
+        limit.shorten = lambda left: timeout.reschedule(min(timeout.when() or math.inf, loop.time() + left))
         return await work
 
 
