@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
+import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -175,13 +176,28 @@ def test_the_readmes_program_keeps_its_file_whole_and_to_itself(
     (kept,) = tmp_path.iterdir()
     assert kept.stat().st_mode & 0o777 == 0o600
     before = kept.read_text()
-    (tmp_path / "token-machine.draft").write_text("left behind by one that died")
-    (tmp_path / "token-machine.draft").chmod(0o644)
     monkeypatch.setattr(os, "replace", refuse)
     with pytest.raises(OSError, match="dies here"):
         example.save(m)
+    assert list(tmp_path.iterdir()) == [kept]
     assert kept.read_text() == before
-    assert (tmp_path / "token-machine.draft").stat().st_mode & 0o777 == 0o600
+
+
+def test_the_readmes_program_writes_through_no_link_that_somebody_put_there(
+    example: Example, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.write_text("another's")
+    (tmp_path / "token-machine.json").symlink_to(elsewhere)
+    (tmp_path / "tmpguessed").symlink_to(elsewhere)
+    monkeypatch.setattr(tempfile, "_get_candidate_names", lambda: iter(["guessed", "free"]))
+    m = TokenMachine(GRANT, draw=lambda: 0.5)
+    example.save(m)
+    assert elsewhere.read_text() == "another's"
+    kept = tmp_path / "token-machine.json"
+    assert not kept.is_symlink()
+    assert kept.stat().st_mode & 0o777 == 0o600
+    assert example.resume(GRANT).request_state(50) is m.request_state(50)
 
 
 def refuse(*_: object) -> None:
