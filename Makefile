@@ -87,6 +87,7 @@ bench: $(VENV)/.ready ## what a token costs: while it lives, a herd without one,
 	$(BIN)/python benchmarks/herd.py
 	$(BIN)/python benchmarks/stall.py
 	$(BIN)/python benchmarks/server_model.py
+	$(BIN)/python benchmarks/scrub.py
 	$(BIN)/python benchmarks/simulation.py
 
 # Extras stay in the pins: pip before 23.3 takes `coverage` for another package than `coverage[toml]`.

@@ -11,6 +11,7 @@ import binascii
 import html
 import re
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import NamedTuple
 from urllib.parse import unquote
 
@@ -112,12 +113,14 @@ def needles_of(secrets: Iterable[str], whole: Iterable[str] = ()) -> Needles:
             texts |= _spellings(text, _LEAST_MARKED)
     texts.discard("")
     words.discard("")
-    is_odd = any(len(text) < _FRAGMENT for text in texts) or not all(map(str.isascii, (*fragments, *texts)))
+    is_odd = any(len(text) < _FRAGMENT for text in texts) or not all(map(str.isascii, chain(fragments, texts)))
     return Needles(fragments, texts, words, _UTF_8 if is_odd else _ASCII)
 
 
 def _spellings(secret: str, least: int) -> set[str]:
     """``secret`` as it stands in a text, without white space, and, if enough is left then, without punctuation."""
+    if secret.isascii() and secret.isalnum():
+        return {secret.lower()}
     squeezed = _squeezed(secret)
     bare = _bare(squeezed)
     spellings = {_folded(plain(secret)), _folded(squeezed)}
@@ -162,8 +165,9 @@ def _spans(text: str, needles: Needles) -> list[tuple[int, int]]:
     spans: list[tuple[int, int]] = []
     if not needles.fragments.isdisjoint(windows):
         spans = [(at, at + _FRAGMENT) for at, window in enumerate(windows) if window in needles.fragments]
-    marked = [re.escape(needle) for needle in needles.texts if len(needle) >= _LEAST_MARKED]
-    words = [rf"(?<!\w){re.escape(word)}(?!\w)" for word in needles.words]
+    # A pattern takes long to build, and most are not there.
+    marked = [re.escape(needle) for needle in needles.texts if len(needle) >= _LEAST_MARKED and needle in folded]
+    words = [rf"(?<!\w){re.escape(word)}(?!\w)" for word in needles.words if word in folded]
     for pattern in (*marked, *words):
         spans += [match.span() for match in re.finditer(pattern, folded)]
     return sorted(spans)

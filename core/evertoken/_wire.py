@@ -102,6 +102,9 @@ _PLAINLY_SPELT = re.compile(r"[\w.~-]*", re.ASCII)
 _NUMBER = re.compile(r"\+?\d+(?:\.\d*)?(?:e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 _NAMED_TOKEN = re.compile(r"token\W{0,3}[:=]|(?<![\w-])bearer\s", re.IGNORECASE)
 
+_MOST_SECRETS = 1_000
+"""That are looked for in one answer. No server has reason to send so many."""
+
 _HOST = re.compile(r"[0-9a-z.:_-]{1,253}")
 
 
@@ -173,6 +176,8 @@ class _Answer:
         """``text``, which is the server's, as far as it can be shown."""
         secrets = self.secrets
         if _NAMED_TOKEN.search(text):  # It may be anybody's, and so it need not be known here.
+            return LEFT_OUT
+        if len(secrets) > _MOST_SECRETS:
             return LEFT_OUT
         if not text.isascii() and not self.body.is_unicode and not all(map(str.isascii, secrets)):
             return LEFT_OUT  # A secret may be in it, and not be recognised.

@@ -128,6 +128,14 @@ def test_a_token_that_is_named_as_one_is_not_told_whoever_it_is_for(said: str) -
     assert not any(text and "abcdef" in text for text in shown[:-3])  # The last are of a failure: our own words.
 
 
+def test_beside_more_tokens_than_anybody_sends_no_words_are_told() -> None:
+    m = machine()
+    request = m.start_request(0)
+    for count, shown in ((900, "why"), (1_100, LEFT_OUT)):
+        body = json.dumps({"Message": "why", "token": list(range(10_000, 10_000 + count))}).encode()
+        assert texts_of(m.read_response(request, HttpResponse(500, (), body)))[2] == shown
+
+
 def test_what_a_proxy_says_of_its_own_credentials_is_not_told() -> None:
     m = machine()
     request = m.start_request(0)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import threading
 import weakref
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -17,6 +19,7 @@ from evertoken import (
     ClientCredentials,
     HttpResponse,
     Ignored,
+    Outcome,
     Problem,
     Ready,
     TokenEndpoint,
@@ -44,7 +47,7 @@ from evertoken_transports import (
 from evertoken_transports._carrier import carry
 from evertoken_transports.threads import TokenSource
 from tests import canary
-from tests.transports.worlds import World
+from tests.transports.worlds import LIMIT, World
 
 LOCKED = TokenBehaviour(fault=TokenFault.LOCKED)
 ERROR_500 = TokenBehaviour(fault=TokenFault.SERVER_ERROR, status=500)
@@ -426,3 +429,37 @@ def test_what_is_printed_names_client_and_endpoint_and_no_secret(world: World) -
     for thing in (source, world.coordinator, source.explain(), Problem):
         canary.assert_clean(thing)
     assert world.grant.client_id in repr(source)
+
+
+class Reader(TokenMachine):
+    """Takes its time to read an answer: until somebody else has asked the coordinator for something."""
+
+    meanwhile: Callable[[], object]
+
+    def read_response(self, request: TokenRequest, response: HttpResponse) -> Outcome:
+        self._look_up()
+        return super().read_response(request, response)
+
+    def read_failure(self, request: TokenRequest, reason: str, *, is_bug: bool = False) -> Outcome:
+        self._look_up()
+        return super().read_failure(request, reason, is_bug=is_bug)
+
+    def _look_up(self) -> None:
+        other = threading.Thread(target=self.meanwhile, daemon=True)
+        other.start()
+        other.join(LIMIT)
+        assert not other.is_alive()
+
+
+def test_nobody_waits_while_an_answer_is_read(world: World) -> None:
+    for answer in (HttpResponse(500, (), b'{"error": "x"}'), "no route"):
+        machine = Reader(world.grant, draw=lambda: 0.5)
+        coordinator = Coordinator(machine, clock=world.clock)
+        machine.meanwhile = coordinator.explain
+        _, request = coordinator.glance(print)
+        assert request is not None
+        if isinstance(answer, str):
+            coordinator.send_failed(request, answer)
+        else:
+            coordinator.receive_response(request, answer)
+        assert coordinator.explain().failures == 1
