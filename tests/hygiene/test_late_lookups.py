@@ -44,7 +44,7 @@ def test_nothing_that_gevent_patches_is_imported_by_name(module: Module) -> None
 
 @pytest.mark.parametrize("module", TRANSPORT_MODULES, ids=lambda module: module.name)
 def test_nothing_that_gevent_patches_is_a_base_class_or_a_default(module: Module) -> None:
-    """Either binds it at import as well. gevent leaves clocks alone; and the test kit's own loop is none of gevent's."""
+    """Either binds it at import as well. gevent leaves clocks alone; and the test kit's own loop is not gevent's."""
     kept = {ast.unparse(each) for each in _bound_at_import(module.tree) if _root(each) in PATCHED}
     kit = {"selectors.DefaultSelector"} if module.name == "evertoken_transports.testing._loops" else set[str]()
     assert not kept - {"time.monotonic", "time.time"} - kit

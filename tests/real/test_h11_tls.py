@@ -64,7 +64,7 @@ def client_context(ca: trustme.CA) -> ssl.SSLContext:
     return context
 
 
-def over_tls(context: ssl.SSLContext, seen: Seen) -> Script:
+def over_tls(context: ssl.SSLContext, seen: Seen, data: bytes = GOOD) -> Script:
     """Answer over TLS. A handshake that fails ends the connection in good order, so that the client reads its alert."""
 
     def note_name(connection: object, name: str | None, _: object) -> None:
@@ -79,7 +79,7 @@ def over_tls(context: ssl.SSLContext, seen: Seen) -> Script:
             try:
                 secured.do_handshake()
                 seen.protocols.append(secured.selected_alpn_protocol())
-                answer(GOOD)(secured, server)
+                answer(data)(secured, server)
             except ssl.SSLError:
                 hang_up(plain)
 

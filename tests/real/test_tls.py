@@ -211,6 +211,26 @@ def test_to_callers_a_client_certificate_that_fails_is_a_failure_of_transport_an
     canary.assert_clean(error)
 
 
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_a_source_takes_private_ca_and_client_certificate_without_an_exchange(ca: trustme.CA, runtime: str) -> None:
+    mine = client_context(ca)
+    ca.issue_cert("client@example.com").configure_cert(mine)
+    body = b'{"access_token": "%s", "token_type": "Bearer", "expires_in": 3600}' % canary.token().encode()
+    granted = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
+    module: Any = import_module(f"evertoken_transports.{runtime}")
+    with serving(over_tls(demanding(ca, ssl.TLSVersion.TLSv1_3), Seen(), granted)) as server:
+        coordinator = coordinator_of(canary.grant(base_url=f"https://localhost:{server.port}"))
+        source = module.TokenSource(coordinator.machine.grant, coordinator=coordinator, ssl_context=mine)
+
+        def ask(_: int) -> object:
+            if runtime == "threads":
+                return source.authorization(LIMIT)
+            return run_in(runtime, lambda: source.authorization(LIMIT))
+
+        (came,) = run_in_threads(1, ask)()
+    assert came == f"Bearer {canary.token()}"
+
+
 # ------------------------------------------------------------------------------------------------ not TLS at all
 
 

@@ -45,7 +45,15 @@ class _AsyncioLine(Line):
         # and be read as an answer that no certificate vouches for.
         server_hostname = None if context is None else name
         self._is_the_loops = True
-        self._streams = await asyncio.open_connection(sock=self._socket, ssl=context, server_hostname=server_hostname)
+        try:
+            self._streams = await asyncio.open_connection(
+                sock=self._socket, ssl=context, server_hostname=server_hostname
+            )
+        except BaseException:
+            # uvloop may have closed it by its number, which may be somebody else's by the time that we would.
+            if not isinstance(asyncio.get_running_loop(), asyncio.BaseEventLoop):
+                self._socket.detach()
+            raise
         secured: ssl.SSLObject | None = self._streams[1].get_extra_info("ssl_object")
         return None if secured is None else secured.selected_alpn_protocol()
 
