@@ -26,7 +26,14 @@ __all__ = (
     "is_moment",
     "min_ttl_on_the_grid",
     "on_the_grid",
+    "simulated_hosts",
 )
+
+simulated_hosts: list[str] = []
+"""Hosts of a simulated network, which URLs may name with plain http: nothing that is sent there leaves the process.
+
+Filled for the length of a test by ``evertoken_transports.testing.allow_plain_http``, and by nothing else.
+"""
 
 _LIMIT = 2.0**40
 """Seconds: floats below it in magnitude hold a moment to the tick, and some more."""
@@ -61,7 +68,8 @@ def fault_of_url(name: str, url: object) -> str | None:
         return f"{name} must name a host"
     if ascii_host(parts.host) is None:
         return f"{name} has a host name that can be read in more than one way: write it in ASCII, as in xn--bcher-kva"
-    if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(parts.host)):
+    is_plain_safe = is_loopback(parts.host) or parts.host in simulated_hosts
+    if parts.scheme != "https" and not (parts.scheme == "http" and is_plain_safe):
         return f"{name} must be https (plain http is allowed to this machine only), not {parts.scheme or 'no scheme'}"
     return None
 

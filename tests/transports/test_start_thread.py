@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import contextvars
 import sys
 import threading
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from evertoken_transports._threads import start_thread
+from evertoken_transports._threads import may_start_threads, start_thread
 from tests.transports.worlds import LIMIT
 
 WHO = contextvars.ContextVar("WHO", default="nobody")
@@ -47,3 +48,11 @@ def test_none_is_started_while_the_interpreter_is_finalizing(monkeypatch: pytest
     monkeypatch.setattr(threading.Thread, "start", hang)
     monkeypatch.setattr(sys, "is_finalizing", lambda: True)
     assert not start_thread("mine", print)
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_an_interpreter_that_allows_no_daemon_threads_is_known_beforehand(
+    allowed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_thread, "daemon_threads_allowed", lambda: allowed, raising=False)
+    assert may_start_threads() == allowed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import os
 import threading
 from collections.abc import Iterator
@@ -415,6 +416,21 @@ def test_where_no_thread_can_be_started_the_caller_carries_the_request(
     monkeypatch.setattr(threading.Thread, "start", refuse)
     assert source.authorization_nowait() is None
     assert source.authorization()
+
+
+def test_where_no_thread_can_be_had_looking_for_a_token_claims_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = warm(world)
+    monkeypatch.setattr(_thread, "daemon_threads_allowed", lambda: False, raising=False)
+    world.advance(1_185)
+    budget = source.explain().budget_left
+    for _ in range(20):
+        assert source.authorization_nowait()
+        world.advance(0.1)
+    assert source.explain().budget_left == budget
+    assert source.authorization()
+    assert len(world.token_requests()) == 2
 
 
 @pytest.mark.parametrize("interruption", [KeyboardInterrupt, SystemExit])

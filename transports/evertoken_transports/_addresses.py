@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from ipaddress import ip_address
 from itertools import chain, zip_longest
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, cast
 
 from evertoken_transports._connecting import no_connection
 from evertoken_transports._exchange import ExchangeFailed
@@ -28,6 +28,7 @@ __all__ = (
     "connected",
     "hang_up",
     "look_up",
+    "refuse_to_leave",
     "resolved",
 )
 
@@ -61,20 +62,55 @@ def look_up(target: Target, flags: int = 0) -> list[Address]:
     return [Address(family, place) for family, _, _, _, place in found]
 
 
-def chosen(target: Target, found: Sequence[Address]) -> list[Address]:
+def chosen(target: Target, found: Sequence[Address], *, may_be_simulated: bool = False) -> list[Address]:
     """The addresses to be tried, at least one: the families take turns, so that none of them waits for all the other's.
+
+    Args:
+        target: where the request goes.
+        found: what its name stands for.
+        may_be_simulated: ``found`` is the word of an event loop, perhaps of one that has a network of its own. Then
+            :func:`refuse_to_leave` has the last word.
 
     Raises:
         ExchangeFailed: plain http would leave this machine, whatever its name says.
     """
     if target.scheme != "https":
         here = [address for address in found if _is_here(address.text)]
-        if not here:
-            raise ExchangeFailed(f"plain http is refused: {target.host} is {found[0].text}, which is not this machine")
-        found = here
+        if not here and not may_be_simulated:
+            raise _leaving(target, found[0].text)
+        found = here or found
     first = [address for address in found if address.family == found[0].family]
     others = [address for address in found if address.family != found[0].family]
     return [address for address in chain(*zip_longest(first, others)) if address is not None]
+
+
+def refuse_to_leave(target: Target, connection: Connection) -> None:
+    """Raise ExchangeFailed if plain http over ``connection`` would go to another machine.
+
+    The operating system is asked, which knows nothing of the addresses of a simulated network: there it has made no
+    connection, and so nothing can leave.
+    """
+    number = connection.fileno()
+    if target.scheme == "https" or number < 0:
+        return
+    with suppress(OSError), socket.fromfd(number, socket.AF_INET, socket.SOCK_STREAM) as same:
+        peer: object = same.getpeername()
+        # Of an IP socket it is a tuple. Others, such as a pair that stands for a simulated one, cannot leave.
+        address = str(cast("tuple[object, ...]", peer)[0]) if isinstance(peer, tuple) else ""
+        if address and not _is_here(address):
+            raise _leaving(target, address)
+
+
+class Connection(Protocol):
+    """A socket, or what an event loop has in its place."""
+
+    def fileno(self) -> int:
+        """The descriptor, negative if there is none."""
+        ...
+
+
+def _leaving(target: Target, address: str) -> ExchangeFailed:
+    return ExchangeFailed(f"plain http is refused: {target.host} is {address}, which is not this machine")
 
 
 def _is_here(address: str) -> bool:

@@ -9,8 +9,9 @@ from contextlib import suppress
 
 from typing_extensions import override
 
-from evertoken_transports._addresses import Address
+from evertoken_transports._addresses import Address, refuse_to_leave
 from evertoken_transports._stream_exchange import Line, SocketExchange, StreamExchange
+from evertoken_transports._target import Target
 
 __all__ = ("AsyncioExchange",)
 
@@ -22,11 +23,12 @@ class AsyncioExchange(SocketExchange):
     __module__ = "evertoken_transports.asyncio"
 
     @override
-    async def _connected(self, address: Address) -> Line:
+    async def _connected(self, target: Target, address: Address) -> Line:
         connection = socket.socket(address.family, socket.SOCK_STREAM)
         try:
             connection.setblocking(False)  # noqa: FBT003 (socket's own signature)
             await asyncio.get_running_loop().sock_connect(connection, address.place)
+            refuse_to_leave(target, connection)
         except BaseException:
             connection.close()
             raise

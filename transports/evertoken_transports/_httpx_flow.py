@@ -13,6 +13,7 @@ from evertoken._secrecy import Unpicklable
 from evertoken_transports._async_source import AsyncSource
 from evertoken_transports._events import RequestNotSigned
 from evertoken_transports._httpx_bodies import MOST_PEEKED, AsyncPeekedStream, PeekedStream, peeked_content
+from evertoken_transports._threads import may_start_threads
 from evertoken_transports.threads import TokenSource
 
 __all__ = ("Flow", "Origin", "origin_of")
@@ -144,7 +145,9 @@ class Flow:
         return self.unsigned.setdefault(origin, mine) is mine
 
     def _signature(self) -> _Signature:
-        return _Signature(self.source.authorization_nowait() or self.source.authorization(self.timeout))
+        # Where there is no thread to fetch the next token beside the callers, one of them has to stay for it.
+        header = self.source.authorization_nowait() if may_start_threads() else None
+        return _Signature(header or self.source.authorization(self.timeout))
 
     async def _asignature(self) -> _Signature:
         source = self.async_source()

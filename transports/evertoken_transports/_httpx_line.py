@@ -83,7 +83,8 @@ class Line:
         self._heed(event)
         if event.endswith(".connect_tcp.complete"):
             self._stream = info["return_value"]
-            self._socket = self._stream.get_extra_info("socket").dup()
+            with suppress(AttributeError):  # What a simulated network has for a socket is shared with no forked child.
+                self._socket = self._stream.get_extra_info("socket").dup()
 
     def _heed(self, event: str) -> None:
         _, operation, phase = event.rsplit(".", 2)

@@ -16,7 +16,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any
 
-from evertoken_transports._addresses import LONGEST_TIMEOUT, Address, connected, hang_up, resolved
+from evertoken_transports._addresses import LONGEST_TIMEOUT, Address, connected, hang_up, refuse_to_leave, resolved
 from evertoken_transports._blame import causes_of
 from evertoken_transports._httpx_line import Line
 from evertoken_transports._racing import first_of
@@ -118,10 +118,17 @@ class _AsyncBackend:
 
     async def _connected(self, address: Address, **options: Any) -> Theirs:  # noqa: ANN401
         try:
-            return await self._theirs.connect_tcp(address.text, **options)
+            stream = await self._theirs.connect_tcp(address.text, **options)
         except Exception as error:  # noqa: BLE001 (the innermost says why; the others' text may be anything)
             causes = [cause for cause in causes_of(error) if isinstance(cause, OSError)]
             failure = causes[-1] if causes else error
+        else:
+            try:
+                refuse_to_leave(self._line.target, stream.get_extra_info("socket"))
+            except BaseException:
+                await stream.aclose()
+                raise
+            return stream
         raise failure.with_traceback(None)
 
 

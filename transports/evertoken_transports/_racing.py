@@ -31,13 +31,14 @@ async def resolved(target: Target) -> list[Address]:
         OSError, UnicodeError: there is no such host.
         ExchangeFailed: as of :func:`._addresses.chosen`.
     """
+    # A simulated network has names, and addresses too, of which the system knows nothing: its loop is asked first.
+    if (ask := _resolver_of_trio() if runtime() == "trio" else _resolver_of_asyncio()) is not None:
+        found = await ask(target.host, target.port, type=socket.SOCK_STREAM)
+        addresses = [Address(family, place) for family, _, _, _, place in found]
+        return chosen(target, addresses, may_be_simulated=True)
     with suppress(socket.gaierror):
         return chosen(target, look_up(target, socket.AI_NUMERICHOST))
-    ask = _resolver_of_trio() if runtime() == "trio" else _resolver_of_asyncio()
-    if ask is None:
-        return chosen(target, await in_thread(partial(look_up, target)))
-    found = await ask(target.host, target.port, type=socket.SOCK_STREAM)
-    return chosen(target, [Address(family, place) for family, _, _, _, place in found])
+    return chosen(target, await in_thread(partial(look_up, target)))
 
 
 _Resolver = Callable[..., Awaitable[Any]]

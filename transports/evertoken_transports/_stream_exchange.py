@@ -6,6 +6,7 @@ import ssl
 from abc import ABC, abstractmethod
 from collections.abc import Coroutine
 from contextlib import suppress
+from functools import partial
 
 from typing_extensions import override
 
@@ -146,11 +147,11 @@ class SocketExchange(Outbound, StreamExchange):
         attempt.stage = RESOLVING
         addresses = await resolved(target)
         attempt.stage = CONNECTING
-        return await first_of(target, addresses, self._connected, _discard)
+        return await first_of(target, addresses, partial(self._connected, target), _discard)
 
     @abstractmethod
-    async def _connected(self, address: Address) -> Line:
-        """A connection to ``address``; OSError if there is none."""
+    async def _connected(self, target: Target, address: Address) -> Line:
+        """A connection to ``address`` that :func:`._addresses.refuse_to_leave` lets pass; OSError if there is none."""
 
 
 async def _discard(line: Line) -> None:

@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+import _thread
 import contextvars
 import sys
 import threading
 from collections.abc import Callable
 
-__all__ = ("start_thread",)
+__all__ = ("may_start_threads", "start_thread")
+
+
+def may_start_threads() -> bool:
+    """Whether a daemon thread can be had at all, but for the limit of threads: whoever needs none need not ask for it.
+
+    None can in a subinterpreter that allows no daemon threads, nor once the interpreter is on its way out. In the last
+    stage of that, Python 3.11 neither raises nor comes back from ``Thread.start``, so it must not be called there.
+    """
+    # Python 3.12 and later know, and say it in the constructor of ``Thread``, too.
+    allows: Callable[[], bool] = getattr(_thread, "daemon_threads_allowed", lambda: True)
+    return allows() and not sys.is_finalizing()
 
 
 def start_thread(name: str, work: Callable[..., object], *arguments: object) -> bool:
     """Whether a daemon thread now does ``work(*arguments)``. If False, nothing was started, and nothing will be.
 
-    None can be had at the limit of threads, in a subinterpreter that allows no daemon threads (already the making of
-    one raises there), and once the interpreter is on its way out. In the last stage of that, Python 3.11 neither raises
-    nor comes back from ``start``, so it must not be called there at all.
-
     The thread begins in an empty context: it works for everybody, and nothing of it, no log record, no event, belongs
     to the caller who happened to be first. (Free-threaded builds and gevent would hand the caller's context on.)
     """
-    if sys.is_finalizing():
+    if not may_start_threads():
         return False
     run = contextvars.Context().run
     try:

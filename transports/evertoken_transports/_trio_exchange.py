@@ -10,8 +10,9 @@ from typing import TypeVar
 import trio
 from typing_extensions import override
 
-from evertoken_transports._addresses import Address
+from evertoken_transports._addresses import Address, refuse_to_leave
 from evertoken_transports._stream_exchange import Line, SocketExchange, StreamExchange
+from evertoken_transports._target import Target
 
 __all__ = ("TrioExchange",)
 
@@ -25,10 +26,11 @@ class TrioExchange(SocketExchange):
     __module__ = "evertoken_transports.trio"
 
     @override
-    async def _connected(self, address: Address) -> Line:
+    async def _connected(self, target: Target, address: Address) -> Line:
         connection = trio.socket.socket(address.family, trio.socket.SOCK_STREAM)
         try:
             await connection.connect(address.place)
+            refuse_to_leave(target, connection)
         except BaseException:
             connection.close()
             raise

@@ -141,9 +141,9 @@ class TokenSource(AsyncSource):
 
     def _start_warmer(self) -> bool:
         carry = partial(carry_async, self._coordinator, self._exchange)
-        staying = stay_warm(weakref.ref(self), self._coordinator, carry, _Sleeper())
-        task = self._task(staying, "evertoken-keep-warm")
         cooled = partial(_cooled, weakref.ref(self), self._place())
+        staying = stay_warm(weakref.ref(self), self._coordinator, carry, _Sleeper())
+        task = self._task(_until_cooled(staying, cooled), "evertoken-keep-warm")
         over = when_closed(task.get_loop(), _FOR_EVER, cooled)
         task.add_done_callback(lambda _: (over(), cooled()), context=contextvars.Context())
         return True
@@ -159,6 +159,14 @@ class TokenSource(AsyncSource):
         self._tasks.add(task)  # The loop itself holds tasks weakly.
         task.add_done_callback(self._tasks.discard, context=contextvars.Context())
         return task
+
+
+async def _until_cooled(staying: Coroutine[None, None, None], cooled: Callable[[], None]) -> None:
+    """Say so as the task's last act: a simulated loop may end between that and the callbacks of the task."""
+    try:
+        await staying
+    finally:
+        cooled()
 
 
 def _cooled(source: weakref.ref[TokenSource], place: Hashable) -> None:

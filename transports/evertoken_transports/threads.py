@@ -15,7 +15,7 @@ from evertoken_transports._coordinator import Coordinator
 from evertoken_transports._events import EventCallback
 from evertoken_transports._exchange import Exchange, check_exchange, check_no_settings
 from evertoken_transports._source import LONGEST_SLEEP, SHORTEST_SLEEP, BaseSource, checked_timeout
-from evertoken_transports._threads import start_thread
+from evertoken_transports._threads import may_start_threads, start_thread
 
 __all__ = ("TokenSource",)
 
@@ -124,7 +124,8 @@ class TokenSource(BaseSource):
         self._ensure_warm()
         caller = _Caller()
         try:
-            ready, request = self._coordinator.glance(caller.wake, may_send=self._background)
+            may_send = self._background and may_start_threads()
+            ready, request = self._coordinator.glance(caller.wake, may_send=may_send)
             if request is not None and self._started(request):
                 self._coordinator.took(request)
         finally:

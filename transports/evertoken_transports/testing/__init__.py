@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from evertoken_transports.testing._clocks import VirtualClock
 from evertoken_transports.testing._loop_clock import LoopClock
 from evertoken_transports.testing._loops import VirtualEventLoop
+from evertoken_transports.testing._plain_http import allow_plain_http
 
 if TYPE_CHECKING:
     from evertoken_transports.testing._network import NETWORK_FAULTS, ApiTrouble, TokenTrouble
@@ -35,6 +36,7 @@ __all__ = (
     "TokenTrouble",
     "VirtualClock",
     "VirtualEventLoop",
+    "allow_plain_http",
     "simulate_source",
 )
 

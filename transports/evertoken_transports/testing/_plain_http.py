@@ -1,0 +1,43 @@
+"""Plain http to hosts of a simulated network: the one exception to "https, or this machine", and for tests alone."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+
+from evertoken._arguments import simulated_hosts
+
+__all__ = ("allow_plain_http",)
+
+
+@contextmanager
+def allow_plain_http(*hosts: str) -> Generator[None]:
+    """Until the block ends, URLs of ``hosts``, which are names in a simulated network, may begin with ``http://``.
+
+        with allow_plain_http("api"):
+            grant = mangopay.sandbox(client_id, api_key, base_url="http://api:8080")
+
+    It is for event loops that simulate the network as well (simloop, simloom), and decorates tests, too. It opens
+    nothing to the real network: ``asyncio.TokenSource`` sends a secret in clear to such a host only over a connection
+    that no operating system has made, every other exchange does not send it at all, and when the block has ended none
+    does, whatever grant was made in it.
+
+    Args:
+        hosts: host names without scheme and port.
+
+    Raises:
+        ValueError: one of ``hosts`` is not a host name.
+    """
+    names = [host.lower() if isinstance(host, str) else host for host in hosts]
+    for name in names:
+        if not isinstance(name, str) or not name or not set(name) <= _IN_NAMES:
+            raise ValueError(f"hosts must be host names without scheme and port, such as 'api', not {name!r}")
+    simulated_hosts.extend(names)
+    try:
+        yield
+    finally:
+        for name in names:
+            simulated_hosts.remove(name)
+
+
+_IN_NAMES = set("abcdefghijklmnopqrstuvwxyz0123456789-._")
