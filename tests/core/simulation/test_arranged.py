@@ -28,6 +28,9 @@ def test_the_first_clients_are_those_of_the_seed_and_all_are_made_for_the_same_l
         made_for_it = {client for other in others if other.lifetime == drawn.lifetime for client in other.clients}
         assert made_for_it.issuperset(arranged.clients[len(drawn.clients) :])
         assert arrange_scenario(seed, clients=1).clients == drawn.clients[:1]
+
+
+def test_a_scenario_without_clients_is_refused() -> None:
     with pytest.raises(ValueError, match="clients must be at least 1, not 0"):
         arrange_scenario(1, clients=0)
 

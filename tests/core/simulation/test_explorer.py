@@ -75,7 +75,6 @@ WORLDS: dict[str, tuple[Policy, Alphabet, float]] = {
 }
 
 
-@pytest.mark.no_cover
 @pytest.mark.parametrize("world", WORLDS)
 def test_no_state_within_reach_breaks_a_law_and_from_each_a_token_is_within_reach(world: str) -> None:
     policy, alphabet, tick = WORLDS[world]
@@ -296,7 +295,6 @@ SABOTAGE: dict[Step, str] = {
 }
 
 
-@pytest.mark.no_cover
 @pytest.mark.parametrize("sabotage", SABOTAGE, ids=lambda sabotage: sabotage.__name__)
 def test_a_step_without_one_safeguard_breaks_the_law_that_it_guards(sabotage: Step) -> None:
     alphabet = Alphabet(answers=(EVERY_ANSWER[0], EVERY_ANSWER[-1]), rotates=False)

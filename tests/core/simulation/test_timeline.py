@@ -163,7 +163,6 @@ def whole(timeline: Timeline) -> None:
         assert len(spans) <= 2 * timeline.columns + 2
 
 
-@pytest.mark.no_cover
 def test_a_long_run_takes_no_more_room_than_a_short_one() -> None:
     short, long = Timeline(50), Timeline(50)
     World(hostile(5, DAY / 20), watch=short).run()
@@ -175,6 +174,7 @@ def test_a_long_run_takes_no_more_room_than_a_short_one() -> None:
     assert long.merged > 10 * short.merged
 
 
+@pytest.mark.no_cover
 def test_every_kind_of_happening_is_marked_and_every_fault_of_all_has_a_place() -> None:
     kinds, bands = set[str](), set[str]()
     for seed in SEEDS:

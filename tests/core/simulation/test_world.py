@@ -156,6 +156,14 @@ def test_a_replay_is_a_fold_that_comes_to_the_same_lines(seed: int) -> None:
     assert replayed.digest == report.digest
 
 
+def test_a_replay_begins_anew_where_a_process_did() -> None:
+    rates = ((WorldFault.CRASH, 6.0), (WorldFault.OUTAGE, 6.0))
+    report = simulate(replace(STEADY, seconds=HOUR, rates=rates), keep_trace=True)
+    assert report.ok
+    assert report.seen["crash"] > 0
+    assert replay(report.trace).differs_at is None
+
+
 def test_a_replay_names_the_line_from_which_it_differs() -> None:
     report = simulate(7, days=0.25, keep_trace=True)
     trace = report.trace
