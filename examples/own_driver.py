@@ -80,7 +80,8 @@ def main() -> None:
 
     tokens = Tokens(mangopay.sandbox(client_id="demo", api_key="made-up"), send)
     with ThreadPoolExecutor(8) as pool:
-        headers = list(pool.map(lambda _: tokens.authorization(), range(8 * 200)))
+        calls = [pool.submit(tokens.authorization) for _ in range(8 * 200)]
+        headers = [call.result() for call in calls]
     print(f"{headers.count('Bearer made-up')} of {len(headers)} calls have a token, {len(sent)} token request(s)")
 
 

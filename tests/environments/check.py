@@ -259,7 +259,9 @@ def check_hypothesis() -> None:
     from evertoken import HttpResponse
     from evertoken_transports.testing import hypothesis as ours
 
-    few = settings(max_examples=10, database=None, deadline=None, suppress_health_check=list(HealthCheck))
+    few = settings(
+        max_examples=10, database=None, deadline=None, suppress_health_check=[*HealthCheck.__members__.values()]
+    )
 
     @few
     @given(ours.responses(), ours.policies(), ours.scenarios())

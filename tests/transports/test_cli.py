@@ -48,10 +48,14 @@ def test_without_a_library_a_command_names_what_it_needs_and_how_to_install_that
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, arguments: list[str], needed: list[str]
 ) -> None:
     find = importlib.util.find_spec
+    gone: list[str] = []
+
+    def found(name: str) -> object:
+        return None if name in gone else find(name)
+
+    monkeypatch.setattr(importlib.util, "find_spec", found)
     for missing in ([needed[0]], needed):
-        monkeypatch.setattr(
-            importlib.util, "find_spec", lambda name, gone=missing: None if name in gone else find(name)
-        )
+        gone[:] = missing
         status, complaint = said(capsys, *arguments)
         assert status == 2
         assert complaint == (
@@ -65,7 +69,10 @@ def test_without_a_library_a_command_names_what_it_needs_and_how_to_install_that
 def test_help_and_version_look_for_no_library(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, arguments: list[str]
 ) -> None:
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    def found(name: str) -> None:
+        return None
+
+    monkeypatch.setattr(importlib.util, "find_spec", found)
     with pytest.raises(SystemExit) as ended:
         cli.main(arguments)
     assert ended.value.code == 0
