@@ -385,26 +385,33 @@ def test_callers_that_hold_every_thread_of_the_loop_s_pool_are_served(runtime: s
     body = b'{"access_token": "%s", "token_type": "Bearer", "expires_in": 3600}' % MARK
     head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body)
     with serving(answer(head + body)) as server:
-        # By a name, so that it has to be looked up.
-        coordinator = coordinator_of(canary.grant(base_url=f"http://localhost:{server.port}"))
+        # By a name, so that it has to be looked up; and no attempt is lost before the callers are.
+        grant = canary.grant(base_url=f"http://localhost:{server.port}")
+        coordinator = coordinator_of(grant, Policy(request_timeout=3 * LIMIT))
         source = source_of(kind, coordinator)
         waiting = source_of(Kind("threads", "h11"), coordinator)
         served: list[object] = []
 
+        waits, claimed = threading.Semaphore(0), threading.Event()
+
         def wait_here() -> None:
+            waits.release()
+            assert claimed.wait(LIMIT)
             served.append(waiting.authorization(LIMIT))
 
-        async def main() -> None:
-            if runtime == "trio":
-                source.authorization_nowait()  # The loop's carrier has it before a thread can.
-                async with trio.open_nursery() as nursery:
-                    for _ in range(threads):
-                        nursery.start_soon(trio.to_thread.run_sync, wait_here)
-            else:
-                source.authorization_nowait()
-                await asyncio.gather(*(asyncio.to_thread(wait_here) for _ in range(threads)))
+        async def lead() -> None:
+            """Ask when nothing of the pool is left, so that the loop's carrier is the only one."""
+            for _ in range(threads):
+                while not waits.acquire(blocking=False):
+                    await _turn(runtime)
+            assert source.authorization_nowait() is None
+            claimed.set()
 
-        run_in_threads(1, lambda _: run_in(runtime, main))()
+        async def follow() -> None:
+            await (trio.to_thread.run_sync if runtime == "trio" else asyncio.to_thread)(wait_here)
+
+        (came,) = run_in_threads(1, lambda _: run_in(runtime, lambda: both(kind, lead, *[follow] * threads)))()
+    assert came is None
     assert len(served) == threads
     assert len(server.heard) == 1
 
