@@ -10,11 +10,18 @@ from typing import TYPE_CHECKING, ClassVar
 
 from evertoken import ClientCredentials, GiveUp, Policy, Ready, TokenRequest
 from evertoken._arguments import check_type
-from evertoken_transports._carrier import carry_async
+from evertoken_transports._carrier import carry, carry_async
 from evertoken_transports._coordinator import Coordinator, Waker
 from evertoken_transports._events import EventCallback
-from evertoken_transports._exchange import AsyncExchange, check_exchange, check_no_settings
-from evertoken_transports._source import LONGEST_SLEEP, SHORTEST_SLEEP, BaseSource, checked_timeout
+from evertoken_transports._exchange import AsyncExchange, Exchange, check_exchange, check_no_settings
+from evertoken_transports._source import (
+    LONGEST_SLEEP,
+    SHORTEST_SLEEP,
+    BaseSource,
+    checked_timeout,
+    default_exchange,
+)
+from evertoken_transports._threads import start_thread
 
 if TYPE_CHECKING:
     from evertoken_transports._stream_exchange import StreamExchange
@@ -53,11 +60,13 @@ class AsyncSource(BaseSource):
             check_exchange("exchange", exchange, is_async=True, instead=f"{self._exchange_name} makes one")
             check_no_settings("exchange", ssl_context, trust_env=trust_env)
         super().__init__(grant, policy, coordinator, on_event, keep_warm=keep_warm)
+        self._lasting: Exchange | None = None
         if exchange is None:
             limit = self._coordinator.machine.policy.max_body
             exchange = self._exchange_class()(
                 max_body=limit, ssl_context=ssl_context, trust_env=trust_env, clock=self._clock
             )
+            self.outlive_with(default_exchange(self._coordinator, ssl_context, trust_env=trust_env))
         self._exchange = self._coordinator.stand_in(exchange)
         check_type("background", background, bool)
         self._background = background
@@ -100,6 +109,14 @@ class AsyncSource(BaseSource):
         """Get a token ahead of need, or raise as :meth:`authorization` does. For start-up and readiness checks."""
         await self.authorization(timeout)
 
+    def outlive_with(self, exchange: Exchange) -> None:
+        """For adapters: carry due refreshes by ``exchange``, in threads.
+
+        Nobody in the event loop waits for a refresh: its callers have the old token. Carried in a task, it would end
+        with its loop, and where each short job has a loop of its own, none would ever come to its end.
+        """
+        self._lasting = self._coordinator.stand_in_thread(exchange)
+
     # What the runtime brings
     # -----------------------
 
@@ -120,6 +137,10 @@ class AsyncSource(BaseSource):
     @abstractmethod
     def _can_spawn(self) -> bool:
         """Whether the caller is in an event loop of this runtime."""
+
+    @abstractmethod
+    def _is_simulated(self) -> bool:
+        """Whether the time of the event loop is not that of this machine, so that no thread must come into it."""
 
     @abstractmethod
     def _place(self) -> Hashable:
@@ -147,7 +168,7 @@ class AsyncSource(BaseSource):
         caller = _caller()
         try:
             ready, request = self._coordinator.glance(caller, may_send=in_loop and self._background)
-            if request is not None and self._spawned(request):
+            if request is not None and ((ready is not None and self.outlived(request)) or self._spawned(request)):
                 self._coordinator.took(request)
         finally:
             self._coordinator.forget(caller)
@@ -163,9 +184,9 @@ class AsyncSource(BaseSource):
                 self._check_open()
                 move = self._coordinator.ask(sleeper.wake, since=since, deadline=deadline, min_ttl=min_ttl)
                 self._check_open()  # Closing wakes those who are registered by now.
-                if move.request is not None and not await self._see_carried(move.request):
-                    continue  # What was known before the request was carried here may no longer be so.
                 answer = move.answer
+                if move.request is not None and not await self._see_carried(move.request, answer):
+                    continue  # What was known before the request was carried here may no longer be so.
                 if isinstance(answer, Ready):
                     return answer.authorization
                 if isinstance(answer, GiveUp):
@@ -174,16 +195,23 @@ class AsyncSource(BaseSource):
         finally:
             self._coordinator.forget(sleeper.wake)
 
-    async def _see_carried(self, request: TokenRequest) -> bool:
+    async def _see_carried(self, request: TokenRequest, answer: object) -> bool:
         """Whether it is carried beside the caller; if not, it has been carried here, and time has passed.
 
-        Nothing is awaited between the claim and the task that carries it, so no cancellation can come between.
+        Nothing is awaited between the claim and what carries it, so no cancellation can come between.
         """
-        if self._background and self._spawned(request):
+        is_refresh = isinstance(answer, Ready)
+        if self._background and ((is_refresh and self.outlived(request)) or self._spawned(request)):
             self._coordinator.took(request)
             return True
         await carry_async(self._coordinator, self._exchange, request)
         return False
+
+    def outlived(self, request: TokenRequest) -> bool:
+        """Whether a thread took ``request``, which is a refresh: it does not end with the event loop."""
+        if self._lasting is None or self._is_simulated():
+            return False
+        return start_thread("evertoken-request", carry, self._coordinator, self._lasting, request)
 
 
 def _caller() -> Waker:
@@ -197,11 +225,14 @@ async def stay_warm(
     carry: Callable[[TokenRequest], Awaitable[None]],
     sleeper: Sleeper,
 ) -> None:
-    """Carry every request as it falls due, until the source is closed or gone."""
+    """See every request carried as it falls due, until the source is closed or gone."""
     try:
         while (held := source()) is not None and not held.closed:
+            ready, request = coordinator.glance(sleeper.wake, may_wake=True)
+            if request is not None and ready is not None and held.outlived(request):
+                coordinator.took(request)
+                request = None
             del held
-            _, request = coordinator.glance(sleeper.wake, may_wake=True)
             if request is not None:
                 await carry(request)
             else:

@@ -48,6 +48,7 @@ from evertoken._arguments import check_type, fault_of_authorization
 from evertoken._secrecy import Hidden, Unpicklable
 from evertoken_transports._clock import Clock, suspend_aware_clock
 from evertoken_transports._events import Event, EventCallback, check_callback, events_of, log, tell, write
+from evertoken_transports._exchange import Exchange
 from evertoken_transports._moves import Move, Subscriber, Waker, wake
 from evertoken_transports._progress import Progress
 
@@ -268,6 +269,10 @@ class Coordinator(Unpicklable):
 
     def stand_in(self, exchange: _T) -> _T:
         """What carries requests for a source that would use ``exchange``: itself, except in tests."""
+        return exchange
+
+    def stand_in_thread(self, exchange: Exchange) -> Exchange | None:
+        """What carries requests in threads for a source of an event loop; None in tests, where time is the loop's."""
         return exchange
 
     def _announce(self, events: list[Event]) -> None:

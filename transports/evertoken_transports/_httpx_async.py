@@ -130,9 +130,10 @@ def tasks_only() -> LocalProtocolError:
 class AsyncSources:
     """One source for each runtime, made when it is first needed. They share the coordinator of ``source``."""
 
-    def __init__(self, source: TokenSource, exchange: AsyncExchange) -> None:
+    def __init__(self, source: TokenSource, exchange: AsyncExchange, lasting: Exchange | None) -> None:
         self._source = source
         self._exchange = exchange
+        self._lasting = lasting
         self._made: dict[Runtime, AsyncSource] = {}
 
     def current(self) -> AsyncSource:
@@ -149,6 +150,8 @@ class AsyncSources:
     def _following(self, which: Runtime) -> AsyncSource:
         made = self._new(which)
         made.close_with(self._source)
+        if self._lasting is not None:
+            made.outlive_with(self._lasting)
         return made
 
     def _new(self, which: Runtime) -> AsyncSource:

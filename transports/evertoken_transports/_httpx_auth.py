@@ -140,12 +140,14 @@ class BearerAuthBase(Unpicklable, Generic[_Request, _Response]):
 
         self._api_base = grant.api_base or ""
         self._serves_threads = exchange is not None or async_exchange is None
+        blocking = made(self._exchange_class) if exchange is None else exchange
+        lasting = blocking if async_exchange is None else None
         if async_exchange is None:
             async_exchange = made(self._async_exchange_class) if exchange is None else beside(exchange)
         self._source = (TokenSource if self._serves_threads else TasksOnlySource)(
             grant,
             policy=policy,
-            exchange=made(self._exchange_class) if exchange is None else exchange,
+            exchange=blocking,
             coordinator=shared,
             background=self._serves_threads,
             on_event=on_event,
@@ -155,7 +157,7 @@ class BearerAuthBase(Unpicklable, Generic[_Request, _Response]):
             self._stream_class,
             self._async_stream_class,
             self._source,
-            AsyncSources(self._source, async_exchange).current,
+            AsyncSources(self._source, async_exchange, lasting).current,
             allowed,
             seconds,
             replay,

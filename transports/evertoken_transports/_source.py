@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import ssl
 from collections.abc import Callable, Hashable
 from typing import Any
 
@@ -19,9 +20,10 @@ from evertoken._arguments import check_type, fault_of_authorization
 from evertoken._secrecy import Hidden, Unpicklable
 from evertoken_transports._coordinator import Coordinator
 from evertoken_transports._events import Event, EventCallback, check_callback, log, tell
+from evertoken_transports._exchange import Exchange
 from evertoken_transports._fence import Outbound
 
-__all__ = ("LONGEST_SLEEP", "SHORTEST_SLEEP", "BaseSource", "checked_timeout", "found_coordinator")
+__all__ = ("LONGEST_SLEEP", "SHORTEST_SLEEP", "BaseSource", "checked_timeout", "default_exchange", "found_coordinator")
 
 LONGEST_SLEEP = 30.0
 """Seconds. Conditions and event loops stand still during suspend, so the clock is read again this often."""
@@ -235,3 +237,11 @@ def checked_timeout(timeout: float) -> float:
     if isinstance(timeout, bool) or not isinstance(timeout, int | float) or math.isnan(timeout) or timeout < 0:
         raise ValueError("timeout must be a number of seconds that is not negative")
     return float(timeout)
+
+
+def default_exchange(coordinator: Coordinator, ssl_context: ssl.SSLContext | None, *, trust_env: bool) -> Exchange:
+    """Raw HTTP/1.1 over blocking sockets."""
+    from evertoken_transports.h11 import H11Exchange  # noqa: PLC0415 (an extra: imported only by those who need it)
+
+    limit, clock = coordinator.machine.policy.max_body, coordinator.clock
+    return H11Exchange(max_body=limit, ssl_context=ssl_context, trust_env=trust_env, clock=clock)

@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import logging
 import ssl
+import time
 import weakref
 from collections.abc import Callable, Coroutine, Hashable
 from functools import partial
@@ -38,6 +39,9 @@ def __getattr__(name: str) -> object:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
+_LONGEST_TURN = 5.0
+"""Seconds by which a loop that reads the time once a turn may be behind it."""
+
 _FOR_EVER = 1e8
 """Seconds: three years. No loop knows an endless timer."""
 
@@ -53,6 +57,9 @@ class TokenSource(AsyncSource):
         coordinator: share this one. Default: that of every source in the process with an equal grant and policy.
         background: send token requests from a task of their own, so that the one that is under way survives its caller.
             If False, the caller carries the request itself; when it is cancelled, another caller starts anew.
+            With the default exchange a refresh, whose callers have the old token, is sent from a daemon thread, so that
+            it survives the end of its loop, too. An ``exchange`` of your own always runs in the loop of a caller, and
+            so does the default one where the time of the loop is simulated.
         keep_warm: refresh a due token even if nobody asks, for as long as a loop runs: from the making of the source if
             that happens in a loop, else from the first call in one, and again in each further loop.
         ssl_context: client certificates (mTLS) and private CAs of the default exchange. Default: verified against this
@@ -120,6 +127,9 @@ class TokenSource(AsyncSource):
 
     def _can_spawn(self) -> bool:
         return _running_loop() is not None
+
+    def _is_simulated(self) -> bool:
+        return abs(asyncio.get_running_loop().time() - time.monotonic()) > _LONGEST_TURN
 
     def _place(self) -> Hashable:
         return weakref.ref(asyncio.get_running_loop())

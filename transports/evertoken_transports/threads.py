@@ -14,7 +14,7 @@ from evertoken_transports._carrier import carry
 from evertoken_transports._coordinator import Coordinator
 from evertoken_transports._events import EventCallback
 from evertoken_transports._exchange import Exchange, check_exchange, check_no_settings
-from evertoken_transports._source import LONGEST_SLEEP, SHORTEST_SLEEP, BaseSource, checked_timeout
+from evertoken_transports._source import LONGEST_SLEEP, SHORTEST_SLEEP, BaseSource, checked_timeout, default_exchange
 from evertoken_transports._threads import may_start_threads, start_thread
 
 __all__ = ("TokenSource",)
@@ -64,7 +64,7 @@ class TokenSource(BaseSource):
             check_no_settings("exchange", ssl_context, trust_env=trust_env)
         super().__init__(grant, policy, coordinator, on_event, keep_warm=keep_warm)
         if exchange is None:
-            exchange = _default_exchange(self._coordinator, ssl_context, trust_env=trust_env)
+            exchange = default_exchange(self._coordinator, ssl_context, trust_env=trust_env)
         self._exchange = self._coordinator.stand_in(exchange)
         check_type("background", background, bool)
         self._background = background
@@ -207,10 +207,3 @@ def _stay_warm(source: weakref.ref[TokenSource], coordinator: Coordinator, excha
 
 def _wants_warmth(source: TokenSource | None) -> bool:
     return source is not None and not source.closed
-
-
-def _default_exchange(coordinator: Coordinator, ssl_context: ssl.SSLContext | None, *, trust_env: bool) -> Exchange:
-    from evertoken_transports.h11 import H11Exchange  # noqa: PLC0415 (an extra: imported only by those who need it)
-
-    limit, clock = coordinator.machine.policy.max_body, coordinator.clock
-    return H11Exchange(max_body=limit, ssl_context=ssl_context, trust_env=trust_env, clock=clock)

@@ -52,6 +52,9 @@ class TokenSource(AsyncSource):
         coordinator: share this one. Default: that of every source in the process with an equal grant and policy.
         background: send token requests from a task of their own, so that the one that is under way survives its caller.
             If False, the caller carries the request itself; when it is cancelled, another caller starts anew.
+            With the default exchange a refresh, whose callers have the old token, is sent from a daemon thread, so that
+            it survives the end of its run, too. An ``exchange`` of your own always runs in the run of a caller, and
+            so does the default one where the time of the run is simulated.
         keep_warm: refresh a due token even if nobody asks, for as long as a run lasts: from the making of the source if
             that happens in a run, else from the first call in one, and again in each further run.
         ssl_context: client certificates (mTLS) and private CAs of the default exchange. Default: verified against this
@@ -135,6 +138,9 @@ class TokenSource(AsyncSource):
     def _carry(self) -> Callable[[TokenRequest], Awaitable[None]]:
         """What carries a request, without a reference to this source: a task must not keep it alive."""
         return partial(_carry, self._coordinator, self._exchange, self._carriers)
+
+    def _is_simulated(self) -> bool:
+        return type(trio.lowlevel.current_clock()).__name__ != "SystemClock"  # Which has no public name.
 
     def _place(self) -> Hashable:
         return trio.lowlevel.current_trio_token()

@@ -11,6 +11,7 @@ from typing_extensions import override
 from evertoken import HttpResponse, Outcome, Problem, Ready, TokenMachine, TokenRequest, Wait
 from evertoken_transports._clock import Clock
 from evertoken_transports._coordinator import Coordinator
+from evertoken_transports._exchange import Exchange
 from evertoken_transports._moves import Move, Subscriber, Waker
 from evertoken_transports._source import BaseSource
 from evertoken_transports.testing._alarms import this_one
@@ -50,6 +51,10 @@ class ServerCoordinator(Coordinator):
     @override
     def stand_in(self, exchange: _Exchange) -> _Exchange:
         return cast("_Exchange", self._stand_in(exchange))
+
+    @override
+    def stand_in_thread(self, exchange: Exchange) -> Exchange | None:
+        return None
 
     @override
     def subscribe(self, subscriber: Subscriber) -> None:
