@@ -89,15 +89,14 @@ class App:
         self.coordinator.wake_all()
 
     def _new_source(self) -> Any:  # noqa: ANN401 (of either kind)
-        context = self._place.ssl_context()
-        options: dict[str, Any] = {} if context is None else {"ssl_context": context}
+        options: dict[str, Any] = {} if self._place.cafile is None else {"ssl_context": self._place.ssl_context()}
         return self.kit.source(self.coordinator, keep_warm=self._keep_warm, **options)
 
     def _new_calls(self, patience: float) -> Calls:
         context = self._place.ssl_context()
         grant = self.coordinator.machine.grant
         auth = BearerAuth(grant, coordinator=self.coordinator, timeout=patience, ssl_context=context, trust_env=False)
-        return self.kit.calls(auth, base_url=auth.api_base, verify=context or False, timeout=LIMIT, trust_env=False)
+        return self.kit.calls(auth, base_url=auth.api_base, verify=context, timeout=LIMIT, trust_env=False)
 
 
 def check(holds: object, law: str) -> None:
