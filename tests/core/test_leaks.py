@@ -15,11 +15,13 @@ from evertoken import (
     Outcome,
     PostAuthentication,
     Problem,
+    ProblemKind,
     Rejection,
     TokenEndpoint,
     TokenMachine,
 )
 from evertoken._scrub import LEFT_OUT
+from evertoken._secrecy import Unpicklable, replace
 from tests import canary
 from tests.core.driving import bearer, granted, machine, serve
 from tests.spellings import ENCODERS, WRAPPERS, Encoder, parts
@@ -171,3 +173,26 @@ def test_what_was_read_beforehand_has_the_consequences_of_what_was_not() -> None
     mine, its = one.start_request(0), other.start_request(0)
     assert one.send_failed(1, mine, "why") == other.send_failed(1, its, other.read_failure(its, "why"))
     assert one.state_value == other.state_value
+
+
+def test_a_value_can_still_be_changed_in_one_place_and_says_what_is_wrong_with_the_change() -> None:
+    grant = canary.grant()
+    assert grant.__replace__(scope="read").scope == "read"
+    assert grant.__replace__() == grant
+    assert AuthenticationParts().__replace__(form=(("a", "b"),)) == AuthenticationParts(form=(("a", "b"),))
+    for changes, kind in (({"client_id": ""}, ValueError), ({"secret": canary.secret()}, TypeError)):
+        with pytest.raises(kind) as caught:
+            grant.__replace__(**changes)
+        canary.assert_clean(caught.value)
+
+
+def test_a_value_has_no_state_to_be_written_down() -> None:
+    for value in (canary.grant(), granted(1), Unpicklable()):
+        with pytest.raises(TypeError):
+            value.__getstate__()
+
+
+def test_other_dataclasses_are_changed_as_ever() -> None:
+    problem = Problem(ProblemKind.SERVER, "why")
+    assert replace(problem, summary="because") == Problem(ProblemKind.SERVER, "because")
+    assert replace(canary.grant(), scope="read").scope == "read"

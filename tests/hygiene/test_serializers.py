@@ -19,7 +19,6 @@ from rich.pretty import Pretty
 
 import evertoken
 from evertoken import (
-    AuthenticationParts,
     Challenge,
     ClientCredentials,
     PostAuthentication,
@@ -138,14 +137,3 @@ def test_every_kind_of_value_that_can_hold_a_secret_was_tried() -> None:
     kinds = {kind.__name__ for kind in ours if hasattr(kind, "__match_args__") and ".testing." not in kind.__module__}
     assert kinds - {"Options"} <= set(VALUES)  # Those of the command line, which nobody else sees.
     assert not [name for name, value in VALUES.items() if name in kinds and dataclasses.is_dataclass(value)]
-
-
-def test_a_value_can_still_be_changed_in_one_place_and_says_what_is_wrong_with_the_change() -> None:
-    grant = canary.grant()
-    assert grant.__replace__(scope="read").scope == "read"
-    assert grant.__replace__() == grant
-    assert AuthenticationParts().__replace__(form=(("a", "b"),)) == AuthenticationParts(form=(("a", "b"),))
-    for changes, kind in (({"client_id": ""}, ValueError), ({"secret": canary.secret()}, TypeError)):
-        with pytest.raises(kind) as caught:
-            grant.__replace__(**changes)
-        canary.assert_clean(caught.value)
