@@ -22,7 +22,7 @@ from evertoken_transports import Coordinator
 from evertoken_transports.httpx import BearerAuth
 from tests.loops.endpoint import LIMIT
 
-__all__ = ("AnyioKit", "AsyncioKit", "Calls", "Clock", "Kit", "MockClockKit", "ThreadKit", "TrioKit", "Work")
+__all__ = ("AnyioKit", "AsyncioKit", "Calls", "Clock", "JobKit", "Kit", "MockClockKit", "ThreadKit", "TrioKit", "Work")
 
 _T = TypeVar("_T")
 Work = Callable[[], Coroutine[Any, Any, _T]]
@@ -310,6 +310,33 @@ class AsyncioKit(Kit):
         from evertoken_transports.asyncio import TokenSource
 
         return TokenSource(coordinator.machine.grant, coordinator=coordinator, **options)
+
+
+class JobKit(AsyncioKit):
+    """One ``asyncio.run`` for each call, as task queues and synchronous wrappers have it; in threads if several."""
+
+    most_after_loss = 2  # Where nothing can carry on the request of a loop that is gone, another must be sent.
+    shares_client = False
+
+    @override
+    def run(self, work: Work[_T]) -> _T:
+        return _driven(work())
+
+    @override
+    async def one(self, work: Work[_T]) -> _T:
+        return super().run(work)
+
+    @override
+    async def all_of(self, works: Sequence[Work[_T]]) -> list[_T]:
+        return _in_threads(super().run, works)
+
+    @override
+    async def lose(self, work: Work[object], when: Callable[[], bool]) -> None:
+        super().run(lambda: AsyncioKit().lose(work, when))
+
+    @override
+    async def moment(self) -> None:
+        time.sleep(MOMENT)  # noqa: ASYNC251 (between the jobs there is no loop)
 
 
 # trio

@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 
 from tests.loops.columns import COLUMNS, FACES, Face
 from tests.loops.endpoint import Place
-from tests.loops.kits import AnyioKit, AsyncioKit, Kit, MockClockKit, ThreadKit, TrioKit
+from tests.loops.kits import AnyioKit, AsyncioKit, JobKit, Kit, MockClockKit, ThreadKit, TrioKit
 
 __all__ = ("CELLS", "KITS", "WAYS", "Cell", "Way", "carry_out_elsewhere")
 
@@ -35,6 +35,7 @@ KITS: dict[str, Callable[[], Kit]] = {
     "asyncio in debug mode": lambda: AsyncioKit(debug=True),
     "uvloop": lambda: _on_uvloop(debug=False),
     "uvloop in debug mode": lambda: _on_uvloop(debug=True),
+    "asyncio.run for each job": JobKit,
     "trio": TrioKit,
     "trio with MockClock": MockClockKit,
     "anyio over asyncio": lambda: AnyioKit(AsyncioKit()),
@@ -55,8 +56,8 @@ WAYS: dict[Way, tuple[str, ...]] = {
 """The rows that need a process of their own, and what runs there."""
 
 
-COLD: set[tuple[Way | None, str]] = {("a subinterpreter", "threads")}
-"""Rows in which nothing can keep a token warm: there is no thread that would let its interpreter end.
+COLD: set[tuple[Way | None, str]] = {("a subinterpreter", "threads"), (None, "asyncio.run for each job")}
+"""Rows in which nothing can keep a token warm: no thread that would let its interpreter end, no loop between two jobs.
 
 Nor does a ``BearerAuth`` anywhere: it renews when calls are made.
 """
@@ -77,7 +78,7 @@ class Cell(NamedTuple):
 
 def _cells(way: Way | None, kit: str) -> list[Cell]:
     # What debug mode makes of httpx takes long, and is httpx's own.
-    faces = [face for face in FACES if face == "source" or not kit.endswith("debug mode")]
+    faces: list[Face] = [face for face in FACES if face == "source" or not kit.endswith("debug mode")]
     return [
         Cell(way, kit, face, column)
         for face in faces
