@@ -62,7 +62,7 @@ class Cell:
 
     def _enter(self, freshness: Freshness, state: Request, waits: float) -> TokenRequest:
         """The attempt in flight, or one that the machine does not know."""
-        stranger = replace(machine().start_request(0), id=999)
+        stranger = replace(machine().start_request(0), id=999, owner=self.machine.owner)
         if state is Request.IDLE:
             return stranger
         # While VALID, only a caller who asks for more remaining life can start a request.

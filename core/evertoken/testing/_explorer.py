@@ -259,6 +259,8 @@ class _Search:
             if isinstance(action, SendRequest):
                 left = 0.0 if freshness(self._granted(state)) in _USABLE else math.inf
                 break
+            if action.until <= state.now:  # A step that leaves what is over in its state: it never gets anywhere.
+                break
             position, state, seconds = self._later(position, state, action.until)
             elapsed += seconds
         for place, moment in passed:

@@ -24,7 +24,7 @@ _NEVER = math.inf
 
 
 @dataclass(slots=True, repr=False)
-class Visit:
+class Visit(Unpicklable):
     """A request as the server sees it."""
 
     now: float

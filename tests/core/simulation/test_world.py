@@ -160,7 +160,7 @@ def test_a_replay_begins_anew_where_a_process_did() -> None:
     rates = ((WorldFault.CRASH, 6.0), (WorldFault.OUTAGE, 6.0))
     report = simulate(replace(STEADY, seconds=HOUR, rates=rates), keep_trace=True)
     assert report.ok
-    assert report.seen["crash"] > 0
+    assert report.seen[f"fault: {WorldFault.CRASH.value}"] > 0
     assert replay(report.trace).differs_at is None
 
 
