@@ -129,14 +129,8 @@ class BearerAuthBase(Unpicklable, Generic[_Request, _Response]):
 
         def made(kind: type[_Exchange]) -> _Exchange:
             limit, clock = shared.machine.policy.max_body, shared.clock
-            revealed = None if hidden is None else hidden.reveal
-            return kind(
-                max_body=limit,
-                ssl_context=ssl_context,
-                proxy=revealed and revealed(),
-                trust_env=trust_env,
-                clock=clock,
-            )
+            url = None if hidden is None else hidden.reveal
+            return kind(max_body=limit, ssl_context=ssl_context, proxy=url and url(), trust_env=trust_env, clock=clock)
 
         self._api_base = grant.api_base or ""
         self._serves_threads = exchange is not None or async_exchange is None
