@@ -17,7 +17,6 @@ __all__ = (
     "check_positive",
     "check_seconds",
     "check_type",
-    "check_url",
     "check_whole",
     "fault_of_authorization",
     "fault_of_text",
@@ -77,13 +76,6 @@ def fault_of_url(name: str, url: object) -> str | None:
 def _is_spaced(url: str) -> bool:
     plain = url.isascii() and url.isprintable() and " " not in url
     return not plain and any(ord(c) <= 0x20 or ord(c) == 0x7F or c.isspace() for c in url)
-
-
-def check_url(name: str, url: str) -> None:
-    """Raise ValueError, naming ``name``, unless ``url`` is safe to send a secret to."""
-    fault = fault_of_url(name, url)
-    if fault is not None:
-        raise ValueError(fault)
 
 
 def is_loopback(host: str) -> bool:

@@ -11,8 +11,10 @@ from evertoken import (
     Challenge,
     Failed,
     Granted,
+    HttpResponse,
     Ignored,
     LocalProtocolError,
+    Policy,
     ProblemKind,
     Rejection,
     SendReason,
@@ -20,6 +22,9 @@ from evertoken import (
     TokenMachine,
 )
 from evertoken import WaitReason as Why
+from evertoken._inputs import TokenRejected
+from evertoken._step import step
+from tests import canary
 from tests.core.driving import FAILED, LOCKED, attempt, bearer, error, granted, machine, serve, wait
 
 TICK = 2.0**-10
@@ -398,3 +403,16 @@ def test_a_value_without_its_scheme_is_misuse(wrong: Any) -> None:  # noqa: ANN4
     for call in (lambda: m.token_rejected(1, wrong, Challenge.TOKEN), lambda: m.token_worked(1, wrong)):
         with pytest.raises(LocalProtocolError, match="authorization must be"):
             call()
+
+
+def test_the_step_itself_believes_only_what_speaks_of_the_token() -> None:
+    policy = Policy()
+    told = TokenMachine(canary.grant(), policy=policy, draw=lambda: 0.5)
+    request = told.start_request(0)
+    body = b'{"access_token": "%s", "token_type": "bearer", "expires_in": 1200}' % canary.token().encode()
+    told.receive_response(1, request, HttpResponse(200, (), body))
+    for challenge in (Challenge.SCA, Challenge.NONE, Challenge.RATE_LIMITED, Challenge.LOCKED):
+        state, _ = step(policy, told.state_value, TokenRejected(400, f"Bearer {canary.token()}", challenge))
+        assert state.token is not None
+    bug = told.read_failure(request, "TypeError in app.py", is_bug=True)
+    assert "by a bug" in str(bug)

@@ -205,7 +205,6 @@ WRONG_ANSWERS: tuple[object, ...] = (
     httpx.Response(200),
     _Made(200, (), "text"),
     _Made("200"),
-    _Made(200, 7),
 )
 
 

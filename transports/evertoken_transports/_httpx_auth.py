@@ -115,6 +115,7 @@ class BearerAuthBase(Unpicklable, Generic[_Request, _Response]):
         coordinator: Coordinator | None = None,
         on_event: EventCallback | None = None,
     ) -> None:
+        check_type("grant", grant, ClientCredentials)
         # Either may have a password in it, and error trackers show local variables.
         hidden = None if proxy is None else Hidden(proxy)
         allowed = _origins(self._library, grant.api_base, origins)

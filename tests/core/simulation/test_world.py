@@ -56,7 +56,6 @@ def test_no_seed_of_the_swarm_breaks_a_law() -> None:
     assert not missing
 
 
-@pytest.mark.no_cover
 def test_in_fair_weather_there_is_one_request_per_token_and_nobody_waits_but_for_the_first() -> None:
     world = World(replace(STEADY, seconds=24 * HOUR, clients=(ClientPlan(period=10.0),)))
     world.run_until(0)
@@ -69,7 +68,6 @@ def test_in_fair_weather_there_is_one_request_per_token_and_nobody_waits_but_for
     assert not {name for name in report.seen if name.startswith("block")}
 
 
-@pytest.mark.no_cover
 def test_while_an_outage_lasts_every_token_request_meets_the_same_fault() -> None:
     scenario = replace(
         STEADY,
@@ -85,7 +83,6 @@ def test_while_an_outage_lasts_every_token_request_meets_the_same_fault() -> Non
     assert report.seen["outcome: Granted"] > 20
 
 
-@pytest.mark.no_cover
 @pytest.mark.parametrize("calls", list(Calls))
 def test_every_kind_of_caller_is_served(calls: Calls) -> None:
     report = simulate(replace(STEADY, seconds=7 * 24 * HOUR, clients=(ClientPlan(calls=calls, period=600.0),)))
