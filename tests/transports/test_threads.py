@@ -27,7 +27,7 @@ from evertoken import (
     TokenUnavailable,
 )
 from evertoken.testing import Script, TokenBehaviour, TokenFault
-from evertoken_transports import Coordinator, Exchange
+from evertoken_transports import Coordinator, Exchange, _coordinator
 from evertoken_transports.threads import TokenSource
 from tests import canary
 from tests.transports.worlds import LIMIT, World, run_in_threads, until
@@ -504,6 +504,33 @@ def test_a_fork_while_another_thread_holds_the_lock_does_not_lock_the_child(worl
     _, status = os.waitpid(child, 0)
     release.set()
     thread.join(LIMIT)
+    assert os.waitstatus_to_exitcode(status) == 0
+
+
+def test_a_coordinator_whose_clock_is_not_there_harms_no_other_in_a_forked_child(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def raises() -> float:
+        raise RuntimeError("must be called from async context")
+
+    elsewhere = World()
+    _, parents = elsewhere.coordinator.glance(print)
+    assert parents is not None
+    elsewhere.coordinator.clock = raises  # As trio's own, outside of its run.
+    _, parents = world.coordinator.glance(print)
+    assert parents is not None
+    source = source_of(world)
+    monkeypatch.setattr(_coordinator, "_all", [elsewhere.coordinator, world.coordinator])
+    with world.coordinator._lock:
+        child = os.fork()
+        if child == 0:
+            with suppress(BaseException):
+                join = run_in_threads(1, lambda _: source.authorization())
+                assert isinstance(join()[0], str)
+                os._exit(0)
+            os._exit(1)
+    _, status = os.waitpid(child, 0)
+    world.coordinator.request_abandoned(parents)
     assert os.waitstatus_to_exitcode(status) == 0
 
 

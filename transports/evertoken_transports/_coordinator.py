@@ -125,6 +125,7 @@ class Coordinator(Unpicklable):
         answer, or with ``Ready`` where the token in hand is good and the next one is due. :meth:`forget` in a
         ``finally`` makes sure that a claim is given back if the caller is interrupted before anybody :meth:`took` it.
         """
+        self._forget_all()
         with self._lock:
             before = self.machine.state_value
             self._asking[waker] = before.next_id
@@ -146,6 +147,7 @@ class Coordinator(Unpicklable):
 
         ``waker`` stands for the caller as in :meth:`ask`; with ``may_wake`` it is called once after the next input.
         """
+        self._forget_all()
         with self._lock:
             before = self.machine.state_value
             self._asking[waker] = before.next_id
@@ -171,6 +173,7 @@ class Coordinator(Unpicklable):
 
     def took(self, request: TokenRequest) -> bool:
         """Somebody carries ``request`` now and reports its outcome. False, and no sending, if it was given back."""
+        self._forget_all()
         with self._lock:
             if request in self._claims.values():
                 self._taken = request.id
@@ -188,6 +191,7 @@ class Coordinator(Unpicklable):
 
         For embedders with a timer of their own. The answer may change after any input.
         """
+        self._forget_all()
         with self._lock:
             now = self.clock()
             action = self.machine.poll(now)
@@ -195,6 +199,7 @@ class Coordinator(Unpicklable):
 
     def explain(self) -> Explanation:
         """The machine's own account of its state; see :meth:`evertoken.TokenMachine.explain`."""
+        self._forget_all()
         with self._lock:
             return self.machine.explain(self.clock())
 
@@ -401,7 +406,11 @@ class Coordinator(Unpicklable):
         return wakers
 
     def after_fork_in_child(self) -> None:
-        """In the child: the lock may be held by a thread that is not here, and so may the request."""
+        """In the child: the lock may be held by a thread that is not here, and so may the request.
+
+        Nothing of an embedder is called here: its clock may belong to a loop that is not here either. Whoever comes
+        first gives the request back, before anything else.
+        """
         self._lock = threading.RLock()
         self._wakers = {}
         self._claims = {}
@@ -411,8 +420,7 @@ class Coordinator(Unpicklable):
         for subscriber in list(self._subscribers.values()):
             subscriber.forked()
         if self._last_request is not None:
-            self.machine.request_abandoned(self.clock(), self._last_request)
-            self._published_state()
+            self._given_back.append(self._last_request)
 
 
 class _Registry:
