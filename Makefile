@@ -34,7 +34,8 @@ help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1 \t\2/p' Makefile
 
 test: $(VENV)/.ready ## run the tests; core must be covered whole, branches included
-	$(BIN)/python -m pytest -n auto --dist worksteal --cov $(APART)
+	$(BIN)/python -m pytest -n auto --dist worksteal --cov -m 'not no_cover' tests/core
+	$(BIN)/python -m pytest -n auto --dist worksteal -m no_cover $(APART)
 
 demo: $(VENV)/.ready ## keep a token alive over real HTTP for twenty seconds of fair and foul weather
 	@$(BIN)/evertoken demo

@@ -17,6 +17,8 @@ from evertoken import BlockKind, ClientCredentials, HttpResponse, Policy, SendRe
 from tests import canary
 from tests.core.driving import FAILED, LIMITED, LOCKED, MALFORMED, bearer, granted, machine
 
+pytestmark = pytest.mark.no_cover
+
 GRANT = canary.grant()
 HASTY = Policy(retry_base=1, retry_cap=1, malformed_cap=1, request_timeout=2)
 """Back-offs so short that nothing but the budget holds a machine back."""
@@ -71,7 +73,6 @@ def lives_of(program: Supervised, life: float, seconds: int = HOUR) -> int:
     return len(program.sent)
 
 
-@pytest.mark.no_cover
 @pytest.mark.parametrize("secrets", [False, True])
 @pytest.mark.parametrize(("life", "seconds"), [(1, 600), (3, 900), (10.5, HOUR)])
 @pytest.mark.parametrize("answer", [FAILED, MALFORMED, granted(0, 1), None])
@@ -85,7 +86,6 @@ def test_a_crash_loop_stays_within_the_budget(
     assert allowed(seconds) - 2 <= asked <= most
 
 
-@pytest.mark.no_cover
 @pytest.mark.parametrize("answer", [LOCKED, LIMITED])
 def test_a_crash_loop_does_not_knock_on_a_closed_door(answer: HttpResponse) -> None:
     program = Supervised(replace(HASTY, rate_limited_wait=900), answer, secrets=False, saves_before_sending=True)
@@ -93,7 +93,6 @@ def test_a_crash_loop_does_not_knock_on_a_closed_door(answer: HttpResponse) -> N
     assert all(later - earlier >= 900 for earlier, later in zip(program.sent, program.sent[1:], strict=False))
 
 
-@pytest.mark.no_cover
 def test_saved_after_outcomes_only_a_crash_loop_asks_at_each_start() -> None:
     program = Supervised(HASTY, None, secrets=True, saves_before_sending=False)
     assert lives_of(program, 1) == HOUR

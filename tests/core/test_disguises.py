@@ -18,6 +18,8 @@ from evertoken._wire import read_answer
 from tests import canary
 from tests.core.driving import machine
 
+pytestmark = pytest.mark.no_cover
+
 Lines = tuple[tuple[str, str], ...]
 Members = dict[str, object]
 

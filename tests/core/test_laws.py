@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections import deque
 
+import pytest
 from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -163,6 +164,7 @@ class Lives(RuleBasedStateMachine):
 
 # A failure is told as it was found: shrinking it takes minutes. Add Phase.shrink to look for the shortest life.
 TestEveryLawHoldsAfterEveryStepOfALife = Lives.TestCase
+TestEveryLawHoldsAfterEveryStepOfALife.pytestmark = [pytest.mark.no_cover]
 TestEveryLawHoldsAfterEveryStepOfALife.settings = settings(
     max_examples=100, stateful_step_count=50, report_multiple_bugs=False, phases=(Phase.generate,)
 )

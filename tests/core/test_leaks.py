@@ -74,6 +74,7 @@ def texts_of(outcome: Outcome) -> list[str | None]:
     return [problem.summary, problem.error, problem.detail]
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("encode", ENCODERS.values(), ids=ENCODERS)
 def test_no_spelling_of_what_proves_who_we_are_is_told(encode: Encoder) -> None:
     for part in parts(canary.secret()):
@@ -149,6 +150,7 @@ def test_what_a_proxy_says_of_its_own_credentials_is_not_told() -> None:
         assert "user" not in str(texts_of(m.read_response(request, HttpResponse(407, (), body))))
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("encode", ENCODERS.values(), ids=ENCODERS)
 def test_a_scope_with_a_secret_in_it_is_no_scope(encode: Encoder) -> None:
     m = machine()

@@ -57,6 +57,7 @@ def seconds_of(outcome: outcomes.Outcome) -> float | None:
     return outcome.retry_after
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize(("one", "other"), PAIRS)
 def test_any_two_oddities_together_still_give_one_outcome_and_no_secret(one: str, other: str) -> None:
     for (i, first), (j, second) in product(enumerate(DIMENSIONS[one]), enumerate(DIMENSIONS[other])):

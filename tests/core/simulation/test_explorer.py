@@ -75,6 +75,7 @@ WORLDS: dict[str, tuple[Policy, Alphabet, float]] = {
 }
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("world", WORLDS)
 def test_no_state_within_reach_breaks_a_law_and_from_each_a_token_is_within_reach(world: str) -> None:
     policy, alphabet, tick = WORLDS[world]

@@ -70,6 +70,7 @@ def test_who_sleeps_is_not_restarted() -> None:
     assert (client.epoch, world.trace.length) == (0, 0)
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("clock", [0.0, 5_000_000.0])
 def test_whatever_is_changed_in_what_a_restart_keeps_some_law_is_broken(clock: float) -> None:
     for number, (_, _, before, _) in enumerate(WALKS[::6]):

@@ -165,8 +165,8 @@ def whole(timeline: Timeline) -> None:
 
 def test_a_long_run_takes_no_more_room_than_a_short_one() -> None:
     short, long = Timeline(50), Timeline(50)
-    World(hostile(5, DAY / 20), watch=short).run()
-    World(hostile(5, DAY), watch=long).run()
+    World(hostile(5, DAY / 40), watch=short).run()
+    World(hostile(5, DAY / 2), watch=long).run()
     for timeline in (short, long):
         whole(timeline)
         for lane in timeline.clients:
