@@ -224,6 +224,20 @@ def test_a_suspend_is_over_when_those_whom_it_woke_have_acted() -> None:
             assert source.authorization_nowait() is not None
 
 
+def test_a_request_that_lands_during_a_suspend_makes_no_room_for_the_next() -> None:
+    clock = VirtualClock(stuck_after=SOON)
+    clock.took_off("the first")
+
+    def waker() -> None:
+        clock.forget(waker)
+        clock.landed("the first")
+        clock.took_off("the second")
+
+    clock.wake_at(clock() + 5, waker, is_patient=True)
+    with pytest.raises(RuntimeError, match="Time stands still"):
+        clock.advance(5)
+
+
 def test_a_suspend_does_not_wait_for_those_who_were_at_work_before_it(server: MangopayServer) -> None:
     gate = threading.Event()
     entered = threading.Event()

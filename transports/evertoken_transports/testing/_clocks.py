@@ -107,14 +107,14 @@ class VirtualClock:
         Raises:
             RuntimeError: they did not come to rest in :attr:`stuck_after` real seconds.
         """
-        loose = self._jump(seconds)
+        before = self._jump(seconds)
         if not in_event_loop():
-            self._settle(loose)
+            self._settle(*before)
         self._pass_time()
 
     async def aadvance(self, seconds: float) -> None:
         """The same for tasks of asyncio and trio."""
-        await self._asettle(self._jump(seconds))
+        await self._asettle(*self._jump(seconds))
         self._pass_time()
 
     def settle(self) -> None:
@@ -127,12 +127,12 @@ class VirtualClock:
         """
         if in_event_loop():
             raise RuntimeError("settle() would hold up the event loop that runs in this thread: await asettle()")
-        self._settle(0)
+        self._settle()
 
     async def asettle(self) -> None:
         """The same for tasks of asyncio and trio."""
         await turn()  # A task that was started has not taken its first step.
-        await self._asettle(0)
+        await self._asettle()
 
     def sleep(self, seconds: float) -> None:
         """Let ``seconds`` pass step by step: whatever is to happen meanwhile happens at its moment. For threads.
@@ -307,11 +307,14 @@ class VirtualClock:
         """Whether no caller and no request does anything before time has passed."""
         return not self._active() and self._loose() <= 0
 
-    def _is_settled(self, loose: int) -> bool:
-        """Whether all others are at rest, but for so many requests, and paused event loops with what they carry."""
+    def _is_settled(self, loose: int, flying: frozenset[Hashable]) -> bool:
+        """Whether all others are at rest, but for paused event loops, and for ``loose`` requests of those ``flying``.
+
+        One of these that lands meanwhile makes no room for another: that one was woken by the passing of time.
+        """
         active = [who for who in self._active() if who != this_one()]
         paused = sum(is_paused(who) for who in active)
-        return len(active) == paused and self._loose() - paused <= loose
+        return len(active) == paused and self._loose() - paused <= min(loose, len(self._flying & flying))
 
     def _is_pressed(self) -> bool:
         return any(not one.is_patient and one.when < math.inf for one in self._appointments.values())
@@ -326,27 +329,27 @@ class VirtualClock:
     # Not under the lock
     # ------------------
 
-    def _jump(self, seconds: float) -> int:
-        """Let ``seconds`` pass, and wake who is due; how many requests were loose before, and may stay so."""
+    def _jump(self, seconds: float) -> tuple[int, frozenset[Hashable]]:
+        """Let ``seconds`` pass, and wake who is due; how many requests were loose before, and may stay so, of which."""
         check_seconds("seconds", seconds)
         with self._lock:
-            loose = max(0, self._loose())
+            before = max(0, self._loose()), frozenset(self._flying)
             self._now += seconds
             self._moved()
             due = self._take_due()
         self._wake(due)
-        return loose
+        return before
 
-    def _settle(self, loose: int) -> None:
+    def _settle(self, loose: int = 0, flying: frozenset[Hashable] = frozenset()) -> None:
         with self._lock:
-            while not self._is_settled(loose):
+            while not self._is_settled(loose, flying):
                 self._lock.wait(self.pause())
                 self._complain_if_stuck(this_one())
 
-    async def _asettle(self, loose: int) -> None:
+    async def _asettle(self, loose: int = 0, flying: frozenset[Hashable] = frozenset()) -> None:
         while True:
             with self._lock:
-                if self._is_settled(loose):
+                if self._is_settled(loose, flying):
                     return
                 self._complain_if_stuck(this_one())
             await turn()
