@@ -124,7 +124,7 @@ class Simulator:
         self.later(self.random.randint(0, 90), self.start_again, shop, saved, self.now)
 
     def start_again(self, shop: Shop, saved: str, since: int) -> None:
-        """Another process goes on from there: with the token if it still lives, and with every door that is closed."""
+        """Another process goes on from there: with the token if it still lives, and with every block that stands."""
         self.restarts += 1
         shop.up = True
         shop.machine = TokenMachine.restore(

@@ -35,7 +35,7 @@ from evertoken._problems import Problem, ProblemKind
 from evertoken._records import AccessToken, BlockKind
 from evertoken._snapshot import Snapshot
 from evertoken._states import Freshness, RequestState, State, TokenState
-from evertoken.outcomes import Abandoned, Failed, Granted, Ignored, Locked, Malformed, Outcome, Refused, Stale, Unclear
+from evertoken.outcomes import Abandoned, Blocked, Failed, Granted, Ignored, Malformed, Outcome, Stale
 
 __all__ = (
     "Abandoned",
@@ -43,6 +43,7 @@ __all__ = (
     "AuthenticationParts",
     "BasicAuthentication",
     "BlockKind",
+    "Blocked",
     "Challenge",
     "ClientAuthentication",
     "ClientCredentials",
@@ -57,7 +58,6 @@ __all__ = (
     "Ignored",
     "LifetimeTooShort",
     "LocalProtocolError",
-    "Locked",
     "Malformed",
     "Outcome",
     "Policy",
@@ -67,7 +67,6 @@ __all__ = (
     "Profile",
     "RateLimited",
     "Ready",
-    "Refused",
     "Rejection",
     "RequestState",
     "SendReason",
@@ -80,7 +79,6 @@ __all__ = (
     "TokenRequest",
     "TokenState",
     "TokenUnavailable",
-    "Unclear",
     "Wait",
     "WaitReason",
     "happenings",

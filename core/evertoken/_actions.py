@@ -35,7 +35,7 @@ class WaitReason(enum.Enum):
     BUDGET = "budget"
     """The budget is spent; ``until`` is its next refill."""
     UNBLOCK = "unblock"
-    """The endpoint has closed the door."""
+    """A block stands; ``until`` is when the last one is over."""
 
 
 @dataclass(frozen=True, slots=True)

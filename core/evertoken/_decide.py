@@ -128,20 +128,16 @@ def pass_time(policy: Policy, state: State, now: float) -> tuple[State, tuple[Ha
     if now <= state.now:
         return state, ()
     happenings: tuple[Happening, ...] = ()
-    attempt = state.attempt
+    attempt, blocks, rejections = state.attempt, state.blocks, state.rejections
     if attempt is not None and now >= attempt.deadline:
         state = state._replace(attempt=None, lost=attempt)
         state = back_off_from(policy, state, attempt, attempt.deadline, LOST)
         happenings = (RequestEnded(attempt.id, Failed(LOST)),)
-    blocks, rejections = state.blocks, state.rejections
-    if blocks and now >= min([block.until for block in blocks]):
-        happenings += tuple([EndpointUnblocked(block.kind) for block in blocks if now >= block.until])
-        blocks = tuple([block for block in blocks if now < block.until])
-    if rejections.dropped or rejections.honoured:
-        rejections = _settled_rejections(state, now)
-    if blocks is state.blocks and rejections is state.rejections:
-        return state.at(now), happenings
-    return state._replace(now=now, blocks=blocks, rejections=rejections), happenings
+    if blocks:
+        happenings += tuple([EndpointUnblocked(block.kind) for block in blocks if state.now < block.until <= now])
+    if rejections.dropped or rejections.believed:
+        state = state._replace(rejections=_settled_rejections(state, now))
+    return state.at(now), happenings
 
 
 def back_off_from(
@@ -155,7 +151,7 @@ def back_off_from(
         malformed=in_a_row,
         repeats=backoff.repeats,
         retry_at=max(backoff.retry_at, moment + _wait_after(policy, state, attempt, in_a_row)),
-        since=max(backoff.since, attempt.started),
+        found=max(backoff.found, attempt.started),
     )
     return state._replace(backoff=backoff, problem=problem)
 
@@ -176,6 +172,6 @@ def _settled_rejections(state: State, now: float) -> Rejections:
 
 def forgiven(rejections: Rejections, now: float) -> Rejections:
     """``rejections``, whose row is over if the token in hand has worked and none was heard of for long enough."""
-    if rejections.honoured and rejections.worked and now >= rejections.forgive_at:
-        return rejections._replace(honoured=0, forgive_at=LONG_AGO)
+    if rejections.believed and rejections.worked and now >= rejections.forgive_at:
+        return rejections._replace(believed=0, forgive_at=LONG_AGO)
     return rejections

@@ -21,7 +21,6 @@ _BUDGET_SPENT = Problem(
     "As many token requests have been made as the policy allows for now",
     "Find out what uses up the tokens; Policy.budget_burst and Policy.budget_interval set the limit.",
 )
-_HARD = (BlockKind.LOCKED, BlockKind.REFUSED, BlockKind.UNCLEAR)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +28,8 @@ class Explanation:
     """The answer to "why is there no token?" and "what happens next?". Redacted: log it, print it, send it to support.
 
     Moments are points in time on the machine's clock, like ``now``; ``str()`` turns them into seconds from now.
-    ``blocks`` are the closed doors with the moment each opens. ``budget_left`` counts the token requests that could be
-    made at once; ``budget_refill_at`` is None when the bucket is full.
+    ``blocks`` are those that stand, with the moment at which each is over. ``budget_left`` counts the token requests
+    that could be made at once; ``budget_refill_at`` is None when the bucket is full.
     """
 
     now: float
@@ -110,13 +109,13 @@ def explain(grant: ClientCredentials, policy: Policy, state: State) -> Explanati
         expires_at=token.expires_at if token else None,
         attempt_deadline=attempt.deadline if attempt else None,
         failures=state.backoff.failures,
-        blocks=tuple((block.kind, block.until) for block in state.blocks),
+        blocks=tuple((block.kind, block.until) for block in state.standing),
         budget_left=budget.level,
         budget_burst=policy.budget_burst,
         budget_refill_at=None if math.isinf(budget.refill_at) else budget.refill_at,
-        rejections=rejections.honoured,
+        rejections=rejections.believed,
         next_rejection_at=rejections.allowed_at if now < rejections.allowed_at else None,
-        credentials_generation=state.keys.generation,
+        credentials_generation=state.credentials.generation,
         problem=problem_of(state),
     )
 
@@ -127,10 +126,9 @@ def folded(fresh: Freshness, request: RequestState) -> TokenState:
 
 
 def problem_of(state: State) -> Problem | None:
-    """Why there is no token, or why the last attempt failed, in a settled state; of closed doors the gravest."""
-    if state.blocks:
-        hard = [block for block in state.blocks if block.kind in _HARD]
-        return max(hard or state.blocks, key=lambda block: block.until).problem
+    """Why there is no token, or why the last attempt failed, in a settled state; of blocks the gravest."""
+    if standing := state.standing:
+        return max(standing, key=lambda block: (block.kind.is_grave, block.until)).problem
     if state.problem is None and state.now < state.budget_at and due_at(state.token) <= state.now:
         return _BUDGET_SPENT
     return state.problem

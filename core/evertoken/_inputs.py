@@ -16,8 +16,8 @@ from evertoken.outcomes import Outcome
 __all__ = (
     "AnswerReceived",
     "BlockLifted",
+    "BlockReported",
     "CredentialsReplaced",
-    "DoorClosed",
     "Input",
     "RequestClaimed",
     "TokenRejected",
@@ -61,8 +61,8 @@ class TokenWorked(Unpicklable):
 
 
 @dataclass(frozen=True, slots=True)
-class DoorClosed:
-    """An API or a store says that the token endpoint's door is closed, for ``seconds`` if it knows."""
+class BlockReported:
+    """``endpoint_blocked``: an API says that the endpoint is closed to this client, for ``seconds`` if it knows."""
 
     now: float
     kind: BlockKind
@@ -84,4 +84,6 @@ class BlockLifted:
     now: float
 
 
-Input = RequestClaimed | AnswerReceived | TokenRejected | TokenWorked | DoorClosed | CredentialsReplaced | BlockLifted
+Input = (
+    RequestClaimed | AnswerReceived | TokenRejected | TokenWorked | BlockReported | CredentialsReplaced | BlockLifted
+)

@@ -7,11 +7,11 @@ import hashlib
 from evertoken import _schedule
 from evertoken._policy import Policy
 from evertoken._problems import Problem, ProblemKind
-from evertoken._records import AccessToken, Attempt
+from evertoken._records import AccessToken, Attempt, BlockKind
 from evertoken._states import State
-from evertoken.outcomes import Abandoned, Failed, Granted, Ignored, Malformed, Outcome, Refused, Stale
+from evertoken.outcomes import Abandoned, Blocked, Failed, Granted, Ignored, Malformed, Outcome, Stale
 
-__all__ = ("digest", "judge", "token_of", "which")
+__all__ = ("answered", "digest", "judge", "token_of")
 
 DEAD_ON_ARRIVAL = Problem(
     ProblemKind.DEAD_ON_ARRIVAL,
@@ -30,7 +30,7 @@ def digest(value: str) -> str:
     return hashlib.sha256(value.encode("ascii", "replace")).hexdigest()
 
 
-def which(state: State, request_id: int) -> Attempt | None:
+def answered(state: State, request_id: int) -> Attempt | None:
     """The attempt with that id, if it is in flight or the latest lost one: no other is remembered."""
     attempt, lost = state.attempt, state.lost
     if attempt is not None and attempt.id == request_id:
@@ -45,7 +45,8 @@ def judge(policy: Policy, state: State, attempt: Attempt, answer: Outcome) -> Ou
     """
     if isinstance(answer, Granted):
         return _judge_grant(policy, state, attempt, answer)
-    if isinstance(answer, Refused) and attempt.generation != state.keys.generation:
+    is_refusal = isinstance(answer, Blocked) and answer.kind is BlockKind.REFUSED
+    if is_refusal and attempt.generation != state.credentials.generation:
         return Stale()
     if attempt is state.lost and _is_overtaken(state, attempt, answer):
         return Ignored()
@@ -53,7 +54,7 @@ def judge(policy: Policy, state: State, attempt: Attempt, answer: Outcome) -> Ou
 
 
 def _is_overtaken(state: State, lost: Attempt, answer: Outcome) -> bool:
-    """A late failure was counted as a loss already; late news of a closed door is stale after a newer grant."""
+    """A late failure was counted as a loss already; late news of a block is stale after a newer grant."""
     return isinstance(answer, (Failed, Malformed, Abandoned)) or state.granted_at > lost.started
 
 
@@ -75,7 +76,7 @@ def _is_shunned(state: State, value: str, now: float) -> bool:
     if not dropped:
         return False
     name = digest(value)
-    return any(entry.digest == name and now < entry.vouched_at for entry in dropped)
+    return any(entry.digest == name and now < entry.shunned_until for entry in dropped)
 
 
 def token_of(policy: Policy, state: State, attempt: Attempt, granted: Granted) -> AccessToken:

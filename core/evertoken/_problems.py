@@ -18,6 +18,8 @@ class ProblemKind(enum.Enum):
     """The request was not sent, or its answer not read, because of a fault in code: an exchange's, or ours."""
     SERVER = "server"
     """The token endpoint answered that it cannot serve now: 5xx, 408, 425, ``temporarily_unavailable``."""
+    CALLER_TIMEOUT = "caller's timeout"
+    """The caller's own time was over before a token came. Nothing has gone wrong."""
     LOST = "lost"
     """No outcome was reported before the attempt's deadline."""
     MALFORMED = "malformed"

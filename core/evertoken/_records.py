@@ -18,9 +18,8 @@ __all__ = (
     "Block",
     "BlockKind",
     "Budget",
-    "Doublings",
+    "Credentials",
     "Dropped",
-    "Keys",
     "Rejections",
 )
 
@@ -28,18 +27,23 @@ NEVER = math.inf
 LONG_AGO = -math.inf
 MOST_DOUBLINGS = 40
 """Counters of doublings stop here: 2**40 times the shortest wait is past every cap that a policy can hold."""
-MOST_OPENED = 3
-"""So often between grants do new credentials open what refusals and unclear answers have closed."""
+MOST_LIFTED = 3
+"""So often between grants do new credentials end refused and unclear blocks."""
 
 
 @enum.unique
 class BlockKind(enum.Enum):
-    """The four ways in which a token endpoint closes the door. Each keeps a moment of its own."""
+    """The four ways in which a token endpoint is closed to a client. Each has a :class:`Block` of its own."""
 
     LOCKED = "locked"
     REFUSED = "refused"
     UNCLEAR = "unclear"
     RATE_LIMITED = "rate limited"
+
+    @property
+    def is_grave(self) -> bool:
+        """Whether only time and people end such a block: no caller is patient enough for that."""
+        return self is not BlockKind.RATE_LIMITED
 
     __hash__ = object.__hash__  # Explorers hash many: that of Enum is computed in Python, each time anew.
 
@@ -91,40 +95,33 @@ class Attempt(NamedTuple):
 
 
 class BackOff(NamedTuple):
-    """Trouble in a row, by kind; when the next try may start; and the start of the attempt that taught us so.
+    """Trouble in a row, by kind, and when the next try may start.
 
-    ``malformed`` counts answers that no repetition will mend.
+    ``failures`` counts the attempts in a row that came to nothing, and doubles the wait; ``malformed`` the latest of
+    them whose answers no repetition will mend. No request starts before ``retry_at``. ``found`` is the start of the
+    latest attempt that failed: only a grant that was asked for then or later ends the back-off.
     """
 
     failures: int = 0
     malformed: int = 0
     repeats: int = 0
     retry_at: float = LONG_AGO
-    since: float = LONG_AGO
+    found: float = LONG_AGO
 
 
 class Block(NamedTuple):
-    """A closed door. ``since`` is the start of the attempt that found it closed, or one tick after a report's moment.
+    """What is known of one way in which the endpoint is closed to us. It stands until ``until``, and is kept after it.
 
-    A grant opens what was found no later than it was asked for.
+    ``found`` is the start of the latest attempt that met it, or one tick after the moment of a report. A grant that was
+    asked for then or later clears it; lifting it and new credentials only end it. ``times`` says how often in a row a
+    wait of our own followed, which doubles the next one. ``problem`` is for people.
     """
 
     kind: BlockKind
     until: float
-    since: float
+    found: float
+    times: int
     problem: Problem
-
-
-class Doublings(NamedTuple):
-    """How often each wait has been doubled, in the order of ``BlockKind``.
-
-    Grants reset them; lifting a block and new credentials do not.
-    """
-
-    locked: int = 0
-    refused: int = 0
-    unclear: int = 0
-    rate_limited: int = 0
 
 
 class Budget(NamedTuple):
@@ -136,10 +133,10 @@ class Budget(NamedTuple):
 
 
 class Dropped(NamedTuple):
-    """A token that the API rejected: not taken again before ``vouched_at``, remembered until ``forget_at``."""
+    """A token that the API rejected: not taken again before ``shunned_until``, remembered until ``forget_at``."""
 
     digest: str
-    vouched_at: float
+    shunned_until: float
     forget_at: float
 
 
@@ -150,20 +147,21 @@ class Rejections(NamedTuple):
     rejection, believed or not, has been heard of for so long.
     """
 
-    honoured: int = 0
+    believed: int = 0
     allowed_at: float = LONG_AGO
     forgive_at: float = LONG_AGO
     worked: bool = False
     dropped: tuple[Dropped, ...] = ()
 
 
-class Keys(NamedTuple):
-    """The generation of the credentials; whether it was granted with; and what replacing has opened since a grant.
+class Credentials(NamedTuple):
+    """What is known of the client's secret, by the generation of which there is one for each replacement.
 
-    ``unlocked`` says that it has opened a locked door, ``opened`` how often a refused or an unclear one.
+    ``proven`` says that the present one was granted with. ``lock_lifted`` says that replacing has ended a lock since
+    the last grant, ``refusals_lifted`` how often a refused or an unclear block.
     """
 
     generation: int = 0
-    vouched: bool = False
-    unlocked: bool = False
-    opened: int = 0
+    proven: bool = False
+    lock_lifted: bool = False
+    refusals_lifted: int = 0

@@ -4,7 +4,7 @@
     ...
     machine = TokenMachine.restore(grant, Snapshot.from_json(saved), now, elapsed, draw=random.random)
 
-What must survive a restart is above all the doors that are known to be closed, the back-off and the budget: a program
+What must survive a restart is above all the blocks, the back-off and the budget: a program
 that a supervisor starts again and again would otherwise ask as often as it is started.
 
 Moments are seconds from the moment of the snapshot, a whole number of ticks; those that are not finite are null.

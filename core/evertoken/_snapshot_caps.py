@@ -26,7 +26,7 @@ def capped(policy: Policy, kept: Kept) -> State:
         token=None if state.token is None else _capped_token(policy, state.token, taken),
         attempt=None if state.attempt is None else _capped_attempt(policy, state.attempt, taken),
         lost=None if state.lost is None else _capped_attempt(policy, state.lost, taken),
-        backoff=backoff._replace(retry_at=retry_at, since=min(backoff.since, taken)),
+        backoff=backoff._replace(retry_at=retry_at, found=min(backoff.found, taken)),
         blocks=tuple(_capped_block(policy, block, taken) for block in state.blocks),
         budget=_fitted(policy, kept.tuning, state.budget, taken),
         rejections=_capped_rejections(policy, state.rejections, taken),
@@ -50,7 +50,7 @@ def _capped_attempt(policy: Policy, attempt: Attempt, taken: float) -> Attempt:
 
 def _capped_block(policy: Policy, block: Block, taken: float) -> Block:
     until = min(block.until, taken + _schedule.longest_wait(policy, block.kind))
-    return block._replace(until=until, since=min(block.since, taken + TICK))
+    return block._replace(until=until, found=min(block.found, taken + TICK))
 
 
 def _fitted(policy: Policy, tuning: Tuning, budget: Budget, taken: float) -> Budget:
@@ -78,5 +78,5 @@ def _capped_rejections(policy: Policy, rejections: Rejections, taken: float) -> 
 
 def _capped_dropped(policy: Policy, entry: Dropped, taken: float) -> Dropped:
     pause, life = whole_ticks(policy.rejection_interval), whole_ticks(policy.max_lifetime)
-    vouched_at = min(entry.vouched_at, taken + pause)
-    return Dropped(entry.digest, vouched_at, min(entry.forget_at, taken + max(pause, life)))
+    shunned_until = min(entry.shunned_until, taken + pause)
+    return Dropped(entry.digest, shunned_until, min(entry.forget_at, taken + max(pause, life)))

@@ -14,7 +14,7 @@ from evertoken._problems import Problem, ProblemKind
 from evertoken._records import (
     LONG_AGO,
     MOST_DOUBLINGS,
-    MOST_OPENED,
+    MOST_LIFTED,
     NEVER,
     AccessToken,
     Attempt,
@@ -22,9 +22,8 @@ from evertoken._records import (
     Block,
     BlockKind,
     Budget,
-    Doublings,
+    Credentials,
     Dropped,
-    Keys,
     Rejections,
 )
 from evertoken._states import State
@@ -32,7 +31,7 @@ from evertoken._wire import is_visible_ascii
 
 __all__ = ("VERSION", "Kept", "Tuning", "read_kept")
 
-VERSION = 2
+VERSION = 3
 
 _DURATION = 2.0**40
 """Seconds: no duration that can be written is as long."""
@@ -67,10 +66,9 @@ def read_kept(document: Fields) -> Kept:
         next_id=document.count("next_id", least=1),
         backoff=document.part("backoff", _read_backoff),
         blocks=_read_blocks(document),
-        doublings=document.part("doublings", _read_doublings),
         budget=budget,
         rejections=document.part("rejections", _read_rejections),
-        keys=document.part("keys", _read_keys),
+        credentials=document.part("credentials", _read_credentials),
         granted_at=document.moment("granted_at", LONG_AGO),
         problem=document.optional("problem", _read_problem),
     )
@@ -83,7 +81,7 @@ def _check_attempts(document: Fields, state: State) -> None:
     attempts = [attempt for attempt in (state.attempt, state.lost) if attempt is not None]
     document.require("next_id", all(attempt.id < state.next_id for attempt in attempts))
     document.require("lost", len({attempt.id for attempt in attempts}) == len(attempts))
-    document.require("keys", all(attempt.generation <= state.keys.generation for attempt in attempts))
+    document.require("credentials", all(attempt.generation <= state.credentials.generation for attempt in attempts))
 
 
 def _read_token(fields: Fields) -> AccessToken | None:
@@ -114,12 +112,12 @@ def _read_attempt(fields: Fields) -> Attempt:
 
 def _read_backoff(fields: Fields) -> BackOff:
     failures, malformed, repeats = (fields.count(name, most=MOST_DOUBLINGS) for name in BackOff._fields[:3])
-    retry_at, since = fields.moment("retry_at", LONG_AGO), fields.moment("since", LONG_AGO)
-    return BackOff(failures, malformed, repeats, retry_at, since)
+    retry_at, found = fields.moment("retry_at", LONG_AGO), fields.moment("found", LONG_AGO)
+    return BackOff(failures, malformed, repeats, retry_at, found)
 
 
 def _read_blocks(document: Fields) -> tuple[Block, ...]:
-    """The closed doors: each kind once, in the order of the kinds."""
+    """Each kind once, in the order of the kinds."""
     blocks = document.several("blocks", _read_block)
     kinds = [block.kind for block in blocks]
     document.require("blocks", kinds == [kind for kind in BlockKind if kind in kinds])
@@ -127,13 +125,13 @@ def _read_blocks(document: Fields) -> tuple[Block, ...]:
 
 
 def _read_block(fields: Fields) -> Block:
-    kind = fields.one_of("kind", BlockKind)
-    until, since = fields.time("until"), fields.time("since")
-    return Block(kind, until, since, fields.part("problem", _read_problem))
-
-
-def _read_doublings(fields: Fields) -> Doublings:
-    return Doublings(*(fields.count(name, most=MOST_DOUBLINGS) for name in Doublings._fields))
+    return Block(
+        kind=fields.one_of("kind", BlockKind),
+        until=fields.time("until"),
+        found=fields.time("found"),
+        times=fields.count("times", most=MOST_DOUBLINGS),
+        problem=fields.part("problem", _read_problem),
+    )
 
 
 def _read_budget(fields: Fields) -> tuple[Budget, Tuning]:
@@ -144,7 +142,7 @@ def _read_budget(fields: Fields) -> tuple[Budget, Tuning]:
 
 def _read_rejections(fields: Fields) -> Rejections:
     return Rejections(
-        honoured=fields.count("honoured", most=MOST_DOUBLINGS),
+        believed=fields.count("believed", most=MOST_DOUBLINGS),
         allowed_at=fields.moment("allowed_at", LONG_AGO),
         forgive_at=fields.moment("forgive_at", LONG_AGO),
         worked=fields.flag("worked"),
@@ -153,12 +151,16 @@ def _read_rejections(fields: Fields) -> Rejections:
 
 
 def _read_dropped(fields: Fields) -> Dropped:
-    return Dropped(fields.digest("digest", 64), fields.time("vouched_at"), fields.time("forget_at"))
+    return Dropped(fields.digest("digest", 64), fields.time("shunned_until"), fields.time("forget_at"))
 
 
-def _read_keys(fields: Fields) -> Keys:
-    generation, vouched = fields.count("generation"), fields.flag("vouched")
-    return Keys(generation, vouched, fields.flag("unlocked"), fields.count("opened", most=MOST_OPENED))
+def _read_credentials(fields: Fields) -> Credentials:
+    return Credentials(
+        generation=fields.count("generation"),
+        proven=fields.flag("proven"),
+        lock_lifted=fields.flag("lock_lifted"),
+        refusals_lifted=fields.count("refusals_lifted", most=MOST_LIFTED),
+    )
 
 
 def _read_problem(fields: Fields) -> Problem:

@@ -25,7 +25,7 @@ def written(policy: Policy, state: State, *, secrets: bool) -> JsonObject:
     def moment(at: float) -> object:
         return None if math.isinf(at) else float(at - state.now)
 
-    backoff, rejections, keys = state.backoff, state.rejections, state.keys
+    backoff, rejections, credentials = state.backoff, state.rejections, state.credentials
     return {
         "token": None if state.token is None else _written_token(state.token, moment, secrets=secrets),
         "attempt": _written_attempt(state.attempt, moment),
@@ -34,21 +34,20 @@ def written(policy: Policy, state: State, *, secrets: bool) -> JsonObject:
         "backoff": {
             **backoff._asdict(),
             "retry_at": moment(backoff.retry_at),
-            "since": moment(backoff.since),
+            "found": moment(backoff.found),
         },
         "blocks": [_written_block(block, moment) for block in state.blocks],
-        "doublings": state.doublings._asdict(),
         "budget": _written_budget(policy, state.budget, moment),
         "rejections": {
             **rejections._asdict(),
             "allowed_at": moment(rejections.allowed_at),
             "forgive_at": moment(rejections.forgive_at),
             "dropped": [
-                {"digest": name, "vouched_at": moment(vouched_at), "forget_at": moment(forget_at)}
-                for name, vouched_at, forget_at in rejections.dropped
+                {"digest": name, "shunned_until": moment(shunned_until), "forget_at": moment(forget_at)}
+                for name, shunned_until, forget_at in rejections.dropped
             ],
         },
-        "keys": keys._asdict(),
+        "credentials": credentials._asdict(),
         "granted_at": moment(state.granted_at),
         "problem": _written_problem(state.problem),
     }
@@ -94,7 +93,8 @@ def _written_block(block: Block, moment: _Moment) -> JsonObject:
     return {
         "kind": block.kind.value,
         "until": moment(block.until),
-        "since": moment(block.since),
+        "found": moment(block.found),
+        "times": block.times,
         "problem": _written_problem(block.problem),
     }
 

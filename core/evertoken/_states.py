@@ -18,11 +18,11 @@ rarely. Between the two stands a state machine with a clock for an input, and it
     IDLE          a request may start if somebody wants one
     IN_FLIGHT     one attempt is under way; there is never a second
     BACKING_OFF   the last attempts failed, or the budget is spent: nothing starts before a stated moment
-    BLOCKED       the endpoint has closed the door (locked, refused, unclear, rate limited) until a stated moment
+    BLOCKED       the endpoint is closed to us (locked, refused, unclear, rate limited) until a stated moment
 
-They are two enums because they are independent: a live token behind a closed door is a real and common state, and a
-design with one enum loses the token. People read one word, so ``state(now)`` folds the two into the five of the brief;
-BLOCKED wins. A live token is handed out in BLOCKED too: the door is closed, the key in hand works.
+They are two enums because they are independent: a live token while the endpoint is blocked is a real and common state,
+and a design with one enum loses the token. People read one word, so ``state(now)`` folds the two into the five of the
+brief; BLOCKED wins. A live token is handed out in BLOCKED too.
 
 What time alone causes is never stored. A token falls due, expires, an attempt is lost, a wait is over because the
 number that is asked about has passed a stored deadline. So there is no tick to forget, and asking twice changes
@@ -42,15 +42,15 @@ first outcome. What carries an unknown id is ignored.
 
 A cancelled request is not a failed one: it costs nothing but its budget, which bounds how often one can be given up.
 
-Each kind of closed door has a moment of its own, and the latest of them counts. A grant opens the doors that were
-closed by what happened before that grant was asked for. Each kind doubles its wait each time in a row; a rate limit
-only where the server states none.
+Each kind of block has a record of its own, and the latest moment of all counts. The record is kept when its moment has
+passed, since it also says how often in a row we have waited: each kind doubles its wait each time, a rate limit only
+where the server states none. What clears a record is a grant that was asked for after the block was found.
 
 The budget is a bucket: a level, and the moment of the next refill. It is charged when an exchange starts and is never
 refunded, so no sequence of cancellations, rejections and clock faults can ask more often than it refills.
 
 When an API rejects a token, that word is believed only about the token in hand, only so often, and only if another
-token can be had at once. Otherwise one odd 401 would leave everyone without a token in front of a closed door.
+token can be had at once. Otherwise one odd 401 would leave everyone without a token while the endpoint is blocked.
 
 The tables at the end of this file say the same in a form that the tests walk cell by cell.
 """
@@ -71,9 +71,9 @@ from evertoken._records import (
     Attempt,
     BackOff,
     Block,
+    BlockKind,
     Budget,
-    Doublings,
-    Keys,
+    Credentials,
     Rejections,
 )
 
@@ -111,7 +111,7 @@ class RequestState(enum.Enum):
 
 @enum.unique
 class TokenState(enum.Enum):
-    """The view that people read: the freshness, or BLOCKED while the endpoint has closed the door."""
+    """The view that people read: the freshness, or BLOCKED while the endpoint is not to be asked."""
 
     NONE = "none"
     VALID = "valid"
@@ -134,20 +134,28 @@ class State(NamedTuple):
     next_id: int
     backoff: BackOff
     blocks: tuple[Block, ...]
-    doublings: Doublings
     budget: Budget
     rejections: Rejections
-    keys: Keys
+    credentials: Credentials
     granted_at: float
     problem: Problem | None
 
     @property
     def unblock_at(self) -> float:
-        """When the last of the closed doors opens; long ago if none is closed."""
+        """When the last block is over; long ago if none was found."""
         blocks = self.blocks
         if len(blocks) < 2:
             return blocks[0].until if blocks else LONG_AGO
         return max(block.until for block in blocks)
+
+    @property
+    def standing(self) -> tuple[Block, ...]:
+        """The blocks that are not over."""
+        return tuple([block for block in self.blocks if self.now < block.until])
+
+    def block(self, kind: BlockKind) -> Block | None:
+        """The record of this kind, standing or over; None if there is none since the last grant."""
+        return next((block for block in self.blocks if block.kind is kind), None)
 
     @property
     def budget_at(self) -> float:
@@ -175,13 +183,12 @@ class State(NamedTuple):
             self._canonical_token(now, marks),
             self._canonical_attempt(attempt, now),
             self._canonical_attempt(lost, now),
-            (*backoff[:3], _ahead(backoff.retry_at, now), _order(backoff.since, marks)),
+            (*backoff[:3], _ahead(backoff.retry_at, now), _order(backoff.found, marks)),
             self._canonical_blocks(now, marks) if self.blocks else (),
-            self.doublings,
             (self.budget.level, self.budget.refill_at - now, self.budget.interval),
-            (rejections.honoured, rejections.worked, *[_ahead(moment, now) for moment in rejections[1:3]]),
-            tuple([(_ahead(d.vouched_at, now), _ahead(d.forget_at, now)) for d in rejections.dropped]),
-            self.keys[1:],
+            (rejections.believed, rejections.worked, *[_ahead(moment, now) for moment in rejections[1:3]]),
+            tuple([(_ahead(d.shunned_until, now), _ahead(d.forget_at, now)) for d in rejections.dropped]),
+            self.credentials[1:],
             (self.granted_at == LONG_AGO, _order(self.granted_at, marks)),
         )
 
@@ -201,12 +208,12 @@ class State(NamedTuple):
     def _canonical_attempt(self, attempt: Attempt | None, now: float) -> tuple[object, ...] | None:
         if attempt is None:
             return None
-        keys = (attempt.generation == self.keys.generation,)
+        current = (attempt.generation == self.credentials.generation,)
         times = (now - attempt.started, _ahead(attempt.deadline, now))
-        return (*times, attempt.draw, *keys)
+        return (*times, attempt.draw, *current)
 
     def _canonical_blocks(self, now: float, marks: _Marks) -> tuple[object, ...]:
-        return tuple([(b.kind, _ahead(b.until, now), _order(b.since, marks)) for b in self.blocks])
+        return tuple([(b.kind, _ahead(b.until, now), b.times, _order(b.found, marks)) for b in self.blocks])
 
 
 _Marks = tuple[float, float, float]
@@ -237,10 +244,9 @@ def first_state(policy: Policy) -> State:
         next_id=1,
         backoff=BackOff(),
         blocks=(),
-        doublings=Doublings(),
         budget=Budget(policy.budget_burst, NEVER, whole_ticks(policy.budget_interval)),
         rejections=Rejections(),
-        keys=Keys(),
+        credentials=Credentials(),
         granted_at=LONG_AGO,
         problem=None,
     )
@@ -267,7 +273,7 @@ class Event(enum.Enum):
     ABANDON = "abandoned"
     LOSE = "deadline passed"
     WAIT_OVER = "wait over"
-    CLOSE_DOOR = "door_closed"
+    REPORT = "endpoint_blocked"
     REJECT = "token_rejected"
     REPLACE = "replace_credentials"
     LIFT = "lift_block"
@@ -301,14 +307,14 @@ REQUEST_TABLE: Mapping[Event, Mapping[RequestState, RequestState]] = MappingProx
         Event.ABANDON: {_IN_FLIGHT: _IDLE},
         Event.LOSE: {_IN_FLIGHT: _BACKING_OFF},
         Event.WAIT_OVER: {_BACKING_OFF: _IDLE, _BLOCKED: _IDLE},
-        Event.CLOSE_DOOR: {_IDLE: _BLOCKED, _BACKING_OFF: _BLOCKED, _BLOCKED: _BLOCKED},
+        Event.REPORT: {_IDLE: _BLOCKED, _BACKING_OFF: _BLOCKED, _BLOCKED: _BLOCKED},
         Event.REPLACE: {_BLOCKED: _IDLE},
         Event.LIFT: {_BLOCKED: _IDLE},
     }
 )
 """What each event makes of the request. Pairs that are not listed change nothing.
 
-REPLACE opens doors closed by refusals and unclear answers three times between grants, by a lock once, and no other."""
+REPLACE lifts what refusals and unclear answers have blocked three times between grants, a lock once, and no other."""
 
 Joint = tuple[Freshness, RequestState]
 

@@ -212,10 +212,10 @@ class Watched:
             in_flight = self.machine.request_state(self.now) is RequestState.IN_FLIGHT
             assert in_flight or isinstance(self.machine.poll(self.now), SendRequest)
 
-    def close_door(self, kind: BlockKind, seconds: float | None, draw: float) -> None:
+    def report_block(self, kind: BlockKind, seconds: float | None, draw: float) -> None:
         self.draws.append(draw)
-        self.machine.door_closed(self.now, kind, seconds)
-        self.twin.door_closed(self.now + ORIGIN, kind, seconds)
+        self.machine.endpoint_blocked(self.now, kind, seconds)
+        self.twin.endpoint_blocked(self.now + ORIGIN, kind, seconds)
 
     def rotate(self, n: int) -> None:
         self.machine.replace_credentials(self.now, canary.grant(api_key=canary.secret(n)))

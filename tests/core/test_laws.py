@@ -16,8 +16,8 @@ from evertoken._decide import decide, freshness, publish, request_state, settle
 from evertoken._inputs import (
     AnswerReceived,
     BlockLifted,
+    BlockReported,
     CredentialsReplaced,
-    DoorClosed,
     Input,
     RequestClaimed,
     TokenRejected,
@@ -142,8 +142,8 @@ class Lives(RuleBasedStateMachine):
         seconds=st.sampled_from([None, None, 0.0, 1.0, 100.0]),
         draw=DRAWS,
     )
-    def close_door(self, kind: BlockKind, seconds: float | None, draw: float) -> None:
-        self.watched.close_door(kind, seconds, draw)
+    def report_block(self, kind: BlockKind, seconds: float | None, draw: float) -> None:
+        self.watched.report_block(kind, seconds, draw)
 
     @rule(n=st.integers(0, 2))
     def rotate(self, n: int) -> None:
@@ -201,13 +201,14 @@ SMALL = Policy(
 )
 MOST_STATES = 2500
 _WRONG = Problem(ProblemKind.SERVER, "made up")
+_REFUSAL = Problem(ProblemKind.CREDENTIALS_REFUSED, "made up")
 _OUTCOMES = (
     outcomes.Granted(canary.token(0), 4),
     outcomes.Granted(canary.token(1), 6),
     outcomes.Failed(_WRONG),
-    outcomes.Refused(_WRONG),
-    outcomes.Locked(_WRONG),
-    outcomes.RateLimited(_WRONG, 2),
+    outcomes.Blocked(BlockKind.REFUSED, _REFUSAL),
+    outcomes.Blocked(BlockKind.LOCKED, _WRONG),
+    outcomes.Blocked(BlockKind.RATE_LIMITED, _WRONG, 2),
     outcomes.Abandoned(),
 )
 
@@ -217,7 +218,7 @@ def _may_happen(state: State, now: float) -> list[Input]:
     happen: list[Input] = [
         TokenRejected(now, bearer(0), Challenge.TOKEN),
         TokenRejected(now, bearer(0), Challenge.UNKNOWN),
-        DoorClosed(now, BlockKind.LOCKED, None, 0.0),
+        BlockReported(now, BlockKind.LOCKED, None, 0.0),
         CredentialsReplaced(now),
         BlockLifted(now),
     ]
@@ -288,7 +289,7 @@ for n in range(40):
         continue
     answer = seeded.choice([granted(n, 30), granted(n, 300), FAILED, LIMITED, LOCKED, MALFORMED])
     attempt(m, now, answer, took=0.5)
-    m.door_closed(now, seeded.choice([BlockKind.LOCKED, BlockKind.REFUSED]), 20)
+    m.endpoint_blocked(now, seeded.choice([BlockKind.LOCKED, BlockKind.REFUSED]), 20)
     m.token_rejected(now + 1, bearer(n), Challenge.TOKEN)
     print(m.poll(now), m.explain(now), m.state_value)
 """

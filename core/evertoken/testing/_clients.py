@@ -19,7 +19,7 @@ from evertoken._snapshot import Snapshot
 from evertoken._states import State
 from evertoken.happenings import Happening
 from evertoken.outcomes import Failed, Granted, Outcome
-from evertoken.testing._checks import BEHIND_DOOR, DEAD, REPLAYED, TOO_SHORT, UNSERVED
+from evertoken.testing._checks import DEAD, REPLAYED, TOO_SHORT, UNSERVED, WHILE_BLOCKED
 from evertoken.testing._restart import Restart
 from evertoken.testing._scenario import ClientPlan
 from evertoken.testing._watched import Want, WatchedMachine
@@ -232,8 +232,8 @@ class Client:
         match move:
             case Ready():
                 self._use(call, move.authorization, showed)
-                if self.machine.state_value.blocks:
-                    self.world.saw(BEHIND_DOOR)
+                if now < self.machine.state_value.unblock_at:
+                    self.world.saw(WHILE_BLOCKED)
                 self._refresh_beside(now)
             case SendRequest():
                 self._carry(now, call.min_ttl, move)
@@ -320,7 +320,7 @@ class Client:
         profile = self.grant.endpoint.profile
         challenge = read_challenge(response.status, response.headers, response.body, profile)
         if challenge is Challenge.LOCKED:
-            self.machine.door_closed(self.now(), BlockKind.LOCKED)
+            self.machine.endpoint_blocked(self.now(), BlockKind.LOCKED)
         elif challenge in (Challenge.TOKEN, Challenge.UNKNOWN):
             verdict = self.machine.token_rejected(self.now(), authorization, challenge)
             self.world.saw(f"rejection: {verdict.value}")
@@ -343,8 +343,8 @@ class Client:
         self.wake()
 
     def report(self, kind: BlockKind, seconds: float | None) -> None:
-        """Somebody says that a door is closed."""
-        self.machine.door_closed(self.now(), kind, seconds)
+        """Somebody says that the endpoint is blocked."""
+        self.machine.endpoint_blocked(self.now(), kind, seconds)
 
     def note(self, before: State, happened: Input, after: State, told: tuple[Happening, ...]) -> None:
         """The machine has made a step."""

@@ -15,7 +15,7 @@ __all__ = ("broken_by_restart",)
 
 _LAWS = {
     "now": "a process begins at its own now",
-    "blocks": "a door stays closed over a restart",
+    "blocks": "a block stands over a restart",
     "backoff": "a back-off goes on over a restart",
     "budget": "no budget is refunded by a restart",
     "rejections": "rejections are remembered over a restart",
@@ -25,8 +25,8 @@ _LAWS = {
 }
 _REST = "what was counted and told before a restart counts and is told after it"
 _MOMENTS = {
-    *("now", "started", "deadline", "refresh_at", "fresh_until", "expires_at", "until", "retry_at", "since"),
-    *("refill_at", "allowed_at", "forgive_at", "vouched_at", "forget_at", "granted_at"),
+    *("now", "started", "deadline", "refresh_at", "fresh_until", "expires_at", "until", "retry_at", "found"),
+    *("refill_at", "allowed_at", "forgive_at", "shunned_until", "forget_at", "granted_at"),
 }
 
 

@@ -77,7 +77,7 @@ def check_start(state: State, now: float, min_ttl: float, what: str, found: list
     if state.attempt is not None:
         found.append(f"at most one attempt before its deadline: {what}")
     if now < unblock_at(state.blocks):
-        found.append(f"no request is started while a door is closed: {what}")
+        found.append(f"no request is started while a block stands: {what}")
     if now < state.backoff.retry_at:
         found.append(f"no request is started while backing off: {what}")
     if state.budget.level < 1 and now < state.budget.refill_at:

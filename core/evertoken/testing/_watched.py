@@ -19,8 +19,8 @@ from evertoken._grant import ClientCredentials
 from evertoken._inputs import (
     AnswerReceived,
     BlockLifted,
+    BlockReported,
     CredentialsReplaced,
-    DoorClosed,
     Input,
     RequestClaimed,
     TokenRejected,
@@ -138,9 +138,9 @@ class WatchedMachine(TokenMachine):
         self._tell((TokenWorked, now, authorization), lambda: note(now, authorization))
 
     @override
-    def door_closed(self, now: float, kind: BlockKind, seconds: float | None = None) -> None:
-        close = super().door_closed
-        self._tell((DoorClosed, now, kind, seconds), lambda: close(now, kind, seconds))
+    def endpoint_blocked(self, now: float, kind: BlockKind, seconds: float | None = None) -> None:
+        close = super().endpoint_blocked
+        self._tell((BlockReported, now, kind, seconds), lambda: close(now, kind, seconds))
 
     @override
     def replace_credentials(self, now: float, credentials: ClientCredentials) -> None:
@@ -168,7 +168,7 @@ def _gist(happened: Input) -> _Gist:
             return (kind, now, happened.authorization, happened.challenge)
         case TokenWorked():
             return (kind, now, happened.authorization)
-        case DoorClosed():
+        case BlockReported():
             return (kind, now, happened.kind, happened.seconds)
         case _:
             return (kind, now)

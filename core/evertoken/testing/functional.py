@@ -28,8 +28,8 @@ from evertoken._grant import ClientCredentials
 from evertoken._inputs import (
     AnswerReceived,
     BlockLifted,
+    BlockReported,
     CredentialsReplaced,
-    DoorClosed,
     Input,
     RequestClaimed,
     TokenRejected,
@@ -47,8 +47,8 @@ from evertoken.testing._restart import Restart, restarted
 __all__ = (
     "AnswerReceived",
     "BlockLifted",
+    "BlockReported",
     "CredentialsReplaced",
-    "DoorClosed",
     "Input",
     "RequestClaimed",
     "Restart",

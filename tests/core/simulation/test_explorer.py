@@ -25,7 +25,7 @@ from evertoken._decide import decide, freshness, settle
 from evertoken._inputs import (
     AnswerReceived,
     BlockLifted,
-    DoorClosed,
+    BlockReported,
     Input,
     RequestClaimed,
     TokenRejected,
@@ -42,7 +42,7 @@ from evertoken.testing._laws import broken_by, broken_in, liveness_bound
 
 Step = Callable[[Policy, State, Input], State]
 
-CALM = Alphabet(doors=(), rotates=False, lifts=False)
+CALM = Alphabet(reports=(), rotates=False, lifts=False)
 
 # name: policy, alphabet, seconds per tick
 WORLDS: dict[str, tuple[Policy, Alphabet, float]] = {
@@ -56,7 +56,7 @@ WORLDS: dict[str, tuple[Policy, Alphabet, float]] = {
         SMALL_POLICY,
         Alphabet(
             answers=EVERY_ANSWER[::3],
-            doors=((BlockKind.LOCKED, None), (BlockKind.RATE_LIMITED, 2.0), (BlockKind.REFUSED, 1.0)),
+            reports=((BlockKind.LOCKED, None), (BlockKind.RATE_LIMITED, 2.0), (BlockKind.REFUSED, 1.0)),
         ),
         1.0,
     ),
@@ -187,99 +187,99 @@ def test_states_with_one_canonical_form_answer_every_input_alike() -> None:
 # -----------------------------------------------
 
 
-def refunds(config: Policy, state: State, happened: Input) -> State:
-    after = step(config, state, happened)
+def refunds(policy: Policy, state: State, happened: Input) -> State:
+    after = step(policy, state, happened)
     given_up = isinstance(happened, AnswerReceived) and isinstance(happened.answer, Abandoned)
     if given_up and state.attempt is not None and after.attempt is None:
         return after._replace(budget=after.budget._replace(level=after.budget.level + 1))
     return after
 
 
-def opens_doors_at_a_second_report(config: Policy, state: State, happened: Input) -> State:
-    after = step(config, state, happened)
-    return after._replace(blocks=()) if isinstance(happened, DoorClosed) and state.blocks else after
+def ends_blocks_at_a_second_report(policy: Policy, state: State, happened: Input) -> State:
+    after = step(policy, state, happened)
+    return after._replace(blocks=()) if isinstance(happened, BlockReported) and state.blocks else after
 
 
-def forgets_the_back_off_at_a_report(config: Policy, state: State, happened: Input) -> State:
-    after = step(config, state, happened)
-    if isinstance(happened, DoorClosed):
+def forgets_the_back_off_at_a_report(policy: Policy, state: State, happened: Input) -> State:
+    after = step(policy, state, happened)
+    if isinstance(happened, BlockReported):
         return after._replace(backoff=after.backoff._replace(retry_at=after.now))
     return after
 
 
-def claims_without_asking(config: Policy, state: State, happened: Input) -> State:
+def claims_without_asking(policy: Policy, state: State, happened: Input) -> State:
     """A step that makes a claim of a report: the law sees it as an attempt that no claim began."""
-    if isinstance(happened, DoorClosed) and state.attempt is None:
-        return step(config, state, RequestClaimed(happened.now, 0.0))
-    return step(config, state, happened)
+    if isinstance(happened, BlockReported) and state.attempt is None:
+        return step(policy, state, RequestClaimed(happened.now, 0.0))
+    return step(policy, state, happened)
 
 
-def frees_the_slot_for_a_report(config: Policy, state: State, happened: Input) -> State:
-    after = step(config, state, happened)
-    return after._replace(attempt=None) if isinstance(happened, DoorClosed) else after
+def frees_the_slot_for_a_report(policy: Policy, state: State, happened: Input) -> State:
+    after = step(policy, state, happened)
+    return after._replace(attempt=None) if isinstance(happened, BlockReported) else after
 
 
-def believes_every_rejection(config: Policy, state: State, happened: Input) -> State:
-    after, told = step_and_tell(config, state, happened)
+def believes_every_rejection(policy: Policy, state: State, happened: Input) -> State:
+    after, told = step_and_tell(policy, state, happened)
     return after._replace(token=None) if told[-1:] == (RejectionJudged(Rejection.KEPT),) else after
 
 
-def takes_dropped_tokens_back(config: Policy, state: State, happened: Input) -> State:
+def takes_dropped_tokens_back(policy: Policy, state: State, happened: Input) -> State:
     if isinstance(happened, AnswerReceived):
         forgetful = state.rejections._replace(dropped=())
-        after = step(config, state._replace(rejections=forgetful), happened)
+        after = step(policy, state._replace(rejections=forgetful), happened)
         return after._replace(rejections=after.rejections._replace(dropped=state.rejections.dropped))
-    return step(config, state, happened)
+    return step(policy, state, happened)
 
 
-def lets_the_older_token_win(config: Policy, state: State, happened: Input) -> State:
-    after = step(config, state, happened)
+def lets_the_older_token_win(policy: Policy, state: State, happened: Input) -> State:
+    after = step(policy, state, happened)
     if isinstance(happened, AnswerReceived) and state.lost is not None and happened.id == state.lost.id:
         aged = None if after.token is None else replace(after.token, started=state.lost.started - 1)
         return after._replace(token=aged)
     return after
 
 
-def lets_an_answer_take_the_token(config: Policy, state: State, happened: Input) -> State:
-    after = step(config, state, happened)
+def lets_an_answer_take_the_token(policy: Policy, state: State, happened: Input) -> State:
+    after = step(policy, state, happened)
     failed = isinstance(happened, AnswerReceived) and isinstance(happened.answer, Failed)
     return after._replace(token=None) if failed else after
 
 
-def brings_the_token_late(config: Policy, state: State, happened: Input) -> State:
-    after = step(config, state, happened)
+def brings_the_token_late(policy: Policy, state: State, happened: Input) -> State:
+    after = step(policy, state, happened)
     if after.token is None or isinstance(happened, TokenRejected):
         return after
     return after._replace(token=replace(after.token, fresh_until=after.now, refresh_at=after.now))
 
 
-def keeps_a_token_up_its_sleeve(config: Policy, state: State, happened: Input) -> State:
-    after = step(config, state, happened)
+def keeps_a_token_up_its_sleeve(policy: Policy, state: State, happened: Input) -> State:
+    after = step(policy, state, happened)
     if isinstance(happened, BlockLifted) and after.token is not None:
         return after._replace(token=replace(after.token, value="token#9", authorization="Bearer token#9"))
     return after
 
 
-def runs_late(config: Policy, state: State, happened: Input) -> State:
-    return step(config, state, happened)._replace(now=happened.now + 1)
+def runs_late(policy: Policy, state: State, happened: Input) -> State:
+    return step(policy, state, happened)._replace(now=happened.now + 1)
 
 
-def overfills_the_bucket(config: Policy, state: State, happened: Input) -> State:
-    after = step(config, state, happened)
-    return after._replace(budget=after.budget._replace(level=config.budget_burst + 1))
+def overfills_the_bucket(policy: Policy, state: State, happened: Input) -> State:
+    after = step(policy, state, happened)
+    return after._replace(budget=after.budget._replace(level=policy.budget_burst + 1))
 
 
-def mixes_up_the_header(config: Policy, state: State, happened: Input) -> State:
-    after = step(config, state, happened)
+def mixes_up_the_header(policy: Policy, state: State, happened: Input) -> State:
+    after = step(policy, state, happened)
     if after.token is None:
         return after
     return after._replace(token=replace(after.token, expires_at=after.token.started))
 
 
-_REPORT = "a report of a closed door leaves token, attempt, back-off, budget and credentials alone"
+_REPORT = "a report of a block leaves token, attempt, back-off, budget and credentials alone"
 SABOTAGE: dict[Step, str] = {
     refunds: "the budget is never refunded",
-    opens_doors_at_a_second_report: "a reported door stays closed as long as was said, or our own wait",
+    ends_blocks_at_a_second_report: "a reported block stands as long as was said, or our own wait",
     forgets_the_back_off_at_a_report: _REPORT,
     frees_the_slot_for_a_report: _REPORT,
     believes_every_rejection: "a token is dropped only if another can be asked for at once or is on its way",
@@ -287,7 +287,7 @@ SABOTAGE: dict[Step, str] = {
     lets_the_older_token_win: "a token never gives way to one whose request started earlier",
     lets_an_answer_take_the_token: "only a rejection takes the token away",
     brings_the_token_late: "a token is handed out until the leeway, or its share of the lifetime, before its expiry",
-    keeps_a_token_up_its_sleeve: "lifting opens every door, and changes nothing else",
+    keeps_a_token_up_its_sleeve: "lifting ends every block, and changes nothing else",
     claims_without_asking: _REPORT,
     runs_late: "the machine keeps the largest now of any input",
     overfills_the_bucket: "the budget holds from 0 to budget_burst requests: not 4",
@@ -314,8 +314,8 @@ def test_a_violation_tells_its_shortest_path() -> None:
     assert str(found).endswith(str(first))
 
 
-def never_lets_go(config: Policy, state: State, happened: Input) -> State:
-    after = step(config, state, happened)
+def never_lets_go(policy: Policy, state: State, happened: Input) -> State:
+    after = step(policy, state, happened)
     return after._replace(backoff=after.backoff._replace(retry_at=after.now + 1_000))
 
 
@@ -334,7 +334,7 @@ def _says_send(state: State, min_ttl: float = 0.0) -> SendRequest:
 
 
 def _published(quiet_until: float, header: str | None) -> Callable[[Policy, State], tuple[float, str | None]]:
-    return lambda config, state: (quiet_until, header)
+    return lambda policy, state: (quiet_until, header)
 
 
 VALID_STATE = step(
@@ -369,7 +369,7 @@ def test_a_claim_that_poll_does_not_allow_breaks_a_law() -> None:
 
 
 CLAIMED = step(SMALL_POLICY, first_state(SMALL_POLICY), RequestClaimed(0.0, 0.0))
-LOCKED = step(SMALL_POLICY, CLAIMED, DoorClosed(1.0, BlockKind.LOCKED, None, 0.0))
+LOCKED = step(SMALL_POLICY, CLAIMED, BlockReported(1.0, BlockKind.LOCKED, None, 0.0))
 """Locked, by a report, while an attempt is in flight that began before it."""
 
 
@@ -388,13 +388,13 @@ def test_a_failure_that_is_not_counted_breaks_a_law() -> None:
     assert list(broken_by(SMALL_POLICY, CLAIMED, failed, after)) == ["every failure is counted, and nothing else is"]
 
 
-def test_a_grant_that_leaves_an_older_door_closed_breaks_a_law() -> None:
+def test_a_grant_that_leaves_an_older_block_breaks_a_law() -> None:
     freed = step(SMALL_POLICY, LOCKED, AnswerReceived(1.0, 1, Abandoned()))
     later = freed._replace(attempt=CLAIMED.attempt and CLAIMED.attempt._replace(id=2, started=2.0, deadline=4.0))
     granted = AnswerReceived(3.0, 2, Granted("token#1", 8.0))
     after = step(SMALL_POLICY, later, granted)
     assert not list(broken_by(SMALL_POLICY, later, granted, after))
-    law = "a grant opens exactly the doors that were known to be closed before it was asked for"
+    law = "a grant clears exactly the blocks that were found before it was asked for"
     assert law in list(broken_by(SMALL_POLICY, later, granted, after._replace(blocks=LOCKED.blocks)))
 
 
