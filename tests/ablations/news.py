@@ -53,6 +53,13 @@ def never_waits_longer(policy: Policy, state: State, happened: Input) -> State:
     return after._replace(blocks=blocks) if closed else after
 
 
+@steps("waits of ours double")
+def forgets_blocks_that_are_over(policy: Policy, state: State, happened: Input) -> State:
+    """A block is forgotten when its time has passed, and with it how often we have waited."""
+    after = step(policy, state, happened)
+    return after._replace(blocks=after.standing)
+
+
 @steps("known blocks double nothing")
 def doubles_at_every_report(policy: Policy, state: State, happened: Input) -> State:
     """A report of a block that stands doubles its wait."""
