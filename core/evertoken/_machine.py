@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Self, cast
 
-from evertoken._actions import Rejection, SendRequest, Wait
-from evertoken._arguments import (
+from evertoken._answer import no_answer, read_answer
+from evertoken._challenge import Challenge
+from evertoken._checks import (
     check_seconds,
     check_type,
     fault_of_authorization,
@@ -18,30 +19,38 @@ from evertoken._arguments import (
     min_ttl_on_the_grid,
     on_the_grid,
 )
-from evertoken._challenge import Challenge
-from evertoken._decide import Published, decide, freshness, publish, request_state, settle
-from evertoken._errors import LocalProtocolError
-from evertoken._explain import Explanation, explain, folded, problem_of
-from evertoken._grant import ClientCredentials
-from evertoken._inputs import (
+from evertoken._grammar import (
     AnswerReceived,
     BlockLifted,
     BlockReported,
     CredentialsReplaced,
     Input,
+    Rejection,
     RequestClaimed,
+    SendRequest,
     TokenRejected,
     TokenWorked,
+    Wait,
 )
-from evertoken._messages import HttpResponse, TokenRequest, build_request
+from evertoken._grant import ClientCredentials
+from evertoken._http import HttpResponse, TokenRequest, build_request
+from evertoken._look import (
+    Explanation,
+    Published,
+    decide,
+    explain,
+    folded,
+    freshness,
+    problem_of,
+    publish,
+    request_state,
+)
 from evertoken._policy import Policy
-from evertoken._problems import Problem
-from evertoken._records import AccessToken, Attempt, BlockKind
+from evertoken._problems import LocalProtocolError, Problem
 from evertoken._secrecy import Hidden
 from evertoken._snapshot import Snapshot, read_snapshot, take_snapshot
-from evertoken._states import Freshness, RequestState, State, TokenState, first_state
-from evertoken._step import REPORTED, step
-from evertoken._wire import no_answer, read_answer
+from evertoken._states import AccessToken, Attempt, BlockKind, Freshness, RequestState, State, TokenState, first_state
+from evertoken._step import REPORTED, settle, step
 from evertoken.happenings import Happening, RejectionJudged, RequestEnded
 from evertoken.outcomes import Abandoned, Granted, Outcome
 

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from evertoken._actions import SendRequest, Wait, WaitReason
-from evertoken._errors import TokenUnavailable, unavailable
+from evertoken._grammar import SendRequest, Wait, WaitReason
 from evertoken._machine import TokenMachine
 from evertoken._policy import whole_ticks
-from evertoken._problems import Problem, ProblemKind
+from evertoken._problems import Problem, ProblemKind, TokenUnavailable, unavailable
 from evertoken._secrecy import Unpicklable
 from evertoken._states import RequestState
 

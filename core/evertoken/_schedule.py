@@ -6,7 +6,7 @@ Durations are rounded down to whole ticks before they are added to a moment (see
 from __future__ import annotations
 
 from evertoken._policy import TICK, Policy, whole_ticks
-from evertoken._records import MOST_DOUBLINGS, NEVER, AccessToken, BlockKind, Budget
+from evertoken._states import MOST_DOUBLINGS, NEVER, AccessToken, BlockKind, Budget
 
 __all__ = (
     "back_off",

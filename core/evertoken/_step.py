@@ -1,31 +1,34 @@
-"""``step(policy, state, input) -> (state, happenings)``: everything that changes state, without side effects.
+"""``step(policy, state, input) -> (state, happenings)``: everything that moves a state, and all that comes of it.
 
+Time comes in by ``settle``: what it returns stands at its own ``now``, and so does every state that ``step`` returns.
 Network input never raises: it becomes state. Local misuse (a claim that ``decide`` does not allow) is refused by the
 machine before it steps.
 """
 
 from __future__ import annotations
 
+import hashlib
 from typing import assert_never
 
 from evertoken import _schedule, happenings
-from evertoken._actions import Rejection, SendRequest
 from evertoken._challenge import Challenge
-from evertoken._decide import LOST, back_off_from, decide, forgiven, pass_time
-from evertoken._inputs import (
+from evertoken._grammar import (
     AnswerReceived,
     BlockLifted,
     BlockReported,
     CredentialsReplaced,
     Input,
+    Rejection,
     RequestClaimed,
+    SendRequest,
     TokenRejected,
     TokenWorked,
 )
-from evertoken._judge import answered, digest, judge
+from evertoken._look import decide, wait_after
 from evertoken._policy import TICK, Policy, whole_ticks
 from evertoken._problems import Problem, ProblemKind
-from evertoken._records import (
+from evertoken._states import (
+    LONG_AGO,
     MOST_DOUBLINGS,
     MOST_LIFTED,
     AccessToken,
@@ -36,13 +39,30 @@ from evertoken._records import (
     Credentials,
     Dropped,
     Rejections,
+    State,
 )
-from evertoken._states import State
 from evertoken.happenings import EndpointBlocked, EndpointUnblocked, Happening, RejectionJudged, RequestEnded
-from evertoken.outcomes import Blocked, Failed, Ignored, Malformed, Outcome
+from evertoken.outcomes import Abandoned, Blocked, Failed, Granted, Ignored, Malformed, Outcome, Stale
 
-__all__ = ("REPORTED", "step")
+__all__ = (
+    "LOST",
+    "REPORTED",
+    "answered",
+    "back_off_from",
+    "digest",
+    "forgiven",
+    "judge",
+    "pass_time",
+    "settle",
+    "step",
+    "token_of",
+)
 
+LOST = Problem(
+    ProblemKind.LOST,
+    "No answer to the token request before its deadline",
+    "Look at the network between this host and the token endpoint; Policy.request_timeout is how long an attempt has.",
+)
 Happenings = tuple[Happening, ...]
 
 REJECTED = Problem(
@@ -94,6 +114,67 @@ def _take(policy: Policy, settled: State, happened: Input) -> tuple[State, Happe
             assert_never(happened)
 
 
+# What time alone has done by now
+# -------------------------------
+
+
+def settle(policy: Policy, state: State, now: float) -> State:
+    """``state`` as it stands at ``now``, or at its own moment if that is later.
+
+    A loss is counted, and what is over is forgotten.
+    """
+    return pass_time(policy, state, now)[0]
+
+
+def pass_time(policy: Policy, state: State, now: float) -> tuple[State, tuple[Happening, ...]]:
+    """What :func:`settle` gives, and what has happened by that."""
+    if now <= state.now:
+        return state, ()
+    happenings: tuple[Happening, ...] = ()
+    attempt, blocks, rejections = state.attempt, state.blocks, state.rejections
+    if attempt is not None and now >= attempt.deadline:
+        state = state._replace(attempt=None, lost=attempt)
+        state = back_off_from(policy, state, attempt, attempt.deadline, LOST)
+        happenings = (RequestEnded(attempt.id, Failed(LOST)),)
+    if blocks:
+        happenings += tuple([EndpointUnblocked(block.kind) for block in blocks if state.now < block.until <= now])
+    if rejections.dropped or rejections.believed:
+        state = state._replace(rejections=_settled_rejections(state, now))
+    return state.at(now), happenings
+
+
+def back_off_from(
+    policy: Policy, state: State, attempt: Attempt, moment: float, problem: Problem, *, malformed: bool = False
+) -> State:
+    """``state`` after ``attempt`` came to nothing: one more failure, and a back-off that counts from ``moment``."""
+    backoff = state.backoff
+    in_a_row = min(backoff.malformed + 1, MOST_DOUBLINGS) if malformed else 0
+    backoff = BackOff(
+        failures=min(backoff.failures + 1, MOST_DOUBLINGS),
+        malformed=in_a_row,
+        repeats=backoff.repeats,
+        retry_at=max(backoff.retry_at, moment + wait_after(policy, state, attempt, in_a_row)),
+        found=max(backoff.found, attempt.started),
+    )
+    return state._replace(backoff=backoff, problem=problem)
+
+
+def _settled_rejections(state: State, now: float) -> Rejections:
+    rejections = state.rejections
+    if rejections.dropped:
+        remembered = tuple([entry for entry in rejections.dropped if now < entry.forget_at])
+        if len(remembered) < len(rejections.dropped):
+            rejections = rejections._replace(dropped=remembered)
+    return forgiven(rejections, now)
+
+
+def forgiven(rejections: Rejections, now: float) -> Rejections:
+    """``rejections``, whose row is over if the token in hand has worked and none was heard of for long enough."""
+    if rejections.believed and rejections.worked and now >= rejections.forgive_at:
+        return rejections._replace(believed=0, forgive_at=LONG_AGO)
+    return rejections
+
+
 # Claims
 # ------
 
@@ -110,6 +191,97 @@ def _claim(policy: Policy, state: State, claimed: RequestClaimed) -> tuple[State
     budget = _schedule.charge(policy, state.budget, state.now)
     after = state._replace(attempt=attempt, next_id=state.next_id + 1, budget=budget)
     return after, (happenings.RequestStarted(attempt.id),)
+
+
+# What an answer means, given the state: verdicts without consequences
+# --------------------------------------------------------------------
+
+DEAD_ON_ARRIVAL = Problem(
+    ProblemKind.DEAD_ON_ARRIVAL,
+    "The token had expired by the time it arrived",
+    "The endpoint is slow, or its tokens live shorter than an answer takes.",
+)
+REISSUED = Problem(
+    ProblemKind.REISSUED,
+    "The token endpoint issued again the very token that the API had just rejected",
+    "It is taken once Policy.rejection_interval has passed; until then the provider should look into it.",
+)
+
+
+def digest(value: str) -> str:
+    """A name for a token that does not give the token away."""
+    return hashlib.sha256(value.encode("ascii", "replace")).hexdigest()
+
+
+def answered(state: State, request_id: int) -> Attempt | None:
+    """The attempt with that id, if it is in flight or the latest lost one: no other is remembered."""
+    attempt, lost = state.attempt, state.lost
+    if attempt is not None and attempt.id == request_id:
+        return attempt
+    return lost if lost is not None and lost.id == request_id else None
+
+
+def judge(policy: Policy, state: State, attempt: Attempt, answer: Outcome) -> Outcome | AccessToken:
+    """What the answer to ``attempt`` amounts to in a settled state; for a grant that is taken, its token.
+
+    May differ from the answer: a token can be dead, old, or known to be bad.
+    """
+    if isinstance(answer, Granted):
+        return _judge_grant(policy, state, attempt, answer)
+    is_refusal = isinstance(answer, Blocked) and answer.kind is BlockKind.REFUSED
+    if is_refusal and attempt.generation != state.credentials.generation:
+        return Stale()
+    if attempt is state.lost and _is_overtaken(state, attempt, answer):
+        return Ignored()
+    return answer
+
+
+def _is_overtaken(state: State, lost: Attempt, answer: Outcome) -> bool:
+    """A late failure was counted as a loss already; late news of a block is stale after a newer grant."""
+    return isinstance(answer, (Failed, Malformed, Abandoned)) or state.granted_at > lost.started
+
+
+def _judge_grant(policy: Policy, state: State, attempt: Attempt, granted: Granted) -> Outcome | AccessToken:
+    late = attempt is state.lost
+    token = token_of(policy, state, attempt, granted)
+    if _is_shunned(state, token.value, state.now):
+        return Ignored() if late else Failed(REISSUED)
+    if state.now >= token.fresh_until:
+        return Ignored() if late else Failed(DEAD_ON_ARRIVAL)
+    if state.token is not None and (state.token.started, late) > (attempt.started, False):
+        return Ignored()
+    return token
+
+
+def _is_shunned(state: State, value: str, now: float) -> bool:
+    """Whether the API rejected this token so lately that the endpoint's word does not make it good."""
+    dropped = state.rejections.dropped
+    if not dropped:
+        return False
+    name = digest(value)
+    return any(entry.digest == name and now < entry.shunned_until for entry in dropped)
+
+
+def token_of(policy: Policy, state: State, attempt: Attempt, granted: Granted) -> AccessToken:
+    """The token that ``granted`` brings at ``state.now``.
+
+    Some providers repeat a token until it expires. Each repetition would make the next refresh due sooner, so it is
+    spaced like a failure.
+    """
+    life = policy.default_lifetime if granted.expires_in is None else granted.expires_in
+    token = _schedule.make_token(
+        policy,
+        granted.access_token,
+        granted.scope,
+        life,
+        started=attempt.started,
+        received=state.now,
+        draw=attempt.draw,
+    )
+    if state.token is None or state.token.value != token.value:
+        return token
+    pause = _schedule.back_off(policy, state.backoff.repeats + 1, attempt.draw)
+    return token.due_no_earlier_than(state.now + pause)
 
 
 # What came of an attempt

@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from evertoken._problems import Problem
-from evertoken._records import BlockKind
 from evertoken._secrecy import Unpicklable
+from evertoken._states import BlockKind
 
 __all__ = (
     "Abandoned",

@@ -8,11 +8,10 @@ from typing import NamedTuple, TypeVar
 
 import pytest
 
-from evertoken import AccessToken, BlockKind, Policy, Rejection, State, _decide, _step
-from evertoken._actions import SendRequest, Wait
-from evertoken._inputs import AnswerReceived, Input
-from evertoken._records import Attempt
+from evertoken import AccessToken, BlockKind, Policy, Rejection, State, _look, _step
+from evertoken._grammar import AnswerReceived, Input, SendRequest, Wait
 from evertoken._secrecy import replace
+from evertoken._states import Attempt
 from evertoken.happenings import Happening, RejectionJudged
 from evertoken.outcomes import Blocked, Outcome
 
@@ -34,7 +33,7 @@ Decide = Callable[[State, float], SendRequest | Wait]
 Function = TypeVar("Function", bound=Callable[..., object])
 
 _step_and_tell = _step.step
-decide = _decide.decide
+decide = _look.decide
 
 
 def step(policy: Policy, state: State, happened: Input) -> State:

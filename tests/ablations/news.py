@@ -7,12 +7,11 @@ from collections.abc import Callable
 import pytest
 
 from evertoken import BlockKind, ClientCredentials, Policy, State
-from evertoken._decide import settle
-from evertoken._inputs import AnswerReceived, BlockLifted, BlockReported, CredentialsReplaced, Input
-from evertoken._records import Attempt, BackOff
+from evertoken._grammar import AnswerReceived, BlockLifted, BlockReported, CredentialsReplaced, Input
 from evertoken._secrecy import replace
 from evertoken._snapshot import Snapshot, read_snapshot
-from evertoken._states import first_state
+from evertoken._states import Attempt, BackOff, first_state
+from evertoken._step import settle
 from evertoken.outcomes import Blocked, Failed
 from tests.ablations.double import answers, everywhere, step, steps, whole_machine
 

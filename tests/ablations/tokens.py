@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from evertoken import AccessToken, Challenge, Policy, Rejection, State
-from evertoken._decide import settle
-from evertoken._inputs import AnswerReceived, Input, TokenRejected
-from evertoken._judge import digest
+from evertoken._grammar import AnswerReceived, Input, TokenRejected
 from evertoken._secrecy import replace
+from evertoken._step import digest, settle
 from evertoken.outcomes import Granted
 from tests.ablations.double import step, steps, tokens, verdict
 

@@ -30,10 +30,11 @@ from evertoken import (
     TokenRequest,
     Wait,
 )
-from evertoken._inputs import Input
+from evertoken._grammar import Input
 from evertoken._states import first_state
 from evertoken._step import step
 from evertoken.happenings import Happening
+from evertoken.testing import canonical
 from tests import canary
 from tests.core.driving import bearer, granted
 
@@ -316,7 +317,7 @@ class Watched:
             assert here.reason is over_there.reason
         assert self.machine.state(self.now) is self.twin.state(there)
         assert self.twin.published[0] == self.machine.published[0] + ORIGIN
-        assert self.machine.state_value.canonical(self.now) == self.twin.state_value.canonical(there)
+        assert canonical(self.machine.state_value, self.now) == canonical(self.twin.state_value, there)
 
     def check_the_archive(self) -> None:
         for happened in self.machine.inputs:

@@ -24,7 +24,7 @@ from evertoken import (
     Wait,
     outcomes,
 )
-from evertoken._wire import read_answer
+from evertoken._answer import read_answer
 from tests import canary
 from tests.core.driving import machine
 

@@ -18,7 +18,7 @@ from evertoken import (
     RateLimited,
     TokenUnavailable,
 )
-from evertoken._errors import unavailable
+from evertoken._problems import unavailable
 from tests import canary
 from tests.core.driving import FAILED, LIMITED, LOCKED, MALFORMED, REFUSED, UNCLEAR, attempt, machine
 

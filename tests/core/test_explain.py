@@ -15,7 +15,7 @@ from evertoken import (
     mangopay,
 )
 from evertoken import WaitReason as Why
-from evertoken._messages import build_request
+from evertoken._http import build_request
 from tests import canary
 from tests.core.driving import FAILED, LOCKED, attempt, bearer, machine, serve
 

@@ -15,7 +15,7 @@ from evertoken import (
     happenings,
     outcomes,
 )
-from evertoken._decide import LOST
+from evertoken._step import LOST
 from tests import canary
 from tests.core.driving import FAILED, LOCKED, MALFORMED, REFUSED, attempt, bearer, error, granted, machine, serve
 

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from evertoken import BlockKind, Challenge, HttpResponse, Policy, RequestState, SendRequest, State, Wait, outcomes
-from evertoken._decide import decide, freshness, publish, request_state, settle
-from evertoken._inputs import (
+from evertoken._grammar import (
     AnswerReceived,
     BlockLifted,
     BlockReported,
@@ -22,9 +21,11 @@ from evertoken._inputs import (
     RequestClaimed,
     TokenRejected,
 )
+from evertoken._look import decide, freshness, publish, request_state
 from evertoken._problems import Problem, ProblemKind
 from evertoken._states import Freshness, first_state
-from evertoken._step import step
+from evertoken._step import settle, step
+from evertoken.testing import canonical
 from tests import canary
 from tests.core.driving import (
     FAILED,
@@ -251,7 +252,7 @@ def _check_state(state: State, now: float) -> None:
 
 def test_every_law_holds_in_every_state_that_a_breadth_first_search_reaches_and_merged_states_answer_alike() -> None:
     start = settle(SMALL, first_state(SMALL), 0)
-    seen: dict[object, tuple[object, ...]] = {start.canonical(0): _answers(start, 0)}
+    seen: dict[object, tuple[object, ...]] = {canonical(start, 0): _answers(start, 0)}
     queue = deque([(start, 0)])
     while queue and len(seen) < MOST_STATES:
         state, now = queue.popleft()
@@ -261,7 +262,7 @@ def test_every_law_holds_in_every_state_that_a_breadth_first_search_reaches_and_
         ]:
             _check_state(found, moment)
             assert found.now == moment
-            name = found.canonical(moment)
+            name = canonical(found, moment)
             if name in seen:
                 assert seen[name] == _answers(found, moment)
             else:

@@ -22,7 +22,7 @@ from evertoken import (
     TokenMachine,
 )
 from evertoken import WaitReason as Why
-from evertoken._inputs import TokenRejected
+from evertoken._grammar import TokenRejected
 from evertoken._step import step
 from tests import canary
 from tests.core.driving import FAILED, LOCKED, attempt, bearer, error, granted, machine, serve, wait

@@ -7,7 +7,7 @@ from itertools import combinations, product
 import pytest
 
 from evertoken import BlockKind, outcomes
-from evertoken._wire import read_answer
+from evertoken._answer import read_answer
 from tests import canary
 from tests.core.odd_answers import DIMENSIONS, UNCHECKED, Odd, Parts, meaning_of, rows
 

@@ -24,7 +24,7 @@ from evertoken import (
     mangopay,
 )
 from evertoken import SendReason as Why
-from evertoken._inputs import CredentialsReplaced, Input
+from evertoken._grammar import CredentialsReplaced, Input
 from evertoken._snapshot import read_snapshot
 from evertoken._states import State
 from evertoken._step import step

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evertoken import Challenge, HttpResponse, LocalProtocolError, Policy, Snapshot, TokenMachine, mangopay
-from evertoken._inputs import AnswerReceived, RequestClaimed
+from evertoken._grammar import AnswerReceived, RequestClaimed
 from evertoken._problems import Problem, ProblemKind
 from evertoken._snapshot import take_snapshot
 from evertoken._states import State, first_state

@@ -7,7 +7,7 @@ import pytest
 from evertoken import BlockKind, Challenge, Freshness, HttpResponse, LocalProtocolError, TokenMachine, TokenRequest
 from evertoken import RequestState as Request
 from evertoken._secrecy import replace
-from evertoken._states import FRESHNESS_TABLE, REQUEST_TABLE, Event, Joint, after
+from evertoken.testing._tables import FRESHNESS_TABLE, REQUEST_TABLE, Event, Joint, after
 from tests import canary
 from tests.core.driving import (
     FAILED,

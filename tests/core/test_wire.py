@@ -29,10 +29,10 @@ from evertoken import (
     mangopay,
     outcomes,
 )
-from evertoken._bodies import read_body
-from evertoken._messages import build_request
+from evertoken._answer import TokenAnswer, read_answer
+from evertoken._http import build_request
+from evertoken._json import read_body
 from evertoken._scrub import LEFT_OUT
-from evertoken._wire import TokenAnswer, read_answer
 from evertoken.testing._answers import gzip_bomb
 from tests import canary
 

@@ -44,7 +44,7 @@ from evertoken import (
     WaitReason,
     next_move,
 )
-from evertoken._arguments import check_type, fault_of_authorization
+from evertoken._checks import check_type, fault_of_authorization
 from evertoken._secrecy import Hidden, Unpicklable
 from evertoken_transports._clock import Clock, suspend_aware_clock
 from evertoken_transports._events import Event, EventCallback, check_callback, events_of, log, tell, write

@@ -16,7 +16,7 @@ from evertoken import (
     Policy,
     Rejection,
 )
-from evertoken._arguments import check_type, fault_of_authorization
+from evertoken._checks import check_type, fault_of_authorization
 from evertoken._secrecy import Hidden, Unpicklable
 from evertoken_transports._coordinator import Coordinator
 from evertoken_transports._events import Event, EventCallback, check_callback, log, tell

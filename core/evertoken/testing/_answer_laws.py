@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import NamedTuple, cast
 
-from evertoken._inputs import AnswerReceived
-from evertoken._judge import digest
+from evertoken._grammar import AnswerReceived
 from evertoken._policy import Policy
 from evertoken._problems import Problem, ProblemKind
-from evertoken._records import LONG_AGO, AccessToken, Attempt, BlockKind
-from evertoken._states import State
+from evertoken._states import LONG_AGO, AccessToken, Attempt, BlockKind, State
+from evertoken._step import digest
 from evertoken.outcomes import Blocked, Failed, Granted, Malformed, Outcome
 from evertoken.testing._expected import (
     KNOWN,

@@ -6,10 +6,9 @@ step by step and yet lets callers wait in fair weather. These do.
 
 from __future__ import annotations
 
-from evertoken._inputs import AnswerReceived, Input, RequestClaimed, TokenWorked
+from evertoken._grammar import AnswerReceived, Input, RequestClaimed, TokenWorked
 from evertoken._policy import TICK, Policy
-from evertoken._records import AccessToken, BlockKind
-from evertoken._states import State
+from evertoken._states import AccessToken, BlockKind, State
 from evertoken.outcomes import Blocked, Failed, Malformed
 from evertoken.testing._expected import blocked_until, doubled
 from evertoken.testing._restart import Restart

@@ -12,11 +12,9 @@ import math
 from collections import Counter, deque
 from typing import NamedTuple
 
-from evertoken._actions import Rejection, SendReason, WaitReason
-from evertoken._inputs import AnswerReceived, Input, RequestClaimed
+from evertoken._grammar import AnswerReceived, Input, Rejection, RequestClaimed, SendReason, WaitReason
 from evertoken._policy import Policy
-from evertoken._records import BlockKind
-from evertoken._states import RequestState, State
+from evertoken._states import BlockKind, RequestState, State
 from evertoken.happenings import Happening
 from evertoken.outcomes import Outcome
 from evertoken.testing._arrivals import TokenTruth

@@ -6,17 +6,15 @@ import math
 from collections.abc import Callable
 from typing import Protocol, cast
 
-from evertoken._actions import Rejection, SendReason, SendRequest, Wait, WaitReason
 from evertoken._challenge import Challenge, read_challenge
+from evertoken._grammar import Input, Rejection, SendReason, SendRequest, Wait, WaitReason
 from evertoken._grant import ClientCredentials
-from evertoken._inputs import Input
+from evertoken._http import HttpResponse, TokenRequest
 from evertoken._machine import TokenMachine
-from evertoken._messages import HttpResponse, TokenRequest
 from evertoken._patience import GiveUp, Ready, next_move
 from evertoken._problems import ProblemKind
-from evertoken._records import AccessToken, BlockKind
 from evertoken._snapshot import Snapshot
-from evertoken._states import State
+from evertoken._states import AccessToken, BlockKind, State
 from evertoken.happenings import Happening
 from evertoken.outcomes import Failed, Granted, Outcome
 from evertoken.testing._checks import DEAD, REPLAYED, TOO_SHORT, UNSERVED, WHILE_BLOCKED

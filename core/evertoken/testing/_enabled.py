@@ -6,24 +6,23 @@ import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from evertoken._actions import SendRequest
 from evertoken._challenge import Challenge
-from evertoken._decide import decide, settle
-from evertoken._inputs import (
+from evertoken._grammar import (
     AnswerReceived,
     BlockLifted,
     BlockReported,
     CredentialsReplaced,
     Input,
     RequestClaimed,
+    SendRequest,
     TokenRejected,
     TokenWorked,
 )
-from evertoken._judge import digest
+from evertoken._look import decide
 from evertoken._policy import Policy
 from evertoken._problems import Problem, ProblemKind
-from evertoken._records import Attempt, BlockKind
-from evertoken._states import State
+from evertoken._states import Attempt, BlockKind, State
+from evertoken._step import digest, settle
 from evertoken.outcomes import Abandoned, Blocked, Failed, Granted, Malformed, Outcome
 
 __all__ = ("EVERY_ANSWER", "Alphabet", "enabled_inputs")

@@ -10,21 +10,11 @@ import enum
 import math
 from typing import NamedTuple
 
-from evertoken._judge import digest
 from evertoken._policy import TICK, Policy
 from evertoken._problems import Problem
-from evertoken._records import (
-    LONG_AGO,
-    MOST_DOUBLINGS,
-    NEVER,
-    AccessToken,
-    Attempt,
-    Block,
-    BlockKind,
-    Budget,
-)
 from evertoken._secrecy import replace
-from evertoken._states import State
+from evertoken._states import LONG_AGO, MOST_DOUBLINGS, NEVER, AccessToken, Attempt, Block, BlockKind, Budget, State
+from evertoken._step import digest
 from evertoken.outcomes import Abandoned, Blocked, Failed, Granted, Malformed, Outcome
 
 __all__ = (

@@ -13,8 +13,7 @@ from __future__ import annotations
 from typing import assert_never
 
 from evertoken._challenge import Challenge
-from evertoken._decide import settle
-from evertoken._inputs import (
+from evertoken._grammar import (
     AnswerReceived,
     BlockLifted,
     BlockReported,
@@ -24,11 +23,10 @@ from evertoken._inputs import (
     TokenRejected,
     TokenWorked,
 )
-from evertoken._judge import digest
 from evertoken._policy import TICK, Policy
 from evertoken._problems import ProblemKind
-from evertoken._records import LONG_AGO, AccessToken, Attempt, BackOff, BlockKind, Rejections
-from evertoken._states import State
+from evertoken._states import LONG_AGO, AccessToken, Attempt, BackOff, BlockKind, Rejections, State
+from evertoken._step import digest, settle
 from evertoken.happenings import Happening
 from evertoken.testing._answer_laws import check_answer
 from evertoken.testing._expected import (

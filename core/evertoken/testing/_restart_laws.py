@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from evertoken._decide import settle
-from evertoken._inputs import CredentialsReplaced
+from evertoken._grammar import CredentialsReplaced
 from evertoken._policy import Policy, whole_ticks
 from evertoken._states import State
-from evertoken._step import step
+from evertoken._step import settle, step
 from evertoken.testing._restart import Restart
 
 __all__ = ("broken_by_restart",)

@@ -6,7 +6,7 @@ import enum
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
-from evertoken._arguments import check_seconds, check_whole
+from evertoken._checks import check_seconds, check_whole
 from evertoken._policy import Policy
 from evertoken.testing._faults import ApiFault, TokenFault
 from evertoken.testing._random import Random, check_seed

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from evertoken._actions import SendReason, SendRequest, Wait, WaitReason
-from evertoken._decide import decide, publish, settle
+from evertoken._grammar import SendReason, SendRequest, Wait, WaitReason
+from evertoken._look import decide, publish
 from evertoken._policy import TICK, Policy
 from evertoken._problems import Problem, ProblemKind
-from evertoken._records import LONG_AGO
-from evertoken._states import State
+from evertoken._states import LONG_AGO, State
+from evertoken._step import settle
 from evertoken.testing._expected import loss_retry_at, unblock_at
 
 __all__ = ("broken_in", "check_problem", "check_start")

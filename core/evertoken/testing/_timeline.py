@@ -13,10 +13,11 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterator, Sequence
 
-from evertoken._decide import freshness, request_state, settle
-from evertoken._inputs import AnswerReceived, BlockLifted, BlockReported, CredentialsReplaced, Input, TokenRejected
+from evertoken._grammar import AnswerReceived, BlockLifted, BlockReported, CredentialsReplaced, Input, TokenRejected
+from evertoken._look import freshness, request_state
 from evertoken._states import State
-from evertoken.outcomes import Abandoned, Blocked, Failed, Granted, Malformed
+from evertoken._step import settle
+from evertoken.outcomes import Abandoned, Blocked, Failed, Granted, Malformed, Outcome
 from evertoken.testing._arrivals import Arrival, Route, TokenTruth
 from evertoken.testing._bands import Band, Marks
 from evertoken.testing._checks import Broken
@@ -68,7 +69,7 @@ class Happening(enum.Enum):
     """The token endpoint answered with a fault of its own."""
 
 
-_NAMES = {Failed: "failed", Malformed: "malformed answer", Abandoned: "abandoned"}
+_NAMES: dict[type[Outcome], str] = {Failed: "failed", Malformed: "malformed answer", Abandoned: "abandoned"}
 _AWAY = (WorldFault.SUSPEND, WorldFault.CLOCK_STOPPED, WorldFault.RESTART)
 _TOLD_BY_STEPS = (WorldFault.CRASH, WorldFault.LIFTED, WorldFault.REPORTED)
 

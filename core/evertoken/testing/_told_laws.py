@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from evertoken._actions import Rejection
-from evertoken._inputs import AnswerReceived, Input, RequestClaimed, TokenRejected
+from evertoken._grammar import AnswerReceived, Input, Rejection, RequestClaimed, TokenRejected
 from evertoken._states import State
 from evertoken.happenings import (
     EndpointBlocked,

@@ -12,22 +12,23 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from evertoken._actions import SendReason, SendRequest, WaitReason
-from evertoken._arguments import check_whole
-from evertoken._decide import decide
-from evertoken._inputs import (
+from evertoken._checks import check_whole
+from evertoken._grammar import (
     AnswerReceived,
     BlockReported,
     CredentialsReplaced,
     Input,
     RequestClaimed,
+    SendReason,
+    SendRequest,
     TokenRejected,
     TokenWorked,
+    WaitReason,
 )
+from evertoken._look import decide
 from evertoken._policy import Policy
-from evertoken._records import Attempt
 from evertoken._secrecy import replace
-from evertoken._states import State, first_state
+from evertoken._states import Attempt, State, first_state
 from evertoken._step import step
 from evertoken.outcomes import Blocked, Granted, Outcome
 from evertoken.testing._restart import Restart, restarted

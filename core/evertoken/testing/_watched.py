@@ -11,28 +11,29 @@ from typing import NamedTuple, Protocol, TypeVar, cast
 
 from typing_extensions import override
 
-from evertoken._actions import Rejection, SendRequest, Wait
-from evertoken._arguments import min_ttl_on_the_grid, on_the_grid
 from evertoken._challenge import Challenge
-from evertoken._decide import settle
-from evertoken._grant import ClientCredentials
-from evertoken._inputs import (
+from evertoken._checks import min_ttl_on_the_grid, on_the_grid
+from evertoken._grammar import (
     AnswerReceived,
     BlockLifted,
     BlockReported,
     CredentialsReplaced,
     Input,
+    Rejection,
     RequestClaimed,
+    SendRequest,
     TokenRejected,
     TokenWorked,
+    Wait,
 )
+from evertoken._grant import ClientCredentials
+from evertoken._http import HttpResponse, TokenRequest
 from evertoken._machine import TokenMachine
-from evertoken._messages import HttpResponse, TokenRequest
 from evertoken._patience import GiveUp, Ready
 from evertoken._policy import Policy
 from evertoken._problems import ProblemKind
-from evertoken._records import AccessToken, BlockKind
-from evertoken._states import State
+from evertoken._states import AccessToken, BlockKind, State
+from evertoken._step import settle
 from evertoken.happenings import Happening
 from evertoken.outcomes import Abandoned, Failed, Granted, Outcome
 from evertoken.testing._state_laws import check_start

@@ -7,15 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from evertoken import BlockKind, Challenge, Ignored, Rejection, State
-from evertoken._inputs import (
-    AnswerReceived,
-    CredentialsReplaced,
-    Input,
-    RequestClaimed,
-    TokenRejected,
-)
-from evertoken._records import Block
-from evertoken._states import first_state
+from evertoken._grammar import AnswerReceived, CredentialsReplaced, Input, RequestClaimed, TokenRejected
+from evertoken._states import Block, first_state
 from evertoken._step import REPORTED, step
 from evertoken.happenings import EndpointBlocked, Happening, RejectionJudged, RequestEnded, RequestStarted
 from evertoken.outcomes import Blocked, Failed, Granted

@@ -21,21 +21,15 @@ from evertoken import (
     Wait,
     WaitReason,
 )
-from evertoken._decide import decide, freshness, settle
-from evertoken._inputs import (
-    AnswerReceived,
-    BlockLifted,
-    BlockReported,
-    Input,
-    RequestClaimed,
-    TokenRejected,
-)
+from evertoken._grammar import AnswerReceived, BlockLifted, BlockReported, Input, RequestClaimed, TokenRejected
+from evertoken._look import decide, freshness
 from evertoken._secrecy import replace
 from evertoken._states import first_state
+from evertoken._step import settle
 from evertoken._step import step as step_and_tell
 from evertoken.happenings import Happening, RejectionJudged
 from evertoken.outcomes import Abandoned, Failed
-from evertoken.testing import _state_laws
+from evertoken.testing import _state_laws, canonical
 from evertoken.testing._enabled import EVERY_ANSWER, Alphabet, enabled_inputs
 from evertoken.testing._explorer import SMALL_POLICY, _Search, explore
 from evertoken.testing._laws import broken_by, broken_in, liveness_bound
@@ -167,7 +161,7 @@ def _futures(state: State, alphabet: Alphabet) -> list[tuple[object, ...]]:
     inputs = enabled_inputs(SMALL_POLICY, state, state.now, alphabet)
     after = [settle(SMALL_POLICY, state, state.now + 1.0)]
     after += [step(SMALL_POLICY, state, happened) for happened in inputs]
-    return [state.canonical(state.now) for state in after]
+    return [canonical(state, state.now) for state in after]
 
 
 @pytest.mark.no_cover
@@ -176,7 +170,7 @@ def test_states_with_one_canonical_form_answer_every_input_alike() -> None:
     first: dict[tuple[object, ...], State] = {}
     pairs = 0
     for state in _walk(alphabet, 4_000):
-        other = first.setdefault(state.canonical(state.now), state)
+        other = first.setdefault(canonical(state, state.now), state)
         if other != state:
             pairs += 1
             assert _futures(state, alphabet) == _futures(other, alphabet)

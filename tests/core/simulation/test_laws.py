@@ -8,13 +8,11 @@ from typing import Any, NamedTuple
 import pytest
 
 from evertoken import BlockKind, Challenge, State
-from evertoken._decide import settle
-from evertoken._inputs import AnswerReceived, Input, TokenRejected
+from evertoken._grammar import AnswerReceived, Input, TokenRejected
 from evertoken._problems import Problem, ProblemKind
-from evertoken._records import LONG_AGO, NEVER, AccessToken, Attempt, Block, Budget, Dropped, Rejections
 from evertoken._secrecy import replace
-from evertoken._states import first_state
-from evertoken._step import step
+from evertoken._states import LONG_AGO, NEVER, AccessToken, Attempt, Block, Budget, Dropped, Rejections, first_state
+from evertoken._step import settle, step
 from evertoken.happenings import Happening
 from evertoken.testing import _laws
 from evertoken.testing._enabled import EVERY_ANSWER, Alphabet, enabled_inputs

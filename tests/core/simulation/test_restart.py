@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from evertoken._decide import decide
+from evertoken._look import decide
 from evertoken._policy import whole_ticks
 from evertoken.testing import Calls, ClientPlan, Scenario, Trace, World, WorldFault, replay, simulate
 from evertoken.testing._restart import Restart, restarted

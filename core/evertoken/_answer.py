@@ -14,15 +14,12 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from evertoken import outcomes
-from evertoken._bodies import Body, error_codes, error_text, read_body, tokens_in
 from evertoken._grant import BasicAuthentication, ClientCredentials, PostAuthentication
-from evertoken._headers import field_lines
-from evertoken._messages import HttpResponse
+from evertoken._http import LONGEST, HttpResponse, field_lines, rate_limit_reset, retry_after
+from evertoken._json import MOST_DIGITS, Body, error_codes, error_text, read_body, tokens_in
 from evertoken._problems import Problem, ProblemKind
-from evertoken._records import BlockKind
 from evertoken._scrub import LEFT_OUT, Needles, needles_of, reveals, scrub
-from evertoken._strict_json import MOST_DIGITS
-from evertoken._waits import LONGEST, rate_limit_reset, retry_after
+from evertoken._states import BlockKind
 
 __all__ = ("TokenAnswer", "is_visible_ascii", "no_answer", "read_answer")
 
