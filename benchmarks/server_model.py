@@ -12,8 +12,8 @@ import time
 from collections.abc import Callable
 
 from evertoken import ClientCredentials, HttpResponse, outcomes
-from evertoken._messages import build_request
-from evertoken._wire import read_answer
+from evertoken._answer import read_answer
+from evertoken._http import build_request
 from evertoken.testing import AuthorizationServer, Script, ServerRequest, TokenBehaviour, TokenFault
 
 ROUNDS = 9

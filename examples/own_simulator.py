@@ -18,7 +18,7 @@ import sys
 from collections.abc import Callable
 
 from evertoken import HttpResponse, Policy, SendRequest, Snapshot, TokenMachine, TokenRequest, Wait, mangopay
-from evertoken.testing import broken_by, broken_in, enabled_inputs, liveness_bound
+from evertoken.testing import broken_by, broken_in, canonical, enabled_inputs, liveness_bound
 from evertoken.testing.functional import settle, step
 
 SECONDS = 1_800
@@ -124,7 +124,7 @@ class Simulator:
         self.later(self.random.randint(0, 90), self.start_again, shop, saved, self.now)
 
     def start_again(self, shop: Shop, saved: str, since: int) -> None:
-        """Another process goes on from there: with the token if it still lives, and with every door that is closed."""
+        """Another process goes on from there: with the token if it still lives, and with every block that stands."""
         self.restarts += 1
         shop.up = True
         shop.machine = TokenMachine.restore(
@@ -139,7 +139,7 @@ class Simulator:
         """The laws in this state, and after every step that could come next; once for each state that is new."""
         self.history.update(shop.machine.snapshot(self.now).to_json().encode())
         state = settle(POLICY, shop.machine.state_value, self.now)
-        key = state.canonical(self.now)
+        key = canonical(state, self.now)
         if key in self.seen:
             return
         self.seen.add(key)

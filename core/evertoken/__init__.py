@@ -7,17 +7,8 @@ and answers go in, requests and waits come out. ``evertoken_transports`` runs it
 from __future__ import annotations
 
 from evertoken import happenings, mangopay, outcomes
-from evertoken._actions import Rejection, SendReason, SendRequest, Wait, WaitReason
 from evertoken._challenge import Challenge, read_challenge
-from evertoken._errors import (
-    CredentialsRefused,
-    EndpointLocked,
-    LifetimeTooShort,
-    LocalProtocolError,
-    RateLimited,
-    TokenUnavailable,
-)
-from evertoken._explain import Explanation
+from evertoken._grammar import Rejection, SendReason, SendRequest, Wait, WaitReason
 from evertoken._grant import (
     AuthenticationParts,
     BasicAuthentication,
@@ -27,15 +18,24 @@ from evertoken._grant import (
     Profile,
     TokenEndpoint,
 )
+from evertoken._http import HttpResponse, TokenRequest
+from evertoken._look import Explanation
 from evertoken._machine import TokenMachine
-from evertoken._messages import HttpResponse, TokenRequest
 from evertoken._patience import GiveUp, Ready, next_move
 from evertoken._policy import Policy
-from evertoken._problems import Problem, ProblemKind
-from evertoken._records import AccessToken, BlockKind
+from evertoken._problems import (
+    CredentialsRefused,
+    EndpointLocked,
+    LifetimeTooShort,
+    LocalProtocolError,
+    Problem,
+    ProblemKind,
+    RateLimited,
+    TokenUnavailable,
+)
 from evertoken._snapshot import Snapshot
-from evertoken._states import Freshness, RequestState, State, TokenState
-from evertoken.outcomes import Abandoned, Failed, Granted, Ignored, Locked, Malformed, Outcome, Refused, Stale, Unclear
+from evertoken._states import AccessToken, BlockKind, Freshness, RequestState, State, TokenState
+from evertoken.outcomes import Abandoned, Blocked, Failed, Granted, Ignored, Malformed, Outcome, Stale
 
 __all__ = (
     "Abandoned",
@@ -43,6 +43,7 @@ __all__ = (
     "AuthenticationParts",
     "BasicAuthentication",
     "BlockKind",
+    "Blocked",
     "Challenge",
     "ClientAuthentication",
     "ClientCredentials",
@@ -57,7 +58,6 @@ __all__ = (
     "Ignored",
     "LifetimeTooShort",
     "LocalProtocolError",
-    "Locked",
     "Malformed",
     "Outcome",
     "Policy",
@@ -67,7 +67,6 @@ __all__ = (
     "Profile",
     "RateLimited",
     "Ready",
-    "Refused",
     "Rejection",
     "RequestState",
     "SendReason",
@@ -80,7 +79,6 @@ __all__ = (
     "TokenRequest",
     "TokenState",
     "TokenUnavailable",
-    "Unclear",
     "Wait",
     "WaitReason",
     "happenings",

@@ -11,9 +11,9 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from evertoken._bodies import error_codes, read_body
 from evertoken._grant import Profile
-from evertoken._headers import Headers, field_lines, header_pairs
+from evertoken._http import Headers, field_lines, header_pairs
+from evertoken._json import error_codes, read_body
 
 __all__ = ("AuthChallenge", "Challenge", "parse_challenges", "read_challenge")
 

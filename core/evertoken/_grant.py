@@ -13,8 +13,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypedDict, Unpack, cast
 from urllib.parse import quote, urlencode
 
-from evertoken._arguments import fault_of_text, fault_of_url
-from evertoken._host_names import with_ascii_host
+from evertoken._checks import fault_of_text, fault_of_url, with_ascii_host
 from evertoken._secrecy import Unpicklable
 
 __all__ = (

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Self, cast
 
-from evertoken._actions import Rejection, SendRequest, Wait
-from evertoken._arguments import (
+from evertoken._answer import no_answer, read_answer
+from evertoken._challenge import Challenge
+from evertoken._checks import (
     check_seconds,
     check_type,
     fault_of_authorization,
@@ -18,30 +19,38 @@ from evertoken._arguments import (
     min_ttl_on_the_grid,
     on_the_grid,
 )
-from evertoken._challenge import Challenge
-from evertoken._decide import Published, decide, freshness, publish, request_state, settle
-from evertoken._errors import LocalProtocolError
-from evertoken._explain import Explanation, explain, folded, problem_of
-from evertoken._grant import ClientCredentials
-from evertoken._inputs import (
+from evertoken._grammar import (
     AnswerReceived,
     BlockLifted,
+    BlockReported,
     CredentialsReplaced,
-    DoorClosed,
     Input,
+    Rejection,
     RequestClaimed,
+    SendRequest,
     TokenRejected,
     TokenWorked,
+    Wait,
 )
-from evertoken._messages import HttpResponse, TokenRequest, build_request
+from evertoken._grant import ClientCredentials
+from evertoken._http import HttpResponse, TokenRequest, build_request
+from evertoken._look import (
+    Explanation,
+    Published,
+    decide,
+    explain,
+    folded,
+    freshness,
+    problem_of,
+    publish,
+    request_state,
+)
 from evertoken._policy import Policy
-from evertoken._problems import Problem
-from evertoken._records import AccessToken, Attempt, BlockKind
+from evertoken._problems import LocalProtocolError, Problem
 from evertoken._secrecy import Hidden
 from evertoken._snapshot import Snapshot, read_snapshot, take_snapshot
-from evertoken._states import Freshness, RequestState, State, TokenState, first_state
-from evertoken._step import step
-from evertoken._wire import no_answer, read_answer
+from evertoken._states import AccessToken, Attempt, BlockKind, Freshness, RequestState, State, TokenState, first_state
+from evertoken._step import REPORTED, settle, step
 from evertoken.happenings import Happening, RejectionJudged, RequestEnded
 from evertoken.outcomes import Abandoned, Granted, Outcome
 
@@ -49,8 +58,6 @@ __all__ = ("TokenMachine",)
 
 _MOST_PAST = 8
 """Tokens and secrets that are no longer in use, and still kept out of what is shown."""
-
-_REPORTABLE = (BlockKind.LOCKED, BlockKind.REFUSED, BlockKind.RATE_LIMITED)
 
 
 class TokenMachine:
@@ -60,7 +67,7 @@ class TokenMachine:
         grant: who asks, where, and how.
         policy: every tunable.
         draw: returns a number in [0, 1); the only source of randomness. It is called once in each claim and once in
-            each ``door_closed``. ``random.random`` in a program, a seeded generator in a simulation.
+            each ``endpoint_blocked``. ``random.random`` in a program, a seeded generator in a simulation.
 
     ``now`` is seconds, int or float, from any clock that never runs backwards, with any origin. Inputs may arrive a
     little out of order: the machine keeps the largest ``now`` of any input and treats an earlier one as equal to it.
@@ -135,7 +142,7 @@ class TokenMachine:
         return request_state(self._at(now))
 
     def state(self, now: float) -> TokenState:
-        """The one word that people read: the freshness, or BLOCKED while the endpoint has closed the door."""
+        """The one word that people read: the freshness, or BLOCKED while the endpoint is not to be asked."""
         state = self._at(now)
         return folded(freshness(state), request_state(state))
 
@@ -150,7 +157,7 @@ class TokenMachine:
     def problem(self, now: float) -> Problem | None:
         """Why there is no token, or why the last attempt failed; None when nothing is wrong.
 
-        While doors are closed, that of the gravest: a lock, a refusal or an unclear answer before a rate limit.
+        While blocks stand, that of the gravest: a lock, a refusal or an unclear answer before a rate limit.
         """
         return problem_of(self._at(now))
 
@@ -258,26 +265,27 @@ class TokenMachine:
             raise LocalProtocolError(fault)
         self._step(TokenWorked(on_the_grid(now), hidden.reveal()))
 
-    def door_closed(self, now: float, kind: BlockKind, seconds: float | None = None) -> None:
-        """An API says that the account is LOCKED; or a store says LOCKED, REFUSED or RATE_LIMITED.
+    def endpoint_blocked(self, now: float, kind: BlockKind, seconds: float | None = None) -> None:
+        """An API says that the account is LOCKED; or somebody who shares it knows of a refusal or a rate limit.
 
-        ``seconds`` is how much longer, where that is known; it is capped and spread like any stated wait.
+        ``seconds`` is how much longer, where that is known; it is capped and spread like any stated wait. A report of a
+        block that stands already never doubles it.
 
         Raises:
             LocalProtocolError: ``kind`` is UNCLEAR, which is true of one host only and never shared.
         """
         now = on_the_grid(now)
-        if kind not in _REPORTABLE:
-            raise LocalProtocolError(f"door_closed: kind must be LOCKED, REFUSED or RATE_LIMITED, not {kind}")
+        if kind not in REPORTED:
+            raise LocalProtocolError(f"endpoint_blocked: kind must be LOCKED, REFUSED or RATE_LIMITED, not {kind}")
         if seconds is not None:
             check_seconds("seconds", seconds)
-        self._step(DoorClosed(now, kind, seconds, self._drawn()))
+        self._step(BlockReported(now, kind, seconds, self._drawn()))
 
     def replace_credentials(self, now: float, credentials: ClientCredentials) -> None:
         """Use another secret from now on. The live token is kept; the same secret again changes nothing.
 
-        Blocks by refusals and unclear answers are lifted, together at most three times between grants; one by a lock is
-        lifted once, one by a rate limit never. More is :meth:`lift_block`.
+        Refused and unclear blocks end, together at most three times between grants; a lock once, a rate limit never.
+        More is :meth:`lift_block`.
 
         Raises:
             LocalProtocolError: ``credentials`` are another client's, or for another endpoint, scope or audience: that
@@ -330,8 +338,8 @@ class TokenMachine:
         """A machine that goes on where ``snapshot`` was taken, ``elapsed`` seconds ago.
 
         The clock of ``now`` may be another one than the snapshot's. ``elapsed`` is what a wall clock says, and 0 where
-        that was set back. Too small, it keeps doors closed and a token in hand for longer than is right; too large, it
-        opens doors and fills the budget early. No wait is longer than this ``policy`` could have made it.
+        that was set back. Too small, it keeps blocks and a token in hand for longer than is right; too large, it
+        ends blocks and fills the budget early. No wait is longer than this ``policy`` could have made it.
 
         A snapshot without secrets holds all but the token; ``poll`` calls that REJECTED. A secret that is not the
         snapshot's counts as replaced now: an input like others. Raises ValueError if it is another client's snapshot.
@@ -371,7 +379,7 @@ class TokenMachine:
     # ------------------
 
     def _at(self, now: float) -> State:
-        """The state as it stands at ``now``: the one door by which time comes into a query."""
+        """The state as it stands at ``now``: time enters a query here, and nowhere else."""
         return settle(self._policy, self._state, on_the_grid(now))
 
     def _live(self, now: float, min_ttl: float) -> AccessToken | None:

@@ -1,6 +1,6 @@
 """What one caller should do now: use the token, carry a request, wait, or give up. The same for every runtime.
 
-The order is the point. A usable token settles everything. A door that stays closed until a person acts fails at once,
+The order is the point. A usable token settles everything. A block that stands until a person acts fails at once,
 however patient the caller. A wait that outlasts the caller's deadline fails at once too, since waiting is hopeless. And
 an attempt in flight never fails anybody before its time: it may succeed.
 """
@@ -9,24 +9,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from evertoken._actions import SendRequest, Wait, WaitReason
-from evertoken._errors import TokenUnavailable, unavailable
+from evertoken._grammar import SendRequest, Wait, WaitReason
 from evertoken._machine import TokenMachine
 from evertoken._policy import whole_ticks
-from evertoken._problems import Problem, ProblemKind
+from evertoken._problems import Problem, ProblemKind, TokenUnavailable, unavailable
 from evertoken._secrecy import Unpicklable
 from evertoken._states import RequestState
 
 __all__ = ("GiveUp", "Ready", "next_move")
 
-_HOPELESS = (
-    ProblemKind.LOCKED,
-    ProblemKind.CREDENTIALS_REFUSED,
-    ProblemKind.REQUEST_REFUSED,
-    ProblemKind.UNCLEAR,
-)
 _NOTHING_YET = Problem(
-    ProblemKind.LOST,
+    ProblemKind.CALLER_TIMEOUT,
     "No token arrived within the time that the caller gave",
     "Give the call more time than Policy.request_timeout, or ask for the token ahead of need (warm_up).",
 )
@@ -81,16 +74,16 @@ def _is_too_short(machine: TokenMachine, now: float, since: float, min_ttl: floa
 def _weighed(machine: TokenMachine, now: float, wait: Wait, deadline: float) -> GiveUp | Wait:
     if wait.reason is WaitReason.RESPONSE:
         return Wait(min(wait.until, deadline), wait.reason) if now < deadline else _give_up(machine, now, now)
-    if _is_shut(machine, now) or wait.until > deadline or now >= deadline:
+    if _is_hopeless(machine, now) or wait.until > deadline or now >= deadline:
         return _give_up(machine, now, wait.until)
     return wait
 
 
-def _is_shut(machine: TokenMachine, now: float) -> bool:
-    """Whether a door is closed that only time and people open: no caller is patient enough for that."""
-    problem = machine.problem(now)
-    blocked = machine.request_state(now) is RequestState.BLOCKED
-    return blocked and problem is not None and problem.kind in _HOPELESS
+def _is_hopeless(machine: TokenMachine, now: float) -> bool:
+    """Whether there is a block that only time and people end: no caller is patient enough for that."""
+    if machine.request_state(now) is not RequestState.BLOCKED:
+        return False
+    return any(kind.is_grave for kind, _ in machine.explain(now).blocks)
 
 
 def _give_up(machine: TokenMachine, now: float, until: float) -> GiveUp:

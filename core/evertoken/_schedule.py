@@ -6,7 +6,7 @@ Durations are rounded down to whole ticks before they are added to a moment (see
 from __future__ import annotations
 
 from evertoken._policy import TICK, Policy, whole_ticks
-from evertoken._records import MOST_DOUBLINGS, NEVER, AccessToken, BlockKind, Budget
+from evertoken._states import MOST_DOUBLINGS, NEVER, AccessToken, BlockKind, Budget
 
 __all__ = (
     "back_off",
@@ -58,7 +58,7 @@ def stated_wait(policy: Policy, seconds: float, cap: float, draw: float) -> floa
 
 
 def own_wait(policy: Policy, kind: BlockKind, doublings: int) -> float:
-    """How long a closed door of this kind keeps us away when nobody says."""
+    """How long a block of this kind keeps us away when nobody says."""
     wait, cap = wait_and_cap(policy, kind)
     if kind is BlockKind.RATE_LIMITED:  # Its cap is for what a server states, which may well be a day.
         cap = min(cap, max(wait, policy.malformed_cap))
@@ -79,7 +79,7 @@ def wait_and_cap(policy: Policy, kind: BlockKind) -> tuple[float, float]:
 
 
 def longest_wait(policy: Policy, kind: BlockKind) -> float:
-    """The most that one answer or report can close this door for."""
+    """The longest block of this kind that one answer or report can bring."""
     _, cap = wait_and_cap(policy, kind)
     stated = stated_wait(policy, cap, cap, 1.0)
     match kind:
@@ -135,9 +135,9 @@ def proven_evidence_at(policy: Policy, token: AccessToken) -> float:
     return token.started + whole_ticks(min(policy.rejection_interval / 12, token.lifetime / 4))
 
 
-def rejection_pause(policy: Policy, honoured: int) -> float:
+def rejection_pause(policy: Policy, believed: int) -> float:
     """How long no further rejection is believed once so many in a row have been, unless the burst allows it."""
-    doublings = max(0, honoured - policy.rejection_burst)
+    doublings = max(0, believed - policy.rejection_burst)
     return whole_ticks(min(policy.rejection_interval_cap, policy.rejection_interval * 2.0**doublings))
 
 

@@ -1,4 +1,4 @@
-"""The states of a token, and of the request for the next one: theory, enums, the one frozen State, the tables.
+"""The states of a token, and of the request for the next one: theory, enums, records, the one frozen State.
 
 Theory of operation
 ===================
@@ -18,11 +18,11 @@ rarely. Between the two stands a state machine with a clock for an input, and it
     IDLE          a request may start if somebody wants one
     IN_FLIGHT     one attempt is under way; there is never a second
     BACKING_OFF   the last attempts failed, or the budget is spent: nothing starts before a stated moment
-    BLOCKED       the endpoint has closed the door (locked, refused, unclear, rate limited) until a stated moment
+    BLOCKED       the endpoint is closed to us (locked, refused, unclear, rate limited) until a stated moment
 
-They are two enums because they are independent: a live token behind a closed door is a real and common state, and a
-design with one enum loses the token. People read one word, so ``state(now)`` folds the two into the five of the brief;
-BLOCKED wins. A live token is handed out in BLOCKED too: the door is closed, the key in hand works.
+They are two enums because they are independent: a live token while the endpoint is blocked is a real and common state,
+and a design with one enum loses the token. People read one word, so ``state(now)`` folds the two into the five of the
+brief; BLOCKED wins. A live token is handed out in BLOCKED too.
 
 What time alone causes is never stored. A token falls due, expires, an attempt is lost, a wait is over because the
 number that is asked about has passed a stored deadline. So there is no tick to forget, and asking twice changes
@@ -42,50 +42,44 @@ first outcome. What carries an unknown id is ignored.
 
 A cancelled request is not a failed one: it costs nothing but its budget, which bounds how often one can be given up.
 
-Each kind of closed door has a moment of its own, and the latest of them counts. A grant opens the doors that were
-closed by what happened before that grant was asked for. Each kind doubles its wait each time in a row; a rate limit
-only where the server states none.
+Each kind of block has a record of its own, and the latest moment of all counts. The record is kept when its moment has
+passed, since it also says how often in a row we have waited: each kind doubles its wait each time, a rate limit only
+where the server states none. What clears a record is a grant that was asked for after the block was found.
 
 The budget is a bucket: a level, and the moment of the next refill. It is charged when an exchange starts and is never
 refunded, so no sequence of cancellations, rejections and clock faults can ask more often than it refills.
 
 When an API rejects a token, that word is believed only about the token in hand, only so often, and only if another
-token can be had at once. Otherwise one odd 401 would leave everyone without a token in front of a closed door.
+token can be had at once. Otherwise one odd 401 would leave everyone without a token while the endpoint is blocked.
 
-The tables at the end of this file say the same in a form that the tests walk cell by cell.
+The tables in ``evertoken.testing`` say the same in a form that the tests walk cell by cell.
 """
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
-from types import MappingProxyType
+import math
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from evertoken._policy import Policy, whole_ticks
 from evertoken._problems import Problem
-from evertoken._records import (
-    LONG_AGO,
-    NEVER,
-    AccessToken,
-    Attempt,
-    BackOff,
-    Block,
-    Budget,
-    Doublings,
-    Keys,
-    Rejections,
-)
+from evertoken._secrecy import Unpicklable, replace
 
 __all__ = (
-    "FRESHNESS_TABLE",
-    "REQUEST_TABLE",
-    "Event",
+    "AccessToken",
+    "Attempt",
+    "BackOff",
+    "Block",
+    "BlockKind",
+    "Budget",
+    "Credentials",
+    "Dropped",
     "Freshness",
+    "Rejections",
     "RequestState",
     "State",
     "TokenState",
-    "after",
 )
 
 
@@ -111,13 +105,164 @@ class RequestState(enum.Enum):
 
 @enum.unique
 class TokenState(enum.Enum):
-    """The view that people read: the freshness, or BLOCKED while the endpoint has closed the door."""
+    """The view that people read: the freshness, or BLOCKED while the endpoint is not to be asked."""
 
     NONE = "none"
     VALID = "valid"
     REFRESH_DUE = "refresh due"
     EXPIRED = "expired"
     BLOCKED = "blocked"
+
+
+# The records that a state is made of
+# ===================================
+
+NEVER = math.inf
+LONG_AGO = -math.inf
+MOST_DOUBLINGS = 40
+"""Counters of doublings stop here: 2**40 times the shortest wait is past every cap that a policy can hold."""
+MOST_LIFTED = 3
+"""So often between grants do new credentials end refused and unclear blocks."""
+
+
+@enum.unique
+class BlockKind(enum.Enum):
+    """The four ways in which a token endpoint is closed to a client. Each has a :class:`Block` of its own."""
+
+    LOCKED = "locked"
+    REFUSED = "refused"
+    UNCLEAR = "unclear"
+    RATE_LIMITED = "rate limited"
+
+    @property
+    def is_grave(self) -> bool:
+        """Whether only time and people end such a block: no caller is patient enough for that."""
+        return self is not BlockKind.RATE_LIMITED
+
+    __hash__ = object.__hash__  # Explorers hash many: that of Enum is computed in Python, each time anew.
+
+
+@dataclass(frozen=True, slots=True)
+class AccessToken(Unpicklable):
+    """One access token and its moments, never changed and only ever replaced whole.
+
+    ``value`` and ``authorization`` (the complete header value, ``Bearer ...``) are hidden in the repr. The four moments
+    are points in time on the machine's clock: ``started`` when the request for it started, ``refresh_at`` when the next
+    one is due, ``fresh_until`` when it stops being handed out, ``expires_at`` when the server stops accepting it.
+    ``scope`` is what the server says it granted (RFC 6749 section 5.1).
+    """
+
+    value: str = field(repr=False)
+    authorization: str = field(repr=False)
+    started: float
+    refresh_at: float
+    fresh_until: float
+    expires_at: float
+    scope: str | None = None
+
+    @property
+    def lifetime(self) -> float:
+        """Seconds from the start of its request to its expiry."""
+        return self.expires_at - self.started
+
+    @property
+    def longest_min_ttl(self) -> float:
+        """The most remaining life, in seconds, that a caller may ask of such a token: half of its usable life."""
+        return whole_ticks((self.fresh_until - self.started) / 2)
+
+    def due_no_earlier_than(self, moment: float) -> AccessToken:
+        """The same token, its next refresh not due before ``moment`` (or before it stops being handed out)."""
+        return replace(self, refresh_at=min(self.fresh_until, max(self.refresh_at, moment)))
+
+
+class Attempt(NamedTuple):
+    """One token request under way, or the latest that was lost.
+
+    ``draw`` in [0, 1) is all the randomness that this attempt's consequences use, its loss included.
+    """
+
+    id: int
+    started: float
+    deadline: float
+    draw: float
+    generation: int
+
+
+class BackOff(NamedTuple):
+    """Trouble in a row, by kind, and when the next try may start.
+
+    ``failures`` counts the attempts in a row that came to nothing, and doubles the wait; ``malformed`` the latest of
+    them whose answers no repetition will mend. No request starts before ``retry_at``. ``found`` is the start of the
+    latest attempt that failed: only a grant that was asked for then or later ends the back-off.
+    """
+
+    failures: int = 0
+    malformed: int = 0
+    repeats: int = 0
+    retry_at: float = LONG_AGO
+    found: float = LONG_AGO
+
+
+class Block(NamedTuple):
+    """What is known of one way in which the endpoint is closed to us. It stands until ``until``, and is kept after it.
+
+    ``found`` is the start of the latest attempt that met it, or one tick after the moment of a report. A grant that was
+    asked for then or later clears it; lifting it and new credentials only end it. ``times`` says how often in a row a
+    wait of our own followed, which doubles the next one. ``problem`` is for people.
+    """
+
+    kind: BlockKind
+    until: float
+    found: float
+    times: int
+    problem: Problem
+
+
+class Budget(NamedTuple):
+    """The bucket: whole requests left, the moment of the next refill (never, when full), and its present interval."""
+
+    level: int
+    refill_at: float
+    interval: float
+
+
+class Dropped(NamedTuple):
+    """A token that the API rejected: not taken again before ``shunned_until``, remembered until ``forget_at``."""
+
+    digest: str
+    shunned_until: float
+    forget_at: float
+
+
+class Rejections(NamedTuple):
+    """How often in a row the API's word was taken, when it may be taken again, and what was dropped for it.
+
+    ``worked`` says that an API has served a call with the token in hand. From ``forgive_at`` on that ends the row: no
+    rejection, believed or not, has been heard of for so long.
+    """
+
+    believed: int = 0
+    allowed_at: float = LONG_AGO
+    forgive_at: float = LONG_AGO
+    worked: bool = False
+    dropped: tuple[Dropped, ...] = ()
+
+
+class Credentials(NamedTuple):
+    """What is known of the client's secret, by the generation of which there is one for each replacement.
+
+    ``proven`` says that the present one was granted with. ``lock_lifted`` says that replacing has ended a lock since
+    the last grant, ``refusals_lifted`` how often a refused or an unclear block.
+    """
+
+    generation: int = 0
+    proven: bool = False
+    lock_lifted: bool = False
+    refusals_lifted: int = 0
+
+
+# The one state
+# =============
 
 
 class State(NamedTuple):
@@ -134,20 +279,28 @@ class State(NamedTuple):
     next_id: int
     backoff: BackOff
     blocks: tuple[Block, ...]
-    doublings: Doublings
     budget: Budget
     rejections: Rejections
-    keys: Keys
+    credentials: Credentials
     granted_at: float
     problem: Problem | None
 
     @property
     def unblock_at(self) -> float:
-        """When the last of the closed doors opens; long ago if none is closed."""
+        """When the last block is over; long ago if none was found."""
         blocks = self.blocks
         if len(blocks) < 2:
             return blocks[0].until if blocks else LONG_AGO
         return max(block.until for block in blocks)
+
+    @property
+    def standing(self) -> tuple[Block, ...]:
+        """The blocks that are not over."""
+        return tuple([block for block in self.blocks if self.now < block.until])
+
+    def block(self, kind: BlockKind) -> Block | None:
+        """The record of this kind, standing or over; None if there is none since the last grant."""
+        return next((block for block in self.blocks if block.kind is kind), None)
 
     @property
     def budget_at(self) -> float:
@@ -162,70 +315,6 @@ class State(NamedTuple):
         """The same with nothing in flight, as quickly."""
         return State._make((self.now, self.token, None, *self[3:]))
 
-    def canonical(self, now: float) -> tuple[object, ...]:
-        """The same state with its history taken out, for explorers that merge states: it hashes and compares.
-
-        Moments that lie ahead are relative to ``now``, those behind are one; ids and generations are compared with each
-        other instead of counted; texts and the token itself are left out. Two states with one canonical form, settled
-        at their own ``now``, answer every future alike. An attempt's moments stay: its token's life counts on them.
-        """
-        attempt, lost, backoff, rejections = self.attempt, self.lost, self.backoff, self.rejections
-        marks = (now if attempt is None else attempt.started, now if lost is None else lost.started, now)
-        return (
-            self._canonical_token(now, marks),
-            self._canonical_attempt(attempt, now),
-            self._canonical_attempt(lost, now),
-            (*backoff[:3], _ahead(backoff.retry_at, now), _order(backoff.since, marks)),
-            self._canonical_blocks(now, marks) if self.blocks else (),
-            self.doublings,
-            (self.budget.level, self.budget.refill_at - now, self.budget.interval),
-            (rejections.honoured, rejections.worked, *[_ahead(moment, now) for moment in rejections[1:3]]),
-            tuple([(_ahead(d.vouched_at, now), _ahead(d.forget_at, now)) for d in rejections.dropped]),
-            self.keys[1:],
-            (self.granted_at == LONG_AGO, _order(self.granted_at, marks)),
-        )
-
-    def _canonical_token(self, now: float, marks: _Marks) -> tuple[object, ...] | None:
-        token = self.token
-        if token is None:
-            return None
-        return (
-            _ahead(token.refresh_at, now),
-            _ahead(token.fresh_until, now),
-            _ahead(token.expires_at, now),
-            _ahead(token.started + token.lifetime / 4, now),
-            token.longest_min_ttl,
-            _order(token.started, marks),
-        )
-
-    def _canonical_attempt(self, attempt: Attempt | None, now: float) -> tuple[object, ...] | None:
-        if attempt is None:
-            return None
-        keys = (attempt.generation == self.keys.generation,)
-        times = (now - attempt.started, _ahead(attempt.deadline, now))
-        return (*times, attempt.draw, *keys)
-
-    def _canonical_blocks(self, now: float, marks: _Marks) -> tuple[object, ...]:
-        return tuple([(b.kind, _ahead(b.until, now), _order(b.since, marks)) for b in self.blocks])
-
-
-_Marks = tuple[float, float, float]
-"""The starts of the attempts that may still bring something, or now where there is none; and now."""
-
-
-def _order(moment: float, marks: _Marks) -> tuple[int, int, int]:
-    """Whether ``moment`` is before, at or after each of the marks: all that a later comparison can bring to light."""
-    first, second, now = marks
-    return (
-        (moment > first) - (moment < first),
-        (moment > second) - (moment < second),
-        (moment > now) - (moment < now),
-    )
-
-
-def _ahead(moment: float, now: float) -> float | None:
-    return moment - now if moment > now else None
-
 
 def first_state(policy: Policy) -> State:
     """The state before anything has happened: no token, nothing asked, a full bucket."""
@@ -237,96 +326,9 @@ def first_state(policy: Policy) -> State:
         next_id=1,
         backoff=BackOff(),
         blocks=(),
-        doublings=Doublings(),
         budget=Budget(policy.budget_burst, NEVER, whole_ticks(policy.budget_interval)),
         rejections=Rejections(),
-        keys=Keys(),
+        credentials=Credentials(),
         granted_at=LONG_AGO,
         problem=None,
-    )
-
-
-# The tables
-# ==========
-#
-# What happens is one of these events. Most are inputs; FALL_DUE, EXPIRE, LOSE and WAIT_OVER are what time alone causes.
-
-
-@enum.unique
-class Event(enum.Enum):
-    """The alphabet of the tables: each is an input with its meaning, or the passing of a deadline."""
-
-    START = "start_request"
-    GRANT = "granted"
-    FAIL = "failed"
-    MALFORMED = "malformed"
-    REFUSE = "refused"
-    UNCLEAR = "unclear"
-    LOCK = "locked"
-    RATE_LIMIT = "rate limited"
-    ABANDON = "abandoned"
-    LOSE = "deadline passed"
-    WAIT_OVER = "wait over"
-    CLOSE_DOOR = "door_closed"
-    REJECT = "token_rejected"
-    REPLACE = "replace_credentials"
-    LIFT = "lift_block"
-    FALL_DUE = "refresh_at passed"
-    EXPIRE = "fresh_until passed"
-
-
-_NONE, _VALID, _DUE, _EXPIRED = Freshness
-_IDLE, _IN_FLIGHT, _BACKING_OFF, _BLOCKED = RequestState
-
-FRESHNESS_TABLE: Mapping[Event, Mapping[Freshness, Freshness]] = MappingProxyType(
-    {
-        Event.GRANT: {_NONE: _VALID, _VALID: _VALID, _DUE: _VALID, _EXPIRED: _VALID},
-        Event.FALL_DUE: {_VALID: _DUE},
-        Event.EXPIRE: {_VALID: _EXPIRED, _DUE: _EXPIRED},
-        Event.REJECT: {_VALID: _NONE, _DUE: _NONE},
-    }
-)
-"""What each event makes of the token in hand. Pairs that are not listed change nothing."""
-
-REQUEST_TABLE: Mapping[Event, Mapping[RequestState, RequestState]] = MappingProxyType(
-    {
-        Event.START: {_IDLE: _IN_FLIGHT},
-        Event.GRANT: {_IN_FLIGHT: _IDLE},
-        Event.FAIL: {_IN_FLIGHT: _BACKING_OFF},
-        Event.MALFORMED: {_IN_FLIGHT: _BACKING_OFF},
-        Event.REFUSE: {_IN_FLIGHT: _BLOCKED},
-        Event.UNCLEAR: {_IN_FLIGHT: _BLOCKED},
-        Event.LOCK: {_IN_FLIGHT: _BLOCKED},
-        Event.RATE_LIMIT: {_IN_FLIGHT: _BLOCKED},
-        Event.ABANDON: {_IN_FLIGHT: _IDLE},
-        Event.LOSE: {_IN_FLIGHT: _BACKING_OFF},
-        Event.WAIT_OVER: {_BACKING_OFF: _IDLE, _BLOCKED: _IDLE},
-        Event.CLOSE_DOOR: {_IDLE: _BLOCKED, _BACKING_OFF: _BLOCKED, _BLOCKED: _BLOCKED},
-        Event.REPLACE: {_BLOCKED: _IDLE},
-        Event.LIFT: {_BLOCKED: _IDLE},
-    }
-)
-"""What each event makes of the request. Pairs that are not listed change nothing.
-
-REPLACE opens doors closed by refusals and unclear answers three times between grants, by a lock once, and no other."""
-
-Joint = tuple[Freshness, RequestState]
-
-
-def after(joint: Joint, event: Event) -> Joint | None:
-    """Where ``event`` leads from a joint state; None where the grammar forbids it (a LocalProtocolError).
-
-    The two tables are independent but for three rules that need both: a request starts only if the token is not VALID;
-    an answer counts only for the attempt in flight; a rejection is believed only if another token can be had at once.
-    """
-    freshness, request = joint
-    if event is Event.START and (freshness is _VALID or request is not _IDLE):
-        return None
-    if event is Event.GRANT and request is not _IN_FLIGHT:
-        return joint
-    if event is Event.REJECT and request not in (_IDLE, _IN_FLIGHT):
-        return joint
-    return (
-        FRESHNESS_TABLE.get(event, {}).get(freshness, freshness),
-        REQUEST_TABLE.get(event, {}).get(request, request),
     )

@@ -1,58 +1,68 @@
-"""``step(policy, state, input) -> (state, happenings)``: everything that changes state, without side effects.
+"""``step(policy, state, input) -> (state, happenings)``: everything that moves a state, and all that comes of it.
 
+Time comes in by ``settle``: what it returns stands at its own ``now``, and so does every state that ``step`` returns.
 Network input never raises: it becomes state. Local misuse (a claim that ``decide`` does not allow) is refused by the
 machine before it steps.
 """
 
 from __future__ import annotations
 
+import hashlib
 from typing import assert_never
 
 from evertoken import _schedule, happenings
-from evertoken._actions import Rejection, SendRequest
 from evertoken._challenge import Challenge
-from evertoken._decide import LOST, back_off_from, decide, forgiven, pass_time
-from evertoken._inputs import (
+from evertoken._grammar import (
     AnswerReceived,
     BlockLifted,
+    BlockReported,
     CredentialsReplaced,
-    DoorClosed,
     Input,
+    Rejection,
     RequestClaimed,
+    SendRequest,
     TokenRejected,
     TokenWorked,
 )
-from evertoken._judge import digest, judge, which
+from evertoken._look import decide, wait_after
 from evertoken._policy import TICK, Policy, whole_ticks
 from evertoken._problems import Problem, ProblemKind
-from evertoken._records import (
+from evertoken._states import (
+    LONG_AGO,
     MOST_DOUBLINGS,
-    MOST_OPENED,
+    MOST_LIFTED,
     AccessToken,
     Attempt,
     BackOff,
     Block,
     BlockKind,
-    Doublings,
+    Credentials,
     Dropped,
-    Keys,
     Rejections,
+    State,
 )
-from evertoken._states import State
 from evertoken.happenings import EndpointBlocked, EndpointUnblocked, Happening, RejectionJudged, RequestEnded
-from evertoken.outcomes import (
-    Failed,
-    Ignored,
-    Locked,
-    Malformed,
-    Outcome,
-    RateLimited,
-    Refused,
-    Unclear,
+from evertoken.outcomes import Abandoned, Blocked, Failed, Granted, Ignored, Malformed, Outcome, Stale
+
+__all__ = (
+    "LOST",
+    "REPORTED",
+    "answered",
+    "back_off_from",
+    "digest",
+    "forgiven",
+    "judge",
+    "pass_time",
+    "settle",
+    "step",
+    "token_of",
 )
 
-__all__ = ("step",)
-
+LOST = Problem(
+    ProblemKind.LOST,
+    "No answer to the token request before its deadline",
+    "Look at the network between this host and the token endpoint; Policy.request_timeout is how long an attempt has.",
+)
 Happenings = tuple[Happening, ...]
 
 REJECTED = Problem(
@@ -60,7 +70,7 @@ REJECTED = Problem(
     "The API rejected the token that was in hand",
     "It may have been revoked; another one is asked for.",
 )
-REPORTED = {
+REPORTED: dict[BlockKind, Problem] = {
     BlockKind.LOCKED: Problem(
         ProblemKind.LOCKED,
         "An API call or a shared store reported that the account or this address is locked out",
@@ -94,14 +104,75 @@ def _take(policy: Policy, settled: State, happened: Input) -> tuple[State, Happe
             return _reject(policy, settled, happened)
         case TokenWorked():
             return _note_use(settled, happened), ()
-        case DoorClosed():
-            return _close_door(policy, settled, happened)
+        case BlockReported():
+            return _report(policy, settled, happened)
         case CredentialsReplaced():
             return _replace_credentials(settled)
         case BlockLifted():
             return _lift_blocks(policy, settled)
         case _:
             assert_never(happened)
+
+
+# What time alone has done by now
+# -------------------------------
+
+
+def settle(policy: Policy, state: State, now: float) -> State:
+    """``state`` as it stands at ``now``, or at its own moment if that is later.
+
+    A loss is counted, and what is over is forgotten.
+    """
+    return pass_time(policy, state, now)[0]
+
+
+def pass_time(policy: Policy, state: State, now: float) -> tuple[State, tuple[Happening, ...]]:
+    """What :func:`settle` gives, and what has happened by that."""
+    if now <= state.now:
+        return state, ()
+    happenings: tuple[Happening, ...] = ()
+    attempt, blocks, rejections = state.attempt, state.blocks, state.rejections
+    if attempt is not None and now >= attempt.deadline:
+        state = state._replace(attempt=None, lost=attempt)
+        state = back_off_from(policy, state, attempt, attempt.deadline, LOST)
+        happenings = (RequestEnded(attempt.id, Failed(LOST)),)
+    if blocks:
+        happenings += tuple([EndpointUnblocked(block.kind) for block in blocks if state.now < block.until <= now])
+    if rejections.dropped or rejections.believed:
+        state = state._replace(rejections=_settled_rejections(state, now))
+    return state.at(now), happenings
+
+
+def back_off_from(
+    policy: Policy, state: State, attempt: Attempt, moment: float, problem: Problem, *, malformed: bool = False
+) -> State:
+    """``state`` after ``attempt`` came to nothing: one more failure, and a back-off that counts from ``moment``."""
+    backoff = state.backoff
+    in_a_row = min(backoff.malformed + 1, MOST_DOUBLINGS) if malformed else 0
+    backoff = BackOff(
+        failures=min(backoff.failures + 1, MOST_DOUBLINGS),
+        malformed=in_a_row,
+        repeats=backoff.repeats,
+        retry_at=max(backoff.retry_at, moment + wait_after(policy, state, attempt, in_a_row)),
+        found=max(backoff.found, attempt.started),
+    )
+    return state._replace(backoff=backoff, problem=problem)
+
+
+def _settled_rejections(state: State, now: float) -> Rejections:
+    rejections = state.rejections
+    if rejections.dropped:
+        remembered = tuple([entry for entry in rejections.dropped if now < entry.forget_at])
+        if len(remembered) < len(rejections.dropped):
+            rejections = rejections._replace(dropped=remembered)
+    return forgiven(rejections, now)
+
+
+def forgiven(rejections: Rejections, now: float) -> Rejections:
+    """``rejections``, whose row is over if the token in hand has worked and none was heard of for long enough."""
+    if rejections.believed and rejections.worked and now >= rejections.forgive_at:
+        return rejections._replace(believed=0, forgive_at=LONG_AGO)
+    return rejections
 
 
 # Claims
@@ -115,11 +186,102 @@ def _claim(policy: Policy, state: State, claimed: RequestClaimed) -> tuple[State
         started=state.now,
         deadline=state.now + whole_ticks(policy.request_timeout),
         draw=claimed.draw,
-        generation=state.keys.generation,
+        generation=state.credentials.generation,
     )
     budget = _schedule.charge(policy, state.budget, state.now)
     after = state._replace(attempt=attempt, next_id=state.next_id + 1, budget=budget)
     return after, (happenings.RequestStarted(attempt.id),)
+
+
+# What an answer means, given the state: verdicts without consequences
+# --------------------------------------------------------------------
+
+DEAD_ON_ARRIVAL = Problem(
+    ProblemKind.DEAD_ON_ARRIVAL,
+    "The token had expired by the time it arrived",
+    "The endpoint is slow, or its tokens live shorter than an answer takes.",
+)
+REISSUED = Problem(
+    ProblemKind.REISSUED,
+    "The token endpoint issued again the very token that the API had just rejected",
+    "It is taken once Policy.rejection_interval has passed; until then the provider should look into it.",
+)
+
+
+def digest(value: str) -> str:
+    """A name for a token that does not give the token away."""
+    return hashlib.sha256(value.encode("ascii", "replace")).hexdigest()
+
+
+def answered(state: State, request_id: int) -> Attempt | None:
+    """The attempt with that id, if it is in flight or the latest lost one: no other is remembered."""
+    attempt, lost = state.attempt, state.lost
+    if attempt is not None and attempt.id == request_id:
+        return attempt
+    return lost if lost is not None and lost.id == request_id else None
+
+
+def judge(policy: Policy, state: State, attempt: Attempt, answer: Outcome) -> Outcome | AccessToken:
+    """What the answer to ``attempt`` amounts to in a settled state; for a grant that is taken, its token.
+
+    May differ from the answer: a token can be dead, old, or known to be bad.
+    """
+    if isinstance(answer, Granted):
+        return _judge_grant(policy, state, attempt, answer)
+    is_refusal = isinstance(answer, Blocked) and answer.kind is BlockKind.REFUSED
+    if is_refusal and attempt.generation != state.credentials.generation:
+        return Stale()
+    if attempt is state.lost and _is_overtaken(state, attempt, answer):
+        return Ignored()
+    return answer
+
+
+def _is_overtaken(state: State, lost: Attempt, answer: Outcome) -> bool:
+    """A late failure was counted as a loss already; late news of a block is stale after a newer grant."""
+    return isinstance(answer, (Failed, Malformed, Abandoned)) or state.granted_at > lost.started
+
+
+def _judge_grant(policy: Policy, state: State, attempt: Attempt, granted: Granted) -> Outcome | AccessToken:
+    late = attempt is state.lost
+    token = token_of(policy, state, attempt, granted)
+    if _is_shunned(state, token.value, state.now):
+        return Ignored() if late else Failed(REISSUED)
+    if state.now >= token.fresh_until:
+        return Ignored() if late else Failed(DEAD_ON_ARRIVAL)
+    if state.token is not None and (state.token.started, late) > (attempt.started, False):
+        return Ignored()
+    return token
+
+
+def _is_shunned(state: State, value: str, now: float) -> bool:
+    """Whether the API rejected this token so lately that the endpoint's word does not make it good."""
+    dropped = state.rejections.dropped
+    if not dropped:
+        return False
+    name = digest(value)
+    return any(entry.digest == name and now < entry.shunned_until for entry in dropped)
+
+
+def token_of(policy: Policy, state: State, attempt: Attempt, granted: Granted) -> AccessToken:
+    """The token that ``granted`` brings at ``state.now``.
+
+    Some providers repeat a token until it expires. Each repetition would make the next refresh due sooner, so it is
+    spaced like a failure.
+    """
+    life = policy.default_lifetime if granted.expires_in is None else granted.expires_in
+    token = _schedule.make_token(
+        policy,
+        granted.access_token,
+        granted.scope,
+        life,
+        started=attempt.started,
+        received=state.now,
+        draw=attempt.draw,
+    )
+    if state.token is None or state.token.value != token.value:
+        return token
+    pause = _schedule.back_off(policy, state.backoff.repeats + 1, attempt.draw)
+    return token.due_no_earlier_than(state.now + pause)
 
 
 # What came of an attempt
@@ -127,7 +289,7 @@ def _claim(policy: Policy, state: State, claimed: RequestClaimed) -> tuple[State
 
 
 def _receive(policy: Policy, state: State, received: AnswerReceived) -> tuple[State, Happenings]:
-    attempt = which(state, received.id)
+    attempt = answered(state, received.id)
     if attempt is None:
         return state, (RequestEnded(received.id, Ignored()),)
     judged = judge(policy, state, attempt, received.answer)
@@ -140,7 +302,11 @@ def _receive(policy: Policy, state: State, received: AnswerReceived) -> tuple[St
 
 
 def _apply_late(policy: Policy, state: State, lost: Attempt, judged: Outcome | AccessToken, answer: Outcome) -> State:
-    """Late good news, and late news of a closed door, count. Of a late failure its words and a stated wait are kept."""
+    """The answer to an attempt that was already counted as lost.
+
+    A grant and a block take effect as if they had come in time. A failure does not count again: losing the attempt was
+    the failure. Only its explanation replaces "no answer", and its Retry-After is obeyed.
+    """
     if not isinstance(judged, Ignored):
         return _apply(policy, state, lost, judged)
     if isinstance(answer, Failed | Malformed) and state.problem == LOST:  # It says better why there was no answer.
@@ -159,7 +325,7 @@ def _apply(policy: Policy, state: State, attempt: Attempt, judged: Outcome | Acc
             return state if judged.retry_after is None else _hold_off(policy, state, attempt, judged.retry_after)
         case Malformed():
             return back_off_from(policy, state, attempt, state.now, judged.problem, malformed=True)
-        case Refused() | Unclear() | Locked() | RateLimited():
+        case Blocked():
             return _block(policy, state, attempt, judged)
         case _:  # Abandoned, stale, or a token that something newer has overtaken: the slot is free, nothing else.
             return state
@@ -168,27 +334,28 @@ def _apply(policy: Policy, state: State, attempt: Attempt, judged: Outcome | Acc
 def _hold_off(policy: Policy, state: State, attempt: Attempt, seconds: float) -> State:
     wait = _schedule.stated_wait(policy, seconds, policy.rate_limited_wait_cap, attempt.draw)
     retry_at = max(state.backoff.retry_at, state.now + wait)
-    since = max(state.backoff.since, attempt.started)
-    return state._replace(backoff=state.backoff._replace(retry_at=retry_at, since=since))
+    found = max(state.backoff.found, attempt.started)
+    return state._replace(backoff=state.backoff._replace(retry_at=retry_at, found=found))
 
 
 def _grant(policy: Policy, state: State, attempt: Attempt, token: AccessToken) -> State:
     """The token is ours: what went wrong before it was asked for is over."""
     repeated = state.token is not None and state.token.value == token.value
     repeats = min(state.backoff.repeats + 1, MOST_DOUBLINGS) if repeated else 0
-    generation = state.keys.generation
-    vouched = state.keys.vouched or attempt.generation == generation
+    generation = state.credentials.generation
+    proven = state.credentials.proven or attempt.generation == generation
     started = token.started
-    outlived = state.backoff.since <= started
-    blocks = tuple([block for block in state.blocks if block.since > started]) if state.blocks else ()
+    outlived = state.backoff.found <= started
+    blocks = state.blocks
+    if blocks:
+        blocks = tuple([block for block in blocks if block.found > started])
     return state._replace(
         token=token,
         backoff=BackOff(repeats=repeats) if outlived else state.backoff._replace(repeats=repeats),
         blocks=blocks,
-        doublings=state.doublings if blocks else Doublings(),
         budget=_schedule.retuned(policy, state.budget, state.now, token.lifetime),
         rejections=_taken_back(state.rejections, token, worked=repeated and state.rejections.worked),
-        keys=Keys(generation, vouched),
+        credentials=Credentials(generation, proven),
         granted_at=max(state.granted_at, started),
         problem=None if outlived else state.problem,
     )
@@ -203,132 +370,131 @@ def _taken_back(rejections: Rejections, token: AccessToken, *, worked: bool) -> 
     return rejections._replace(worked=worked, dropped=dropped)
 
 
-# Closed doors
-# ------------
+# Blocks
+# ------
 
 
-def _block(policy: Policy, state: State, attempt: Attempt, outcome: Refused | Unclear | Locked | RateLimited) -> State:
-    match outcome:
-        case RateLimited():
-            state, wait = _rate_limit(policy, state, attempt, outcome)
-            kind = BlockKind.RATE_LIMITED
-        case Refused():
-            kind = BlockKind.REFUSED
-            if _is_doubted(state, outcome):
-                wait = whole_ticks(policy.doubted_refusal_wait)
-                state = state._replace(keys=state.keys._replace(vouched=False))
-            else:
-                state, wait = _doubled(policy, state, kind)
-        case _:
-            kind = BlockKind.LOCKED if isinstance(outcome, Locked) else BlockKind.UNCLEAR
-            state, wait = _doubled(policy, state, kind)
-            wait = max(wait, _stated(policy, outcome.retry_after, kind, attempt.draw))
-    block = Block(kind, state.now + wait, attempt.started, outcome.problem)
-    return _with_block(state, block)
-
-
-def _rate_limit(policy: Policy, state: State, attempt: Attempt, limited: RateLimited) -> tuple[State, float]:
-    """A 429 counts as one more failure, and its wait is never shorter than the back-off that this asks for."""
-    failures = min(state.backoff.failures + 1, MOST_DOUBLINGS)
-    since = max(state.backoff.since, attempt.started)
-    state = state._replace(backoff=state.backoff._replace(failures=failures, malformed=0, since=since))
-    if limited.retry_after is None:
-        state, wait = _doubled(policy, state, BlockKind.RATE_LIMITED)
+def _block(policy: Policy, state: State, attempt: Attempt, blocked: Blocked) -> State:
+    """The endpoint is closed to us: for a wait of our own, and never for less than the server states."""
+    kind, times = blocked.kind, _times(state, blocked.kind)
+    stated = _stated(policy, kind, blocked.retry_after, attempt.draw)
+    if kind is BlockKind.RATE_LIMITED:  # One more failure, and never a shorter wait than that asks for.
+        failures, found = min(state.backoff.failures + 1, MOST_DOUBLINGS), max(state.backoff.found, attempt.started)
+        state = state._replace(backoff=state.backoff._replace(failures=failures, malformed=0, found=found))
+        stated = max(stated, _schedule.back_off(policy, failures, attempt.draw))
+    if kind is BlockKind.RATE_LIMITED and blocked.retry_after is not None:
+        own = 0.0
+    elif _is_doubted(state, blocked):
+        own = whole_ticks(policy.doubted_refusal_wait)
+        state = state._replace(credentials=state.credentials._replace(proven=False))
     else:
-        wait = _stated(policy, limited.retry_after, BlockKind.RATE_LIMITED, attempt.draw)
-    return state, max(wait, _schedule.back_off(policy, failures, attempt.draw))
+        own, times = _own_wait(policy, state, kind)
+    return _with_block(state, Block(kind, state.now + max(own, stated), attempt.started, times, blocked.problem))
 
 
-def _is_doubted(state: State, refused: Refused) -> bool:
+def _is_doubted(state: State, blocked: Blocked) -> bool:
     """The first refusal of credentials that this machine was granted with before: the server may err."""
-    return refused.of == "credentials" and state.keys.vouched
+    of_credentials = blocked.kind is BlockKind.REFUSED and blocked.problem.kind is ProblemKind.CREDENTIALS_REFUSED
+    return of_credentials and state.credentials.proven
 
 
-def _stated(policy: Policy, seconds: float | None, kind: BlockKind, draw: float) -> float:
+def _stated(policy: Policy, kind: BlockKind, seconds: float | None, draw: float) -> float:
     _, cap = _schedule.wait_and_cap(policy, kind)
     return 0.0 if seconds is None else _schedule.stated_wait(policy, seconds, cap, draw)
 
 
-def _doubled(policy: Policy, state: State, kind: BlockKind) -> tuple[State, float]:
-    """Our own wait for this kind, doubled each time in a row; news of a door that is closed already doubles nothing."""
-    place = _KINDS.index(kind)
-    count = state.doublings[place]
-    if kind in [block.kind for block in state.blocks]:
-        return state, _schedule.own_wait(policy, kind, max(count - 1, 0))
-    doublings = list(state.doublings)
-    doublings[place] = min(count + 1, MOST_DOUBLINGS)
-    return state._replace(doublings=Doublings._make(doublings)), _schedule.own_wait(policy, kind, count)
+def _times(state: State, kind: BlockKind) -> int:
+    """How often in a row a wait of our own has followed a block of this kind."""
+    block = state.block(kind)
+    return 0 if block is None else block.times
 
 
-_KINDS = tuple(BlockKind)
-_OPENED = (BlockKind.REFUSED, BlockKind.UNCLEAR)
+def _own_wait(policy: Policy, state: State, kind: BlockKind) -> tuple[float, int]:
+    """Our own wait for this kind, doubled each time in a row, and how often that is then.
+
+    News of a block that stands already is not one time more.
+    """
+    times = _times(state, kind)
+    if kind in [block.kind for block in state.standing]:
+        return _schedule.own_wait(policy, kind, max(times - 1, 0)), times
+    return _schedule.own_wait(policy, kind, times), min(times + 1, MOST_DOUBLINGS)
 
 
 def _with_block(state: State, news: Block) -> State:
     """News of the same kind keeps the later moment. Kinds stay in the order of their enum: no set decides anything."""
-    if news.until <= state.now:  # A report that the door was closed for no time at all: it is open.
+    if news.until <= state.now:  # A report of a block that is over already.
         return state
-    others = [block for block in state.blocks if block.kind is not news.kind]
-    if len(others) < len(state.blocks):
-        (old,) = [block for block in state.blocks if block.kind is news.kind]
-        latest = old if old.since >= news.since else news
-        news = latest._replace(until=max(old.until, news.until))
-    blocks = sorted([*others, news], key=lambda block: _KINDS.index(block.kind)) if others else [news]
-    return state._replace(blocks=tuple(blocks), problem=news.problem)
+    old = state.block(news.kind)
+    if old is not None:
+        latest = old if old.found >= news.found else news
+        news = latest._replace(until=max(old.until, news.until), times=news.times)
+    found = {block.kind: block for block in (*state.blocks, news)}
+    return state._replace(blocks=tuple([found[kind] for kind in BlockKind if kind in found]), problem=news.problem)
 
 
-def _close_door(policy: Policy, state: State, closed: DoorClosed) -> tuple[State, Happenings]:
+def _report(policy: Policy, state: State, reported: BlockReported) -> tuple[State, Happenings]:
     """A report from elsewhere. An exchange under way goes on."""
-    if closed.seconds is not None:
-        wait = _stated(policy, closed.seconds, closed.kind, closed.draw)
+    kind = reported.kind
+    if reported.seconds is None:
+        wait, times = _own_wait(policy, state, kind)
     else:
-        state, wait = _doubled(policy, state, closed.kind)
+        wait, times = _stated(policy, kind, reported.seconds, reported.draw), _times(state, kind)
     # A tick later: what was granted to a request of this very moment says nothing of what was heard during it.
-    block = Block(closed.kind, state.now + wait, state.now + TICK, REPORTED[closed.kind])
-    after = _with_block(state, block)
+    after = _with_block(state, Block(kind, state.now + wait, state.now + TICK, times, REPORTED[kind]))
     return after, _changes_of_blocks(state, after)
 
 
 def _replace_credentials(state: State) -> tuple[State, Happenings]:
-    """New credentials open refused and unclear doors three times between grants, and a locked one once.
+    """New credentials end refused and unclear blocks three times between grants, and a lock once.
 
     Unclear ones too, since some servers say no more than 403 to a wrong secret. So often and no more, because secrets
     that are swapped in a loop must not knock; and once, because a lock is about the account or the address.
     """
-    keys = state.keys
-    lifted = [*(_OPENED if keys.opened < MOST_OPENED else ()), *(() if keys.unlocked else (BlockKind.LOCKED,))]
-    blocks = tuple([block for block in state.blocks if block.kind not in lifted])
-    gone = [block.kind for block in state.blocks if block.kind in lifted]
-    keys = Keys(
-        generation=keys.generation + 1,
-        unlocked=keys.unlocked or BlockKind.LOCKED in gone,
-        opened=keys.opened + any(kind in _OPENED for kind in gone),
+    credentials = state.credentials
+    refusals = _REFUSALS if credentials.refusals_lifted < MOST_LIFTED else ()
+    after = _lifted(state, (*refusals, *(() if credentials.lock_lifted else (BlockKind.LOCKED,))))
+    changes = _changes_of_blocks(state, after)
+    ended = [change.kind for change in changes]
+    credentials = Credentials(
+        generation=credentials.generation + 1,
+        lock_lifted=credentials.lock_lifted or BlockKind.LOCKED in ended,
+        refusals_lifted=credentials.refusals_lifted + any(kind in _REFUSALS for kind in ended),
     )
-    problem = None if gone else state.problem
-    after = state._replace(keys=keys, blocks=blocks, problem=problem)
-    return after, (*_changes_of_blocks(state, after), happenings.CredentialsReplaced())
+    return after._replace(credentials=credentials), (*changes, happenings.CredentialsReplaced())
+
+
+_REFUSALS = (BlockKind.REFUSED, BlockKind.UNCLEAR)
 
 
 def _lift_blocks(policy: Policy, state: State) -> tuple[State, Happenings]:
-    """All doors are open, and what was wrong behind them is no longer the problem.
+    """All blocks are over, and what was wrong is no longer the problem.
 
     A wait that failures stated (a Retry-After of a day on a 503) ends too: what is left is at most our own back-off.
     """
     backoff = state.backoff
     own = _schedule.back_off(policy, backoff.failures, 1.0, backoff.malformed) if backoff.failures else 0.0
     backoff = backoff._replace(retry_at=min(backoff.retry_at, state.now + own))
-    after = state._replace(blocks=(), backoff=backoff, problem=None if state.blocks else state.problem)
+    after = _lifted(state, tuple(BlockKind))._replace(backoff=backoff)
     return after, _changes_of_blocks(state, after)
 
 
-def _changes_of_blocks(before: State, after: State) -> Happenings:
+def _lifted(state: State, kinds: tuple[BlockKind, ...]) -> State:
+    """``state`` with its blocks of these ``kinds`` over now. How often in a row we have waited is not forgotten."""
+    standing = [block for block in state.standing if block.kind in kinds]
+    if not standing:
+        return state
+    blocks = tuple([block._replace(until=state.now) if block in standing else block for block in state.blocks])
+    return state._replace(blocks=blocks, problem=None)
+
+
+def _changes_of_blocks(before: State, after: State) -> tuple[EndpointBlocked | EndpointUnblocked, ...]:
     """Each kind that stands no longer, then each that did not stand before."""
     if after.blocks is before.blocks:
         return ()
-    stood, stands = [block.kind for block in before.blocks], [block.kind for block in after.blocks]
+    stood, stands = [block.kind for block in before.standing], [block.kind for block in after.standing]
     return (
         *(EndpointUnblocked(kind) for kind in stood if kind not in stands),
-        *(EndpointBlocked(kind, until, problem) for kind, until, *_, problem in after.blocks if kind not in stood),
+        *(EndpointBlocked(b.kind, b.until, b.problem) for b in after.standing if b.kind not in stood),
     )
 
 
@@ -358,12 +524,12 @@ def _is_credible(policy: Policy, state: State, token: AccessToken, challenge: Ch
     if now >= rejections.allowed_at:
         return True
     proven = rejections.worked and now >= _schedule.proven_evidence_at(policy, token)
-    return proven and rejections.honoured < policy.rejection_burst
+    return proven and rejections.believed < policy.rejection_burst
 
 
 def _heard(policy: Policy, state: State, rejections: Rejections) -> Rejections:
     """A rejection was heard of now: a row of them, if there is one, is not over before long."""
-    if not rejections.honoured:
+    if not rejections.believed:
         return rejections
     return rejections._replace(forgive_at=state.now + _schedule.forgiving_pause(policy))
 
@@ -380,11 +546,11 @@ def _can_be_replaced(state: State) -> bool:
 
 
 def _drop(policy: Policy, state: State, token: AccessToken, *, free: bool) -> State:
-    vouched_at = state.now + whole_ticks(policy.rejection_interval)
-    entry = Dropped(digest(token.value), vouched_at, max(vouched_at, token.expires_at))
+    shunned_until = state.now + whole_ticks(policy.rejection_interval)
+    entry = Dropped(digest(token.value), shunned_until, max(shunned_until, token.expires_at))
     rejections = state.rejections._replace(worked=False, dropped=(*state.rejections.dropped, entry))
     if not free:
-        honoured = min(rejections.honoured + 1, MOST_DOUBLINGS)
-        allowed_at = state.now + _schedule.rejection_pause(policy, honoured)
-        rejections = rejections._replace(honoured=honoured, allowed_at=allowed_at)
+        believed = min(rejections.believed + 1, MOST_DOUBLINGS)
+        allowed_at = state.now + _schedule.rejection_pause(policy, believed)
+        rejections = rejections._replace(believed=believed, allowed_at=allowed_at)
     return state._replace(token=None, rejections=_heard(policy, state, rejections), problem=REJECTED)

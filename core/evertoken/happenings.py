@@ -12,10 +12,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from evertoken._actions import Rejection
+from evertoken._grammar import Rejection
 from evertoken._problems import Problem
-from evertoken._records import BlockKind
 from evertoken._secrecy import Unpicklable
+from evertoken._states import BlockKind
 from evertoken.outcomes import Outcome
 
 __all__ = (

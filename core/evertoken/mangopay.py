@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from urllib.parse import quote, urlsplit
 
-from evertoken._arguments import fault_of_text, fault_of_url
+from evertoken._checks import fault_of_text, fault_of_url
 from evertoken._grant import BasicAuthentication, ClientCredentials, Profile, TokenEndpoint, grant_or_fault, or_raise
 
 __all__ = ("PRODUCTION", "PRODUCTION_MTLS", "PROFILE", "SANDBOX", "SANDBOX_MTLS", "production", "sandbox")

@@ -1,29 +1,25 @@
 """What became of one attempt to get a token: the closed set of answers to ``receive_response`` and its siblings.
 
-All ten are importable from here. Nine are in ``evertoken`` too; ``evertoken.RateLimited`` is the error that callers
-catch, so the outcome of that name is only ``evertoken.outcomes.RateLimited``.
+All seven are importable from here and from ``evertoken``.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
 
 from evertoken._problems import Problem
 from evertoken._secrecy import Unpicklable
+from evertoken._states import BlockKind
 
 __all__ = (
     "Abandoned",
+    "Blocked",
     "Failed",
     "Granted",
     "Ignored",
-    "Locked",
     "Malformed",
     "Outcome",
-    "RateLimited",
-    "Refused",
     "Stale",
-    "Unclear",
 )
 
 
@@ -67,36 +63,19 @@ class Malformed(Outcome):
 
 
 @dataclass(frozen=True, slots=True)
-class Refused(Outcome):
-    """A refusal in OAuth's words (RFC 6749 section 5.2), of the ``credentials`` or of the ``request`` as such.
+class Blocked(Outcome):
+    """The endpoint is closed to this client, in the way of ``kind``: it is not asked again before a wait is over.
 
-    A 401 without a code is one of the credentials, and with 400 or 401 a word of the server's own one of the request.
+    ``REFUSED`` is a refusal in OAuth's words (RFC 6749 section 5.2), a 401 without a code, or with 400 or 401 a word of
+    the server's own; the problem's kind tells one of the credentials from one of the request. ``UNCLEAR`` is a
+    redirect, or a 4xx with no recognised code: somebody other than the token endpoint may have answered. ``LOCKED`` is
+    an account or an address that is locked out (Mangopay: 400 ``unauthorized_client``). ``RATE_LIMITED`` is a 429.
+
+    ``retry_after`` is in seconds, None where the server stated nothing usable. The wait is never shorter than that; a
+    rate limit that states one has no other.
     """
 
-    problem: Problem
-    of: Literal["credentials", "request"] = "credentials"
-
-
-@dataclass(frozen=True, slots=True)
-class Unclear(Outcome):
-    """A redirect, or a 4xx with no recognised code: somebody other than the token endpoint may have answered."""
-
-    problem: Problem
-    retry_after: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Locked(Outcome):
-    """The account or this address is locked out (Mangopay: 400 ``unauthorized_client``)."""
-
-    problem: Problem
-    retry_after: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class RateLimited(Outcome):
-    """429. ``retry_after`` is in seconds, None where the server stated nothing usable: then the wait doubles."""
-
+    kind: BlockKind
     problem: Problem
     retry_after: float | None = None
 

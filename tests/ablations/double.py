@@ -8,13 +8,12 @@ from typing import NamedTuple, TypeVar
 
 import pytest
 
-from evertoken import AccessToken, Policy, Rejection, State, _decide, _step
-from evertoken._actions import SendRequest, Wait
-from evertoken._inputs import AnswerReceived, Input
-from evertoken._records import Attempt
+from evertoken import AccessToken, BlockKind, Policy, Rejection, State, _look, _step
+from evertoken._grammar import AnswerReceived, Input, SendRequest, Wait
 from evertoken._secrecy import replace
+from evertoken._states import Attempt
 from evertoken.happenings import Happening, RejectionJudged
-from evertoken.outcomes import Outcome
+from evertoken.outcomes import Blocked, Outcome
 
 __all__ = (
     "DOUBLES",
@@ -34,7 +33,7 @@ Decide = Callable[[State, float], SendRequest | Wait]
 Function = TypeVar("Function", bound=Callable[..., object])
 
 _step_and_tell = _step.step
-decide = _decide.decide
+decide = _look.decide
 
 
 def step(policy: Policy, state: State, happened: Input) -> State:
@@ -110,14 +109,14 @@ def polls(safeguard: str) -> Callable[[Decide], Double]:
 
 
 def answers(
-    safeguard: str, *kinds: type[Outcome]
+    safeguard: str, *kinds: type[Outcome] | BlockKind
 ) -> Callable[[Callable[[State, Attempt, AnswerReceived], State]], Double]:
     """A double that sees another state than there is when an answer of ``kinds`` comes to an attempt it remembers."""
 
     def made(seen: Callable[[State, Attempt, AnswerReceived], State]) -> Double:
         def double(policy: Policy, state: State, happened: Input) -> State:
             attempt = _answered(state, happened)
-            if attempt is None or not isinstance(happened, AnswerReceived) or not isinstance(happened.answer, kinds):
+            if attempt is None or not isinstance(happened, AnswerReceived) or not _is_one_of(happened.answer, kinds):
                 return step(policy, state, happened)
             return step(policy, seen(state, attempt, happened), happened)
 
@@ -140,6 +139,10 @@ def tokens(safeguard: str) -> Callable[[Callable[[Policy, State, AnswerReceived,
         return _noted(safeguard, changed, lambda patch: replace_step(patch, double))
 
     return made
+
+
+def _is_one_of(answer: Outcome, kinds: tuple[type[Outcome] | BlockKind, ...]) -> bool:
+    return type(answer) in kinds or (isinstance(answer, Blocked) and answer.kind in kinds)
 
 
 def _answered(state: State, happened: Input) -> Attempt | None:

@@ -34,7 +34,7 @@ _WORLDS = (
         Alphabet(
             draws=(0.0, 0.96875),
             lifetimes=(8.0, 3.0, 12.0, None),
-            doors=((BlockKind.LOCKED, None), (BlockKind.REFUSED, None), (BlockKind.RATE_LIMITED, 3.0)),
+            reports=((BlockKind.LOCKED, None), (BlockKind.REFUSED, None), (BlockKind.RATE_LIMITED, 3.0)),
         ),
         0.5,
     ),

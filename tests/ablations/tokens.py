@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from evertoken import AccessToken, Challenge, Policy, Rejection, State
-from evertoken._decide import settle
-from evertoken._inputs import AnswerReceived, Input, TokenRejected
-from evertoken._judge import digest
+from evertoken._grammar import AnswerReceived, Input, TokenRejected
 from evertoken._secrecy import replace
+from evertoken._step import digest, settle
 from evertoken.outcomes import Granted
 from tests.ablations.double import step, steps, tokens, verdict
 
@@ -164,12 +163,12 @@ def drops_whatever_is_in_hand(policy: Policy, state: State, happened: Input) -> 
 
 @steps("KEPT where no other token can be had")
 def drops_without_a_replacement(policy: Policy, state: State, happened: Input) -> State:
-    """A believed rejection drops the token, though the door to the next one is closed."""
+    """A believed rejection drops the token, though a block is in the way of the next one."""
     state = settle(policy, state, happened.now)
-    open_door = state._replace(blocks=(), backoff=state.backoff._replace(retry_at=-1e12))
-    open_door = open_door._replace(budget=state.budget._replace(level=max(1, state.budget.level)))
-    if verdict(policy, open_door, happened) is Rejection.DROPPED:
-        dropped = step(policy, open_door, happened)
+    unblocked = state._replace(blocks=(), backoff=state.backoff._replace(retry_at=-1e12))
+    unblocked = unblocked._replace(budget=state.budget._replace(level=max(1, state.budget.level)))
+    if verdict(policy, unblocked, happened) is Rejection.DROPPED:
+        dropped = step(policy, unblocked, happened)
         return dropped._replace(blocks=state.blocks, backoff=state.backoff, budget=state.budget)
     return step(policy, state, happened)
 
@@ -187,7 +186,7 @@ def believes_every_rejection(policy: Policy, state: State, happened: Input) -> S
 def never_lengthens_the_interval(policy: Policy, state: State, happened: Input) -> State:
     """The rejection interval does not double."""
     if isinstance(happened, TokenRejected):
-        state = state._replace(rejections=state.rejections._replace(honoured=0))
+        state = state._replace(rejections=state.rejections._replace(believed=0))
     return step(policy, state, happened)
 
 

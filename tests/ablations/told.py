@@ -12,7 +12,7 @@ __all__ = ()
 
 _live = TokenMachine._live
 _poll = TokenMachine.poll
-_door_closed = TokenMachine.door_closed
+_endpoint_blocked = TokenMachine.endpoint_blocked
 _token_rejected = TokenMachine.token_rejected
 
 
@@ -36,14 +36,14 @@ def polls_for_nobody(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(TokenMachine, "poll", poll)
 
 
-@whole_machine("reports of closed doors")
+@whole_machine("reports of blocks")
 def knows_better_than_reports(patch: pytest.MonkeyPatch) -> None:
-    """How long a door stays closed is not listened to where somebody says it."""
+    """How long a block stands is not listened to where somebody says it."""
 
-    def door_closed(self: TokenMachine, now: float, kind: BlockKind, seconds: float | None = None) -> None:
-        _door_closed(self, now, kind, None if seconds else seconds)
+    def endpoint_blocked(self: TokenMachine, now: float, kind: BlockKind, seconds: float | None = None) -> None:
+        _endpoint_blocked(self, now, kind, None if seconds else seconds)
 
-    patch.setattr(TokenMachine, "door_closed", door_closed)
+    patch.setattr(TokenMachine, "endpoint_blocked", endpoint_blocked)
 
 
 @whole_machine("401 without a cause")

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from evertoken import Policy, SendReason, SendRequest, State, TokenMachine, Wait, WaitReason
-from evertoken._decide import LOST, due_at, publish, settle
-from evertoken._inputs import AnswerReceived, Input, RequestClaimed
-from evertoken._records import Attempt, BackOff
+from evertoken._grammar import AnswerReceived, Input, RequestClaimed
+from evertoken._look import due_at, publish
 from evertoken._secrecy import replace
-from evertoken._states import first_state
+from evertoken._states import Attempt, BackOff, first_state
+from evertoken._step import LOST, settle
 from evertoken.outcomes import Abandoned, Failed, Malformed
 from tests.ablations.double import answers, decide, everywhere, polls, replace_step, step, steps, whole_machine
 

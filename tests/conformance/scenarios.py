@@ -184,7 +184,7 @@ async def impatient_callers_one_after_another_get_the_token_of_a_slow_endpoint(s
     assert stage.token_requests == 1
 
 
-# Closed doors
+# Blocks
 # ------------
 
 
@@ -221,7 +221,7 @@ async def a_lock_fails_everyone_at_once_and_nobody_knocks_until_it_may_be_over(s
     assert stage.token_requests == 2
 
 
-async def a_live_token_is_handed_out_behind_a_locked_door(stage: Stage) -> None:
+async def a_live_token_is_handed_out_while_locked_out(stage: Stage) -> None:
     first = await stage.warmed_up()
     stage.server.next_token_requests(one_fault(TokenFault.LOCKED))
     await stage.advance(REFRESH_AT)
@@ -441,7 +441,7 @@ SCENARIOS: Mapping[str, Scenario] = {
         impatient_callers_one_after_another_get_the_token_of_a_slow_endpoint,
         a_rate_limit_is_kept_to_the_second,
         a_lock_fails_everyone_at_once_and_nobody_knocks_until_it_may_be_over,
-        a_live_token_is_handed_out_behind_a_locked_door,
+        a_live_token_is_handed_out_while_locked_out,
         a_refusal_stands_until_there_are_new_credentials,
         new_credentials_in_mid_flight_make_the_refusal_of_the_old_ones_stale,
         new_credentials_in_mid_flight_do_not_waste_the_token_of_the_old_ones,

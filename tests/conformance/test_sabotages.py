@@ -107,12 +107,12 @@ def a_failure_costs_nothing(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Coordinator, "send_failed", send_failed)
 
 
-def a_closed_door_is_a_mere_failure(patch: pytest.MonkeyPatch) -> None:
+def a_block_is_a_mere_failure(patch: pytest.MonkeyPatch) -> None:
     _change_outcomes(patch, lambda _, response: response.status != 200)
 
 
 def new_credentials_make_every_answer_stale(patch: pytest.MonkeyPatch) -> None:
-    _change_outcomes(patch, lambda machine, _: machine.state_value.keys.generation > 0)
+    _change_outcomes(patch, lambda machine, _: machine.state_value.credentials.generation > 0)
 
 
 def new_credentials_go_unheard(patch: pytest.MonkeyPatch) -> None:
@@ -218,9 +218,9 @@ SABOTAGES: Mapping[str, Sabotage] = {
     "an_answer_dropped_after_the_issue_costs_one_retry": a_failure_costs_nothing,
     "a_hung_endpoint_frees_each_waiter_at_its_own_deadline": deadlines_are_ignored,
     "impatient_callers_one_after_another_get_the_token_of_a_slow_endpoint": a_caller_takes_the_request_along,
-    "a_rate_limit_is_kept_to_the_second": a_closed_door_is_a_mere_failure,
-    "a_lock_fails_everyone_at_once_and_nobody_knocks_until_it_may_be_over": a_closed_door_is_a_mere_failure,
-    "a_live_token_is_handed_out_behind_a_locked_door": a_closed_door_is_a_mere_failure,
+    "a_rate_limit_is_kept_to_the_second": a_block_is_a_mere_failure,
+    "a_lock_fails_everyone_at_once_and_nobody_knocks_until_it_may_be_over": a_block_is_a_mere_failure,
+    "a_live_token_is_handed_out_while_locked_out": a_block_is_a_mere_failure,
     "a_refusal_stands_until_there_are_new_credentials": new_credentials_go_unheard,
     "new_credentials_in_mid_flight_make_the_refusal_of_the_old_ones_stale": new_credentials_go_unheard,
     "new_credentials_in_mid_flight_do_not_waste_the_token_of_the_old_ones": new_credentials_make_every_answer_stale,

@@ -124,8 +124,8 @@ def seasoned() -> TokenMachine:
     serve(m, now + 80, 1, 1_000)
     m.token_rejected(now + 100, bearer(1), Challenge.UNKNOWN)
     m.start_request(now + 1_050)
-    m.door_closed(now + 1_055, BlockKind.LOCKED)
+    m.endpoint_blocked(now + 1_055, BlockKind.LOCKED)
     m.lift_block(now + 1_061)
     m.start_request(now + 1_065)
-    m.door_closed(now + 1_066, BlockKind.RATE_LIMITED, 100.0)
+    m.endpoint_blocked(now + 1_066, BlockKind.RATE_LIMITED, 100.0)
     return m

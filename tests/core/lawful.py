@@ -30,10 +30,11 @@ from evertoken import (
     TokenRequest,
     Wait,
 )
-from evertoken._inputs import Input
+from evertoken._grammar import Input
 from evertoken._states import first_state
 from evertoken._step import step
 from evertoken.happenings import Happening
+from evertoken.testing import canonical
 from tests import canary
 from tests.core.driving import bearer, granted
 
@@ -212,10 +213,10 @@ class Watched:
             in_flight = self.machine.request_state(self.now) is RequestState.IN_FLIGHT
             assert in_flight or isinstance(self.machine.poll(self.now), SendRequest)
 
-    def close_door(self, kind: BlockKind, seconds: float | None, draw: float) -> None:
+    def report_block(self, kind: BlockKind, seconds: float | None, draw: float) -> None:
         self.draws.append(draw)
-        self.machine.door_closed(self.now, kind, seconds)
-        self.twin.door_closed(self.now + ORIGIN, kind, seconds)
+        self.machine.endpoint_blocked(self.now, kind, seconds)
+        self.twin.endpoint_blocked(self.now + ORIGIN, kind, seconds)
 
     def rotate(self, n: int) -> None:
         self.machine.replace_credentials(self.now, canary.grant(api_key=canary.secret(n)))
@@ -316,7 +317,7 @@ class Watched:
             assert here.reason is over_there.reason
         assert self.machine.state(self.now) is self.twin.state(there)
         assert self.twin.published[0] == self.machine.published[0] + ORIGIN
-        assert self.machine.state_value.canonical(self.now) == self.twin.state_value.canonical(there)
+        assert canonical(self.machine.state_value, self.now) == canonical(self.twin.state_value, there)
 
     def check_the_archive(self) -> None:
         for happened in self.machine.inputs:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from evertoken import HttpResponse, outcomes
+from evertoken import BlockKind, HttpResponse, outcomes
 from tests import canary
 
 __all__ = ("DIMENSIONS", "UNCHECKED", "Odd", "Parts", "Shape", "Size", "rows")
@@ -20,7 +20,10 @@ DATE = ("Date", "Sun, 06 Nov 1994 08:49:37 GMT")
 NOW = 784_111_777
 
 GRANTED, FAILED, MALFORMED = outcomes.Granted, outcomes.Failed, outcomes.Malformed
-REFUSED, UNCLEAR, LOCKED, RATE_LIMITED = outcomes.Refused, outcomes.Unclear, outcomes.Locked, outcomes.RateLimited
+LOCKED, REFUSED, UNCLEAR, RATE_LIMITED = BlockKind
+
+Meaning = BlockKind | type[outcomes.Outcome]
+"""The kind of a block, or the class of any other outcome."""
 
 
 class Shape(NamedTuple):
@@ -69,7 +72,7 @@ class Odd(NamedTuple):
 
     dimension: str
     value: object
-    outcome: type[outcomes.Outcome]
+    outcome: Meaning
     seconds: float | None = UNCHECKED
 
     def parts(self) -> Parts:
@@ -81,6 +84,11 @@ class Odd(NamedTuple):
         return replace(parts, **{self.dimension: self.value})  # type: ignore[arg-type]
 
 
+def meaning_of(outcome: outcomes.Outcome) -> Meaning:
+    """What is compared with a row."""
+    return outcome.kind if isinstance(outcome, outcomes.Blocked) else type(outcome)
+
+
 def rows() -> list[Odd]:
     """Every row of every dimension."""
     return [row for dimension in DIMENSIONS.values() for row in dimension]
@@ -90,7 +98,7 @@ def _some(text: str) -> tuple[str, ...]:
     return (text,) if text else ()
 
 
-def _table(dimension: str, *cells: tuple[object, type[outcomes.Outcome]]) -> tuple[Odd, ...]:
+def _table(dimension: str, *cells: tuple[object, Meaning]) -> tuple[Odd, ...]:
     return tuple(Odd(dimension, value, outcome) for value, outcome in cells)
 
 

@@ -87,7 +87,7 @@ def test_a_crash_loop_stays_within_the_budget(
 
 
 @pytest.mark.parametrize("answer", [LOCKED, LIMITED])
-def test_a_crash_loop_does_not_knock_on_a_closed_door(answer: HttpResponse) -> None:
+def test_a_crash_loop_asks_nothing_while_a_block_stands(answer: HttpResponse) -> None:
     program = Supervised(replace(HASTY, rate_limited_wait=900), answer, secrets=False, saves_before_sending=True)
     lives_of(program, 3)
     assert all(later - earlier >= 900 for earlier, later in zip(program.sent, program.sent[1:], strict=False))
@@ -160,7 +160,7 @@ def test_the_readmes_program_goes_on_from_what_it_saved(example: Example, clock:
 
 def test_the_readmes_program_bears_a_wall_clock_that_is_set_back(example: Example, clock: Clock) -> None:
     m = example.resume(GRANT)
-    m.door_closed(50, BlockKind.LOCKED)
+    m.endpoint_blocked(50, BlockKind.LOCKED)
     example.save(m)
     clock.wall -= 86_400
     assert getattr(example.resume(GRANT).poll(50), "until", None) == 950

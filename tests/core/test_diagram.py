@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from evertoken._states import FRESHNESS_TABLE, REQUEST_TABLE
 from evertoken.testing._diagram import state_diagram
+from evertoken.testing._tables import FRESHNESS_TABLE, REQUEST_TABLE
 
 README = Path(__file__).parents[2] / "README.md"
 

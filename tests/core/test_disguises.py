@@ -13,8 +13,18 @@ from dataclasses import dataclass
 
 import pytest
 
-from evertoken import ClientCredentials, HttpResponse, Outcome, Problem, TokenEndpoint, Wait, outcomes
-from evertoken._wire import read_answer
+from evertoken import (
+    BlockKind,
+    ClientCredentials,
+    HttpResponse,
+    Outcome,
+    Problem,
+    ProblemKind,
+    TokenEndpoint,
+    Wait,
+    outcomes,
+)
+from evertoken._answer import read_answer
 from tests import canary
 from tests.core.driving import machine
 
@@ -164,21 +174,22 @@ def meaning(status: int, code: str, grant: ClientCredentials) -> tuple[object, .
     """What a code means with a status, as the documentation of :mod:`evertoken.outcomes` has it."""
     outage = code in ("temporarily_unavailable", "server_error")
     if code == LOCK and status < 500 and grant is MANGOPAY:
-        return (outcomes.Locked,)
+        return (BlockKind.LOCKED,)
     if status == 429:
-        return (outcomes.RateLimited,)
+        return (BlockKind.RATE_LIMITED,)
     if status in (407, 408, 425) or status >= 500:
         return (outcomes.Failed, status != 407 and not outage and code not in OWN_WORDS)
     if outage:
         return (outcomes.Failed, False)
     if code in OWN_WORDS and status not in (400, 401):
-        return (outcomes.Malformed if status < 300 else outcomes.Unclear,)
-    return (outcomes.Refused, "credentials" if code in (LOCK, "invalid_client") else "request")
+        return (outcomes.Malformed if status < 300 else BlockKind.UNCLEAR,)
+    return (BlockKind.REFUSED, code in (LOCK, "invalid_client"))
 
 
 def told(outcome: Outcome) -> tuple[object, ...]:
-    if isinstance(outcome, outcomes.Refused):
-        return (type(outcome), outcome.of)
+    if isinstance(outcome, outcomes.Blocked):
+        of_credentials = outcome.problem.kind is ProblemKind.CREDENTIALS_REFUSED
+        return (outcome.kind, of_credentials) if outcome.kind is BlockKind.REFUSED else (outcome.kind,)
     return (type(outcome), outcome.lasting) if isinstance(outcome, outcomes.Failed) else (type(outcome),)
 
 

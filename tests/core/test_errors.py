@@ -17,9 +17,8 @@ from evertoken import (
     ProblemKind,
     RateLimited,
     TokenUnavailable,
-    outcomes,
 )
-from evertoken._errors import unavailable
+from evertoken._problems import unavailable
 from tests import canary
 from tests.core.driving import FAILED, LIMITED, LOCKED, MALFORMED, REFUSED, UNCLEAR, attempt, machine
 
@@ -70,11 +69,6 @@ def test_misuse_is_a_runtime_error_and_picklable() -> None:
     error = LocalProtocolError("wrong")
     assert isinstance(error, RuntimeError)
     assert str(pickle.loads(pickle.dumps(error))) == "wrong"
-
-
-def test_the_error_and_the_outcome_of_one_name_are_two_things() -> None:
-    assert issubclass(RateLimited, Exception)
-    assert not issubclass(outcomes.RateLimited, Exception)
 
 
 @pytest.mark.parametrize("answer", [FAILED, MALFORMED, REFUSED, UNCLEAR, LOCKED, LIMITED], ids=lambda r: str(r.body))

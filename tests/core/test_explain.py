@@ -15,7 +15,7 @@ from evertoken import (
     mangopay,
 )
 from evertoken import WaitReason as Why
-from evertoken._messages import build_request
+from evertoken._http import build_request
 from tests import canary
 from tests.core.driving import FAILED, LOCKED, attempt, bearer, machine, serve
 
@@ -69,7 +69,7 @@ def test_trouble_of_every_kind_at_once() -> None:
     attempt(m, 100, FAILED)
     attempt(m, 101, LOCKED)
     m.replace_credentials(102, canary.grant(api_key=canary.secret(1)))
-    m.door_closed(102, BlockKind.RATE_LIMITED, 50)
+    m.endpoint_blocked(102, BlockKind.RATE_LIMITED, 50)
     shown = m.explain(110)
     assert shown.state is TokenState.BLOCKED
     assert shown.failures == 1

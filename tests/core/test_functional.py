@@ -86,7 +86,7 @@ def test_every_input_that_is_enabled_can_be_done_to_a_machine_in_that_state() ->
             assert (machine.state_value, machine.happenings) == (after, told)
             assert machine.published == f.publish(SMALL_POLICY, after)
             kinds.add(type(happened).__name__)
-    assert kinds >= {"RequestClaimed", "AnswerReceived", "DoorClosed", "CredentialsReplaced"}
+    assert kinds >= {"RequestClaimed", "AnswerReceived", "BlockReported", "CredentialsReplaced"}
 
 
 def test_a_machine_that_is_fed_and_one_that_is_driven_are_the_same() -> None:

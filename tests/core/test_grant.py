@@ -18,7 +18,7 @@ from evertoken import (
     TokenEndpoint,
     mangopay,
 )
-from evertoken._messages import build_request
+from evertoken._http import build_request
 from tests import canary
 
 URL = "https://as.example/token"

@@ -15,7 +15,7 @@ from evertoken import (
     happenings,
     outcomes,
 )
-from evertoken._decide import LOST
+from evertoken._step import LOST
 from tests import canary
 from tests.core.driving import FAILED, LOCKED, MALFORMED, REFUSED, attempt, bearer, error, granted, machine, serve
 
@@ -91,8 +91,8 @@ def test_blocks_are_told_when_they_begin_and_when_they_end() -> None:
     problem = m.problem(1)
     assert problem is not None
     assert m.happenings[0] == happenings.EndpointBlocked(BlockKind.LOCKED, 901, problem)
-    assert told(m) == ["EndpointBlocked", "Locked"]
-    m.door_closed(2, BlockKind.LOCKED)
+    assert told(m) == ["EndpointBlocked", "Blocked"]
+    m.endpoint_blocked(2, BlockKind.LOCKED)
     assert told(m) == []
     m.lift_block(3)
     assert m.happenings == (happenings.EndpointUnblocked(BlockKind.LOCKED),)
@@ -106,13 +106,13 @@ def test_blocks_are_told_when_they_begin_and_when_they_end() -> None:
 def test_a_block_whose_time_is_over_is_told_and_so_is_one_that_begins_in_its_place() -> None:
     m = machine()
     attempt(m, 0, LOCKED)
-    m.door_closed(900, BlockKind.LOCKED)
+    m.endpoint_blocked(900, BlockKind.LOCKED)
     assert told(m) == ["EndpointUnblocked", "EndpointBlocked"]
 
 
 def test_a_grant_tells_of_the_blocks_that_it_opens() -> None:
     m = machine()
-    m.door_closed(0, BlockKind.RATE_LIMITED, 1)
+    m.endpoint_blocked(0, BlockKind.RATE_LIMITED, 1)
     first = m.start_request(2)
     second = m.start_request(30)
     m.receive_response(31, first, LOCKED)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evertoken import ClientCredentials, TokenEndpoint, mangopay
-from evertoken._host_names import ascii_host, with_ascii_host
+from evertoken._checks import ascii_host, with_ascii_host
 
 
 @pytest.mark.parametrize(

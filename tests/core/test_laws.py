@@ -13,19 +13,20 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from evertoken import BlockKind, Challenge, HttpResponse, Policy, RequestState, SendRequest, State, Wait, outcomes
-from evertoken._decide import decide, freshness, publish, request_state, settle
-from evertoken._inputs import (
+from evertoken._grammar import (
     AnswerReceived,
     BlockLifted,
+    BlockReported,
     CredentialsReplaced,
-    DoorClosed,
     Input,
     RequestClaimed,
     TokenRejected,
 )
+from evertoken._look import decide, freshness, publish, request_state
 from evertoken._problems import Problem, ProblemKind
 from evertoken._states import Freshness, first_state
-from evertoken._step import step
+from evertoken._step import settle, step
+from evertoken.testing import canonical
 from tests import canary
 from tests.core.driving import (
     FAILED,
@@ -143,8 +144,8 @@ class Lives(RuleBasedStateMachine):
         seconds=st.sampled_from([None, None, 0.0, 1.0, 100.0]),
         draw=DRAWS,
     )
-    def close_door(self, kind: BlockKind, seconds: float | None, draw: float) -> None:
-        self.watched.close_door(kind, seconds, draw)
+    def report_block(self, kind: BlockKind, seconds: float | None, draw: float) -> None:
+        self.watched.report_block(kind, seconds, draw)
 
     @rule(n=st.integers(0, 2))
     def rotate(self, n: int) -> None:
@@ -203,13 +204,14 @@ SMALL = Policy(
 )
 MOST_STATES = 2500
 _WRONG = Problem(ProblemKind.SERVER, "made up")
+_REFUSAL = Problem(ProblemKind.CREDENTIALS_REFUSED, "made up")
 _OUTCOMES = (
     outcomes.Granted(canary.token(0), 4),
     outcomes.Granted(canary.token(1), 6),
     outcomes.Failed(_WRONG),
-    outcomes.Refused(_WRONG),
-    outcomes.Locked(_WRONG),
-    outcomes.RateLimited(_WRONG, 2),
+    outcomes.Blocked(BlockKind.REFUSED, _REFUSAL),
+    outcomes.Blocked(BlockKind.LOCKED, _WRONG),
+    outcomes.Blocked(BlockKind.RATE_LIMITED, _WRONG, 2),
     outcomes.Abandoned(),
 )
 
@@ -219,7 +221,7 @@ def _may_happen(state: State, now: float) -> list[Input]:
     happen: list[Input] = [
         TokenRejected(now, bearer(0), Challenge.TOKEN),
         TokenRejected(now, bearer(0), Challenge.UNKNOWN),
-        DoorClosed(now, BlockKind.LOCKED, None, 0.0),
+        BlockReported(now, BlockKind.LOCKED, None, 0.0),
         CredentialsReplaced(now),
         BlockLifted(now),
     ]
@@ -252,7 +254,7 @@ def _check_state(state: State, now: float) -> None:
 
 def test_every_law_holds_in_every_state_that_a_breadth_first_search_reaches_and_merged_states_answer_alike() -> None:
     start = settle(SMALL, first_state(SMALL), 0)
-    seen: dict[object, tuple[object, ...]] = {start.canonical(0): _answers(start, 0)}
+    seen: dict[object, tuple[object, ...]] = {canonical(start, 0): _answers(start, 0)}
     queue = deque([(start, 0)])
     while queue and len(seen) < MOST_STATES:
         state, now = queue.popleft()
@@ -262,7 +264,7 @@ def test_every_law_holds_in_every_state_that_a_breadth_first_search_reaches_and_
         ]:
             _check_state(found, moment)
             assert found.now == moment
-            name = found.canonical(moment)
+            name = canonical(found, moment)
             if name in seen:
                 assert seen[name] == _answers(found, moment)
             else:
@@ -290,7 +292,7 @@ for n in range(40):
         continue
     answer = seeded.choice([granted(n, 30), granted(n, 300), FAILED, LIMITED, LOCKED, MALFORMED])
     attempt(m, now, answer, took=0.5)
-    m.door_closed(now, seeded.choice([BlockKind.LOCKED, BlockKind.REFUSED]), 20)
+    m.endpoint_blocked(now, seeded.choice([BlockKind.LOCKED, BlockKind.REFUSED]), 20)
     m.token_rejected(now + 1, bearer(n), Challenge.TOKEN)
     print(m.poll(now), m.explain(now), m.state_value)
 """

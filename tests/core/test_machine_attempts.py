@@ -6,6 +6,7 @@ import pytest
 
 from evertoken import (
     Abandoned,
+    Blocked,
     BlockKind,
     Challenge,
     Failed,
@@ -14,13 +15,9 @@ from evertoken import (
     HttpResponse,
     Ignored,
     LocalProtocolError,
-    Locked,
     Malformed,
     ProblemKind,
-    Refused,
     RequestState,
-    Unclear,
-    outcomes,
 )
 from evertoken import WaitReason as Why
 from evertoken._secrecy import replace
@@ -130,7 +127,7 @@ def test_a_draw_outside_its_range_is_a_local_mistake_and_changes_nothing(number:
     with pytest.raises(LocalProtocolError, match="draw"):
         m.start_request(0)
     with pytest.raises(LocalProtocolError, match="draw"):
-        m.door_closed(0, BlockKind.LOCKED)
+        m.endpoint_blocked(0, BlockKind.LOCKED)
     assert m.state_value is before
 
 
@@ -236,21 +233,23 @@ def test_of_a_late_failure_a_stated_retry_after_is_kept() -> None:
 @pytest.mark.parametrize(
     ("answer", "kind", "until"),
     [
-        (REFUSED, Refused, 3620),
-        (UNCLEAR, Unclear, 80),
-        (LOCKED, Locked, 920),
-        (LIMITED, outcomes.RateLimited, 80),
+        (REFUSED, BlockKind.REFUSED, 3620),
+        (UNCLEAR, BlockKind.UNCLEAR, 80),
+        (LOCKED, BlockKind.LOCKED, 920),
+        (LIMITED, BlockKind.RATE_LIMITED, 80),
     ],
 )
-def test_late_news_of_a_closed_door_is_applied(answer: HttpResponse, kind: type, until: float) -> None:
+def test_late_news_of_a_block_is_applied(answer: HttpResponse, kind: BlockKind, until: float) -> None:
     m = machine()
     request = m.start_request(0)
-    assert isinstance(m.receive_response(20, request, answer), kind)
+    outcome = m.receive_response(20, request, answer)
+    assert isinstance(outcome, Blocked)
+    assert outcome.kind is kind
     assert wait(m, 20) == (until, Why.UNBLOCK)
 
 
 @pytest.mark.parametrize("answer", [REFUSED, UNCLEAR, LOCKED, LIMITED])
-def test_late_news_of_a_closed_door_is_old_once_a_younger_attempt_was_granted(answer: HttpResponse) -> None:
+def test_late_news_of_a_block_is_old_once_a_younger_attempt_was_granted(answer: HttpResponse) -> None:
     m = machine()
     first = m.start_request(0)
     serve(m, 11)
@@ -270,7 +269,7 @@ def test_late_news_beside_a_younger_attempt_in_flight_leaves_that_one_in_flight(
     m = machine()
     first = m.start_request(0)
     second = m.start_request(11)
-    assert isinstance(m.receive_response(12, first, LOCKED), Locked)
+    assert isinstance(m.receive_response(12, first, LOCKED), Blocked)
     assert m.request_state(12) is RequestState.IN_FLIGHT
     m.receive_response(13, second, granted())
     assert m.request_state(13) is RequestState.IDLE

@@ -1,4 +1,4 @@
-"""Closed doors. How long each kind stays closed, what opens it, what doubles, what a report does."""
+"""Blocks. How long each kind stands, what ends it, what doubles, what a report does."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def until(m: TokenMachine, now: float) -> float:
         (LIMITED, 60, BlockKind.RATE_LIMITED),
     ],
 )
-def test_each_kind_of_closed_door_has_a_wait_of_its_own_and_nothing_starts_before_it_is_over(
+def test_each_kind_of_block_has_a_wait_of_its_own_and_nothing_starts_before_it_is_over(
     answer: HttpResponse, seconds: float, kind: BlockKind
 ) -> None:
     m = machine()
@@ -87,7 +87,7 @@ def test_elsewhere_than_at_mangopay_unauthorized_client_is_a_refusal() -> None:
         (LIMITED, [60, 120, 240, 480, 960, 1920, 3600, 3600]),
     ],
 )
-def test_each_kind_of_closed_door_doubles_its_wait_up_to_a_cap(answer: HttpResponse, waits: list[float]) -> None:
+def test_each_kind_of_block_doubles_its_wait_up_to_a_cap(answer: HttpResponse, waits: list[float]) -> None:
     m = machine()
     now, got = 0.0, list[float]()
     for _ in waits:
@@ -115,7 +115,7 @@ def test_each_kind_doubles_for_itself() -> None:
     assert until(m, 960) == 960 + 1800
 
 
-def test_a_live_token_is_handed_out_behind_a_closed_door() -> None:
+def test_a_live_token_is_handed_out_while_a_block_stands() -> None:
     m = machine()
     serve(m, 0)
     attempt(m, 270, LOCKED)
@@ -167,34 +167,65 @@ def test_a_429_is_never_shorter_than_the_back_off_that_so_many_failures_ask_for(
     assert waits == [0.5, 1, 2, 4, 8]
 
 
-def test_a_stated_wait_lengthens_a_lock_and_an_unclear_answer_up_to_their_caps_and_never_shortens_them() -> None:
+def test_a_stated_wait_lengthens_any_other_block_up_to_its_cap_and_never_shortens_it() -> None:
     for status, code, stated, seconds in (
         (400, "unauthorized_client", "10", 900),
         (400, "unauthorized_client", "2000", 2000),
         (400, "unauthorized_client", "99999", 21_600),
         (404, None, "10", 60),
         (404, None, "99999", 3600),
+        (401, None, "10", 3600),
+        (401, "invalid_client", "9000", 9000),
+        (400, "invalid_scope", "999999", 86_400),
     ):
         m = machine()
         attempt(m, 0, error(status, code, Retry_After=stated))
         assert until(m, 0) == seconds
 
 
-# What opens doors
+def test_a_stated_wait_is_kept_where_a_first_refusal_is_doubted() -> None:
+    m = machine()
+    serve(m, 0)
+    attempt(m, 270, error(401, Retry_After="1000"))
+    assert until(m, 270) == 1270
+
+
+# What ends blocks
 # ----------------
 
 
-def test_lift_block_opens_every_door_and_keeps_counters_back_off_and_budget() -> None:
+def test_a_block_that_is_over_is_remembered_until_a_grant() -> None:
+    m = machine()
+    attempt(m, 0, LOCKED)
+    for now in (900, 100_000):
+        assert m.explain(now).blocks == ()
+        assert [(block.until, block.times) for block in m.state_value.blocks] == [(900, 1)]
+    serve(m, 100_000)
+    assert m.state_value.blocks == ()
+
+
+def test_a_grant_forgets_of_each_kind_what_was_found_before_it_and_of_no_other() -> None:
+    m = machine()
+    attempt(m, 0, UNCLEAR)
+    first = m.start_request(60)
+    attempt(m, 71, LOCKED)
+    m.receive_response(72, first, granted(0))
+    assert [(block.kind, block.times) for block in m.state_value.blocks] == [(BlockKind.LOCKED, 1)]
+    attempt(m, 971, UNCLEAR)
+    assert until(m, 971) == 971 + 60
+
+
+def test_lift_block_ends_every_block_and_keeps_counters_back_off_and_budget() -> None:
     m = machine()
     attempt(m, 0, error(503, Retry_After="9000"))
-    m.door_closed(1, BlockKind.LOCKED)
-    m.door_closed(1, BlockKind.REFUSED)
+    m.endpoint_blocked(1, BlockKind.LOCKED)
+    m.endpoint_blocked(1, BlockKind.REFUSED)
     m.lift_block(2)
     assert m.explain(2).blocks == ()
     assert wait(m, 2) == (3, Why.RETRY)
     assert m.explain(2).failures == 1
     assert m.explain(2).budget_left == 9
-    m.door_closed(3, BlockKind.LOCKED)
+    m.endpoint_blocked(3, BlockKind.LOCKED)
     assert m.explain(3).blocks == ((BlockKind.LOCKED, 3 + 1800),)
 
 
@@ -207,17 +238,17 @@ def test_a_grant_opens_what_was_learnt_from_attempts_started_no_later_and_report
     assert m.explain(13).blocks == ()
 
 
-def test_a_grant_leaves_a_door_closed_that_was_reported_after_it_started() -> None:
+def test_a_grant_leaves_a_block_that_was_reported_after_it_started() -> None:
     for reported_at in (5, 6):
         m = machine()
         request = m.start_request(5)
-        m.door_closed(reported_at, BlockKind.LOCKED)
+        m.endpoint_blocked(reported_at, BlockKind.LOCKED)
         m.receive_response(7, request, granted())
         assert m.state(7) is TokenState.BLOCKED
         assert m.authorization(7) == bearer()
 
 
-def test_a_late_grant_leaves_a_door_closed_that_a_younger_attempt_found_closed() -> None:
+def test_a_late_grant_leaves_a_block_that_a_younger_attempt_found() -> None:
     m = machine()
     first = m.start_request(0)
     attempt(m, 11, LOCKED)
@@ -239,34 +270,34 @@ def test_a_late_grant_forgets_no_failure_of_a_younger_attempt() -> None:
         assert m.problem(12) is not None
 
 
-# News of a door that is closed already
+# News of a block that stands already
 # -------------------------------------
 
 
 def test_news_of_the_same_kind_keeps_the_later_moment() -> None:
     m = machine()
-    m.door_closed(0, BlockKind.LOCKED, 5000)
-    m.door_closed(1, BlockKind.LOCKED, 10)
+    m.endpoint_blocked(0, BlockKind.LOCKED, 5000)
+    m.endpoint_blocked(1, BlockKind.LOCKED, 10)
     assert until(m, 1) == 5000
-    m.door_closed(2, BlockKind.LOCKED, 6000)
+    m.endpoint_blocked(2, BlockKind.LOCKED, 6000)
     assert until(m, 2) == 6002
 
 
 def test_a_report_while_its_block_stands_never_doubles_it() -> None:
     m = machine()
     for now in range(10):
-        m.door_closed(now, BlockKind.LOCKED)
+        m.endpoint_blocked(now, BlockKind.LOCKED)
         assert until(m, now) == now + 900
-    m.door_closed(2000, BlockKind.LOCKED)
+    m.endpoint_blocked(2000, BlockKind.LOCKED)
     assert until(m, 2000) == 2000 + 1800
-    m.door_closed(2001, BlockKind.LOCKED)
+    m.endpoint_blocked(2001, BlockKind.LOCKED)
     assert until(m, 2001) == 2001 + 1800
 
 
-def test_the_latest_of_all_doors_counts_and_the_gravest_problem_is_told() -> None:
+def test_the_latest_of_all_blocks_counts_and_the_gravest_problem_is_told() -> None:
     m = machine()
-    m.door_closed(0, BlockKind.RATE_LIMITED, 5000)
-    m.door_closed(0, BlockKind.LOCKED, 50)
+    m.endpoint_blocked(0, BlockKind.RATE_LIMITED, 5000)
+    m.endpoint_blocked(0, BlockKind.LOCKED, 50)
     assert wait(m, 0) == (5000, Why.UNBLOCK)
     problem = m.problem(0)
     assert problem is not None
@@ -303,21 +334,21 @@ def test_lifting_ends_a_stated_wait_at_once_where_nothing_has_failed_since() -> 
 def test_blocks_are_told_in_one_order_whatever_the_order_of_the_news() -> None:
     m = machine()
     for kind in (BlockKind.RATE_LIMITED, BlockKind.REFUSED, BlockKind.LOCKED):
-        m.door_closed(0, kind, 50)
+        m.endpoint_blocked(0, kind, 50)
     kinds = [kind for kind, _ in m.explain(0).blocks]
     assert kinds == [BlockKind.LOCKED, BlockKind.REFUSED, BlockKind.RATE_LIMITED]
 
 
-# door_closed
+# endpoint_blocked
 # -----------
 
 
 @pytest.mark.parametrize(
     ("kind", "seconds"), [(BlockKind.LOCKED, 900), (BlockKind.REFUSED, 3600), (BlockKind.RATE_LIMITED, 60)]
 )
-def test_a_report_without_a_duration_closes_the_door_for_the_wait_of_its_kind(kind: BlockKind, seconds: float) -> None:
+def test_a_report_without_a_duration_blocks_for_the_wait_of_its_kind(kind: BlockKind, seconds: float) -> None:
     m = machine()
-    m.door_closed(0, kind)
+    m.endpoint_blocked(0, kind)
     assert wait(m, 0) == (seconds, Why.UNBLOCK)
     assert m.problem(0) is not None
 
@@ -325,26 +356,26 @@ def test_a_report_without_a_duration_closes_the_door_for_the_wait_of_its_kind(ki
 def test_a_stated_duration_is_capped_by_kind_and_spread() -> None:
     for kind, cap in ((BlockKind.LOCKED, 21_600), (BlockKind.REFUSED, 86_400), (BlockKind.RATE_LIMITED, 86_400)):
         m = machine(draw=0.5)
-        m.door_closed(0, kind, 10**9)
+        m.endpoint_blocked(0, kind, 10**9)
         assert until(m, 0) == cap + 15
 
 
-def test_a_report_of_nothing_left_to_wait_closes_no_door() -> None:
+def test_a_report_of_nothing_left_to_wait_blocks_nothing() -> None:
     m = machine()
-    m.door_closed(0, BlockKind.LOCKED, 0)
+    m.endpoint_blocked(0, BlockKind.LOCKED, 0)
     assert wait(m, 0) is None
 
 
 def test_a_report_draws_once() -> None:
     m = machine(draw=[0.1])
-    m.door_closed(0, BlockKind.LOCKED, 10)
+    m.endpoint_blocked(0, BlockKind.LOCKED, 10)
     assert until(m, 0) == 10.099609375
 
 
-def test_an_exchange_under_way_goes_on_when_a_door_is_reported_closed() -> None:
+def test_an_exchange_under_way_goes_on_when_a_block_is_reported() -> None:
     m = machine()
     request = m.start_request(0)
-    m.door_closed(1, BlockKind.LOCKED)
+    m.endpoint_blocked(1, BlockKind.LOCKED)
     assert m.request_state(1) is RequestState.IN_FLIGHT
     assert wait(m, 1) == (request.deadline, Why.RESPONSE)
     m.receive_response(2, request, FAILED)
@@ -355,7 +386,7 @@ def test_an_exchange_under_way_goes_on_when_a_door_is_reported_closed() -> None:
 def test_what_is_true_of_one_host_only_is_never_a_report(kind: BlockKind) -> None:
     m = machine()
     with pytest.raises(LocalProtocolError, match="kind"):
-        m.door_closed(0, kind)
+        m.endpoint_blocked(0, kind)
     assert wait(m, 0) is None
 
 
@@ -363,7 +394,7 @@ def test_what_is_true_of_one_host_only_is_never_a_report(kind: BlockKind) -> Non
 def test_a_report_with_seconds_that_are_no_duration_is_refused(seconds: float) -> None:
     m = machine()
     with pytest.raises(ValueError, match="seconds"):
-        m.door_closed(0, BlockKind.LOCKED, seconds)
+        m.endpoint_blocked(0, BlockKind.LOCKED, seconds)
     assert wait(m, 0) is None
 
 

@@ -6,19 +6,17 @@ import pytest
 
 from evertoken import (
     BasicAuthentication,
+    Blocked,
     BlockKind,
     ClientCredentials,
     Failed,
     Granted,
     HttpResponse,
     LocalProtocolError,
-    Locked,
     PostAuthentication,
     RequestState,
     Stale,
     TokenEndpoint,
-    Unclear,
-    outcomes,
 )
 from evertoken._secrecy import replace
 from tests import canary
@@ -72,7 +70,7 @@ def test_a_rotation_lifts_a_refusal_and_an_unclear_answer_at_once_and_counts_the
     m = machine()
     for n in range(3):
         attempt(m, n, UNCLEAR)
-        m.door_closed(n, BlockKind.REFUSED)
+        m.endpoint_blocked(n, BlockKind.REFUSED)
         m.replace_credentials(n, canary.grant(api_key=canary.secret(n + 1)))
         assert m.explain(n).blocks == ()
 
@@ -183,17 +181,21 @@ def test_a_refusal_of_older_credentials_is_stale_and_frees_the_slot_and_does_not
 
 
 @pytest.mark.parametrize(
-    ("answer", "kind"), [(UNCLEAR, Unclear), (LOCKED, Locked), (LIMITED, outcomes.RateLimited)], ids=str
+    ("answer", "kind"),
+    [(UNCLEAR, BlockKind.UNCLEAR), (LOCKED, BlockKind.LOCKED), (LIMITED, BlockKind.RATE_LIMITED)],
+    ids=str,
 )
-def test_other_closed_doors_count_whatever_the_generation(answer: HttpResponse, kind: type) -> None:
+def test_other_blocks_count_whatever_the_generation(answer: HttpResponse, kind: BlockKind) -> None:
     m = machine()
     request = m.start_request(0)
     m.replace_credentials(1, NEW)
-    assert isinstance(m.receive_response(2, request, answer), kind)
+    outcome = m.receive_response(2, request, answer)
+    assert isinstance(outcome, Blocked)
+    assert outcome.kind is kind
     assert m.request_state(2) is RequestState.BLOCKED
 
 
-def test_a_grant_to_older_credentials_is_taken_and_vouches_for_none_of_the_new() -> None:
+def test_a_grant_to_older_credentials_is_taken_and_proves_none_of_the_new() -> None:
     m = machine()
     request = m.start_request(0)
     m.replace_credentials(1, NEW)

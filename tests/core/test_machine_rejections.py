@@ -22,7 +22,7 @@ from evertoken import (
     TokenMachine,
 )
 from evertoken import WaitReason as Why
-from evertoken._inputs import TokenRejected
+from evertoken._grammar import TokenRejected
 from evertoken._step import step
 from tests import canary
 from tests.core.driving import FAILED, LOCKED, attempt, bearer, error, granted, machine, serve, wait
@@ -299,7 +299,7 @@ def test_a_token_is_kept_while_no_other_could_be_asked_for() -> None:
     closed, backing_off, spent = machine(), machine(), machine(budget_burst=1)
     for m in (closed, backing_off, spent):
         serve(m, 0)
-    closed.door_closed(1, BlockKind.LOCKED)
+    closed.endpoint_blocked(1, BlockKind.LOCKED)
     attempt(backing_off, 270, error(503, Retry_After="20"))
     for m, now in ((closed, 1), (closed, 280), (backing_off, 280), (spent, 1)):
         assert reject(m, now) is Rejection.KEPT
@@ -386,7 +386,7 @@ def test_another_token_beside_a_dropped_one_is_taken() -> None:
     assert len(m.state_value.rejections.dropped) == 1
 
 
-def test_a_closed_door_after_a_drop_leaves_nothing_to_hand_out_and_says_why() -> None:
+def test_a_block_after_a_drop_leaves_nothing_to_hand_out_and_says_why() -> None:
     m = machine()
     serve(m, 0)
     reject(m, 1)

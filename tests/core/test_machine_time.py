@@ -315,7 +315,7 @@ def test_a_moment_between_two_ticks_is_the_tick_before_it(share: float) -> None:
         m.token_rejected(400 + off, bearer(1), Challenge.TOKEN)
         m.send_failed(411 + off, m.start_request(401 + off, min_ttl=0.0), "reset")
         m.request_abandoned(421 + off, m.start_request(420 + off))
-        m.door_closed(430 + off, BlockKind.LOCKED, 5.3)
+        m.endpoint_blocked(430 + off, BlockKind.LOCKED, 5.3)
         m.replace_credentials(440 + off, canary.grant(api_key=canary.secret(1)))
         m.lift_block(441 + off)
         attempt(m, 442 + off, LOCKED)

@@ -13,7 +13,7 @@ from evertoken import (
     TokenEndpoint,
     TokenRequest,
 )
-from evertoken._messages import build_request
+from evertoken._http import build_request
 from evertoken._secrecy import replace
 from tests import canary
 from tests.core.driving import granted, machine, serve

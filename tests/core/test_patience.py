@@ -60,7 +60,7 @@ def after(answer: HttpResponse, policy: Policy | None = None) -> TokenMachine:
 # ---------------------------------
 
 
-def test_a_usable_token_is_returned_behind_any_door_and_after_any_deadline() -> None:
+def test_a_usable_token_is_returned_whatever_block_stands_and_after_any_deadline() -> None:
     for answer in (None, FAILED, REFUSED, UNCLEAR, LOCKED, LIMITED):
         m = machine()
         serve(m, 0)
@@ -77,7 +77,7 @@ def test_a_usable_token_is_returned_while_another_is_on_its_way() -> None:
     assert next_move(m, 271, since=271, deadline=280) == Ready(bearer())
 
 
-# A closed door fails at once
+# A block fails at once
 # ---------------------------
 
 
@@ -108,11 +108,11 @@ def test_a_lock_raises_at_once_even_if_the_back_off_or_a_rate_limit_lasts_longer
     backing_off = after(error(503, Retry_After="100"))
     limited = after(error(429, Retry_After="100"))
     for m in (backing_off, limited):
-        m.door_closed(0, BlockKind.LOCKED, 5)
+        m.endpoint_blocked(0, BlockKind.LOCKED, 5)
         assert type(given_up(m, 1, deadline=math.inf).error) is EndpointLocked
 
 
-def test_a_door_that_is_open_again_raises_no_more() -> None:
+def test_a_block_that_is_over_raises_no_more() -> None:
     m = after(LOCKED)
     assert next_move(m, 900, since=900, deadline=915) == SendRequest(SendReason.NO_TOKEN)
     m = after(REFUSED)
@@ -167,7 +167,7 @@ def test_a_response_never_fails_fast_and_is_waited_for_until_the_earlier_of_the_
     m.start_request(0)
     assert next_move(m, 1, since=1, deadline=5) == Wait(5, Why.RESPONSE)
     assert next_move(m, 1, since=1, deadline=50) == Wait(10, Why.RESPONSE)
-    m.door_closed(1, BlockKind.LOCKED)
+    m.endpoint_blocked(1, BlockKind.LOCKED)
     assert next_move(m, 1, since=1, deadline=50) == Wait(10, Why.RESPONSE)
 
 
@@ -176,7 +176,7 @@ def test_the_deadline_ends_the_wait_for_a_response_with_an_error_that_says_so() 
     m.start_request(0)
     move = given_up(m, 5, deadline=5)
     assert type(move.error) is TokenUnavailable
-    assert move.error.problem.kind is ProblemKind.LOST
+    assert move.error.problem.kind is ProblemKind.CALLER_TIMEOUT
     assert "time that the caller gave" in str(move.error)
 
 

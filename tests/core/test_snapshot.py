@@ -24,7 +24,7 @@ from evertoken import (
     mangopay,
 )
 from evertoken import SendReason as Why
-from evertoken._inputs import CredentialsReplaced, Input
+from evertoken._grammar import CredentialsReplaced, Input
 from evertoken._snapshot import read_snapshot
 from evertoken._states import State
 from evertoken._step import step
@@ -143,7 +143,7 @@ def test_an_attempt_that_nobody_answers_is_lost_at_its_deadline() -> None:
 
 
 @pytest.mark.parametrize("answer", [LOCKED, REFUSED, LIMITED, FAILED, MALFORMED])
-def test_a_door_known_to_be_closed_stays_closed_over_a_restart(answer: HttpResponse) -> None:
+def test_a_block_stands_over_a_restart(answer: HttpResponse) -> None:
     m = machine()
     attempt(m, 0, answer)
     until = wait(m, 0.25)
@@ -230,7 +230,7 @@ def test_another_clients_snapshot_is_refused() -> None:
         TokenMachine.restore(other, snapshot, 0, draw=lambda: 0.0)
 
 
-def test_a_secret_that_was_replaced_meanwhile_opens_the_door_that_the_old_one_closed() -> None:
+def test_a_secret_that_was_replaced_meanwhile_lifts_the_block_that_the_old_one_earned() -> None:
     m = machine()
     attempt(m, 0, REFUSED)
     replaced = m.grant.with_secret(canary.secret(1))
@@ -333,11 +333,11 @@ FAULTS: dict[str, str] = {
     "": "empty",
     "[]": "it is JSON, but not an object",
     "{": "not JSON",
-    '{"version": 1}': "another version than 2",
-    '{"version": 3}': "another version than 2",
-    damaged("version", remove=True): "another version than 2",
-    damaged("version", value=True): "another version than 2",
-    damaged("version", value=2.0): "another version than 2",
+    '{"version": 1}': "another version than 3",
+    '{"version": 2}': "another version than 3",
+    damaged("version", remove=True): "another version than 3",
+    damaged("version", value=True): "another version than 3",
+    damaged("version", value=3.0): "another version than 3",
     damaged("client"): "at client",
     damaged("proof", value="0" * 31 + "G"): "at proof",
     damaged("token", "digest", value="0" * 64): "at token.digest",
@@ -353,7 +353,7 @@ FAULTS: dict[str, str] = {
     damaged("lost", "started", value=1e3): "at lost.deadline",
     damaged("lost", "id", value=4): "at lost",
     damaged("attempt", "id", value=0): "at attempt.id",
-    damaged("attempt", "generation", value=1): "at keys",
+    damaged("attempt", "generation", value=1): "at credentials",
     damaged("lost", "deadline", value=1e300): "at lost.deadline",
     damaged("lost", "deadline", value=True): "at lost.deadline",
     damaged("next_id", value=0): "at next_id",
@@ -367,8 +367,8 @@ FAULTS: dict[str, str] = {
     damaged("blocks", 0, "problem", "status", value="400"): "at blocks.problem.status",
     damaged("budget", "level", value=-1): "at budget.level",
     damaged("rejections", "dropped", value=["x"]): "at rejections.dropped",
-    damaged("keys", remove=True): "at keys",
-    damaged("keys", "vouched", value=2): "at keys.vouched",
+    damaged("credentials", remove=True): "at credentials",
+    damaged("credentials", "proven", value=2): "at credentials.proven",
     damaged("granted_at", value="0"): "at granted_at",
     damaged("problem", "kind", value="bad luck"): "at problem.kind",
 }

@@ -1,4 +1,4 @@
-"""Snapshots under another policy, or from another hand: no door stays shut for ever, and no budget grows."""
+"""Snapshots under another policy, or from another hand: no block stands for ever, and no budget grows."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def test_a_wait_is_no_longer_than_the_policy_could_have_made_it(answer: HttpResp
 @pytest.mark.parametrize("kind", [BlockKind.LOCKED, BlockKind.REFUSED, BlockKind.RATE_LIMITED])
 def test_the_longest_wait_that_this_policy_makes_is_kept(kind: BlockKind) -> None:
     m = machine(SMALL_POLICY, credentials=GRANT, draw=0.999_999)
-    m.door_closed(1e9 + 0.3, kind, 1e9)
+    m.endpoint_blocked(1e9 + 0.3, kind, 1e9)
     twin = TokenMachine.restore(GRANT, m.snapshot(1e9 + 0.3), 1e9 + 0.3, policy=SMALL_POLICY, draw=lambda: 0.0)
     assert twin.state_value == m.state_value
 
@@ -149,7 +149,7 @@ def test_a_rate_limit_that_was_lengthened_to_the_back_off_keeps_its_wait_though_
 def test_rejections_are_not_disbelieved_nor_tokens_shunned_for_longer_than_the_policy_could_have_made_it() -> None:
     content = json.loads(kept())
     content["rejections"]["allowed_at"] = FAR
-    content["rejections"]["dropped"] = [{"digest": "0" * 64, "vouched_at": FAR, "forget_at": FAR}]
+    content["rejections"]["dropped"] = [{"digest": "0" * 64, "shunned_until": FAR, "forget_at": FAR}]
     policy = Policy(rejection_interval=20, rejection_interval_cap=30, max_lifetime=400)
     rejections = restored(json.dumps(content), 100, 10, policy).state_value.rejections
     assert rejections.allowed_at == 90 + 30
@@ -157,12 +157,12 @@ def test_rejections_are_not_disbelieved_nor_tokens_shunned_for_longer_than_the_p
 
 
 def test_what_was_learnt_was_learnt_before_the_snapshot() -> None:
-    places = [("backoff", "since"), ("blocks", 0, "since"), ("granted_at",), ("lost", "started"), ("lost", "deadline")]
+    places = [("backoff", "found"), ("blocks", 0, "found"), ("granted_at",), ("lost", "started"), ("lost", "deadline")]
     m = restored(spoilt(FAR, *places), 100)
     state = m.state_value
     assert state.lost is not None
-    assert (state.backoff.since, state.granted_at, state.lost.started) == (100, 100, 100)
-    assert state.blocks[0].since == 100 + TICK
+    assert (state.backoff.found, state.granted_at, state.lost.started) == (100, 100, 100)
+    assert state.blocks[0].found == 100 + TICK
     m = restored(spoilt(FAR, *places, secrets=False), 100, 10)
     now = served_at(m, 100)
     assert (m.state_value.blocks, m.explain(now).failures) == ((), 0)
@@ -227,7 +227,7 @@ TOGETHER = [
     (("token", "started"), ("token", "refresh_at"), ("token", "fresh_until"), ("token", "expires_at")),
     (("attempt", "started"), ("attempt", "deadline")),
     (("lost", "started"), ("lost", "deadline")),
-    (("attempt", "started"), ("attempt", "deadline"), ("backoff", "since"), ("blocks", 0, "since"), ("granted_at",)),
+    (("attempt", "started"), ("attempt", "deadline"), ("backoff", "found"), ("blocks", 0, "found"), ("granted_at",)),
 ]
 
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evertoken import Challenge, HttpResponse, LocalProtocolError, Policy, Snapshot, TokenMachine, mangopay
-from evertoken._inputs import AnswerReceived, RequestClaimed
+from evertoken._grammar import AnswerReceived, RequestClaimed
 from evertoken._problems import Problem, ProblemKind
 from evertoken._snapshot import take_snapshot
 from evertoken._states import State, first_state
@@ -150,7 +150,7 @@ def test_a_name_that_is_not_known_is_refused_at_every_level() -> None:
 @pytest.mark.parametrize("number", ["1e400", "-1e400", "NaN", "Infinity", "9" * 641])
 def test_a_number_that_no_float_holds_is_refused_and_nothing_shown(number: str) -> None:
     text = json.dumps(document())
-    for spoilt in ('{"x":' + number + "," + text[1:], text.replace('"honoured": 1', f'"honoured": {number}')):
+    for spoilt in ('{"x":' + number + "," + text[1:], text.replace('"believed": 1', f'"believed": {number}')):
         with pytest.raises(ValueError, match="no snapshot that can be restored") as caught:
             Snapshot.from_json(spoilt)
         canary.assert_clean(caught.value)

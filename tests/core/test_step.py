@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from evertoken import Policy
-from evertoken._inputs import RequestClaimed
+from evertoken._grammar import RequestClaimed
 from evertoken._states import first_state
 from evertoken._step import step
 from tests.core.driving import machine

@@ -7,7 +7,7 @@ import pytest
 from evertoken import BlockKind, Challenge, Freshness, HttpResponse, LocalProtocolError, TokenMachine, TokenRequest
 from evertoken import RequestState as Request
 from evertoken._secrecy import replace
-from evertoken._states import FRESHNESS_TABLE, REQUEST_TABLE, Event, Joint, after
+from evertoken.testing._tables import FRESHNESS_TABLE, REQUEST_TABLE, Event, Joint, after
 from tests import canary
 from tests.core.driving import (
     FAILED,
@@ -93,8 +93,8 @@ class Cell:
                 self.machine.start_request(self.now)
             case Event.ABANDON:
                 self.machine.request_abandoned(self.now, self.request)
-            case Event.CLOSE_DOOR:
-                self.machine.door_closed(self.now, BlockKind.LOCKED)
+            case Event.REPORT:
+                self.machine.endpoint_blocked(self.now, BlockKind.LOCKED)
             case Event.REJECT:
                 self.machine.token_rejected(self.now, bearer(), Challenge.TOKEN)
             case Event.REPLACE:
@@ -151,7 +151,7 @@ def test_a_live_token_is_never_lost_to_anything_but_time_and_a_rejection() -> No
     assert losers == {Event.EXPIRE, Event.REJECT}
 
 
-def test_only_time_a_new_secret_and_the_operator_open_a_closed_door() -> None:
+def test_only_time_a_new_secret_and_the_operator_end_a_block() -> None:
     openers = {event for event, row in REQUEST_TABLE.items() if row.get(Request.BLOCKED) is Request.IDLE}
     assert openers == {Event.WAIT_OVER, Event.REPLACE, Event.LIFT}
 

@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evertoken._headers import field_items, field_lines, http_date, iso_date
-from evertoken._waits import LONGEST, rate_limit_reset, retry_after
+from evertoken._http import LONGEST, field_items, field_lines, http_date, iso_date, rate_limit_reset, retry_after
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from evertoken import (
     AuthenticationParts,
     BasicAuthentication,
+    BlockKind,
     ClientAuthentication,
     ClientCredentials,
     HttpResponse,
@@ -28,10 +29,10 @@ from evertoken import (
     mangopay,
     outcomes,
 )
-from evertoken._bodies import read_body
-from evertoken._messages import build_request
+from evertoken._answer import TokenAnswer, read_answer
+from evertoken._http import build_request
+from evertoken._json import read_body
 from evertoken._scrub import LEFT_OUT
-from evertoken._wire import TokenAnswer, read_answer
 from evertoken.testing._answers import gzip_bomb
 from tests import canary
 
@@ -68,6 +69,10 @@ def read(
 ) -> TokenAnswer:
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
     return read_answer(grant or canary.grant(), HttpResponse(status, headers, data), max_body=MAX_BODY, secrets=secrets)
+
+
+def blocked(outcome: outcomes.Outcome, kind: BlockKind) -> bool:
+    return isinstance(outcome, outcomes.Blocked) and outcome.kind is kind
 
 
 def problem_of(outcome: outcomes.Outcome) -> Problem:
@@ -211,8 +216,9 @@ def test_any_other_success_and_any_status_that_is_none_is_malformed(status: int)
 )
 def test_a_401_and_invalid_client_refuse_the_credentials(status: int, body: object) -> None:
     outcome = read(status, body)
-    assert isinstance(outcome, outcomes.Refused)
-    assert (outcome.of, outcome.problem.kind) == ("credentials", ProblemKind.CREDENTIALS_REFUSED)
+    assert isinstance(outcome, outcomes.Blocked)
+    assert outcome.kind is BlockKind.REFUSED
+    assert outcome.problem.kind is ProblemKind.CREDENTIALS_REFUSED
     assert outcome.problem.advice == mangopay.PROFILE.refused_advice
     assert "the client's credentials were refused" in outcome.problem.summary
 
@@ -222,7 +228,8 @@ def test_a_401_and_invalid_client_refuse_the_credentials(status: int, body: obje
 def test_an_empty_401_or_403_names_both_causes(status: int, grant: ClientCredentials) -> None:
     for body in (b"", b" \r\n", b"\xef\xbb\xbf", packed(b"")):
         outcome = read(status, body, grant=grant)
-        assert isinstance(outcome, outcomes.Refused if status == 401 else outcomes.Unclear)
+        assert isinstance(outcome, outcomes.Blocked)
+        assert outcome.kind is (BlockKind.REFUSED if status == 401 else BlockKind.UNCLEAR)
         assert "client id or secret are wrong" in outcome.problem.advice
         assert "allowlist" in outcome.problem.advice
     assert "client id or secret are wrong" not in problem(status, b"You shall not pass.").advice
@@ -288,8 +295,9 @@ def test_where_all_encodings_are_alike_or_the_embedder_authenticates_none_is_nam
 @pytest.mark.parametrize("status", [400, 401])
 def test_a_refusal_in_a_word_of_the_servers_own_is_told_in_that_word(status: int, code: str) -> None:
     outcome = read(status, {"error": code, "error_description": "Why not"})
-    assert isinstance(outcome, outcomes.Refused)
-    assert (outcome.of, outcome.problem.kind) == ("request", ProblemKind.REQUEST_REFUSED)
+    assert isinstance(outcome, outcomes.Blocked)
+    assert outcome.kind is BlockKind.REFUSED
+    assert outcome.problem.kind is ProblemKind.REQUEST_REFUSED
     assert (outcome.problem.error, outcome.problem.detail) == (code, "Why not")
     assert "The word is the server's own" in outcome.problem.advice
 
@@ -298,8 +306,9 @@ def test_a_refusal_in_a_word_of_the_servers_own_is_told_in_that_word(status: int
 @pytest.mark.parametrize("status", [200, 400, 401, 403, 404, 405, 422])
 def test_other_codes_of_oauth_refuse_the_request_and_say_what_to_change(status: int, code: str) -> None:
     outcome = read(status, {"error": code})
-    assert isinstance(outcome, outcomes.Refused)
-    assert (outcome.of, outcome.problem.kind) == ("request", ProblemKind.REQUEST_REFUSED)
+    assert isinstance(outcome, outcomes.Blocked)
+    assert outcome.kind is BlockKind.REFUSED
+    assert outcome.problem.kind is ProblemKind.REQUEST_REFUSED
     assert (outcome.problem.error, outcome.problem.status) == (code, status)
     assert outcome.problem.advice
 
@@ -310,15 +319,17 @@ def test_other_codes_of_oauth_refuse_the_request_and_say_what_to_change(status: 
 @pytest.mark.parametrize("status", [200, 302, 400, 401, 403, 407, 408, 423, 425, 429])
 def test_a_code_that_the_profile_calls_a_lock_is_a_lock_on_any_refusing_status(status: int) -> None:
     outcome = read(status, {"error": "unauthorized_client"}, ("Retry-After", "900"))
-    assert isinstance(outcome, outcomes.Locked)
+    assert isinstance(outcome, outcomes.Blocked)
+    assert outcome.kind is BlockKind.LOCKED
     assert (outcome.problem.kind, outcome.problem.advice) == (ProblemKind.LOCKED, mangopay.PROFILE.locked_advice)
     assert outcome.retry_after == 900.0
 
 
 def test_where_the_profile_knows_no_lock_unauthorized_client_refuses_the_credentials() -> None:
     outcome = read(400, {"error": "unauthorized_client"}, grant=PLAIN)
-    assert isinstance(outcome, outcomes.Refused)
-    assert outcome.of == "credentials"
+    assert isinstance(outcome, outcomes.Blocked)
+    assert outcome.kind is BlockKind.REFUSED
+    assert outcome.problem.kind is ProblemKind.CREDENTIALS_REFUSED
     assert outcome.problem.advice == Profile().refused_advice
 
 
@@ -326,8 +337,8 @@ def test_a_profile_may_call_any_code_a_lock() -> None:
     profile = Profile(locked_codes=("temporarily_unavailable", "too_many_failures"))
     grant = ClientCredentials(TokenEndpoint("https://auth.example/token", profile=profile), "app", "abcdef")
     for code in profile.locked_codes:
-        assert isinstance(read(400, {"error": code}, grant=grant), outcomes.Locked)
-    assert isinstance(read(400, {"error": "invalid_client"}, grant=grant), outcomes.Refused)
+        assert blocked(read(400, {"error": code}, grant=grant), BlockKind.LOCKED)
+    assert blocked(read(400, {"error": "invalid_client"}, grant=grant), BlockKind.REFUSED)
 
 
 # ------------------------------------------------------------------------------------------------- failed, rate limited
@@ -382,7 +393,8 @@ def test_a_proxy_that_wants_credentials_is_a_matter_of_transport() -> None:
 @pytest.mark.parametrize("code", ["rate_limit", "temporarily_unavailable", "invalid_client", "scope_invalid"])
 def test_a_429_is_a_rate_limit_whatever_else_it_says_but_for_a_lock(code: str) -> None:
     outcome = read(429, {"error": code})
-    assert isinstance(outcome, outcomes.RateLimited)
+    assert isinstance(outcome, outcomes.Blocked)
+    assert outcome.kind is BlockKind.RATE_LIMITED
     assert (outcome.problem.kind, outcome.retry_after) == (ProblemKind.RATE_LIMITED, None)
 
 
@@ -394,7 +406,7 @@ def test_resets_of_a_rate_limit_count_on_a_429_only() -> None:
     )
     for status, wait in ((429, 60.0), (503, None), (403, None)):
         outcome = read(status, b"", *headers)
-        assert isinstance(outcome, outcomes.RateLimited | outcomes.Failed | outcomes.Unclear)
+        assert isinstance(outcome, outcomes.Blocked | outcomes.Failed)
         assert outcome.retry_after == wait
 
 
@@ -407,16 +419,18 @@ def test_resets_of_a_rate_limit_count_on_a_429_only() -> None:
 )
 def test_a_refusal_without_a_code_of_oauth_is_unclear(status: int, body: object) -> None:
     outcome = read(status, body, ("Retry-After", "7"))
-    assert isinstance(outcome, outcomes.Unclear)
+    assert isinstance(outcome, outcomes.Blocked)
+    assert outcome.kind is BlockKind.UNCLEAR
     assert (outcome.problem.kind, outcome.retry_after) == (ProblemKind.UNCLEAR, 7.0)
     assert "token endpoint's URL" in outcome.problem.advice
 
 
 def test_a_page_with_a_401_is_a_proxys() -> None:
     outcome = read(401, HTML)
-    assert isinstance(outcome, outcomes.Unclear)
+    assert isinstance(outcome, outcomes.Blocked)
+    assert outcome.kind is BlockKind.UNCLEAR
     assert "proxies" in outcome.problem.advice
-    assert isinstance(read(401, b'<!-- --><html>{"error":"invalid_client"}'), outcomes.Unclear)
+    assert blocked(read(401, b'<!-- --><html>{"error":"invalid_client"}'), BlockKind.UNCLEAR)
 
 
 NGINX = (
@@ -500,7 +514,8 @@ def test_a_403_speaks_of_permission() -> None:
 )
 def test_of_a_redirect_only_the_host_is_told(location: str, meaning: str) -> None:
     outcome = read(307, b"", ("Retry-After", "7"), ("location", location))
-    assert isinstance(outcome, outcomes.Unclear)
+    assert isinstance(outcome, outcomes.Blocked)
+    assert outcome.kind is BlockKind.UNCLEAR
     assert outcome.retry_after == 7.0
     assert f"the server {meaning}307" in outcome.problem.summary
     assert "abcd" not in str(outcome.problem)

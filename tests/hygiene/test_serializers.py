@@ -27,7 +27,7 @@ from evertoken import (
     next_move,
     outcomes,
 )
-from evertoken._inputs import AnswerReceived, TokenRejected, TokenWorked
+from evertoken._grammar import AnswerReceived, TokenRejected, TokenWorked
 from evertoken._secrecy import Hidden, Unpicklable
 from evertoken.happenings import RequestEnded
 from evertoken_transports import Coordinator

@@ -18,7 +18,7 @@ import trio
 import trustme
 
 from evertoken import HttpResponse
-from evertoken._messages import build_request
+from evertoken._http import build_request
 from evertoken_transports import suspend_aware_clock
 from tests import canary
 from tests.real.adapters import EVERYWHERE, Kind, Ours, exchange_of

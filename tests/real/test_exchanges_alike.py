@@ -22,7 +22,7 @@ import pytest
 import trio
 
 from evertoken import HttpResponse, Policy, TokenMachine, TokenUnavailable
-from evertoken._messages import build_request
+from evertoken._http import build_request
 from evertoken_transports import Coordinator, Event, suspend_aware_clock
 from evertoken_transports._exchange import ExchangeFailed
 from tests import canary

@@ -14,7 +14,7 @@ import pytest
 import trustme
 
 from evertoken import HttpResponse, ProblemKind, TokenMachine
-from evertoken._messages import build_request
+from evertoken._http import build_request
 from evertoken.outcomes import Failed
 from evertoken_transports import h11
 from evertoken_transports._addresses import Address

@@ -14,7 +14,7 @@ import pytest
 import trustme
 
 from evertoken import TokenRequest
-from evertoken._messages import build_request
+from evertoken._http import build_request
 from evertoken._secrecy import replace
 from evertoken_transports import Exchange, suspend_aware_clock
 from tests import canary

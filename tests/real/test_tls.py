@@ -21,7 +21,7 @@ import pytest
 import trustme
 
 from evertoken import CredentialsRefused, HttpResponse, Policy, ProblemKind, TokenUnavailable
-from evertoken._messages import build_request
+from evertoken._http import build_request
 from evertoken._secrecy import replace
 from evertoken.testing import AuthorizationServer, ServerRequest
 from evertoken_transports import suspend_aware_clock

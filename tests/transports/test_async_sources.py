@@ -385,7 +385,7 @@ def test_without_background_50_callers_still_make_one_request(loop: Loop, world:
 @pytest.mark.parametrize(
     ("fault", "error"), [(TokenFault.LOCKED, EndpointLocked), (TokenFault.INVALID_CLIENT, CredentialsRefused)]
 )
-def test_a_closed_door_costs_one_request_and_every_caller_gets_an_error_of_its_own(
+def test_a_block_costs_one_request_and_every_caller_gets_an_error_of_its_own(
     loop: Loop, world: World, fault: TokenFault, error: type[TokenUnavailable], background: bool
 ) -> None:
     async def main() -> list[TokenUnavailable]:
@@ -456,7 +456,7 @@ def test_new_credentials_lift_a_refusal_while_callers_wait_for_nothing(loop: Loo
         assert isinstance(await failure_of(source), CredentialsRefused)
         source.replace_credentials(world.grant.with_secret(canary.secret(1)))
         assert await source.authorization()
-        source.door_closed(60)
+        source.endpoint_blocked(60)
         source.lift_block()
 
     run_in(loop, world, main)

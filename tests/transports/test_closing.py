@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from evertoken import HttpResponse
-from evertoken._messages import build_request
+from evertoken._http import build_request
 from evertoken_transports import suspend_aware_clock
 from evertoken_transports._asyncio_exchange import _AsyncioLine
 from evertoken_transports._stream_exchange import Line

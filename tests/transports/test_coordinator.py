@@ -33,8 +33,8 @@ from evertoken.testing import Script, TokenBehaviour, TokenFault
 from evertoken_transports import (
     Coordinator,
     CredentialsReplaced,
-    DoorClosed,
-    DoorOpened,
+    EndpointBlocked,
+    EndpointUnblocked,
     Event,
     RequestAbandoned,
     RequestFailed,
@@ -107,8 +107,8 @@ def test_a_life_is_told_in_events_without_a_secret(world: World) -> None:
         TokenDropped,
         TokenKept,
         RequestStarted,
-        DoorClosed,
-        DoorOpened,
+        EndpointBlocked,
+        EndpointUnblocked,
         CredentialsReplaced,
     ]
     for event in ear.heard:
@@ -126,14 +126,14 @@ def test_an_abandoned_request_is_told(world: World) -> None:
     assert source.authorization()
 
 
-def test_a_closed_door_is_a_warning_and_the_rest_is_not(world: World, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_block_is_a_warning_and_the_rest_is_not(world: World, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, logger="evertoken")
     source = source_of(world, Ear())
     world.server.next_token_requests(LOCKED)
     with pytest.raises(TokenUnavailable):
         source.authorization()
     for _ in range(3):
-        source.door_closed()
+        source.endpoint_blocked()
     assert [record.levelname for record in caplog.records] == ["DEBUG", "WARNING"]
     assert "temporarily locked" in caplog.records[1].getMessage()
     assert caplog.records[1].name == "evertoken"
@@ -417,7 +417,7 @@ def test_next_deadline_is_now_when_a_request_is_due_and_the_wait_when_not(world:
     assert world.coordinator.next_deadline() == world.clock()
     source_of(world, Ear()).warm_up()
     assert world.coordinator.next_deadline() == world.clock() + 1_158
-    world.coordinator.door_closed(BlockKind.LOCKED)
+    world.coordinator.endpoint_blocked(BlockKind.LOCKED)
     assert world.coordinator.next_deadline() == world.clock() + 1_158
 
 

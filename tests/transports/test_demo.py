@@ -13,8 +13,8 @@ from rich.console import Console
 
 from evertoken import BlockKind, HttpResponse, Problem, ProblemKind, Rejection, TokenMachine
 from evertoken_transports import (
-    DoorClosed,
-    DoorOpened,
+    EndpointBlocked,
+    EndpointUnblocked,
     Event,
     RequestFailed,
     RequestStarted,
@@ -148,8 +148,8 @@ PROBLEM = Problem(ProblemKind.SERVER, "The token endpoint failed", status=500)
 @pytest.mark.parametrize(
     ("event", "text"),
     [
-        (DoorClosed("me", BlockKind.LOCKED, 2.75, PROBLEM), "door closed: locked, no token request for 2.8 s"),
-        (DoorOpened("me", BlockKind.RATE_LIMITED), "door open again: no longer rate limited"),
+        (EndpointBlocked("me", BlockKind.LOCKED, 2.75, PROBLEM), "blocked: locked, no token request for 2.8 s"),
+        (EndpointUnblocked("me", BlockKind.RATE_LIMITED), "no longer blocked: rate limited"),
         (RequestFailed("me", 0.5, PROBLEM), "token request failed (500), next try in 0.5 s"),
         (RequestFailed("me", 0.5, None), "token request failed (no answer), next try in 0.5 s"),
         (TokenGranted("me", 2.1, 3.2), "token granted, next one due in 2.1 s"),
@@ -157,10 +157,10 @@ PROBLEM = Problem(ProblemKind.SERVER, "The token endpoint failed", status=500)
     ],
     ids=lambda value: "" if isinstance(value, str) else type(value).__name__,
 )
-def test_an_event_is_noted_in_few_words_and_a_closed_door_stands_out(event: Event, text: str) -> None:
+def test_an_event_is_noted_in_few_words_and_a_block_stands_out(event: Event, text: str) -> None:
     notes = Notes(lambda: 1.5)
     notes.take(event)
-    assert notes.all == (Note(0, 1.5, text, is_alarm=isinstance(event, DoorClosed)),)
+    assert notes.all == (Note(0, 1.5, text, is_alarm=isinstance(event, EndpointBlocked)),)
 
 
 def test_events_of_everyday_life_are_not_noted() -> None:
@@ -183,7 +183,7 @@ def test_the_strip_keeps_the_worst_of_each_half_second() -> None:
     assert strip.removeprefix("│ token     ").startswith("▂·█··▄··▁·")
 
 
-def test_the_panel_tells_the_state_the_calls_and_the_doors() -> None:
+def test_the_panel_tells_the_state_the_calls_and_the_blocks() -> None:
     frame = drawn(SNAPSHOTS[3])[0]
     assert "BLOCKED, a token is handed out for 0.5 s" in frame
     assert "no token request for" in frame

@@ -59,7 +59,7 @@ def test_an_honest_run_keeps_every_promise_at_any_pace(story: Story, slowness: f
     assert len(verdict.findings) == 13
 
 
-def test_calls_do_fail_while_the_door_is_locked_and_that_is_no_broken_promise() -> None:
+def test_calls_do_fail_while_the_endpoint_is_locked_and_that_is_no_broken_promise() -> None:
     numbers = [int(arrival.request_id.rpartition("-")[2]) for arrival in honest() if arrival.request_id]
     served = len({arrival.request_id for arrival in honest() if arrival.request_id and arrival.status == 200})
     assert served < max(numbers) * WHOLE.threads

@@ -115,7 +115,7 @@ OPERATIONS: Mapping[str, Callable[[Stage], object]] = {
     "token_rejected, unknown": lambda stage: stage.source.token_rejected(bearer(77), Challenge.TOKEN),
     "token_worked": lambda stage: stage.source.token_worked(bearer(stage.tokens)),
     "replace_credentials": lambda stage: stage.source.replace_credentials(stage.grant.with_secret(canary.secret(1))),
-    "door_closed": lambda stage: stage.source.door_closed(5),
+    "endpoint_blocked": lambda stage: stage.source.endpoint_blocked(5),
     "lift_block": lambda stage: stage.source.lift_block(),
     "explain": lambda stage: stage.source.explain(),
     "next_deadline": lambda stage: stage.source.next_deadline(),

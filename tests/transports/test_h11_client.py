@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evertoken import HttpResponse, TokenRequest
-from evertoken._messages import build_request
+from evertoken._http import build_request
 from evertoken_transports._exchange import ExchangeFailed
 from evertoken_transports._h11_client import MOST_HEAD, Conversation
 from evertoken_transports._target import Target

@@ -11,7 +11,7 @@ from traceback import TracebackException, extract_tb
 import pytest
 
 from evertoken import HttpResponse, TokenRequest
-from evertoken._messages import build_request
+from evertoken._http import build_request
 from evertoken_transports import h11, suspend_aware_clock
 from evertoken_transports.h11 import ExchangeFailed, H11Exchange
 from tests import canary

@@ -425,7 +425,7 @@ def test_after_a_redirect_the_request_that_was_rejected_is_repeated_and_not_the_
     assert [method for method, _, _ in kit.api.requests] == ["POST", "GET", "GET"]
 
 
-def test_a_locked_account_closes_the_door_and_the_caller_gets_the_400(kit: Kit) -> None:
+def test_a_locked_account_blocks_the_endpoint_and_the_caller_gets_the_400(kit: Kit) -> None:
     kit.api.answers = [LOCKED_400]
     auth = kit.auth()
     answer = kit.client(auth).get("/users")
@@ -434,7 +434,7 @@ def test_a_locked_account_closes_the_door_and_the_caller_gets_the_400(kit: Kit) 
     assert auth.source.authorization_nowait() is not None
 
 
-def test_the_word_of_one_vendor_for_a_lock_closes_no_door_of_another(blocking: Kit) -> None:
+def test_the_word_of_one_vendor_for_a_lock_blocks_no_endpoint_of_another(blocking: Kit) -> None:
     ours = blocking.world.grant
     other = replace(ours, endpoint=replace(ours.endpoint, profile=Profile()))
     auth = blocking.adapter.BearerAuth(other, coordinator=blocking.world.coordinator, exchange=blocking.world.endpoint)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from evertoken import TokenRequest
-from evertoken._messages import build_request
+from evertoken._http import build_request
 from evertoken._secrecy import replace
 from evertoken_transports import Exchange, suspend_aware_clock
 from evertoken_transports.h11 import ExchangeBroken, ExchangeFailed

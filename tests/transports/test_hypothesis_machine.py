@@ -169,7 +169,7 @@ def test_moments_off_the_grid_raise_no_false_alarm() -> None:
 
 
 class Forgetful(TokenMachine):
-    """Takes every door for open after a restart."""
+    """Takes every block for over after a restart."""
 
     @classmethod
     def restore(
@@ -188,9 +188,9 @@ class Forgetful(TokenMachine):
 
 
 @pytest.mark.parametrize("now", [2.0, 1.9])
-def test_a_door_that_a_restart_opens_is_noticed_on_the_grid_and_off_it(now: float) -> None:
+def test_a_block_that_a_restart_ends_is_noticed_on_the_grid_and_off_it(now: float) -> None:
     life = type("Life", (kit.TokenMachineStateMachine,), {"machine_class": Forgetful})()
     life.now = now
-    life.machine_door_closed(BlockKind.LOCKED, None, 0.0)
-    with pytest.raises(kit.LawBroken, match="a restart opens no door"):
+    life.machine_endpoint_blocked(BlockKind.LOCKED, None, 0.0)
+    with pytest.raises(kit.LawBroken, match="a restart ends no block"):
         life.machine_restart(0.0, secrets=True)

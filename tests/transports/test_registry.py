@@ -110,7 +110,7 @@ def leave_in_flight(coordinator: Coordinator, _: Clock) -> None:
 
 
 def be_locked(coordinator: Coordinator, _: Clock) -> None:
-    coordinator.door_closed(BlockKind.LOCKED, 500)
+    coordinator.endpoint_blocked(BlockKind.LOCKED, 500)
 
 
 def spend(coordinator: Coordinator, _: Clock) -> None:

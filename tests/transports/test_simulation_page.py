@@ -27,7 +27,7 @@ TEXT = PAGE.read_text(encoding="utf-8")
 EXAMPLES = list(re.finditer(r"^```python\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL))
 NEEDS = 17
 
-DOORS: list[tuple[object, str]] = [
+CALLS: list[tuple[object, str]] = [
     (threading.Thread, "start"),
     (asyncio.BaseEventLoop, "run_in_executor"),
     (asyncio.BaseEventLoop, "getaddrinfo"),
@@ -78,7 +78,7 @@ def test_the_asyncio_source_starts_no_thread_opens_no_socket_and_reads_no_clock_
 
     with asyncio.Runner(loop_factory=VirtualEventLoop) as runner:
         runner.get_loop()
-        for owner, name in DOORS:
+        for owner, name in CALLS:
             monkeypatch.setattr(owner, name, refuse)
         # The default clock was bound to the operating system's when its module was imported.
         monkeypatch.setitem(Coordinator.__init__.__kwdefaults__ or {}, "clock", refuse)

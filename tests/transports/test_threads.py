@@ -224,7 +224,7 @@ def test_no_lock_is_taken_while_the_token_is_fresh(world: World, monkeypatch: py
         source.authorization_nowait()
 
 
-# Closed doors
+# Blocks
 # ------------
 
 
@@ -249,7 +249,7 @@ def test_after_429_with_retry_after_5_nothing_is_sent_for_5_seconds(world: World
     ("fault", "error"),
     [(TokenFault.LOCKED, EndpointLocked), (TokenFault.INVALID_CLIENT, CredentialsRefused)],
 )
-def test_a_closed_door_costs_one_request_and_fails_every_caller_at_once(
+def test_a_block_costs_one_request_and_fails_every_caller_at_once(
     world: World, fault: TokenFault, error: type[TokenUnavailable]
 ) -> None:
     world.server.replace_script(Script(token=TokenBehaviour(fault=fault)))
@@ -304,9 +304,9 @@ def test_the_operators_word_lifts_a_lock(world: World) -> None:
     assert source.authorization()
 
 
-def test_an_apis_word_that_the_account_is_locked_closes_the_door(world: World) -> None:
+def test_an_apis_word_that_the_account_is_locked_blocks_the_endpoint(world: World) -> None:
     source = source_of(world)
-    source.door_closed()
+    source.endpoint_blocked()
     with pytest.raises(EndpointLocked):
         source.authorization()
     assert world.token_requests() == []

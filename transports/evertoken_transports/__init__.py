@@ -10,8 +10,8 @@ from evertoken_transports._clock import Clock, suspend_aware_clock, watchful_clo
 from evertoken_transports._coordinator import Coordinator
 from evertoken_transports._events import (
     CredentialsReplaced,
-    DoorClosed,
-    DoorOpened,
+    EndpointBlocked,
+    EndpointUnblocked,
     Event,
     RequestAbandoned,
     RequestFailed,
@@ -28,8 +28,8 @@ __all__ = (
     "Clock",
     "Coordinator",
     "CredentialsReplaced",
-    "DoorClosed",
-    "DoorOpened",
+    "EndpointBlocked",
+    "EndpointUnblocked",
     "Event",
     "Exchange",
     "RequestAbandoned",

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Hashable
 from typing import TYPE_CHECKING, ClassVar
 
 from evertoken import ClientCredentials, GiveUp, Policy, Ready, TokenRequest
-from evertoken._arguments import check_type
+from evertoken._checks import check_type
 from evertoken_transports._carrier import carry, carry_async
 from evertoken_transports._coordinator import Coordinator, Waker
 from evertoken_transports._events import EventCallback

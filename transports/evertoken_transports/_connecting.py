@@ -10,7 +10,7 @@ import socket
 import ssl
 from collections.abc import Sequence
 
-from evertoken._arguments import is_loopback, simulated_hosts
+from evertoken._checks import is_loopback, simulated_hosts
 from evertoken_transports._blame import is_bug, place_of
 from evertoken_transports._exchange import ExchangeBroken, ExchangeFailed
 from evertoken_transports._target import Target

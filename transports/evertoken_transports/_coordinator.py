@@ -44,7 +44,7 @@ from evertoken import (
     WaitReason,
     next_move,
 )
-from evertoken._arguments import check_type, fault_of_authorization
+from evertoken._checks import check_type, fault_of_authorization
 from evertoken._secrecy import Hidden, Unpicklable
 from evertoken_transports._clock import Clock, suspend_aware_clock
 from evertoken_transports._events import Event, EventCallback, check_callback, events_of, log, tell, write
@@ -243,9 +243,9 @@ class Coordinator(Unpicklable):
             raise LocalProtocolError(fault)
         self._feed(lambda now: self.machine.token_worked(now, hidden.reveal()))
 
-    def door_closed(self, kind: BlockKind, seconds: float | None = None) -> None:
+    def endpoint_blocked(self, kind: BlockKind, seconds: float | None = None) -> None:
         """An API or a store says that the token endpoint is not to be asked."""
-        self._feed(lambda now: self.machine.door_closed(now, kind, seconds))
+        self._feed(lambda now: self.machine.endpoint_blocked(now, kind, seconds))
 
     def replace_credentials(self, credentials: ClientCredentials) -> None:
         """Use another secret; see :meth:`evertoken.TokenMachine.replace_credentials`. The registry knows it then."""
@@ -315,7 +315,7 @@ class Coordinator(Unpicklable):
             or any(now < dropped.forget_at for dropped in state.rejections.dropped)
         ):
             return True
-        has_learnt = bool(seen.failures or any(state.doublings) or seen.credentials_generation)
+        has_learnt = bool(seen.failures or state.blocks or seen.credentials_generation)
         return has_learnt and now < state.now + _REMEMBERED
 
     @property
@@ -477,7 +477,7 @@ class _Registry:
 
 _REMEMBERED = 86_400.0
 """Seconds since the last thing that happened, for which a coordinator is kept for what it has learnt alone: counters of
-failures and doublings, new credentials. After such a silence, to learn it again costs a request a day."""
+failures, blocks that are over, new credentials. After such a silence, to learn it again costs a request a day."""
 
 _MANY = 10_000
 _TOO_MANY = (

@@ -25,8 +25,8 @@ from evertoken.happenings import Happening
 
 __all__ = (
     "CredentialsReplaced",
-    "DoorClosed",
-    "DoorOpened",
+    "EndpointBlocked",
+    "EndpointUnblocked",
     "Event",
     "EventCallback",
     "RequestAbandoned",
@@ -88,7 +88,7 @@ class RequestAbandoned:
 
 
 @dataclass(frozen=True, slots=True)
-class DoorClosed:
+class EndpointBlocked:
     """The token endpoint is not to be asked for ``seconds``: it locked, refused, limited, or answered unclearly."""
 
     client_id: str
@@ -101,8 +101,8 @@ class DoorClosed:
 
 
 @dataclass(frozen=True, slots=True)
-class DoorOpened:
-    """A closed door is open again: by a grant, new credentials, the operator's word, or seen to be over."""
+class EndpointUnblocked:
+    """A block is over: by a grant, new credentials, the operator's word, or because its time had passed."""
 
     client_id: str
     kind: BlockKind
@@ -166,8 +166,8 @@ Event = (
     | TokenGranted
     | RequestFailed
     | RequestAbandoned
-    | DoorClosed
-    | DoorOpened
+    | EndpointBlocked
+    | EndpointUnblocked
     | TokenDropped
     | TokenKept
     | CredentialsReplaced
@@ -177,8 +177,8 @@ Event = (
 EventCallback = Callable[[Event], object]
 
 _LEVELS: dict[type, int] = {
-    DoorClosed: logging.WARNING,
-    DoorOpened: logging.INFO,
+    EndpointBlocked: logging.WARNING,
+    EndpointUnblocked: logging.INFO,
     RequestFailed: logging.INFO,
     TokenDropped: logging.INFO,
     CredentialsReplaced: logging.INFO,
@@ -198,9 +198,9 @@ def _event_of(client_id: str, state: State, happening: Happening) -> Event | Non
         case happenings.RequestEnded(_, outcome):
             return _event_of_outcome(client_id, state, outcome)
         case happenings.EndpointBlocked(kind, until, problem):
-            return DoorClosed(client_id, kind, until - state.now, problem)
+            return EndpointBlocked(client_id, kind, until - state.now, problem)
         case happenings.EndpointUnblocked(kind):
-            return DoorOpened(client_id, kind)
+            return EndpointUnblocked(client_id, kind)
         case happenings.RejectionJudged(Rejection.DROPPED):
             return TokenDropped(client_id)
         case happenings.RejectionJudged(verdict):
@@ -236,7 +236,7 @@ def check_callback(callback: object) -> None:
 
 
 def log(event: Event, level: int | None = None) -> None:
-    """Write ``event`` to the logger ``evertoken``: WARNING when a door closes, INFO for trouble, DEBUG for the rest."""
+    """Write ``event`` to the logger ``evertoken``: WARNING for a block, INFO for trouble, DEBUG for the rest."""
     write(_LEVELS.get(type(event), logging.DEBUG) if level is None else level, "%s", event)
 
 

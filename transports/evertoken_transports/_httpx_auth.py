@@ -9,7 +9,7 @@ from typing import ClassVar, Generic, TypeVar
 from urllib.parse import urlsplit
 
 from evertoken import ClientCredentials, Policy
-from evertoken._arguments import check_type, fault_of_url
+from evertoken._checks import check_type, fault_of_url
 from evertoken._secrecy import Hidden, Unpicklable
 from evertoken_transports._coordinator import Coordinator
 from evertoken_transports._events import EventCallback, check_callback

@@ -18,7 +18,7 @@ from typing import Any, ClassVar, cast
 from urllib.parse import urlsplit
 
 from evertoken import HttpResponse, TokenRequest
-from evertoken._arguments import fault_of_url
+from evertoken._checks import fault_of_url
 from evertoken_transports._clock import Clock, suspend_aware_clock
 from evertoken_transports._connecting import check_settings
 from evertoken_transports._exchange import ExchangeFailed

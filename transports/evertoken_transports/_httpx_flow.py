@@ -197,7 +197,7 @@ class Flow:
         """Tell the source what the answer says; whether the call should be repeated, if another token can be had."""
         challenge = read_challenge(response.status_code, response.headers.multi_items(), content, self.profile)
         if challenge is Challenge.LOCKED:
-            self.source.door_closed()
+            self.source.endpoint_blocked()
         if challenge not in (Challenge.TOKEN, Challenge.UNKNOWN):
             return False
         verdict = self.source.token_rejected(signature.value, challenge)

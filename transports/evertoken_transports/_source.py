@@ -16,7 +16,7 @@ from evertoken import (
     Policy,
     Rejection,
 )
-from evertoken._arguments import check_type, fault_of_authorization
+from evertoken._checks import check_type, fault_of_authorization
 from evertoken._secrecy import Hidden, Unpicklable
 from evertoken_transports._coordinator import Coordinator
 from evertoken_transports._events import Event, EventCallback, check_callback, log, tell
@@ -112,9 +112,9 @@ class BaseSource(Unpicklable):
         self.proven = hidden.reveal()
         self._coordinator.token_worked(hidden.reveal())
 
-    def door_closed(self, seconds: float | None = None) -> None:
+    def endpoint_blocked(self, seconds: float | None = None) -> None:
         """An API said that the account is locked (Mangopay: 400 ``unauthorized_client``), for ``seconds`` if known."""
-        self._coordinator.door_closed(BlockKind.LOCKED, seconds)
+        self._coordinator.endpoint_blocked(BlockKind.LOCKED, seconds)
 
     def replace_credentials(self, credentials: ClientCredentials) -> None:
         """Use another secret from now on; see :meth:`evertoken.TokenMachine.replace_credentials`.
@@ -128,7 +128,7 @@ class BaseSource(Unpicklable):
         self._coordinator.replace_credentials(credentials)
 
     def lift_block(self) -> None:
-        """The operator's word, after mending the cause: closed doors count as open. Back-off and budget stay."""
+        """The operator's word, after mending the cause: blocks and stated waits are over. Back-off and budget stay."""
         self._coordinator.lift_block()
 
     def next_deadline(self) -> float:

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Self
 
 from evertoken import ClientCredentials, GiveUp, Policy, Ready, TokenRequest
-from evertoken._arguments import check_type
+from evertoken._checks import check_type
 from evertoken_transports._carrier import carry
 from evertoken_transports._coordinator import Coordinator
 from evertoken_transports._events import EventCallback

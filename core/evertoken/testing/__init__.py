@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from evertoken.testing._answers import Delivery, ServerAnswer, ServerRequest
 from evertoken.testing._arrivals import Arrival, AuthorizationKind, Route, TokenRecord, TokenTruth
+from evertoken.testing._canonical import canonical
 from evertoken.testing._checks import SITUATIONS, Broken
 from evertoken.testing._enabled import EVERY_ANSWER, Alphabet, enabled_inputs
 from evertoken.testing._explorer import SMALL_POLICY, Exploration, Violation, explore
@@ -79,6 +80,7 @@ __all__ = (
     "WorldFault",
     "broken_by",
     "broken_in",
+    "canonical",
     "draw_scenario",
     "enabled_inputs",
     "explain_failure",

@@ -1,24 +1,23 @@
-"""The laws about answers: what each makes of the token, the back-off, the doors and the counts, and what it leaves."""
+"""The laws about answers: what each makes of the token, the back-off, the blocks and the counts, and what it leaves."""
 
 from __future__ import annotations
 
 from typing import NamedTuple, cast
 
-from evertoken._inputs import AnswerReceived
-from evertoken._judge import digest
+from evertoken._grammar import AnswerReceived
 from evertoken._policy import Policy
 from evertoken._problems import Problem, ProblemKind
-from evertoken._records import LONG_AGO, AccessToken, Attempt, BlockKind, Doublings
-from evertoken._states import State
-from evertoken.outcomes import Failed, Granted, Locked, Malformed, Outcome, RateLimited, Refused, Unclear
+from evertoken._states import LONG_AGO, AccessToken, Attempt, BlockKind, State
+from evertoken._step import digest
+from evertoken.outcomes import Blocked, Failed, Granted, Malformed, Outcome
 from evertoken.testing._expected import (
     KNOWN,
     Meaning,
     News,
-    closed_until,
+    block_wait,
+    blocked_until,
+    blocks_but,
     counted,
-    door_wait,
-    doors_but,
     expected_token,
     is_shunned,
     latest_news,
@@ -28,7 +27,7 @@ from evertoken.testing._expected import (
     retry_wait,
     retuned,
     stated,
-    stated_by,
+    times_of,
     whole,
 )
 from evertoken.testing._state_laws import check_problem
@@ -36,13 +35,12 @@ from evertoken.testing._state_laws import check_problem
 __all__ = ("check_answer",)
 
 # Bound once: before Python 3.12, reading an enum member through its class is slow, and this runs after every step.
-_TAKEN, _FAILED, _MALFORMED, _ABANDONED, _DOOR, _STALE, _OVERTAKEN = Meaning
+_TAKEN, _FAILED, _MALFORMED, _ABANDONED, _BLOCK, _STALE, _OVERTAKEN = Meaning
 _LOST = ProblemKind.LOST
 _DEAD, _REISSUED = ProblemKind.DEAD_ON_ARRIVAL, ProblemKind.REISSUED
-_Door = Refused | Unclear | Locked | RateLimited
 
 _ONE_ID = "an id is given out by a claim, and by nothing else"
-_EARLY = "a closed door opens early only by a grant, new credentials or lift_block"
+_EARLY = "a block ends early only by a grant, new credentials or lift_block"
 _RETUNED = "the budget is retuned to the granted lifetime, and never refunded"
 
 
@@ -90,7 +88,7 @@ def _attempt(state: State, number: int) -> tuple[Attempt | None, bool]:
 
 def _check_grant(case: _Case, expected: AccessToken) -> None:
     policy, before, attempt, _, after, found = case
-    token, held, keys = after.token, before.token, before.keys
+    token, held, credentials = after.token, before.token, before.credentials
     if token is None or (token.value, token.authorization) != (expected.value, expected.authorization):
         found.append("a token that is fresh, newer and not shunned is taken, late or not")
         return
@@ -100,8 +98,8 @@ def _check_grant(case: _Case, expected: AccessToken) -> None:
     _check_after_token(before, attempt.started, after, found, repeats=more(before.backoff.repeats) if repeated else 0)
     if after.budget != retuned(policy, before.budget, before.now, expected.expires_at - expected.started):
         found.append(_RETUNED)
-    vouched = keys.vouched or attempt.generation == keys.generation
-    if after.keys != (keys.generation, vouched, False, 0):
+    proven = credentials.proven or attempt.generation == credentials.generation
+    if after.credentials != (credentials.generation, proven, False, 0):
         found.append("a grant vouches for the credentials that it was asked for with, and for no other")
 
 
@@ -122,19 +120,17 @@ def _check_moments(token: AccessToken, expected: AccessToken, found: list[str]) 
 def _check_after_token(before: State, started: float, after: State, found: list[str], *, repeats: int) -> None:
     """What a token opens and ends: all that was learnt no later than it was asked for, and nothing else."""
     old, new = before.backoff, after.backoff
-    check_problem(after, None if old.since <= started else before.problem, found)
-    if old.since <= started:
+    check_problem(after, None if old.found <= started else before.problem, found)
+    if old.found <= started:
         if new != (0, 0, repeats, LONG_AGO, LONG_AGO):
             found.append("a grant ends the back-off that was learnt before it was asked for")
     elif new != old._replace(repeats=repeats):
         found.append("a grant leaves a back-off alone that was learnt after it was asked for")
     blocks = before.blocks
     if blocks:
-        blocks = tuple([block for block in blocks if block.since > started])
+        blocks = tuple([block for block in blocks if block.found > started])
     if after.blocks != blocks:
-        found.append("a grant opens exactly the doors that were known to be closed before it was asked for")
-    if after.doublings != (before.doublings if blocks else Doublings()):
-        found.append("doublings end when a grant leaves no door closed")
+        found.append("a grant clears exactly the blocks that were found before it was asked for")
     if after.granted_at != max(before.granted_at, started):
         found.append("granted_at is the start of the newest attempt that was granted")
     was = before.rejections
@@ -157,13 +153,13 @@ def _check_trouble(case: _Case, meaning: Meaning) -> None:
         _check_token_not_due(case)
     if after.budget != before.budget:
         found.append("the budget is never refunded")
-    if meaning is _DOOR:
-        _check_door(case)
+    if meaning is _BLOCK:
+        _check_block(case)
     else:
         if after.blocks is not before.blocks and after.blocks != before.blocks:
-            _check_doors_left_alone(case, meaning)
-        if after.doublings != before.doublings or after.keys != before.keys:
-            found.append("only a closed door, a grant or new credentials change doublings and what vouches for a key")
+            _check_blocks_left_alone(case, meaning)
+        if after.credentials != before.credentials:
+            found.append("only a block, a grant or new credentials change what is known of the credentials")
         _check_back_off(case, meaning)
         check_problem(after, _problem_after(case, meaning), found)
     if after.rejections != before.rejections or after.granted_at != before.granted_at:
@@ -171,7 +167,7 @@ def _check_trouble(case: _Case, meaning: Meaning) -> None:
 
 
 def _problem_after(case: _Case, meaning: Meaning) -> Problem | ProblemKind | None:
-    """What the state tells after trouble that closes no door."""
+    """What the state tells after trouble that is no block."""
     answer, was = case.answer, case.before.problem
     if isinstance(answer, Granted) and meaning is _FAILED:
         return _REISSUED if is_shunned(case.before, answer.access_token) else _DEAD
@@ -196,7 +192,7 @@ def _check_token_not_due(case: _Case) -> None:
         case.found.append("no token is taken that was dead on arrival")
 
 
-def _check_doors_left_alone(case: _Case, meaning: Meaning) -> None:
+def _check_blocks_left_alone(case: _Case, meaning: Meaning) -> None:
     before, after, found = case.before, case.after, case.found
     until = {block.kind: block.until for block in after.blocks}
     if any(until.get(block.kind, LONG_AGO) < block.until for block in before.blocks):
@@ -204,69 +200,69 @@ def _check_doors_left_alone(case: _Case, meaning: Meaning) -> None:
     elif meaning is _STALE:
         found.append("a refusal of credentials that have been replaced since changes nothing")
     elif meaning is _OVERTAKEN:
-        found.append("late news of a closed door is not believed once something later was granted")
+        found.append("late news of a block is not believed once something later was granted")
     else:
-        found.append("a failure closes no door")
+        found.append("a failure blocks nothing")
 
 
 def _check_back_off(case: _Case, meaning: Meaning) -> None:
     policy, before, attempt, answer, after, found = case
     old, new, now = before.backoff, after.backoff, before.now
-    failures, malformed, retry_at, since = old.failures, old.malformed, old.retry_at, old.since
+    failures, malformed, retry_at, learnt = old.failures, old.malformed, old.retry_at, old.found
     if meaning is _FAILED or meaning is _MALFORMED:
         failures, malformed = more(failures), more(malformed) if meaning is _MALFORMED else 0
         retry_at = max(retry_at, now + retry_wait(policy, failures, malformed, attempt.draw))
-        since = max(since, attempt.started)
+        learnt = max(learnt, attempt.started)
     if isinstance(answer, Failed) and answer.retry_after is not None:  # Kept even if it comes late.
         retry_at = max(retry_at, now + stated(policy, answer.retry_after, policy.rate_limited_wait_cap, attempt.draw))
-        since = max(since, attempt.started)
+        learnt = max(learnt, attempt.started)
     if (new.failures, new.malformed, new.repeats) != (failures, malformed, old.repeats):
         found.append("every failure is counted, and nothing else is")
     if new.retry_at < retry_at:
         found.append("a failure is followed by its whole back-off: doubled each time, drawn, and as long as was stated")
     elif new.retry_at > retry_at:
         found.append("a back-off is no longer than failures ask for, and an abandoned attempt asks for none")
-    if new.since != since:
+    if new.found != learnt:
         found.append("a back-off remembers the start of the latest attempt that failed")
 
 
-def _check_door(case: _Case) -> None:
-    """A closed door is closed for its whole wait; the waits that are ours double each time in a row."""
+def _check_block(case: _Case) -> None:
+    """A block stands for its whole wait; the waits that are ours double each time in a row."""
     policy, before, attempt, answer, after, found = case
-    kind, wait, doubted = _kind_and_wait(policy, before, attempt, answer)
-    until, expected = closed_until(after, kind), max(closed_until(before, kind), before.now + wait)
-    if until < expected or len(after.blocks) != len(doors_but(before, kind)) + 1:
-        found.append(f"a closed door stays closed for its whole wait: {kind.value}")
+    answer = cast("Blocked", answer)
+    kind = answer.kind
+    wait, doubted = _wait(policy, before, attempt, answer)
+    until, expected = blocked_until(after, kind), max(blocked_until(before, kind), before.now + wait)
+    if until < expected or len(after.blocks) != len(blocks_but(before, kind)) + 1:
+        found.append(f"a block stands for its whole wait: {kind.value}")
     elif until > expected:
-        found.append(f"a closed door opens when its wait is over: {kind.value}")
-    if doors_but(after, kind) != doors_but(before, kind):
+        found.append(f"a block ends when its wait is over: {kind.value}")
+    if blocks_but(after, kind) != blocks_but(before, kind):
         found.append(_EARLY)
-    news = latest_news(before, kind, News(attempt.started, cast("_Door", answer).problem))
+    news = latest_news(before, kind, News(attempt.started, answer.problem))
     if news_of(after, kind) != news:
         found.append(KNOWN)
     check_problem(after, news.problem, found)
     old, new = before.backoff, after.backoff
-    failures, malformed, since = old.failures, old.malformed, old.since
+    failures, malformed, learnt = old.failures, old.malformed, old.found
     if kind is BlockKind.RATE_LIMITED:
-        failures, malformed, since = more(failures), 0, max(since, attempt.started)
-    if new != (failures, malformed, old.repeats, old.retry_at, since):
-        found.append("a rate limit is one failure more, any other closed door none")
-    stands = doubted or (kind is BlockKind.RATE_LIMITED and stated_by(answer) is not None)
-    if after.doublings != (before.doublings if stands else counted(before, kind)):
-        found.append("each wait of ours doubles when its door is found closed again, and not while it is known to be")
-    if after.keys != (before.keys._replace(vouched=False) if doubted else before.keys):
+        failures, malformed, learnt = more(failures), 0, max(learnt, attempt.started)
+    if new != (failures, malformed, old.repeats, old.retry_at, learnt):
+        found.append("a rate limit is one failure more, any other block none")
+    is_ours = not doubted and (kind is not BlockKind.RATE_LIMITED or answer.retry_after is None)
+    if times_of(after, kind) != (counted(before, kind) if is_ours else times_of(before, kind)):
+        found.append("each wait of ours doubles when a block is found again, and not while it stands")
+    if after.credentials != (before.credentials._replace(proven=False) if doubted else before.credentials):
         found.append("the first refusal of credentials that have worked is doubted, and no second one")
 
 
-def _kind_and_wait(policy: Policy, state: State, attempt: Attempt, answer: Outcome) -> tuple[BlockKind, float, bool]:
-    """Which door is closed, for how many seconds, and whether that is doubted."""
-    draw, seconds = attempt.draw, stated_by(answer)
-    if isinstance(answer, RateLimited):
-        wait = door_wait(policy, state, BlockKind.RATE_LIMITED, seconds, draw)
-        return BlockKind.RATE_LIMITED, max(wait, retry_wait(policy, more(state.backoff.failures), 0, draw)), False
-    if isinstance(answer, Refused):
-        if answer.of == "credentials" and state.keys.vouched:
-            return BlockKind.REFUSED, whole(policy.doubted_refusal_wait), True
-        return BlockKind.REFUSED, door_wait(policy, state, BlockKind.REFUSED, None, draw), False
-    kind = BlockKind.LOCKED if isinstance(answer, Locked) else BlockKind.UNCLEAR
-    return kind, door_wait(policy, state, kind, seconds, draw), False
+def _wait(policy: Policy, state: State, attempt: Attempt, blocked: Blocked) -> tuple[float, bool]:
+    """For how many seconds the endpoint is blocked, and whether that is doubted."""
+    kind, draw, seconds = blocked.kind, attempt.draw, blocked.retry_after
+    wait = block_wait(policy, state, kind, seconds, draw)
+    if kind is BlockKind.RATE_LIMITED:
+        return max(wait, retry_wait(policy, more(state.backoff.failures), 0, draw)), False
+    is_refusal = kind is BlockKind.REFUSED and blocked.problem.kind is ProblemKind.CREDENTIALS_REFUSED
+    if is_refusal and state.credentials.proven:
+        return max(whole(policy.doubted_refusal_wait), stated(policy, seconds, policy.refused_wait_cap, draw)), True
+    return wait, False

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 from urllib.parse import parse_qsl
 
-from evertoken._messages import HttpResponse
+from evertoken._http import HttpResponse
 from evertoken._secrecy import Unpicklable
 from evertoken.testing._faults import ApiFault, TokenFault
 from evertoken.testing._script import STATED_WAIT, ApiBehaviour, TokenBehaviour

@@ -6,12 +6,11 @@ step by step and yet lets callers wait in fair weather. These do.
 
 from __future__ import annotations
 
-from evertoken._inputs import AnswerReceived, Input, RequestClaimed, TokenWorked
+from evertoken._grammar import AnswerReceived, Input, RequestClaimed, TokenWorked
 from evertoken._policy import TICK, Policy
-from evertoken._records import AccessToken, BlockKind
-from evertoken._states import State
-from evertoken.outcomes import Failed, Malformed, RateLimited
-from evertoken.testing._expected import closed_until, doubled
+from evertoken._states import AccessToken, BlockKind, State
+from evertoken.outcomes import Blocked, Failed, Malformed
+from evertoken.testing._expected import blocked_until, doubled
 from evertoken.testing._restart import Restart
 from evertoken.testing._scenario import Calls, ClientPlan, Scenario
 
@@ -91,7 +90,7 @@ class DrawCheck:
             return self._refreshes.is_wide() or self._refresh(policy, after)
         if isinstance(answer, Failed | Malformed):
             return self._retries.is_wide() or self._retry(policy, before, answer, after)
-        if isinstance(answer, RateLimited) and answer.retry_after is not None:
+        if isinstance(answer, Blocked) and answer.kind is BlockKind.RATE_LIMITED and answer.retry_after is not None:
             return self._wait(policy, before, answer.retry_after, after)
         return True
 
@@ -118,8 +117,8 @@ class DrawCheck:
     def _wait(self, policy: Policy, before: State, seconds: float, after: State) -> bool:
         seconds = min(seconds, policy.rate_limited_wait_cap)
         most = min(policy.wait_spread, policy.wait_spread_share * seconds)
-        until = closed_until(after, BlockKind.RATE_LIMITED)
-        if most < 1.0 or until <= closed_until(before, BlockKind.RATE_LIMITED) or until > after.now + seconds + most:
+        until = blocked_until(after, BlockKind.RATE_LIMITED)
+        if most < 1.0 or until <= blocked_until(before, BlockKind.RATE_LIMITED) or until > after.now + seconds + most:
             return True
         return self._waits.add((until - after.now - seconds) / most)
 

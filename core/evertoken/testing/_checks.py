@@ -12,11 +12,9 @@ import math
 from collections import Counter, deque
 from typing import NamedTuple
 
-from evertoken._actions import Rejection, SendReason, WaitReason
-from evertoken._inputs import AnswerReceived, Input, RequestClaimed
+from evertoken._grammar import AnswerReceived, Input, Rejection, RequestClaimed, SendReason, WaitReason
 from evertoken._policy import Policy
-from evertoken._records import BlockKind
-from evertoken._states import RequestState, State
+from evertoken._states import BlockKind, RequestState, State
 from evertoken.happenings import Happening
 from evertoken.outcomes import Outcome
 from evertoken.testing._arrivals import TokenTruth
@@ -32,14 +30,14 @@ __all__ = ("SITUATIONS", "Broken", "BudgetCheck", "Checks", "LawBroken")
 LATE_GRANT = "a late token was taken"
 LOST = "an attempt was lost"
 DEAD = "a token was dead on arrival"
-BEHIND_DOOR = "a live token was used behind a closed door"
+WHILE_BLOCKED = "a live token was used while the endpoint was blocked"
 REPLAYED = "a call was repeated and succeeded"
 GAVE_UP = "a caller gave up"
 UNSERVED = {
     RequestState.IDLE: "no token: the caller would not wait",
     RequestState.IN_FLIGHT: "no token: the answer took too long",
     RequestState.BACKING_OFF: "no token: between two tries",
-    RequestState.BLOCKED: "no token: the door was shut",
+    RequestState.BLOCKED: "no token: the endpoint was blocked",
 }
 """Why a caller gave up, by what was going on. Had there been a token, it would have been a broken law."""
 TOO_SHORT = "no token: more life asked for than tokens have"
@@ -69,7 +67,7 @@ SITUATIONS: tuple[str, ...] = (
     LATE_GRANT,
     LOST,
     DEAD,
-    BEHIND_DOOR,
+    WHILE_BLOCKED,
     REPLAYED,
     GAVE_UP,
     *UNSERVED.values(),
@@ -141,8 +139,8 @@ class Checks:
             self.fail(client, "in fair weather there is one request for each token, and nobody waits but for the first")
         if before.attempt is not None and after.lost is not None and after.lost.id == before.attempt.id:
             self.seen[LOST] += 1
-        if len(after.blocks) > len(before.blocks):
-            self.seen.update(f"block: {block.kind.value}" for block in after.blocks)
+        if after.blocks is not before.blocks:
+            self.seen.update(f"block: {block.kind.value}" for block in after.standing)
 
     def _token_taken(self, policy: Policy, before: State, received: AnswerReceived) -> None:
         if before.attempt is None or before.attempt.id != received.id or before.attempt.deadline <= received.now:

@@ -6,20 +6,18 @@ import math
 from collections.abc import Callable
 from typing import Protocol, cast
 
-from evertoken._actions import Rejection, SendReason, SendRequest, Wait, WaitReason
 from evertoken._challenge import Challenge, read_challenge
+from evertoken._grammar import Input, Rejection, SendReason, SendRequest, Wait, WaitReason
 from evertoken._grant import ClientCredentials
-from evertoken._inputs import Input
+from evertoken._http import HttpResponse, TokenRequest
 from evertoken._machine import TokenMachine
-from evertoken._messages import HttpResponse, TokenRequest
 from evertoken._patience import GiveUp, Ready, next_move
 from evertoken._problems import ProblemKind
-from evertoken._records import AccessToken, BlockKind
 from evertoken._snapshot import Snapshot
-from evertoken._states import State
+from evertoken._states import AccessToken, BlockKind, State
 from evertoken.happenings import Happening
 from evertoken.outcomes import Failed, Granted, Outcome
-from evertoken.testing._checks import BEHIND_DOOR, DEAD, REPLAYED, TOO_SHORT, UNSERVED
+from evertoken.testing._checks import DEAD, REPLAYED, TOO_SHORT, UNSERVED, WHILE_BLOCKED
 from evertoken.testing._restart import Restart
 from evertoken.testing._scenario import ClientPlan
 from evertoken.testing._watched import Want, WatchedMachine
@@ -232,8 +230,8 @@ class Client:
         match move:
             case Ready():
                 self._use(call, move.authorization, showed)
-                if self.machine.state_value.blocks:
-                    self.world.saw(BEHIND_DOOR)
+                if now < self.machine.state_value.unblock_at:
+                    self.world.saw(WHILE_BLOCKED)
                 self._refresh_beside(now)
             case SendRequest():
                 self._carry(now, call.min_ttl, move)
@@ -320,7 +318,7 @@ class Client:
         profile = self.grant.endpoint.profile
         challenge = read_challenge(response.status, response.headers, response.body, profile)
         if challenge is Challenge.LOCKED:
-            self.machine.door_closed(self.now(), BlockKind.LOCKED)
+            self.machine.endpoint_blocked(self.now(), BlockKind.LOCKED)
         elif challenge in (Challenge.TOKEN, Challenge.UNKNOWN):
             verdict = self.machine.token_rejected(self.now(), authorization, challenge)
             self.world.saw(f"rejection: {verdict.value}")
@@ -343,8 +341,8 @@ class Client:
         self.wake()
 
     def report(self, kind: BlockKind, seconds: float | None) -> None:
-        """Somebody says that a door is closed."""
-        self.machine.door_closed(self.now(), kind, seconds)
+        """Somebody says that the endpoint is blocked."""
+        self.machine.endpoint_blocked(self.now(), kind, seconds)
 
     def note(self, before: State, happened: Input, after: State, told: tuple[Happening, ...]) -> None:
         """The machine has made a step."""

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from enum import Enum
 from typing import TypeVar
 
-from evertoken._states import FRESHNESS_TABLE, REQUEST_TABLE, Event, Freshness, RequestState
+from evertoken._states import Freshness, RequestState
+from evertoken.testing._tables import FRESHNESS_TABLE, REQUEST_TABLE, Event
 
 __all__ = ("state_diagram",)
 

@@ -6,35 +6,24 @@ import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from evertoken._actions import SendRequest
 from evertoken._challenge import Challenge
-from evertoken._decide import decide, settle
-from evertoken._inputs import (
+from evertoken._grammar import (
     AnswerReceived,
     BlockLifted,
+    BlockReported,
     CredentialsReplaced,
-    DoorClosed,
     Input,
     RequestClaimed,
+    SendRequest,
     TokenRejected,
     TokenWorked,
 )
-from evertoken._judge import digest
+from evertoken._look import decide
 from evertoken._policy import Policy
 from evertoken._problems import Problem, ProblemKind
-from evertoken._records import Attempt, BlockKind
-from evertoken._states import State
-from evertoken.outcomes import (
-    Abandoned,
-    Failed,
-    Granted,
-    Locked,
-    Malformed,
-    Outcome,
-    RateLimited,
-    Refused,
-    Unclear,
-)
+from evertoken._states import Attempt, BlockKind, State
+from evertoken._step import digest, settle
+from evertoken.outcomes import Abandoned, Blocked, Failed, Granted, Malformed, Outcome
 
 __all__ = ("EVERY_ANSWER", "Alphabet", "enabled_inputs")
 
@@ -43,12 +32,12 @@ EVERY_ANSWER: tuple[Outcome, ...] = (
     Failed(Problem(ProblemKind.SERVER, "The server cannot serve now"), retry_after=3.0),
     Failed(Problem(ProblemKind.SERVER, "The server cannot serve now, and names a refusal"), lasting=True),
     Malformed(Problem(ProblemKind.MALFORMED, "A 200 that is not a token answer")),
-    Refused(Problem(ProblemKind.CREDENTIALS_REFUSED, "The credentials were refused"), "credentials"),
-    Refused(Problem(ProblemKind.REQUEST_REFUSED, "The request was refused"), "request"),
-    Unclear(Problem(ProblemKind.UNCLEAR, "A redirect")),
-    Locked(Problem(ProblemKind.LOCKED, "Locked out")),
-    RateLimited(Problem(ProblemKind.RATE_LIMITED, "Too many requests")),
-    RateLimited(Problem(ProblemKind.RATE_LIMITED, "Too many requests"), retry_after=3.0),
+    Blocked(BlockKind.REFUSED, Problem(ProblemKind.CREDENTIALS_REFUSED, "The credentials were refused")),
+    Blocked(BlockKind.REFUSED, Problem(ProblemKind.REQUEST_REFUSED, "The request was refused")),
+    Blocked(BlockKind.UNCLEAR, Problem(ProblemKind.UNCLEAR, "A redirect")),
+    Blocked(BlockKind.LOCKED, Problem(ProblemKind.LOCKED, "Locked out")),
+    Blocked(BlockKind.RATE_LIMITED, Problem(ProblemKind.RATE_LIMITED, "Too many requests")),
+    Blocked(BlockKind.RATE_LIMITED, Problem(ProblemKind.RATE_LIMITED, "Too many requests"), retry_after=3.0),
     Abandoned(),
 )
 """One of each thing that can come of an attempt, grants apart."""
@@ -72,8 +61,8 @@ class Alphabet:
     """The ``min_ttl`` of the callers."""
     challenges: tuple[Challenge, ...] = (Challenge.TOKEN, Challenge.UNKNOWN)
     """The evidence with which APIs reject the token in hand. With any, they serve calls with it as well."""
-    doors: tuple[tuple[BlockKind, float | None], ...] = ((BlockKind.LOCKED, None),)
-    """The reports of closed doors, with their seconds."""
+    reports: tuple[tuple[BlockKind, float | None], ...] = ((BlockKind.LOCKED, None),)
+    """The reports of blocks, with their seconds."""
     rotates: bool = True
     """Whether the credentials are replaced."""
     lifts: bool = True
@@ -107,12 +96,12 @@ def enabled_inputs(policy: Policy, state: State, now: float, alphabet: Alphabet 
             yield TokenRejected(now, state.token.authorization, challenge)
         if alphabet.challenges and not state.rejections.worked:
             yield TokenWorked(now, state.token.authorization)
-    for kind, seconds in alphabet.doors:
+    for kind, seconds in alphabet.reports:
         for draw in alphabet.draws:
-            yield DoorClosed(now, kind, seconds, draw)
+            yield BlockReported(now, kind, seconds, draw)
     if alphabet.rotates:
         yield CredentialsReplaced(now)
-    if alphabet.lifts and (state.blocks or state.backoff.retry_at > now):
+    if alphabet.lifts and (state.standing or state.backoff.retry_at > now):
         yield BlockLifted(now)
 
 

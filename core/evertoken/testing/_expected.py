@@ -10,53 +10,44 @@ import enum
 import math
 from typing import NamedTuple
 
-from evertoken._judge import digest
 from evertoken._policy import TICK, Policy
 from evertoken._problems import Problem
-from evertoken._records import (
-    LONG_AGO,
-    MOST_DOUBLINGS,
-    NEVER,
-    AccessToken,
-    Attempt,
-    Block,
-    BlockKind,
-    Budget,
-    Doublings,
-)
 from evertoken._secrecy import replace
-from evertoken._states import State
-from evertoken.outcomes import Abandoned, Failed, Granted, Locked, Malformed, Outcome, RateLimited, Refused, Unclear
+from evertoken._states import LONG_AGO, MOST_DOUBLINGS, NEVER, AccessToken, Attempt, Block, BlockKind, Budget, State
+from evertoken._step import digest
+from evertoken.outcomes import Abandoned, Blocked, Failed, Granted, Malformed, Outcome
 
 __all__ = (
     "KNOWN",
     "Meaning",
     "News",
+    "block_wait",
+    "blocked_until",
+    "blocks_but",
     "charged",
-    "closed_until",
     "counted",
-    "door_wait",
-    "doors_but",
     "doubled",
     "expected_token",
     "gained",
-    "is_known",
     "is_shunned",
     "latest_news",
+    "lifted",
     "loss_retry_at",
     "meaning_of",
     "more",
     "news_of",
     "retry_wait",
     "retuned",
+    "stands",
     "stated",
     "stated_by",
+    "times_of",
     "unblock_at",
     "whole",
     "whole_life",
 )
 
-KNOWN = "a closed door is known by the latest news of it, and from when they are"
+KNOWN = "a block is known by the latest news of it, and from when they are"
 
 _PER_SECOND = 1 / TICK
 
@@ -69,7 +60,7 @@ class Meaning(enum.Enum):
     FAILED = "a failure"
     MALFORMED = "a malformed answer, or a failure that names a lasting cause"
     ABANDONED = "nobody waits for it any more"
-    DOOR = "a closed door"
+    BLOCK = "a block"
     STALE = "a refusal of credentials that have been replaced since"
     OVERTAKEN = "older than what is known"
 
@@ -113,74 +104,88 @@ def stated(policy: Policy, seconds: float | None, cap: float, draw: float) -> fl
     return whole(seconds + draw * min(policy.wait_spread, policy.wait_spread_share * seconds))
 
 
-def door_wait(policy: Policy, state: State, kind: BlockKind, seconds: float | None, draw: float) -> float:
-    """How long a door stays closed of which nobody, or ``seconds``, says for how long."""
+def block_wait(policy: Policy, state: State, kind: BlockKind, seconds: float | None, draw: float) -> float:
+    """How long a block stands of which nobody, or ``seconds``, says for how long."""
+    times = times_of(state, kind)
     if kind is BlockKind.RATE_LIMITED:
         if seconds is not None:
             return stated(policy, seconds, policy.rate_limited_wait_cap, draw)
-        wait, times = policy.rate_limited_wait, state.doublings.rate_limited
+        wait = policy.rate_limited_wait
         cap = min(policy.rate_limited_wait_cap, max(wait, policy.malformed_cap))
     elif kind is BlockKind.LOCKED:
-        wait, cap, times = policy.locked_wait, policy.locked_wait_cap, state.doublings.locked
+        wait, cap = policy.locked_wait, policy.locked_wait_cap
     elif kind is BlockKind.REFUSED:
-        wait, cap, times = policy.refused_wait, policy.refused_wait_cap, state.doublings.refused
+        wait, cap = policy.refused_wait, policy.refused_wait_cap
     else:
-        wait, cap, times = policy.unclear_wait, policy.unclear_wait_cap, state.doublings.unclear
-    if is_known(state, kind):  # Already: the same wait once more.
+        wait, cap = policy.unclear_wait, policy.unclear_wait_cap
+    if stands(state, kind):  # Already: the same wait once more.
         times = max(0, times - 1)
     return max(whole(doubled(wait, cap, times)), stated(policy, seconds, cap, draw))
 
 
-def counted(state: State, kind: BlockKind) -> Doublings:
-    """The doublings once a door is found closed: one more for its kind, unless it was known to be closed."""
-    if is_known(state, kind):
-        return state.doublings
-    return state.doublings._replace(**{kind.name.lower(): more(getattr(state.doublings, kind.name.lower()))})
+def times_of(state: State, kind: BlockKind) -> int:
+    """How often in a row a wait of our own has followed a block of this kind."""
+    for block in state.blocks:
+        if block.kind is kind:
+            return block.times
+    return 0
 
 
-def is_known(state: State, kind: BlockKind) -> bool:
-    """Whether the door of this kind is known to be closed."""
-    return kind in [block.kind for block in state.blocks]
+def counted(state: State, kind: BlockKind) -> int:
+    """The same once such a block is found: one more, unless one stands."""
+    times = times_of(state, kind)
+    return times if stands(state, kind) else more(times)
 
 
-def closed_until(state: State, kind: BlockKind) -> float:
-    """When the door of this kind opens; long ago if it is open."""
+def stands(state: State, kind: BlockKind) -> bool:
+    """Whether a block of this kind stands."""
+    return state.now < blocked_until(state, kind)
+
+
+def blocked_until(state: State, kind: BlockKind) -> float:
+    """When the block of this kind is over; long ago if there was none."""
     for block in state.blocks:
         if block.kind is kind:
             return block.until
     return LONG_AGO
 
 
-class News(NamedTuple):
-    """What is known of a closed door beside its moment: from when it is, and the words."""
+def lifted(state: State, kinds: tuple[BlockKind, ...]) -> tuple[Block, ...]:
+    """The blocks once those of ``kinds`` have been lifted: they are over, and nothing of them is forgotten."""
+    blocks = [(block, block.kind in kinds and state.now < block.until) for block in state.blocks]
+    return tuple([block._replace(until=state.now) if ended else block for block, ended in blocks])
 
-    since: float
+
+class News(NamedTuple):
+    """What is known of a block beside its moment: from when it is, and the words."""
+
+    found: float
     problem: Problem | None
 
 
 def latest_news(state: State, kind: BlockKind, news: News) -> News:
-    """What is known of a door once ``news`` of it are there: the later of what was known and what is new."""
+    """What is known of a block once ``news`` of it are there: the later of what was known and what is new."""
     for block in state.blocks:
-        if block.kind is kind and block.since >= news.since:
-            return News(block.since, block.problem)
+        if block.kind is kind and block.found >= news.found:
+            return News(block.found, block.problem)
     return news
 
 
 def news_of(state: State, kind: BlockKind) -> News | None:
-    """What the state knows of a door; None if it is open."""
+    """What the state knows of the block of this kind, if it was ever found since the last grant."""
     for block in state.blocks:
         if block.kind is kind:
-            return News(block.since, block.problem)
+            return News(block.found, block.problem)
     return None
 
 
-def doors_but(state: State, kind: BlockKind) -> list[Block]:
-    """The closed doors of every other kind."""
+def blocks_but(state: State, kind: BlockKind) -> list[Block]:
+    """The blocks of every other kind."""
     return [block for block in state.blocks if block.kind is not kind]
 
 
 def unblock_at(blocks: tuple[Block, ...]) -> float:
-    """When the last closed door opens."""
+    """When the last block is over."""
     latest = LONG_AGO
     for block in blocks:
         latest = max(latest, block.until)
@@ -257,7 +262,7 @@ def is_shunned(state: State, value: str) -> bool:
     if not dropped:
         return False
     name = digest(value)
-    return any(entry.digest == name and state.now < entry.vouched_at for entry in dropped)
+    return any(entry.digest == name and state.now < entry.shunned_until for entry in dropped)
 
 
 def meaning_of(policy: Policy, state: State, attempt: Attempt, answer: Outcome) -> Meaning:
@@ -265,10 +270,10 @@ def meaning_of(policy: Policy, state: State, attempt: Attempt, answer: Outcome) 
     late = attempt is not state.attempt
     if isinstance(answer, Granted):
         return _meaning_of_grant(policy, state, attempt, answer, late=late)
-    if isinstance(answer, Refused) and attempt.generation != state.keys.generation:
-        return Meaning.STALE
-    if isinstance(answer, Refused | Unclear | Locked | RateLimited):
-        return Meaning.OVERTAKEN if late and state.granted_at > attempt.started else Meaning.DOOR
+    if isinstance(answer, Blocked):
+        if answer.kind is BlockKind.REFUSED and attempt.generation != state.credentials.generation:
+            return Meaning.STALE
+        return Meaning.OVERTAKEN if late and state.granted_at > attempt.started else Meaning.BLOCK
     if late:  # Its loss was counted.
         return Meaning.OVERTAKEN
     if isinstance(answer, Abandoned):
@@ -292,4 +297,4 @@ def _meaning_of_grant(policy: Policy, state: State, attempt: Attempt, granted: G
 
 def stated_by(answer: Outcome) -> float | None:
     """The wait that an answer states, in seconds."""
-    return answer.retry_after if isinstance(answer, Failed | Unclear | Locked | RateLimited) else None
+    return answer.retry_after if isinstance(answer, Failed | Blocked) else None

@@ -1,7 +1,7 @@
 """Every reachable state, breadth first, over the real ``step``: safety in each, and a way back to a token from each.
 
 The clock is small: it advances by one ``tick`` at a time, and a policy of a few ticks each makes every deadline fall on
-one. States that answer every future alike are merged by ``State.canonical``. Nothing here knows how the machine works;
+one. States that answer every future alike are merged by ``canonical``. Nothing here knows how the machine works;
 what must hold is in ``_laws``.
 
     exploration = explore(SMALL_POLICY)
@@ -15,17 +15,16 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from evertoken._actions import SendRequest
-from evertoken._arguments import check_positive, check_seconds, check_type, check_whole
-from evertoken._decide import decide, freshness, settle
-from evertoken._inputs import AnswerReceived, Input, RequestClaimed
+from evertoken._checks import check_positive, check_seconds, check_type, check_whole
+from evertoken._grammar import AnswerReceived, Input, RequestClaimed, SendRequest
+from evertoken._look import decide, freshness
 from evertoken._policy import Policy
-from evertoken._records import Budget
 from evertoken._schedule import refill
-from evertoken._states import Freshness, State, first_state
-from evertoken._step import step
+from evertoken._states import Budget, Freshness, State, first_state
+from evertoken._step import settle, step
 from evertoken.happenings import Happening
 from evertoken.outcomes import Granted
+from evertoken.testing._canonical import canonical
 from evertoken.testing._enabled import Alphabet, enabled_inputs
 from evertoken.testing._laws import broken_by, broken_in, liveness_bound
 
@@ -191,7 +190,7 @@ class _Search:
     def _visit(self, state: State, parent: int, happened: Input | None, depth: int) -> int:
         """The position of ``state``, or of the one that it is merged with."""
         new = len(self.nodes)
-        position = self.seen.setdefault(state.canonical(state.now), new)
+        position = self.seen.setdefault(canonical(state, state.now), new)
         if position == new:
             self.nodes.append(_Node(state, parent, happened, depth))
             laws = broken_in(self.policy, state, state.now)
@@ -274,7 +273,7 @@ class _Search:
             later = self.a_tick_later[position]
             return later, self.nodes[later].state, self.tick
         state = settle(self.policy, state, until)
-        return self.seen.setdefault(state.canonical(state.now), len(self.seen)), state, seconds
+        return self.seen.setdefault(canonical(state, state.now), len(self.seen)), state, seconds
 
     def _granted(self, state: State) -> State:
         """The state after a request that is answered on the spot, as all are once faults have ended."""

@@ -13,39 +13,39 @@ from __future__ import annotations
 from typing import assert_never
 
 from evertoken._challenge import Challenge
-from evertoken._decide import settle
-from evertoken._inputs import (
+from evertoken._grammar import (
     AnswerReceived,
     BlockLifted,
+    BlockReported,
     CredentialsReplaced,
-    DoorClosed,
     Input,
     RequestClaimed,
     TokenRejected,
     TokenWorked,
 )
-from evertoken._judge import digest
 from evertoken._policy import TICK, Policy
 from evertoken._problems import ProblemKind
-from evertoken._records import LONG_AGO, AccessToken, Attempt, BackOff, Block, BlockKind, Rejections
-from evertoken._states import State
+from evertoken._states import LONG_AGO, AccessToken, Attempt, BackOff, BlockKind, Rejections, State
+from evertoken._step import digest, settle
 from evertoken.happenings import Happening
 from evertoken.testing._answer_laws import check_answer
 from evertoken.testing._expected import (
     KNOWN,
     News,
+    block_wait,
+    blocked_until,
+    blocks_but,
     charged,
-    closed_until,
     counted,
-    door_wait,
-    doors_but,
     doubled,
-    is_known,
+    lifted,
     loss_retry_at,
     more,
     news_of,
     retry_wait,
+    stands,
     stated,
+    times_of,
     whole,
 )
 from evertoken.testing._state_laws import broken_in, check_problem, check_start
@@ -54,7 +54,7 @@ from evertoken.testing._told_laws import check_told
 __all__ = ("broken_by", "broken_in", "liveness_bound")
 
 _FORGIVEN = "rejections are forgiven when a token works and none was heard of for ten intervals"
-_Rarer = TokenRejected | TokenWorked | DoorClosed | CredentialsReplaced | BlockLifted
+_Rarer = TokenRejected | TokenWorked | BlockReported | CredentialsReplaced | BlockLifted
 _REFUSED, _LOCKED, _UNCLEAR = BlockKind.REFUSED, BlockKind.LOCKED, BlockKind.UNCLEAR
 _REPORTED = {
     BlockKind.LOCKED: ProblemKind.LOCKED,
@@ -115,7 +115,7 @@ def _check_rarer(policy: Policy, before: State, happened: _Rarer, after: State, 
             _check_rejection(policy, before, happened, after, found)
         case TokenWorked():
             _check_use(before, happened, after, found)
-        case DoorClosed():
+        case BlockReported():
             _check_report(policy, before, happened, after, found)
         case CredentialsReplaced():
             _check_rotation(before, after, found)
@@ -134,24 +134,22 @@ def _check_time(policy: Policy, before: State, settled: State, found: list[str])
         found.append("an attempt holds its slot until its own outcome or its deadline")
     else:
         check_problem(settled, before.problem, found)
-    if settled.blocks is not before.blocks and settled.blocks != _still_closed(before.blocks, settled.now):
-        found.append("a door opens at its moment, and not before")
     if (
         settled.token != before.token
         or settled.budget is not before.budget
-        or settled.doublings is not before.doublings
-        or settled.keys is not before.keys
+        or settled.blocks is not before.blocks
+        or settled.credentials is not before.credentials
         or settled.next_id != before.next_id
         or settled.granted_at != before.granted_at
     ):
-        found.append("time alone takes no token, refunds no request and replaces no credentials")
+        found.append("time alone takes no token, forgets no block, refunds no request and replaces no credentials")
     _check_rejections_in_time(before, settled, found)
 
 
 def _check_loss(policy: Policy, before: State, attempt: Attempt, settled: State, found: list[str]) -> None:
     backoff = before.backoff
-    failures, since = more(backoff.failures), max(backoff.since, attempt.started)
-    backoff = BackOff(failures, 0, backoff.repeats, loss_retry_at(policy, before, attempt), since)
+    failures, learnt = more(backoff.failures), max(backoff.found, attempt.started)
+    backoff = BackOff(failures, 0, backoff.repeats, loss_retry_at(policy, before, attempt), learnt)
     if settled.attempt is not None or settled.lost != attempt:
         found.append("an attempt past its deadline is lost")
     check_problem(settled, ProblemKind.LOST, found)
@@ -159,16 +157,12 @@ def _check_loss(policy: Policy, before: State, attempt: Attempt, settled: State,
         found.append("a lost attempt is one failure more, with a back-off from its deadline")
 
 
-def _still_closed(blocks: tuple[Block, ...], now: float) -> tuple[Block, ...]:
-    return tuple(block for block in blocks if now < block.until)
-
-
 def _check_rejections_in_time(before: State, settled: State, found: list[str]) -> None:
     was, is_now = before.rejections, settled.rejections
-    if was is is_now and not was.honoured and not was.dropped:
+    if was is is_now and not was.believed and not was.dropped:
         return
-    over = was.honoured > 0 and was.worked and settled.now >= was.forgive_at
-    if (is_now.honoured, is_now.forgive_at) != ((0, LONG_AGO) if over else (was.honoured, was.forgive_at)):
+    over = was.believed > 0 and was.worked and settled.now >= was.forgive_at
+    if (is_now.believed, is_now.forgive_at) != ((0, LONG_AGO) if over else (was.believed, was.forgive_at)):
         found.append(_FORGIVEN)
     remembered = tuple(entry for entry in was.dropped if settled.now < entry.forget_at)
     if (is_now.allowed_at, is_now.worked, is_now.dropped) != (was.allowed_at, was.worked, remembered):
@@ -180,7 +174,7 @@ def _check_claim(policy: Policy, before: State, claimed: RequestClaimed, after: 
     now = before.now
     check_start(before, now, claimed.min_ttl, "start_request", found)
     deadline = now + whole(policy.request_timeout)
-    attempt = (before.next_id, now, deadline, claimed.draw, before.keys.generation)
+    attempt = (before.next_id, now, deadline, claimed.draw, before.credentials.generation)
     if after.attempt != attempt or after.next_id != before.next_id + 1:
         found.append("an attempt begins with a claim, has an id of its own, and request_timeout to its deadline")
     budget = charged(policy, before.budget, now)
@@ -191,10 +185,9 @@ def _check_claim(policy: Policy, before: State, claimed: RequestClaimed, after: 
         or after.blocks is not before.blocks
         or after.backoff is not before.backoff
         or after.rejections is not before.rejections
-        or after.keys is not before.keys
+        or after.credentials is not before.credentials
         or after.lost is not before.lost
         or after.problem is not before.problem
-        or after.doublings is not before.doublings
         or after.granted_at != before.granted_at
     ) and before != after._replace(attempt=before.attempt, next_id=before.next_id, budget=before.budget):
         found.append("a claim takes the slot and its charge, and changes nothing else")
@@ -240,14 +233,14 @@ def _may_be_believed(policy: Policy, state: State, token: AccessToken) -> bool:
     """The interval is over; or the token has worked and is not quite new, and the burst is not used up."""
     rejections, quarter = state.rejections, (token.expires_at - token.started) / 4
     is_new = state.now < token.started + whole(min(policy.rejection_interval / 12, quarter))
-    at_once = rejections.worked and not is_new and rejections.honoured < policy.rejection_burst
+    at_once = rejections.worked and not is_new and rejections.believed < policy.rejection_burst
     return state.now >= rejections.allowed_at or at_once
 
 
 def _heard(policy: Policy, state: State, rejections: Rejections) -> Rejections:
     """As they are once one more was heard of: ten intervals without any end a row of them."""
     later = state.now + whole(10 * policy.rejection_interval)
-    return rejections._replace(forgive_at=later) if rejections.honoured else rejections
+    return rejections._replace(forgive_at=later) if rejections.believed else rejections
 
 
 def _check_use(before: State, worked: TokenWorked, after: State, found: list[str]) -> None:
@@ -255,8 +248,8 @@ def _check_use(before: State, worked: TokenWorked, after: State, found: list[str
     token, rejections = before.token, before.rejections
     if token is not None and token.authorization == worked.authorization:
         rejections = rejections._replace(worked=True)
-        if rejections.honoured and before.now >= rejections.forgive_at:
-            rejections = rejections._replace(honoured=0, forgive_at=LONG_AGO)
+        if rejections.believed and before.now >= rejections.forgive_at:
+            rejections = rejections._replace(believed=0, forgive_at=LONG_AGO)
     if after.rejections[:3] != rejections[:3]:
         found.append(_FORGIVEN)
     elif after != before._replace(rejections=rejections):
@@ -270,10 +263,10 @@ def _has_been_about(policy: Policy, state: State, token: AccessToken) -> bool:
 
 def _check_belief(policy: Policy, before: State, rejected: TokenRejected, after: State, found: list[str]) -> None:
     now, was, is_now, token = before.now, before.rejections, after.rejections, before.token
-    times = max(0, more(was.honoured) - policy.rejection_burst)
+    times = max(0, more(was.believed) - policy.rejection_burst)
     pause = whole(doubled(policy.rejection_interval, policy.rejection_interval_cap, times))
     too_soon = token is None or not _may_be_believed(policy, before, token)
-    if too_soon or is_now.allowed_at != now + pause or is_now.honoured != more(was.honoured):
+    if too_soon or is_now.allowed_at != now + pause or is_now.believed != more(was.believed):
         found.append(
             "rejections are believed at most once in each rejection_interval, which doubles beyond the burst, or at"
             " once within the burst of a token that has worked"
@@ -286,16 +279,16 @@ def _check_dropped(
     policy: Policy, before: State, token: AccessToken, after: State, found: list[str], *, free: bool
 ) -> None:
     was, is_now = before.rejections, after.rejections
-    vouched_at = before.now + whole(policy.rejection_interval)
+    shunned_until = before.now + whole(policy.rejection_interval)
     *others, last = is_now.dropped or (None,)
     if (
         is_now.worked
         or tuple(others) != was.dropped
         or last is None
-        or last != (digest(token.value), vouched_at, max(vouched_at, token.expires_at))
+        or last != (digest(token.value), shunned_until, max(shunned_until, token.expires_at))
     ):
         found.append("a dropped token is remembered, and not taken again before rejection_interval has passed")
-    if free and (is_now.honoured, is_now.allowed_at) != (was.honoured, was.allowed_at):
+    if free and (is_now.believed, is_now.allowed_at) != (was.believed, was.allowed_at):
         found.append("a token that was due for renewal is dropped without charging the interval")
     if is_now.forgive_at != _heard(policy, before, is_now).forgive_at:
         found.append(_FORGIVEN)
@@ -304,32 +297,33 @@ def _check_dropped(
         found.append("a rejection takes the token, and changes nothing else")
 
 
-def _check_report(policy: Policy, before: State, closed: DoorClosed, after: State, found: list[str]) -> None:
-    """A report closes its door for as long as it says, or for our own wait; it doubles nothing while it stands."""
+def _check_report(policy: Policy, before: State, closed: BlockReported, after: State, found: list[str]) -> None:
+    """A report blocks for as long as it says, or for our own wait; it doubles nothing while its block stands."""
     now, kind = before.now, closed.kind
     if closed.seconds is None:
-        wait = door_wait(policy, before, kind, None, closed.draw)
+        wait = block_wait(policy, before, kind, None, closed.draw)
     else:
         cap = policy.locked_wait_cap if kind is _LOCKED else policy.rate_limited_wait_cap
         cap = policy.refused_wait_cap if kind is _REFUSED else cap
         wait = stated(policy, closed.seconds, cap, closed.draw)
-    old = closed_until(before, kind)
-    if closed_until(after, kind) != max(old, now + wait if wait > 0 else old):
-        found.append(f"a reported door stays closed as long as was said, or our own wait: {kind.value}")
-    if after.doublings != (before.doublings if closed.seconds is not None else counted(before, kind)):
-        found.append("each wait of ours doubles when its door is found closed again, and not while it is known to be")
+    old = blocked_until(before, kind)
+    if blocked_until(after, kind) != max(old, now + wait if wait > 0 else old):
+        found.append(f"a reported block stands as long as was said, or our own wait: {kind.value}")
+    times = times_of(before, kind) if closed.seconds is not None else counted(before, kind)
+    if times_of(after, kind) != times:
+        found.append("each wait of ours doubles when a block is found again, and not while it stands")
     _check_news(before, kind, now, after, found, heard=wait > 0)
-    if doors_but(after, kind) != doors_but(before, kind):
-        found.append("a closed door opens early only by a grant, new credentials or lift_block")
-    expected = before._replace(blocks=after.blocks, doublings=after.doublings, problem=after.problem)
+    if blocks_but(after, kind) != blocks_but(before, kind):
+        found.append("a block ends early only by a grant, new credentials or lift_block")
+    expected = before._replace(blocks=after.blocks, problem=after.problem)
     if after != expected:
-        found.append("a report of a closed door leaves token, attempt, back-off, budget and credentials alone")
+        found.append("a report of a block leaves token, attempt, back-off, budget and credentials alone")
 
 
 def _check_news(before: State, kind: BlockKind, now: float, after: State, found: list[str], *, heard: bool) -> None:
-    """What is known of the door that was reported, and told of it; nothing new where it is said to be open."""
+    """What is known of the block that was reported, and told of it; nothing new where it is said to be over."""
     latest = news_of(before, kind)
-    if heard and (latest is None or latest.since < now + TICK):
+    if heard and (latest is None or latest.found < now + TICK):
         check_problem(after, _REPORTED[kind], found)
         latest = News(now + TICK, after.problem)
     else:
@@ -343,26 +337,27 @@ def _check_lift(policy: Policy, before: State, after: State, found: list[str]) -
     own = retry_wait(policy, old.failures, old.malformed, 1.0) if old.failures else 0.0
     if after.backoff != old._replace(retry_at=min(old.retry_at, before.now + own)):
         found.append("lifting ends a stated wait, leaves at most our own back-off, and forgets no failure")
-    if after != before._replace(blocks=(), backoff=after.backoff, problem=None if before.blocks else before.problem):
-        found.append("lifting opens every door, and changes nothing else")
+    blocks = lifted(before, tuple(BlockKind))
+    problem = before.problem if blocks == before.blocks else None
+    if after != before._replace(blocks=blocks, backoff=after.backoff, problem=problem):
+        found.append("lifting ends every block, and changes nothing else")
 
 
 def _check_rotation(before: State, after: State, found: list[str]) -> None:
-    """New credentials open refused and unclear doors three times between grants, a locked one once, and no other."""
-    keys, left = before.keys, before.blocks
-    if keys.opened < 3:
-        left = tuple([block for block in left if block.kind not in (_REFUSED, _UNCLEAR)])
-    opens = int(left != before.blocks)
-    if not keys.unlocked:
-        left = tuple([block for block in left if block.kind is not _LOCKED])
-    if after.blocks != left:
+    """New credentials lift refused and unclear blocks three times between grants, a lock once, and no other."""
+    credentials = before.credentials
+    kinds = (_REFUSED, _UNCLEAR) if credentials.refusals_lifted < 3 else ()
+    lifts = int(any(stands(before, kind) for kind in kinds))
+    if not credentials.lock_lifted:
+        kinds = (*kinds, _LOCKED)
+    if after.blocks != lifted(before, kinds):
         found.append(
-            "new credentials open refused and unclear doors at most three times between grants, a locked one once, and"
-            " no other"
+            "new credentials lift refused and unclear blocks at most three times between grants, a lock once, and no"
+            " other"
         )
-    spent = keys.unlocked or is_known(before, _LOCKED)
-    if after.keys != (keys.generation + 1, False, spent, keys.opened + opens):
+    spent = credentials.lock_lifted or stands(before, _LOCKED)
+    if after.credentials != (credentials.generation + 1, False, spent, credentials.refusals_lifted + lifts):
         found.append("new credentials are a generation of their own")
     check_problem(after, before.problem if after.blocks == before.blocks else None, found)
-    if after != before._replace(blocks=after.blocks, keys=after.keys, problem=after.problem):
-        found.append("new credentials change nothing but doors")
+    if after != before._replace(blocks=after.blocks, credentials=after.credentials, problem=after.problem):
+        found.append("new credentials change nothing but blocks")

@@ -6,7 +6,7 @@ import functools
 import heapq
 from collections.abc import Callable
 
-from evertoken._messages import TokenRequest
+from evertoken._http import TokenRequest
 from evertoken.testing._answers import WHOLE, Delivery, ServerRequest
 from evertoken.testing._checks import Checks
 from evertoken.testing._clients import SECOND, Call, Client

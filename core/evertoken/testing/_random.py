@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypeVar
 
-from evertoken._arguments import check_whole
+from evertoken._checks import check_whole
 
 __all__ = ("LARGEST_SEED", "Random", "check_seed")
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from evertoken import mangopay
-from evertoken._arguments import on_the_grid
-from evertoken._decide import settle
-from evertoken._inputs import CredentialsReplaced
+from evertoken._checks import on_the_grid
+from evertoken._grammar import CredentialsReplaced
 from evertoken._policy import Policy
 from evertoken._snapshot import Snapshot, read_snapshot, take_snapshot
 from evertoken._states import State
-from evertoken._step import step
+from evertoken._step import settle, step
 
 __all__ = ("Restart", "restarted")
 

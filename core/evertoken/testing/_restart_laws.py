@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from evertoken._decide import settle
-from evertoken._inputs import CredentialsReplaced
+from evertoken._grammar import CredentialsReplaced
 from evertoken._policy import Policy, whole_ticks
 from evertoken._states import State
-from evertoken._step import step
+from evertoken._step import settle, step
 from evertoken.testing._restart import Restart
 
 __all__ = ("broken_by_restart",)
 
 _LAWS = {
     "now": "a process begins at its own now",
-    "blocks": "a door stays closed over a restart",
+    "blocks": "a block stands over a restart",
     "backoff": "a back-off goes on over a restart",
     "budget": "no budget is refunded by a restart",
     "rejections": "rejections are remembered over a restart",
@@ -25,8 +24,8 @@ _LAWS = {
 }
 _REST = "what was counted and told before a restart counts and is told after it"
 _MOMENTS = {
-    *("now", "started", "deadline", "refresh_at", "fresh_until", "expires_at", "until", "retry_at", "since"),
-    *("refill_at", "allowed_at", "forgive_at", "vouched_at", "forget_at", "granted_at"),
+    *("now", "started", "deadline", "refresh_at", "fresh_until", "expires_at", "until", "retry_at", "found"),
+    *("refill_at", "allowed_at", "forgive_at", "shunned_until", "forget_at", "granted_at"),
 }
 
 

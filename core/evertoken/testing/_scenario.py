@@ -6,7 +6,7 @@ import enum
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
-from evertoken._arguments import check_seconds, check_whole
+from evertoken._checks import check_seconds, check_whole
 from evertoken._policy import Policy
 from evertoken.testing._faults import ApiFault, TokenFault
 from evertoken.testing._random import Random, check_seed
@@ -52,7 +52,7 @@ class WorldFault(enum.Enum):
     LIFTED = "lifted"
     """The operator lifts the blocks, whether or not that is wise."""
     REPORTED = "reported"
-    """Somebody reports a closed door."""
+    """Somebody reports a block."""
 
 
 BY_THEMSELVES = (
@@ -227,13 +227,13 @@ def _overtaking(scenario: Scenario, random: Random) -> Scenario:
         retry_base=0.25,
         retry_cap=random.between(1.0, 20.0),
     )
-    doors = (TokenFault.LOCKED, TokenFault.INVALID_CLIENT, TokenFault.RATE_LIMITED_RETRY_AFTER, TokenFault.FORBIDDEN)
+    blocks = (TokenFault.LOCKED, TokenFault.INVALID_CLIENT, TokenFault.RATE_LIMITED_RETRY_AFTER, TokenFault.FORBIDDEN)
     return replace(
         scenario,
         lifetime=60,
         latency=(0.0, 0.6),
         rates=_with_rates(scenario, {WorldFault.LATE: 0.5, WorldFault.LOST_BEFORE: 0.3}),
-        token_faults=(*doors, TokenFault.SERVER_ERROR, TokenFault.SERVER_ERROR),
+        token_faults=(*blocks, TokenFault.SERVER_ERROR, TokenFault.SERVER_ERROR),
         token_fault_rate=0.4,
     )
 
@@ -263,7 +263,7 @@ def _rejections(scenario: Scenario, random: Random) -> Scenario:
 
 
 def _rotations(scenario: Scenario, random: Random) -> Scenario:
-    """Credentials that are replaced while requests are under way and doors are closed."""
+    """Credentials that are replaced while requests are under way and blocks stand."""
     scenario = _with_client(scenario, Calls.STEADY, period=random.between(90.0, 200.0))
     return replace(
         scenario,

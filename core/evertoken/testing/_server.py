@@ -18,7 +18,7 @@ from functools import lru_cache
 
 from evertoken import mangopay
 from evertoken._grant import ClientCredentials
-from evertoken._messages import HttpResponse
+from evertoken._http import HttpResponse
 from evertoken._secrecy import Unpicklable
 from evertoken.testing._answers import (
     API_FINE,

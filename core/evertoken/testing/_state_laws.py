@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from evertoken._actions import SendReason, SendRequest, Wait, WaitReason
-from evertoken._decide import decide, publish, settle
+from evertoken._grammar import SendReason, SendRequest, Wait, WaitReason
+from evertoken._look import decide, publish
 from evertoken._policy import TICK, Policy
 from evertoken._problems import Problem, ProblemKind
-from evertoken._records import LONG_AGO
-from evertoken._states import State
+from evertoken._states import LONG_AGO, State
+from evertoken._step import settle
 from evertoken.testing._expected import loss_retry_at, unblock_at
 
 __all__ = ("broken_in", "check_problem", "check_start")
@@ -77,7 +77,7 @@ def check_start(state: State, now: float, min_ttl: float, what: str, found: list
     if state.attempt is not None:
         found.append(f"at most one attempt before its deadline: {what}")
     if now < unblock_at(state.blocks):
-        found.append(f"no request is started while a door is closed: {what}")
+        found.append(f"no request is started while a block stands: {what}")
     if now < state.backoff.retry_at:
         found.append(f"no request is started while backing off: {what}")
     if state.budget.level < 1 and now < state.budget.refill_at:

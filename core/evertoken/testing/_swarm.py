@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from evertoken._arguments import is_moment
+from evertoken._checks import is_moment
 from evertoken.testing._checks import SITUATIONS, Broken
 from evertoken.testing._clients import Client
 from evertoken.testing._scenario import DAY, Scenario, draw_scenario

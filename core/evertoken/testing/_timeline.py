@@ -13,10 +13,11 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterator, Sequence
 
-from evertoken._decide import freshness, request_state, settle
-from evertoken._inputs import AnswerReceived, BlockLifted, CredentialsReplaced, DoorClosed, Input, TokenRejected
+from evertoken._grammar import AnswerReceived, BlockLifted, BlockReported, CredentialsReplaced, Input, TokenRejected
+from evertoken._look import freshness, request_state
 from evertoken._states import State
-from evertoken.outcomes import Abandoned, Failed, Granted, Locked, Malformed, Outcome, RateLimited, Refused, Unclear
+from evertoken._step import settle
+from evertoken.outcomes import Abandoned, Blocked, Failed, Granted, Malformed, Outcome
 from evertoken.testing._arrivals import Arrival, Route, TokenTruth
 from evertoken.testing._bands import Band, Marks
 from evertoken.testing._checks import Broken
@@ -44,8 +45,8 @@ class Happening(enum.Enum):
     """A token request brought a token."""
     FAILED = "failed"
     """One came to nothing: no answer, a useless one, or it was abandoned."""
-    SHUT = "shut"
-    """One was told to come back later, or never; or somebody reported a closed door."""
+    BLOCKED = "blocked"
+    """One was told to come back later, or never; or somebody reported a block."""
     DROPPED = "dropped"
     """An API rejected the token, and it was dropped."""
     KEPT = "kept"
@@ -68,16 +69,7 @@ class Happening(enum.Enum):
     """The token endpoint answered with a fault of its own."""
 
 
-_FAILURES = (Failed, Malformed, Abandoned)
-_NAMES: dict[type[Outcome], str] = {
-    Failed: "failed",
-    Malformed: "malformed answer",
-    Abandoned: "abandoned",
-    Refused: "refused",
-    Unclear: "unclear answer",
-    Locked: "locked",
-    RateLimited: "rate limited",
-}
+_NAMES: dict[type[Outcome], str] = {Failed: "failed", Malformed: "malformed answer", Abandoned: "abandoned"}
 _AWAY = (WorldFault.SUSPEND, WorldFault.CLOCK_STOPPED, WorldFault.RESTART)
 _TOLD_BY_STEPS = (WorldFault.CRASH, WorldFault.LIFTED, WorldFault.REPORTED)
 
@@ -269,15 +261,16 @@ def _happening(before: State, happened: Input | None, after: State) -> tuple[Hap
             return Happening.ANEW, "empty" if after.token is None else "with the token"
         case AnswerReceived(answer=Granted()):
             return Happening.GRANTED, "" if after.token is not before.token else "and not taken"
+        case AnswerReceived(answer=Blocked() as answer):
+            return Happening.BLOCKED, answer.kind.value
         case AnswerReceived(answer=answer):
-            name = _NAMES.get(type(answer), "")
-            kind = Happening.FAILED if isinstance(answer, _FAILURES) else Happening.SHUT
-            return (kind, name) if name else None
+            name = _NAMES.get(type(answer))
+            return None if name is None else (Happening.FAILED, name)
         case TokenRejected():
             kind = Happening.KEPT if after.token is before.token else Happening.DROPPED
             return kind, f"evidence: {happened.challenge.value}"
-        case DoorClosed():
-            return Happening.SHUT, f"reported: {happened.kind.value}"
+        case BlockReported():
+            return Happening.BLOCKED, f"reported: {happened.kind.value}"
         case CredentialsReplaced():
             return Happening.MENDED, "new credentials"
         case BlockLifted():

@@ -12,24 +12,25 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from evertoken._actions import SendReason, SendRequest, WaitReason
-from evertoken._arguments import check_whole
-from evertoken._decide import decide
-from evertoken._inputs import (
+from evertoken._checks import check_whole
+from evertoken._grammar import (
     AnswerReceived,
+    BlockReported,
     CredentialsReplaced,
-    DoorClosed,
     Input,
     RequestClaimed,
+    SendReason,
+    SendRequest,
     TokenRejected,
     TokenWorked,
+    WaitReason,
 )
+from evertoken._look import decide
 from evertoken._policy import Policy
-from evertoken._records import Attempt
 from evertoken._secrecy import replace
-from evertoken._states import State, first_state
+from evertoken._states import Attempt, State, first_state
 from evertoken._step import step
-from evertoken.outcomes import Granted, Outcome
+from evertoken.outcomes import Blocked, Granted, Outcome
 from evertoken.testing._restart import Restart, restarted
 
 __all__ = ("Entry", "Trace", "replay")
@@ -119,15 +120,13 @@ class Trace:
         if after.backoff != before.backoff:
             changes += f" backoff={after.backoff[:]}"
         if after.blocks != before.blocks:
-            changes += f" blocks=[{','.join(f'{block.kind.value}<{block.until!r}' for block in after.blocks)}]"
-        if after.doublings != before.doublings:
-            changes += f" doublings={after.doublings[:]}"
+            changes += f" blocks=[{','.join(f'{b.kind.value}<{b.until!r} no. {b.times}' for b in after.blocks)}]"
         if after.budget != before.budget:
             changes += f" budget={after.budget[:]}"
         if after.rejections != before.rejections:
             changes += f" rejections={after.rejections[:4]}+{len(after.rejections.dropped)}"
-        if after.keys != before.keys:
-            changes += f" keys={after.keys[:]}"
+        if after.credentials != before.credentials:
+            changes += f" credentials={after.credentials[:]}"
         return changes
 
 
@@ -158,8 +157,8 @@ def _told(happened: Input | Restart | None) -> str:
             return f"{happened.now!r} rejected {happened.authorization} {happened.challenge.value}"
         case TokenWorked():
             return f"{happened.now!r} worked {happened.authorization}"
-        case DoorClosed():
-            return f"{happened.now!r} door {happened.kind.value} {happened.seconds!r} draw={happened.draw!r}"
+        case BlockReported():
+            return f"{happened.now!r} blocked {happened.kind.value} {happened.seconds!r} draw={happened.draw!r}"
         case CredentialsReplaced():
             return f"{happened.now!r} credentials"
         case _:
@@ -167,7 +166,7 @@ def _told(happened: Input | Restart | None) -> str:
 
 
 def _outcome(answer: Outcome) -> str:
-    name = type(answer).__name__.lower()
+    name = answer.kind.value if isinstance(answer, Blocked) else type(answer).__name__.lower()
     if isinstance(answer, Granted):
         return f"{name} {answer.access_token} {answer.expires_in!r}"
     wait: float | None = getattr(answer, "retry_after", None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from evertoken._inputs import Input
+from evertoken._grammar import Input
 from evertoken._states import State
 from evertoken.testing._arrivals import Arrival
 from evertoken.testing._checks import Broken

@@ -11,28 +11,29 @@ from typing import NamedTuple, Protocol, TypeVar, cast
 
 from typing_extensions import override
 
-from evertoken._actions import Rejection, SendRequest, Wait
-from evertoken._arguments import min_ttl_on_the_grid, on_the_grid
 from evertoken._challenge import Challenge
-from evertoken._decide import settle
-from evertoken._grant import ClientCredentials
-from evertoken._inputs import (
+from evertoken._checks import min_ttl_on_the_grid, on_the_grid
+from evertoken._grammar import (
     AnswerReceived,
     BlockLifted,
+    BlockReported,
     CredentialsReplaced,
-    DoorClosed,
     Input,
+    Rejection,
     RequestClaimed,
+    SendRequest,
     TokenRejected,
     TokenWorked,
+    Wait,
 )
+from evertoken._grant import ClientCredentials
+from evertoken._http import HttpResponse, TokenRequest
 from evertoken._machine import TokenMachine
-from evertoken._messages import HttpResponse, TokenRequest
 from evertoken._patience import GiveUp, Ready
 from evertoken._policy import Policy
 from evertoken._problems import ProblemKind
-from evertoken._records import AccessToken, BlockKind
-from evertoken._states import State
+from evertoken._states import AccessToken, BlockKind, State
+from evertoken._step import settle
 from evertoken.happenings import Happening
 from evertoken.outcomes import Abandoned, Failed, Granted, Outcome
 from evertoken.testing._state_laws import check_start
@@ -138,9 +139,9 @@ class WatchedMachine(TokenMachine):
         self._tell((TokenWorked, now, authorization), lambda: note(now, authorization))
 
     @override
-    def door_closed(self, now: float, kind: BlockKind, seconds: float | None = None) -> None:
-        close = super().door_closed
-        self._tell((DoorClosed, now, kind, seconds), lambda: close(now, kind, seconds))
+    def endpoint_blocked(self, now: float, kind: BlockKind, seconds: float | None = None) -> None:
+        close = super().endpoint_blocked
+        self._tell((BlockReported, now, kind, seconds), lambda: close(now, kind, seconds))
 
     @override
     def replace_credentials(self, now: float, credentials: ClientCredentials) -> None:
@@ -168,7 +169,7 @@ def _gist(happened: Input) -> _Gist:
             return (kind, now, happened.authorization, happened.challenge)
         case TokenWorked():
             return (kind, now, happened.authorization)
-        case DoorClosed():
+        case BlockReported():
             return (kind, now, happened.kind, happened.seconds)
         case _:
             return (kind, now)

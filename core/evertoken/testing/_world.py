@@ -12,10 +12,9 @@ import math
 from dataclasses import dataclass, field
 
 from evertoken import mangopay
+from evertoken._grammar import Input
 from evertoken._grant import ClientCredentials
-from evertoken._inputs import Input
-from evertoken._records import BlockKind
-from evertoken._states import State
+from evertoken._states import BlockKind, State
 from evertoken.happenings import Happening
 from evertoken.testing._checks import GAVE_UP, RECOVERED, Broken, BudgetCheck, LawBroken
 from evertoken.testing._clients import SECOND, Client

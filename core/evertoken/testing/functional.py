@@ -20,35 +20,34 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from evertoken._actions import Wait
-from evertoken._arguments import min_ttl_on_the_grid, on_the_grid
-from evertoken._decide import decide, freshness, publish, request_state, settle
-from evertoken._errors import LocalProtocolError
-from evertoken._grant import ClientCredentials
-from evertoken._inputs import (
+from evertoken._checks import min_ttl_on_the_grid, on_the_grid
+from evertoken._grammar import (
     AnswerReceived,
     BlockLifted,
+    BlockReported,
     CredentialsReplaced,
-    DoorClosed,
     Input,
     RequestClaimed,
     TokenRejected,
     TokenWorked,
+    Wait,
 )
+from evertoken._grant import ClientCredentials
+from evertoken._http import TokenRequest
+from evertoken._look import decide, freshness, publish, request_state
 from evertoken._machine import TokenMachine
-from evertoken._messages import TokenRequest
 from evertoken._policy import Policy
-from evertoken._records import Attempt
+from evertoken._problems import LocalProtocolError
 from evertoken._secrecy import replace
-from evertoken._states import State, first_state
-from evertoken._step import step
+from evertoken._states import Attempt, State, first_state
+from evertoken._step import settle, step
 from evertoken.testing._restart import Restart, restarted
 
 __all__ = (
     "AnswerReceived",
     "BlockLifted",
+    "BlockReported",
     "CredentialsReplaced",
-    "DoorClosed",
     "Input",
     "RequestClaimed",
     "Restart",

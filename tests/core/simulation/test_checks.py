@@ -7,18 +7,11 @@ from collections.abc import Callable
 import pytest
 
 from evertoken import BlockKind, Challenge, Ignored, Rejection, State
-from evertoken._inputs import (
-    AnswerReceived,
-    CredentialsReplaced,
-    Input,
-    RequestClaimed,
-    TokenRejected,
-)
-from evertoken._records import Block
-from evertoken._states import first_state
+from evertoken._grammar import AnswerReceived, CredentialsReplaced, Input, RequestClaimed, TokenRejected
+from evertoken._states import Block, first_state
 from evertoken._step import REPORTED, step
 from evertoken.happenings import EndpointBlocked, Happening, RejectionJudged, RequestEnded, RequestStarted
-from evertoken.outcomes import Failed, Granted, Refused
+from evertoken.outcomes import Blocked, Failed, Granted
 from evertoken.testing import broken_by
 from evertoken.testing._bystanders import DrawCheck, FairCheck, FlightCheck
 from evertoken.testing._checks import SITUATIONS, Checks, LawBroken
@@ -40,16 +33,16 @@ def after(*inputs: object) -> State:
     return state
 
 
-DOOR = Block(BlockKind.LOCKED, 9.0, 1.0, REPORT)
+BLOCK = Block(BlockKind.LOCKED, 9.0, 1.0, 1, REPORT)
 CLAIMED = after(RequestClaimed(0.0, 0.0))
 HELD = after(RequestClaimed(0.0, 0.0), AnswerReceived(0.0, 1, Granted("token#1", 8.0)))
-REFUSAL = Refused(REPORT)
+REFUSAL = Blocked(BlockKind.REFUSED, REPORT)
 
 
-def test_a_stale_refusal_that_closes_a_door_breaks_a_law() -> None:
+def test_a_stale_refusal_that_blocks_breaks_a_law() -> None:
     before = after(RequestClaimed(0.0, 0.0), CredentialsReplaced(0.0))
     happened = AnswerReceived(0.0, 1, REFUSAL)
-    closed = step(POLICY, before, happened)[0]._replace(blocks=(DOOR,))
+    closed = step(POLICY, before, happened)[0]._replace(blocks=(BLOCK,))
     assert "a refusal of credentials that have been replaced since changes nothing" in broken_by(
         POLICY, before, happened, closed
     )
@@ -59,7 +52,7 @@ def test_a_due_token_whose_rejection_is_charged_breaks_a_law() -> None:
     happened = TokenRejected(6.2, "Bearer token#1", Challenge.TOKEN)
     dropped, _ = step(POLICY, HELD, happened)
     assert not broken_by(POLICY, HELD, happened, dropped)
-    charged = dropped._replace(rejections=dropped.rejections._replace(honoured=1))
+    charged = dropped._replace(rejections=dropped.rejections._replace(believed=1))
     assert "a token that was due for renewal is dropped without charging the interval" in broken_by(
         POLICY, HELD, happened, charged
     )
@@ -137,11 +130,11 @@ KNOWN = _known()
 RESTART = Restart(KNOWN.now, 5.0, 10.0, secrets=True)
 KEPT = restarted(machine().policy, KNOWN, RESTART)
 FORGOTTEN: dict[str, State] = {
-    "a door stays closed over a restart": KEPT._replace(blocks=()),
+    "a block stands over a restart": KEPT._replace(blocks=()),
     "a back-off goes on over a restart": KEPT._replace(backoff=KEPT.backoff._replace(failures=9)),
     "no budget is refunded by a restart": KEPT._replace(budget=KEPT.budget._replace(level=10)),
     "what was counted and told before a restart counts and is told after it": KEPT._replace(
-        doublings=type(KEPT.doublings)()
+        credentials=KEPT.credentials._replace(generation=9)
     ),
     "rejections are remembered over a restart": KEPT._replace(rejections=KEPT.rejections._replace(dropped=())),
     "a token is as old after a restart as before it, and gone where the snapshot holds no secrets": KEPT._replace(
@@ -196,7 +189,7 @@ def test_a_step_that_breaks_a_law_stops_the_run() -> None:
 def test_a_restart_that_forgets_stops_the_run() -> None:
     checks = Checks(Scenario(seed=1))
     checks.restarted(0, machine().policy, KNOWN, RESTART, KEPT)
-    with pytest.raises(LawBroken, match="a door stays closed over a restart"):
+    with pytest.raises(LawBroken, match="a block stands over a restart"):
         checks.restarted(0, machine().policy, KNOWN, RESTART, KEPT._replace(blocks=()))
 
 

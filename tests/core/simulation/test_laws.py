@@ -8,13 +8,11 @@ from typing import Any, NamedTuple
 import pytest
 
 from evertoken import BlockKind, Challenge, State
-from evertoken._decide import settle
-from evertoken._inputs import AnswerReceived, Input, TokenRejected
+from evertoken._grammar import AnswerReceived, Input, TokenRejected
 from evertoken._problems import Problem, ProblemKind
-from evertoken._records import LONG_AGO, NEVER, AccessToken, Attempt, Block, Budget, Doublings, Dropped, Rejections
 from evertoken._secrecy import replace
-from evertoken._states import first_state
-from evertoken._step import step
+from evertoken._states import LONG_AGO, NEVER, AccessToken, Attempt, Block, Budget, Dropped, Rejections, first_state
+from evertoken._step import settle, step
 from evertoken.happenings import Happening
 from evertoken.testing import _laws
 from evertoken.testing._enabled import EVERY_ANSWER, Alphabet, enabled_inputs
@@ -28,7 +26,7 @@ ALPHABET = Alphabet(
     draws=(0.0, 0.5),
     demands=(0.0, 2.0),
     challenges=(Challenge.TOKEN, Challenge.UNKNOWN),
-    doors=(
+    reports=(
         (BlockKind.LOCKED, None),
         (BlockKind.RATE_LIMITED, 2.0),
         (BlockKind.REFUSED, 0.0),
@@ -90,10 +88,10 @@ def changed(state: State) -> Iterator[State]:
     yield from changed_tokens(state)
     yield from changed_waits(state)
     yield from (state._replace(rejections=rejections) for rejections in changed_rejections(state))
-    yield state._replace(keys=state.keys._replace(generation=state.keys.generation + 1))
-    yield state._replace(keys=state.keys._replace(vouched=not state.keys.vouched))
-    yield state._replace(keys=state.keys._replace(unlocked=not state.keys.unlocked))
-    yield state._replace(keys=state.keys._replace(opened=state.keys.opened + 1))
+    yield state._replace(credentials=state.credentials._replace(generation=state.credentials.generation + 1))
+    yield state._replace(credentials=state.credentials._replace(proven=not state.credentials.proven))
+    yield state._replace(credentials=state.credentials._replace(lock_lifted=not state.credentials.lock_lifted))
+    yield state._replace(credentials=state.credentials._replace(refusals_lifted=state.credentials.refusals_lifted + 1))
 
 
 def changed_tokens(state: State) -> Iterator[State]:
@@ -108,26 +106,25 @@ def changed_tokens(state: State) -> Iterator[State]:
 
 
 def changed_waits(state: State) -> Iterator[State]:
-    now, backoff, doublings = state.now, state.backoff, state.doublings
+    now, backoff = state.now, state.backoff
     for name in ("failures", "malformed", "repeats"):
         yield state._replace(backoff=backoff._replace(**{name: getattr(backoff, name) + 1}))
-    for name in ("retry_at", "since"):
+    for name in ("retry_at", "found"):
         moment = getattr(backoff, name)
         for moved in (now + 7 if moment == LONG_AGO else moment - 0.5, now + 9):
             changed: dict[str, Any] = {name: moved}
             yield state._replace(backoff=backoff._replace(**changed))
-    door = Block(BlockKind.UNCLEAR, now + 9, now, PROBLEM)
-    yield state._replace(blocks=(*state.blocks, door))
+    block = Block(BlockKind.UNCLEAR, now + 9, now, 1, PROBLEM)
+    yield state._replace(blocks=(*state.blocks, block))
     for number, block in enumerate(state.blocks):
         earlier, later = state.blocks[:number], state.blocks[number + 1 :]
         yield state._replace(blocks=earlier + later)
         for until in (block.until - 2**-10, block.until + 1):
             yield state._replace(blocks=(*earlier, block._replace(until=until), *later))
-        yield state._replace(blocks=(*earlier, block._replace(since=block.since - 0.5), *later))
-        yield state._replace(blocks=(*earlier, block._replace(since=block.since + 2**-10), *later))
+        yield state._replace(blocks=(*earlier, block._replace(found=block.found - 0.5), *later))
+        yield state._replace(blocks=(*earlier, block._replace(found=block.found + 2**-10), *later))
+        yield state._replace(blocks=(*earlier, block._replace(times=block.times + 1), *later))
         yield state._replace(blocks=(*earlier, block._replace(problem=PROBLEM), *later))
-    for name in Doublings._fields:
-        yield state._replace(doublings=doublings._replace(**{name: getattr(doublings, name) + 1}))
     level, refill_at, interval = state.budget
     yield state._replace(budget=Budget(level + 1, refill_at, interval))
     yield state._replace(budget=Budget(level, now + 99 if refill_at == NEVER else refill_at - 0.5, interval))
@@ -136,7 +133,7 @@ def changed_waits(state: State) -> Iterator[State]:
 
 def changed_rejections(state: State) -> Iterator[Rejections]:
     told = state.rejections
-    yield told._replace(honoured=told.honoured + 1)
+    yield told._replace(believed=told.believed + 1)
     yield told._replace(allowed_at=state.now + 50)
     yield told._replace(worked=not told.worked)
     yield told._replace(forgive_at=state.now + 70)
@@ -144,7 +141,7 @@ def changed_rejections(state: State) -> Iterator[Rejections]:
     for number, entry in enumerate(told.dropped):
         for wrong in (
             entry._replace(digest="another"),
-            entry._replace(vouched_at=entry.vouched_at - 0.5),
+            entry._replace(shunned_until=entry.shunned_until - 0.5),
             entry._replace(forget_at=entry.forget_at + 1),
         ):
             yield told._replace(dropped=(*told.dropped[:number], wrong, *told.dropped[number + 1 :]))

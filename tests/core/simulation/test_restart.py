@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from evertoken._decide import decide
+from evertoken._look import decide
 from evertoken._policy import whole_ticks
 from evertoken.testing import Calls, ClientPlan, Scenario, Trace, World, WorldFault, replay, simulate
 from evertoken.testing._restart import Restart, restarted
@@ -81,18 +81,18 @@ def test_whatever_is_changed_in_what_a_restart_keeps_some_law_is_broken(clock: f
             assert broken_by_restart(POLICY, before, restart, wrong), f"{after}\nbecame\n{wrong}"
 
 
-def test_a_process_with_another_secret_opens_the_door_that_the_old_one_closed() -> None:
+def test_a_process_with_another_secret_lifts_the_block_that_the_old_one_earned() -> None:
     m = machine()
     attempt(m, 1_000, REFUSED)
     same = Restart(1_000, 3, 60, secrets=True)
-    assert restarted(m.policy, m.state_value, same).blocks
+    assert restarted(m.policy, m.state_value, same).standing
     other = restarted(m.policy, m.state_value, same._replace(replaced=True))
-    assert not other.blocks
-    assert other.keys.generation == 1
+    assert not other.standing
+    assert other.credentials.generation == 1
 
 
 @pytest.mark.parametrize("secrets", [False, True])
-def test_a_closed_door_is_closed_for_the_rest_of_its_time_on_whatever_clock(secrets: bool) -> None:
+def test_a_block_stands_for_the_rest_of_its_time_on_whatever_clock(secrets: bool) -> None:
     m = machine()
     attempt(m, 1_000, LOCKED)
     after = restarted(m.policy, m.state_value, Restart(1_000, 3, 60, secrets))

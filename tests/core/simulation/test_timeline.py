@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from evertoken import State
-from evertoken._inputs import Input
+from evertoken._grammar import Input
 from evertoken.testing import (
     ApiFault,
     Arrival,

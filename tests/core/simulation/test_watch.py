@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from evertoken import State
-from evertoken._inputs import Input
+from evertoken._grammar import Input
 from evertoken.testing import (
     Arrival,
     AuthorizationServer,

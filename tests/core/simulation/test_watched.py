@@ -18,9 +18,9 @@ from evertoken import (
     Wait,
     WaitReason,
 )
-from evertoken._errors import unavailable
-from evertoken._inputs import CredentialsReplaced, Input
+from evertoken._grammar import CredentialsReplaced, Input
 from evertoken._patience import GiveUp, Ready
+from evertoken._problems import unavailable
 from evertoken._secrecy import replace
 from evertoken._states import State, first_state
 from evertoken._step import REPORTED

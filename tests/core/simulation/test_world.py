@@ -9,7 +9,7 @@ import shlex
 import pytest
 
 from evertoken import HttpResponse, Policy, TokenRequest, _schedule
-from evertoken._inputs import BlockLifted, RequestClaimed
+from evertoken._grammar import BlockLifted, RequestClaimed
 from evertoken._secrecy import replace
 from evertoken._states import RequestState, first_state
 from evertoken.testing._arrivals import TokenTruth

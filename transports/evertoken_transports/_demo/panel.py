@@ -35,9 +35,9 @@ class Cell(enum.Enum):
 
     FRESH = ("█", "green", "valid")
     DUE = ("▆", "yellow", "due, good")
-    SHUT = ("▄", "magenta", "shut, good")
+    BLOCKED = ("▄", "magenta", "blocked, good")
     WAITING = ("▂", "bright_yellow", "none")
-    OUT = ("▁", "red", "none, shut")
+    OUT = ("▁", "red", "none, blocked")
 
     @property
     def text(self) -> Text:
@@ -145,7 +145,7 @@ def _cell(snapshot: Snapshot) -> Cell:
     if not snapshot.is_live:
         return Cell.OUT if snapshot.is_shut else Cell.WAITING
     if snapshot.is_shut:
-        return Cell.SHUT
+        return Cell.BLOCKED
     return Cell.DUE if snapshot.explanation.freshness is Freshness.REFRESH_DUE else Cell.FRESH
 
 

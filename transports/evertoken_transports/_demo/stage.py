@@ -13,8 +13,8 @@ from evertoken_transports._demo.callers import Callers, Tally
 from evertoken_transports._demo.rigs import Sabotage, rigs_for
 from evertoken_transports._demo.story import Span, Story
 from evertoken_transports._events import (
-    DoorClosed,
-    DoorOpened,
+    EndpointBlocked,
+    EndpointUnblocked,
     Event,
     RequestFailed,
     TokenDropped,
@@ -58,7 +58,7 @@ class Snapshot(NamedTuple):
 
     @property
     def is_shut(self) -> bool:
-        """Whether the token endpoint has closed the door."""
+        """Whether the token endpoint is blocked."""
         return self.explanation.request_state is RequestState.BLOCKED
 
 
@@ -130,7 +130,7 @@ class Notes:
         if text is None:
             return
         with self._lock:
-            self._kept.append(Note(self._count, self._now(), text, isinstance(event, DoorClosed)))
+            self._kept.append(Note(self._count, self._now(), text, isinstance(event, EndpointBlocked)))
             self._count += 1
 
     @property
@@ -142,10 +142,10 @@ class Notes:
 
 def _told(event: Event) -> str | None:
     match event:
-        case DoorClosed(kind=kind, seconds=seconds):
-            return f"door closed: {kind.value}, no token request for {seconds:.1f} s"
-        case DoorOpened(kind=kind):
-            return f"door open again: no longer {kind.value}"
+        case EndpointBlocked(kind=kind, seconds=seconds):
+            return f"blocked: {kind.value}, no token request for {seconds:.1f} s"
+        case EndpointUnblocked(kind=kind):
+            return f"no longer blocked: {kind.value}"
         case RequestFailed(retry_in=seconds, problem=problem):
             status = f"{problem.status}" if problem is not None and problem.status else "no answer"
             return f"token request failed ({status}), next try in {seconds:.1f} s"

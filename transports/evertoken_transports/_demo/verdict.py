@@ -63,7 +63,7 @@ _LATE = "Never late"
 def judge(story: Story, arrivals: Sequence[Arrival]) -> Verdict:
     """The verdict on a story that was played to its end."""
     evidence = Evidence(story, arrivals)
-    return Verdict((*_too_many(evidence), *_closed_doors(evidence), *_bad_tokens(evidence), *_late(evidence)))
+    return Verdict((*_too_many(evidence), *_blocks(evidence), *_bad_tokens(evidence), *_late(evidence)))
 
 
 def _too_many(evidence: Evidence) -> Iterator[Finding]:
@@ -78,7 +78,7 @@ def _too_many(evidence: Evidence) -> Iterator[Finding]:
         yield _at_most(_MANY, "token requests during the outage", failed, allowed, tested=failed > 0)
 
 
-def _closed_doors(evidence: Evidence) -> Iterator[Finding]:
+def _blocks(evidence: Evidence) -> Iterator[Finding]:
     story = evidence.story
     for weather, seconds, promise in (
         (Weather.RATE_LIMIT, float(RETRY_AFTER), f"requests within Retry-After ({RETRY_AFTER} s) of a 429"),

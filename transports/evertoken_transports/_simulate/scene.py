@@ -79,7 +79,7 @@ BANDS: dict[str, BandStyle] = {
 MARKS: dict[Happening, MarkStyle] = {
     Happening.GRANTED: MarkStyle("granted", "tick", 0, "token granted"),
     Happening.FAILED: MarkStyle("failed", "dot", 1, "request failed"),
-    Happening.SHUT: MarkStyle("shut", "square", 1, "door closed"),
+    Happening.BLOCKED: MarkStyle("shut", "square", 1, "blocked"),
     Happening.MENDED: MarkStyle("mended", "ring", 0, "operator stepped in"),
     Happening.DISTURBED: MarkStyle("disturbed", "small", 0, "request disturbed"),
     Happening.GAVE_UP: MarkStyle("gaveup", "tick", 2, "a caller gave up"),

@@ -263,10 +263,10 @@ class TokenMachineStateMachine(RuleBasedStateMachine):
         self.machine.token_worked(self.now, "Bearer of-long-ago" if of_another or header is None else header)
 
     @rule(kind=_kinds, seconds=st.sampled_from([None, 0.0, 1.0, 100.0]), number=_numbers)
-    def machine_door_closed(self, kind: BlockKind, seconds: float | None, number: float) -> None:
-        """An API or a store says that the door is closed."""
+    def machine_endpoint_blocked(self, kind: BlockKind, seconds: float | None, number: float) -> None:
+        """An API says that the endpoint is blocked."""
         self.__witness.number = number
-        self.machine.door_closed(self.now, kind, seconds)
+        self.machine.endpoint_blocked(self.now, kind, seconds)
 
     @rule(key=st.integers(0, 2))
     def machine_replace_credentials(self, key: int) -> None:
@@ -275,7 +275,7 @@ class TokenMachineStateMachine(RuleBasedStateMachine):
         self.__witness.guard(made.secrets())
         self.machine.replace_credentials(self.now, made)
 
-    @precondition(lambda self: self.machine.state_value.blocks)
+    @precondition(lambda self: self.machine.state_value.standing)
     @rule()
     def machine_lift_block(self) -> None:
         """The operator has mended the cause, or thinks so."""
@@ -288,7 +288,7 @@ class TokenMachineStateMachine(RuleBasedStateMachine):
         self.pass_time(seconds)
         new = self.__witness.restored(saved, self.now, seconds)
         same = new.request_state(self.now) is old.request_state(self.now)
-        self.__hold(same, "a restart opens no door, ends no back-off and fills no budget")
+        self.__hold(same, "a restart ends no block and no back-off, and fills no budget")
         if secrets:
             same = new.snapshot(self.now, secrets=True) == old.snapshot(self.now, secrets=True)
             self.__hold(same, "what was known before a restart is known after it")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from contextlib import contextmanager
 
-from evertoken._arguments import simulated_hosts
+from evertoken._checks import simulated_hosts
 
 __all__ = ("allow_plain_http",)
 

@@ -295,7 +295,7 @@ class SourceWorld:
 
     def _report(self) -> None:
         kind = self._random.pick((BlockKind.LOCKED, BlockKind.REFUSED, BlockKind.RATE_LIMITED))
-        self._source.coordinator.door_closed(kind, self._random.pick((None, 0.0, 1.0, 100.0)))
+        self._source.coordinator.endpoint_blocked(kind, self._random.pick((None, 0.0, 1.0, 100.0)))
 
     def _overuse(self, interval: float) -> Overuse | None:
         """The server's rule, as strict as the budget allows; none where processes begin anew."""

@@ -14,26 +14,16 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from evertoken import outcomes
-from evertoken._bodies import Body, error_codes, error_text, read_body, tokens_in
 from evertoken._grant import BasicAuthentication, ClientCredentials, PostAuthentication
-from evertoken._headers import field_lines
-from evertoken._messages import HttpResponse
+from evertoken._http import LONGEST, HttpResponse, field_lines, rate_limit_reset, retry_after
+from evertoken._json import MOST_DIGITS, Body, error_codes, error_text, read_body, tokens_in
 from evertoken._problems import Problem, ProblemKind
 from evertoken._scrub import LEFT_OUT, Needles, needles_of, reveals, scrub
-from evertoken._strict_json import MOST_DIGITS
-from evertoken._waits import LONGEST, rate_limit_reset, retry_after
+from evertoken._states import BlockKind
 
 __all__ = ("TokenAnswer", "is_visible_ascii", "no_answer", "read_answer")
 
-TokenAnswer = (
-    outcomes.Granted
-    | outcomes.Failed
-    | outcomes.Malformed
-    | outcomes.Refused
-    | outcomes.Unclear
-    | outcomes.Locked
-    | outcomes.RateLimited
-)
+TokenAnswer = outcomes.Granted | outcomes.Failed | outcomes.Malformed | outcomes.Blocked
 """What an answer can mean. The other outcomes are the machine's own: it knows what the answer belongs to."""
 
 _GRANTING = (200, 201)
@@ -324,11 +314,11 @@ def _read_code(answer: _Answer) -> TokenAnswer | None:
     return _request_refused(answer, _OWN_WORD_ADVICE) if answer.has_own_word() else None
 
 
-def _unauthorised(answer: _Answer) -> outcomes.Refused | outcomes.Unclear:
+def _unauthorised(answer: _Answer) -> outcomes.Blocked:
     return _unclear(answer) if answer.body.is_page else _credentials_refused(answer)
 
 
-def _credentials_refused(answer: _Answer) -> outcomes.Refused:
+def _credentials_refused(answer: _Answer) -> outcomes.Blocked:
     advice = answer.grant.endpoint.profile.refused_advice
     if answer.body.is_empty:
         advice = f"{_EMPTY_ADVICE} {advice}"
@@ -336,14 +326,15 @@ def _credentials_refused(answer: _Answer) -> outcomes.Refused:
         advice = f"{advice} {_CERTIFICATE_ADVICE}"
     meaning = "the client's credentials were refused"
     problem = answer.problem(ProblemKind.CREDENTIALS_REFUSED, meaning, _with_spelling(answer.grant, advice))
-    return outcomes.Refused(problem, "credentials")
+    return outcomes.Blocked(BlockKind.REFUSED, problem, answer.stated_wait)
 
 
-def _request_refused(answer: _Answer, advice: str) -> outcomes.Refused:
+def _request_refused(answer: _Answer, advice: str) -> outcomes.Blocked:
     if answer.code not in _REQUEST_ADVICE or answer.code == "invalid_request":  # It may mean the credentials.
         advice = _with_spelling(answer.grant, advice)
     meaning = "the request was refused, and will be refused again"
-    return outcomes.Refused(answer.problem(ProblemKind.REQUEST_REFUSED, meaning, advice), "request")
+    problem = answer.problem(ProblemKind.REQUEST_REFUSED, meaning, advice)
+    return outcomes.Blocked(BlockKind.REFUSED, problem, answer.stated_wait)
 
 
 def _with_spelling(grant: ClientCredentials, advice: str) -> str:
@@ -360,15 +351,15 @@ def _with_spelling(grant: ClientCredentials, advice: str) -> str:
     return f"{advice} {_SPELLING_ADVICE.format(used=used)}"
 
 
-def _locked(answer: _Answer) -> outcomes.Locked:
+def _locked(answer: _Answer) -> outcomes.Blocked:
     advice = answer.grant.endpoint.profile.locked_advice
     problem = answer.problem(ProblemKind.LOCKED, "the account or this address is locked out", advice)
-    return outcomes.Locked(problem, answer.stated_wait)
+    return outcomes.Blocked(BlockKind.LOCKED, problem, answer.stated_wait)
 
 
-def _rate_limited(answer: _Answer) -> outcomes.RateLimited:
+def _rate_limited(answer: _Answer) -> outcomes.Blocked:
     problem = answer.problem(ProblemKind.RATE_LIMITED, "too many requests, the rate limit is reached", _RATE_ADVICE)
-    return outcomes.RateLimited(problem, answer.stated_wait)
+    return outcomes.Blocked(BlockKind.RATE_LIMITED, problem, answer.stated_wait)
 
 
 def _unavailable(answer: _Answer) -> outcomes.Failed:
@@ -383,11 +374,11 @@ def _proxy_refused(answer: _Answer) -> outcomes.Failed:
     return outcomes.Failed(problem, answer.stated_wait)
 
 
-def _redirected(answer: _Answer) -> outcomes.Unclear:
+def _redirected(answer: _Answer) -> outcomes.Blocked:
     target = _redirect_host(answer)
     meaning = f"the server redirects to {target}" if target else "the server redirects"
     problem = answer.problem(ProblemKind.UNCLEAR, meaning, _REDIRECT_ADVICE)
-    return outcomes.Unclear(problem, answer.stated_wait)
+    return outcomes.Blocked(BlockKind.UNCLEAR, problem, answer.stated_wait)
 
 
 def _redirect_host(answer: _Answer) -> str | None:
@@ -402,9 +393,9 @@ def _redirect_host(answer: _Answer) -> str | None:
     return None
 
 
-def _unclear(answer: _Answer) -> outcomes.Unclear:
+def _unclear(answer: _Answer) -> outcomes.Blocked:
     problem = answer.problem(ProblemKind.UNCLEAR, "the request was turned away", _advice_where_unclear(answer))
-    return outcomes.Unclear(problem, answer.stated_wait)
+    return outcomes.Blocked(BlockKind.UNCLEAR, problem, answer.stated_wait)
 
 
 def _advice_where_unclear(answer: _Answer) -> str:

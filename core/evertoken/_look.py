@@ -1,4 +1,8 @@
-"""Everything a person may want to know about a machine, in one printable value without a secret in it."""
+"""Everything that only looks at a settled state: what may be done now, what readers are told, what people are told.
+
+Nothing here changes anything, and everything reads ``state.now``. The theory stands in ``_states``, the arithmetic in
+``_schedule``.
+"""
 
 from __future__ import annotations
 
@@ -6,22 +10,125 @@ import math
 from dataclasses import dataclass
 
 from evertoken import _schedule
-from evertoken._actions import SendRequest, Wait
-from evertoken._decide import decide, due_at, freshness, request_state
+from evertoken._grammar import SendReason, SendRequest, Wait, WaitReason
 from evertoken._grant import ClientCredentials
 from evertoken._policy import Policy
 from evertoken._problems import Problem, ProblemKind
-from evertoken._records import BlockKind
-from evertoken._states import Freshness, RequestState, State, TokenState
+from evertoken._states import (
+    LONG_AGO,
+    MOST_DOUBLINGS,
+    AccessToken,
+    Attempt,
+    BlockKind,
+    Freshness,
+    RequestState,
+    State,
+    TokenState,
+)
 
-__all__ = ("Explanation", "explain", "folded", "problem_of")
+__all__ = (
+    "Explanation",
+    "Published",
+    "decide",
+    "due_at",
+    "explain",
+    "folded",
+    "freshness",
+    "problem_of",
+    "publish",
+    "request_state",
+    "wait_after",
+)
+
+Published = tuple[float, str | None]
+
+_SEND = {reason: SendRequest(reason) for reason in SendReason}
+_RESPONSE, _REFRESH, _RETRY, _BUDGET, _UNBLOCK = WaitReason
+_NONE, _VALID, _DUE, _EXPIRED = Freshness
+_IDLE, _IN_FLIGHT, _BACKING_OFF, _BLOCKED = RequestState
+
+
+def decide(state: State, min_ttl: float = 0.0) -> SendRequest | Wait:
+    """What whoever wants a token with ``min_ttl`` seconds of life left in it may do at ``state.now``."""
+    if state.attempt is not None:
+        return Wait(state.attempt.deadline, _RESPONSE)
+    until, reason = state.unblock_at, _UNBLOCK
+    if state.budget_at > until:
+        until, reason = state.budget_at, _BUDGET
+    if state.backoff.retry_at > until:
+        until, reason = state.backoff.retry_at, _RETRY
+    due = due_at(state.token, min_ttl)
+    if due > until:
+        until, reason = due, _REFRESH
+    return Wait(until, reason) if until > state.now else _SEND[_why_send(state)]
+
+
+def due_at(token: AccessToken | None, min_ttl: float = 0.0) -> float:
+    """When the next token is wanted. A ``min_ttl`` that no token of this endpoint could satisfy counts as 0."""
+    if token is None:
+        return LONG_AGO
+    if not 0.0 < min_ttl <= token.longest_min_ttl:
+        return token.refresh_at
+    return min(token.refresh_at, token.fresh_until - min_ttl)
+
+
+def _why_send(state: State) -> SendReason:
+    if state.token is None:
+        return SendReason.NO_TOKEN if state.granted_at == LONG_AGO else SendReason.REJECTED
+    return SendReason.EXPIRED if state.now >= state.token.fresh_until else SendReason.REFRESH_DUE
+
+
+def publish(policy: Policy, state: State) -> Published:
+    """``(quiet_until, header)``: while ``now < quiet_until``, ``header`` is good and nothing needs doing."""
+    token = state.token
+    if token is None:
+        return (LONG_AGO, None)
+    return (min(token.fresh_until, _next_send(policy, state)), token.authorization)
+
+
+def _next_send(policy: Policy, state: State) -> float:
+    """The first moment from which ``decide`` says SendRequest, if nothing but time happens until then."""
+    attempt, retry_at = state.attempt, state.backoff.retry_at
+    moment = max(due_at(state.token), state.budget_at, state.unblock_at)
+    if attempt is not None:
+        # If nobody answers, its loss is followed by a back-off.
+        retry_at = max(retry_at, attempt.deadline + wait_after(policy, state, attempt))
+    return max(moment, retry_at)
+
+
+def wait_after(policy: Policy, state: State, attempt: Attempt, malformed: int = 0) -> float:
+    """The back-off, in seconds, if ``attempt`` comes to nothing."""
+    return _schedule.back_off(policy, min(state.backoff.failures + 1, MOST_DOUBLINGS), attempt.draw, malformed)
+
+
+def freshness(state: State) -> Freshness:
+    """How good the token in hand is at ``state.now``."""
+    now, token = state.now, state.token
+    if token is None:
+        return _NONE
+    if now < token.refresh_at:
+        return _VALID
+    return _DUE if now < token.fresh_until else _EXPIRED
+
+
+def request_state(state: State) -> RequestState:
+    """Whether the endpoint may be asked at ``state.now``, is being asked, or must be left alone."""
+    now = state.now
+    if state.attempt is not None:
+        return _IN_FLIGHT
+    if now < state.unblock_at:
+        return _BLOCKED
+    return _BACKING_OFF if now < max(state.backoff.retry_at, state.budget_at) else _IDLE
+
+
+# What a person is told
+# =====================
 
 _BUDGET_SPENT = Problem(
     ProblemKind.BUDGET,
     "As many token requests have been made as the policy allows for now",
     "Find out what uses up the tokens; Policy.budget_burst and Policy.budget_interval set the limit.",
 )
-_HARD = (BlockKind.LOCKED, BlockKind.REFUSED, BlockKind.UNCLEAR)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +136,8 @@ class Explanation:
     """The answer to "why is there no token?" and "what happens next?". Redacted: log it, print it, send it to support.
 
     Moments are points in time on the machine's clock, like ``now``; ``str()`` turns them into seconds from now.
-    ``blocks`` are the closed doors with the moment each opens. ``budget_left`` counts the token requests that could be
-    made at once; ``budget_refill_at`` is None when the bucket is full.
+    ``blocks`` are those that stand, with the moment at which each is over. ``budget_left`` counts the token requests
+    that could be made at once; ``budget_refill_at`` is None when the bucket is full.
     """
 
     now: float
@@ -110,13 +217,13 @@ def explain(grant: ClientCredentials, policy: Policy, state: State) -> Explanati
         expires_at=token.expires_at if token else None,
         attempt_deadline=attempt.deadline if attempt else None,
         failures=state.backoff.failures,
-        blocks=tuple((block.kind, block.until) for block in state.blocks),
+        blocks=tuple((block.kind, block.until) for block in state.standing),
         budget_left=budget.level,
         budget_burst=policy.budget_burst,
         budget_refill_at=None if math.isinf(budget.refill_at) else budget.refill_at,
-        rejections=rejections.honoured,
+        rejections=rejections.believed,
         next_rejection_at=rejections.allowed_at if now < rejections.allowed_at else None,
-        credentials_generation=state.keys.generation,
+        credentials_generation=state.credentials.generation,
         problem=problem_of(state),
     )
 
@@ -127,10 +234,9 @@ def folded(fresh: Freshness, request: RequestState) -> TokenState:
 
 
 def problem_of(state: State) -> Problem | None:
-    """Why there is no token, or why the last attempt failed, in a settled state; of closed doors the gravest."""
-    if state.blocks:
-        hard = [block for block in state.blocks if block.kind in _HARD]
-        return max(hard or state.blocks, key=lambda block: block.until).problem
+    """Why there is no token, or why the last attempt failed, in a settled state; of blocks the gravest."""
+    if standing := state.standing:
+        return max(standing, key=lambda block: (block.kind.is_grave, block.until)).problem
     if state.problem is None and state.now < state.budget_at and due_at(state.token) <= state.now:
         return _BUDGET_SPENT
     return state.problem

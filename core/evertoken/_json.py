@@ -1,10 +1,7 @@
-"""Response bodies: from bytes to what they say, undoing what servers and proxies do to them; two families of errors.
+"""JSON (RFC 8259) from elsewhere, and how much of it can be relied on. Total.
 
-Two readers come here. A grant is taken only from a body without a ``flaw``, since two readings of one may be two
-tokens. A refusal is looked for in whatever ``content`` there is, since one that is not understood is knocked on again.
-
-Everything is total. The result depends on nothing but headers and bytes: not on the interpreter's limits for digits,
-nor (short of a stack that is nearly full) on how deep the caller stands.
+For the bodies of answers and for snapshots. Neither a server nor a file on disk is trusted to be well meant: what
+parsers make different things of is refused by the strict reading, and shown as what it is by the lenient one.
 """
 
 from __future__ import annotations
@@ -17,10 +14,120 @@ from dataclasses import dataclass, field
 from typing import cast
 from urllib.parse import parse_qsl
 
-from evertoken._headers import field_lines
-from evertoken._strict_json import JsonObject, decode_leniently, decode_object
+from evertoken._http import field_lines
 
-__all__ = ("Body", "error_codes", "error_text", "read_body", "tokens_in")
+__all__ = (
+    "MOST_DIGITS",
+    "Body",
+    "JsonObject",
+    "decode_leniently",
+    "decode_object",
+    "error_codes",
+    "error_text",
+    "read_body",
+    "tokens_in",
+)
+
+JsonObject = dict[str, object]
+
+MOST_DIGITS = 640
+"""Of a whole number: the least that ``sys.set_int_max_str_digits`` can be set to. With more, int() may raise."""
+
+
+class _UnusableError(ValueError):
+    """JSON by the grammar of some parser, but not to be relied on; the text says why."""
+
+
+def decode_object(text: str, *, merged: bool = False) -> JsonObject | str:
+    """The JSON object in ``text``, or what the text is instead: words to put behind "it is".
+
+    Stricter than :func:`json.loads`: no NaN or Infinity, no name twice in one object, no whole numbers of more than 640
+    digits. What is nested too deeply for the stack is "not JSON". The words show nothing of the text.
+
+    With ``merged``, a name may be there twice: its value is the one that all agree on, else a list of all of them.
+    """
+    try:
+        content: object = (_MERGING if merged else _STRICT).decode(text)
+    except _UnusableError as reason:
+        return str(reason)
+    except (ValueError, RecursionError):
+        return "not JSON"
+    return cast("JsonObject", content) if isinstance(content, dict) else "JSON, but not an object"
+
+
+def decode_leniently(text: str) -> JsonObject | None:
+    """The JSON object that ``text`` begins with, whatever follows and however odd its values; None if there is none.
+
+    Enough to recognise a word in it, and not to rely on the rest: what has no value in JSON is null.
+    """
+    try:
+        content: object = _LENIENT.raw_decode(text.lstrip())[0]
+    except (ValueError, RecursionError):
+        return None
+    return cast("JsonObject", content) if isinstance(content, dict) else None
+
+
+def _unique(pairs: list[tuple[str, object]]) -> JsonObject:
+    names = dict(pairs)
+    if len(names) != len(pairs):
+        raise _UnusableError("JSON with the same name twice")
+    return names
+
+
+def _agreed(pairs: list[tuple[str, object]]) -> JsonObject:
+    names = dict(pairs)
+    if len(names) == len(pairs):
+        return names
+    values: dict[str, list[object]] = {name: [] for name in names}
+    for name, value in pairs:
+        values[name].append(value)
+    return {name: _one_or_all(said) for name, said in values.items()}
+
+
+def _one_or_all(values: list[object]) -> object:
+    first = values[0]
+    return first if all(type(value) is type(first) and value == first for value in values) else values
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > MOST_DIGITS:
+        raise _UnusableError("JSON with a number of absurd length")
+    return int(digits)
+
+
+def _integer_or_null(digits: str) -> int | None:
+    return int(digits) if len(digits) <= MOST_DIGITS else None
+
+
+def _no_constant(name: str) -> object:
+    raise _UnusableError(f"JSON with {name} in it, which JSON does not have")
+
+
+def _null(_: str) -> None:
+    return None
+
+
+_STRICT = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_constant, parse_int=_integer)
+_MERGING = json.JSONDecoder(object_pairs_hook=_agreed, parse_constant=_no_constant, parse_int=_integer)
+_LENIENT = json.JSONDecoder(
+    object_pairs_hook=_agreed,
+    parse_constant=_null,
+    parse_int=_integer_or_null,
+    strict=False,
+)
+
+
+# Bodies of answers
+# =================
+
+# Response bodies: from bytes to what they say, undoing what servers and proxies do to them; two families of errors.
+#
+# Two readers come here. A grant is taken only from a body without a ``flaw``, since two readings of one may be two
+# tokens. A refusal is looked for in whatever ``content`` there is, since one that is not understood is knocked on
+# again.
+#
+# Everything is total. The result depends on nothing but headers and bytes: not on the interpreter's limits for digits,
+# nor (short of a stack that is nearly full) on how deep the caller stands.
 
 _MOST_CONTAINERS = 200
 """Objects and arrays in one body. Each level of nesting costs stack, and a token answer has one."""

@@ -1,0 +1,382 @@
+"""HTTP as it is written and read here: the two messages, header fields and dates, and the waits that servers state.
+
+Any text gives a value or None, never an exception.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from evertoken._grant import ClientCredentials, Pairs
+from evertoken._secrecy import Unpicklable
+
+__all__ = (
+    "LONGEST",
+    "Headers",
+    "HttpResponse",
+    "TokenRequest",
+    "build_request",
+    "field_items",
+    "field_lines",
+    "header_pairs",
+    "http_date",
+    "iso_date",
+    "rate_limit_reset",
+    "retry_after",
+)
+
+
+# The two messages
+# ================
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRequest(Unpicklable):
+    """One token request (RFC 6749 section 4.4.2), ready to be sent once, and the handle by which its outcome is told.
+
+    ``deadline`` is a point in time on the machine's clock: past it the attempt is lost. See :meth:`seconds_left`.
+    Send ``headers`` and ``body`` as they are, over a fresh connection, and follow no redirect. Of the answer's body,
+    ``max_body`` bytes and one more are worth reading. Headers, body and ``secrets`` (what must be taken out of any text
+    about this request) are hidden in the repr.
+
+    ``owner`` is an object that was made with the machine. Ids begin at 1 in each machine, so by this alone does it know
+    that an answer is to a request of its own, not to another client's and not to one of a process before it.
+    """
+
+    id: int
+    method: str
+    url: str
+    headers: Pairs = field(repr=False)
+    body: bytes = field(repr=False)
+    deadline: float
+    max_body: int = 65_536
+    secrets: tuple[str, ...] = field(repr=False, default=(), compare=False)
+    owner: object = field(repr=False, default=None, compare=False)
+
+    def seconds_left(self, now: float) -> float:
+        """Seconds until the deadline; 0.0 past it. ``now`` is what the clock of the machine, or its source, shows."""
+        return max(0.0, self.deadline - now)
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class HttpResponse(Unpicklable):
+    """An HTTP response as it came: header names in any case, repeated lines kept, the body undecoded.
+
+    ``headers`` may be given as pairs or as a mapping, such as the headers of an HTTP library, and are kept as pairs.
+    The repr shows the status and the size, and neither headers nor body: an answer of the token endpoint holds a token.
+    """
+
+    status: int
+    headers: Sequence[tuple[str, str]]
+    body: bytes
+
+    def __init__(self, status: int, headers: Headers = (), body: bytes = b"") -> None:
+        object.__setattr__(self, "status", status)
+        object.__setattr__(self, "headers", header_pairs(headers))
+        object.__setattr__(self, "body", body)
+
+    def __repr__(self) -> str:
+        return f"HttpResponse(status={self.status!r}, {len(self.headers)} headers, {len(self.body)} bytes)"
+
+
+def build_request(
+    grant: ClientCredentials, request_id: int, deadline: float, *, max_body: int = 65_536, owner: object = None
+) -> TokenRequest:
+    """The token request that ``grant`` makes. An embedder's own client authentication is called for each request."""
+    message = grant.message()
+    return TokenRequest(
+        request_id,
+        "POST",
+        grant.endpoint.url,
+        message.headers,
+        message.body,
+        deadline,
+        max_body,
+        message.secrets,
+        owner,
+    )
+
+
+# Header fields and dates
+# =======================
+
+Headers = Sequence[tuple[str, str]] | Mapping[str, str]
+"""Names in any case and their values: pairs, which keep repeated lines, or what an HTTP library has for headers."""
+
+_TIME = r"(?P<hour>\d\d):(?P<minute>\d\d):(?P<second>\d\d)"
+_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+_MONTH = f"(?P<month>{'|'.join(_MONTHS)})"
+_DAY = "(?:mon|tue|wed|thu|fri|sat|sun)"
+_LONG_DAY = "(?:monday|tuesday|wednesday|thursday|friday|saturday|sunday)"
+
+# RFC 9110 section 5.6.7: IMF-fixdate, then the two obsolete forms that a recipient must accept too.
+_FORMS = tuple(
+    re.compile(form, re.ASCII | re.IGNORECASE)
+    for form in (
+        rf"{_DAY}, (?P<day>\d\d) {_MONTH} (?P<year>\d{{4}}) {_TIME} GMT",
+        rf"{_LONG_DAY}, (?P<day>\d\d)-{_MONTH}-(?P<year>\d\d) {_TIME} GMT",
+        rf"{_DAY} {_MONTH} (?P<day>[ \d]\d) {_TIME} (?P<year>\d{{4}})",
+    )
+)
+
+# RFC 3339, and what else of ISO 8601 is in use: fewer separators, no seconds, no zone (which then is UTC).
+_ISO = re.compile(
+    r"(?P<year>\d{4})-?(?P<month>\d\d)-?(?P<day>\d\d)[T ](?P<hour>\d\d):?(?P<minute>\d\d)"
+    r"(?::?(?P<second>\d\d)(?P<fraction>\.\d{1,9})?)?"
+    r" ?(?:Z|UTC|GMT|(?P<sign>[+-])(?P<zone_hour>\d\d):?(?P<zone_minute>\d\d)?)?",
+    re.ASCII | re.IGNORECASE,
+)
+
+# A comma, but for the one behind the name of a day, which belongs to a date.
+_COMMA = re.compile(r"(?<!mon|tue|wed|thu|fri|sat|sun|day),", re.IGNORECASE)
+
+_MONTH_LENGTHS = (31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
+_SECONDS_PER_DAY = 86_400
+_SECONDS_PER_YEAR = 31_556_952
+_START_OF_2020 = 1_577_836_800
+
+
+def header_pairs(headers: Headers) -> Sequence[tuple[str, str]]:
+    """``headers`` line by line. A mapping that holds several lines of one name gives each, if it can."""
+    of_mapping: Any = getattr(headers, "multi_items", None) or getattr(headers, "items", None)
+    found: Any = headers if of_mapping is None else of_mapping()
+    lines = cast("Sequence[tuple[str, str]]", found if isinstance(found, Sequence) else tuple(found))
+    if all(isinstance(part, str) for line in lines for part in line):
+        return lines
+    return tuple([(_text(name), _text(value)) for name, value in lines])
+
+
+def _text(part: object) -> str:
+    return part.decode("latin-1") if isinstance(part, bytes) else str(part)
+
+
+def field_lines(headers: Iterable[tuple[str, str]], name: str) -> list[str]:
+    """The values of all header lines called ``name`` (in lower case), in order, without the white space around them."""
+    return [value.strip() for key, value in headers if key.lower() == name]
+
+
+def field_items(headers: Iterable[tuple[str, str]], name: str) -> list[str]:
+    """The items of a field that is a list, from all of its lines; empty ones are skipped (RFC 9110 section 5.6.1)."""
+    items = (item.strip() for line in field_lines(headers, name) for item in _COMMA.split(line))
+    return [item for item in items if item]
+
+
+def http_date(text: str, near: int = _START_OF_2020) -> int | None:
+    """``text`` as seconds since 1970, or None if it has none of the three forms of RFC 9110 section 5.6.7.
+
+    ``near``, in seconds since 1970, is the moment that a year of two digits is at most 50 years away from. The name of
+    the day is not compared with the date: it adds nothing that could be acted on.
+    """
+    for form in _FORMS:
+        match = form.fullmatch(text)
+        if match:
+            return _moment(match, near)
+    return None
+
+
+def iso_date(text: str) -> float | None:
+    """``text`` as seconds since 1970, or None if it is no date and time of day as ISO 8601 writes them."""
+    match = _ISO.fullmatch(text)
+    if not match:
+        return None
+    moment = _seconds(int(match["year"]), int(match["month"]), match)
+    if moment is None:
+        return None
+    fraction = float(match["fraction"] or 0)
+    ahead = int(match["zone_hour"] or 0) * 3_600 + int(match["zone_minute"] or 0) * 60
+    return moment + fraction + (ahead if match["sign"] == "-" else -ahead)
+
+
+def _moment(match: re.Match[str], near: int) -> int | None:
+    year = int(match["year"])
+    if len(match["year"]) == 2:
+        year = _full_year(year, 1970 + near // _SECONDS_PER_YEAR)
+    return _seconds(year, _MONTHS.index(match["month"].lower()) + 1, match)
+
+
+def _seconds(year: int, month: int, match: re.Match[str]) -> int | None:
+    day, hour, minute, second = (int(match[name] or 0) for name in ("day", "hour", "minute", "second"))
+    # A second 60 is a leap second.
+    if not 1 <= month <= 12 or not 1 <= day <= _days_in(year, month) or hour > 23 or minute > 59 or second > 60:
+        return None
+    return _days_since_1970(year, month, day) * _SECONDS_PER_DAY + hour * 3_600 + minute * 60 + second
+
+
+def _full_year(two_digits: int, near: int) -> int:
+    year = near - near % 100 + two_digits
+    if year > near + 50:
+        return year - 100
+    return year + 100 if year < near - 50 else year
+
+
+def _days_in(year: int, month: int) -> int:
+    leap = year % 4 == 0 and (year % 100 != 0 or year % 400 == 0)
+    return 29 if leap and month == 2 else _MONTH_LENGTHS[month - 1]
+
+
+def _days_since_1970(year: int, month: int, day: int) -> int:
+    # Years that begin in March have their leap day at the end, so that month lengths follow one formula.
+    if month <= 2:
+        year, month = year - 1, month + 12
+    return 365 * year + year // 4 - year // 100 + year // 400 + (153 * (month - 3) + 2) // 5 + day - 719_469
+
+
+# Stated waits
+# ============
+
+# How long a server asks its clients to wait: Retry-After, and the resets of rate limits, in the spellings in use.
+#
+# Dates and resets are points on the server's clock. They count only against the ``Date`` of the same answer, because
+# the core reads no clock and this machine's may be wrong. Everything here is total: what cannot be used is None.
+
+LONGEST = 2.0**40
+"""No duration read from the wire is longer, in seconds; a policy caps it further."""
+
+_LEAST_MOMENT = 1e8
+"""A number from here on (three years of seconds) is a moment since 1970 and no wait."""
+_UNITS_OF_MOMENTS = ((1e11, 1.0), (1e14, 1e3), (1e17, 1e6), (1e20, 1e9))
+"""Below which numbers such moments are in seconds, milliseconds, micro- and nanoseconds; beyond them there are none."""
+
+_NUMBER = re.compile(r"-?\d+(?:\.\d*)?", re.ASCII)
+_SECONDS_PER_UNIT = {"ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
+_UNIT = r"(ms|milliseconds?|s|secs?|seconds?|m|mins?|minutes?|h|hrs?|hours?|d|days?)"
+_PART = re.compile(rf"(\d+(?:\.\d+)?)\s*{_UNIT}(?![a-z])", re.ASCII | re.IGNORECASE)
+_DURATION = re.compile(rf"(?:{_PART.pattern}\s*)+", re.ASCII | re.IGNORECASE)
+_ISO_PART = re.compile(r"(\d+(?:\.\d+)?)([DHMS])", re.ASCII | re.IGNORECASE)
+_ISO_DURATION = re.compile(r"P(?=\d|T\d)(?:\d+D)?(?:T(?:\d+H)?(?:\d+M)?(?:\d+(?:\.\d+)?S)?)?", re.ASCII | re.IGNORECASE)
+
+
+def retry_after(headers: Sequence[tuple[str, str]]) -> float | None:
+    """Seconds stated by ``Retry-After`` (RFC 9110 section 10.2.3), at least 0.0; None where nothing usable is stated.
+
+    Beside seconds and HTTP dates, what servers write there in their place: ISO 8601, ``900s`` and ``15m``, Unix time.
+    Of several values the longest counts. A date before the answer's own ``Date`` contradicts itself and is not used.
+    """
+    items = field_items(headers, "retry-after")
+    if not items:
+        return None
+    now = _server_time(headers)
+    return _longest(_wait(item, now) for item in items)
+
+
+def rate_limit_reset(headers: Sequence[tuple[str, str]]) -> float | None:
+    """Seconds until the latest reset among the windows of a rate limit that are used up; None where none is stated.
+
+    Read are ``X-RateLimit-*`` (Mangopay, Rate limiting: one value for each window, comma-joined or on repeated lines),
+    ``X-Rate-Limit-*``, ``RateLimit-*`` and ``RateLimit`` (the IETF's draft-ietf-httpapi-ratelimit-headers, in all of
+    its forms). A reset is a number of seconds, Unix time, or whatever ``Retry-After`` may be. A single one that comes
+    with no count is of the window that is used up: why else would there be a 429?
+    """
+    names = {name.lower() for name, _ in headers if "limit" in name.lower()}
+    if not names:
+        return None
+    now = _server_time(headers)
+    resets = [reset for family in _FAMILIES if f"{family}-reset" in names for reset in _resets(headers, family)]
+    if "ratelimit" in names:
+        resets += _drafted_resets(headers)
+    return _longest(_wait(reset, now) for reset in resets)
+
+
+_FAMILIES = ("x-ratelimit", "x-rate-limit", "ratelimit")
+
+
+def _resets(headers: Sequence[tuple[str, str]], family: str) -> list[str]:
+    """The resets of the windows with nothing left; none where the two lists do not match."""
+    resets = field_items(headers, f"{family}-reset")
+    left = field_items(headers, f"{family}-remaining")
+    if not left and len(resets) == 1:
+        return resets
+    if len(left) != len(resets):
+        return []
+    return [reset for reset, remaining in zip(resets, left, strict=True) if _is_used_up(remaining)]
+
+
+def _drafted_resets(headers: Sequence[tuple[str, str]]) -> list[str]:
+    """``limit=100, remaining=0, reset=50`` (to draft 07), and ``"default";r=0;t=50`` for each window (from 08 on).
+
+    Where the latter name no time, their window in ``RateLimit-Policy`` (``"default";q=100;w=60``) is the longest.
+    """
+    items = field_items(headers, "ratelimit")
+    if any(_names_of(item).keys() & {"remaining", "reset"} for item in items):
+        items = [";".join(items)]
+    policies = {_title(item): _names_of(item).get("w") for item in field_items(headers, "ratelimit-policy")}
+    resets: list[str] = []
+    for item in items:
+        said = _names_of(item)
+        reset = said.get("reset") or said.get("t") or policies.get(_title(item))
+        if reset and _is_used_up(said.get("remaining") or said.get("r") or "0"):
+            resets.append(reset)
+    return resets
+
+
+def _names_of(item: str) -> dict[str, str]:
+    pairs = (part.partition("=") for part in item.split(";"))
+    return {name.strip().lower(): value.strip() for name, equals, value in pairs if equals}
+
+
+def _title(item: str) -> str:
+    return item.partition(";")[0].strip()
+
+
+def _bare(item: str) -> str:
+    """The value of an item, without parameters and quotes around it."""
+    return _title(item).strip('"').strip()
+
+
+def _is_used_up(remaining: str) -> bool:
+    number = _number(_bare(remaining))
+    return number is not None and number <= 0
+
+
+def _server_time(headers: Sequence[tuple[str, str]]) -> int | None:
+    # Of several dates the earliest makes the longest wait.
+    dates = (http_date(line) for line in field_lines(headers, "date"))
+    return min((date for date in dates if date is not None), default=None)
+
+
+def _wait(text: str, now: int | None) -> float | None:
+    """The wait that ``text`` states, in seconds, where the server's clock shows ``now``."""
+    text = _bare(text)
+    number = _number(text)
+    if number is None:
+        date = http_date(text) if now is None else http_date(text, now)
+        moment = iso_date(text) if date is None else date
+        return _duration(text) if moment is None else _until(moment, now)
+    if number < _LEAST_MOMENT:
+        return number
+    for end, per_second in _UNITS_OF_MOMENTS:
+        if number < end:
+            return _until(number / per_second, now)
+    return None
+
+
+def _duration(text: str) -> float | None:
+    """``15m``, ``1h30m``, ``900 seconds``; ``PT15M``. Years, months and weeks are in nobody's Retry-After."""
+    if _ISO_DURATION.fullmatch(text):
+        parts = _ISO_PART.findall(text)
+    elif _DURATION.fullmatch(text):
+        parts = _PART.findall(text)
+    else:
+        return None
+    return sum(float(number) * _SECONDS_PER_UNIT[_short(unit.lower())] for number, unit in parts)
+
+
+def _short(unit: str) -> str:
+    return "ms" if unit.startswith(("ms", "milli")) else unit[0]
+
+
+def _until(moment: float, now: int | None) -> float | None:
+    return None if now is None or moment < now else moment - now
+
+
+def _longest(waits: Iterable[float | None]) -> float | None:
+    usable = [min(wait, LONGEST) for wait in waits if wait is not None and wait >= 0]
+    return float(max(usable)) if usable else None
+
+
+def _number(text: str) -> float | None:
+    # float() turns any number of digits into a finite value or infinity; int() would raise above 4,300.
+    return float(text) if _NUMBER.fullmatch(text) else None

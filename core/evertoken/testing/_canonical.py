@@ -1,0 +1,73 @@
+"""What two states have in common that answer every future alike."""
+
+from __future__ import annotations
+
+from evertoken._states import LONG_AGO, Attempt, State
+
+__all__ = ("canonical",)
+
+_Marks = tuple[float, float, float]
+"""The starts of the attempts that may still bring something, or now where there is none; and now."""
+
+
+def canonical(state: State, now: float) -> tuple[object, ...]:
+    """``state`` with its history taken out, for explorers that merge states: it hashes and compares.
+
+    Moments that lie ahead are relative to ``now``, those behind are one; ids and generations are compared with each
+    other instead of counted; texts and the token itself are left out. Two states with one canonical form, settled
+    at their own ``now``, answer every future alike. An attempt's moments stay: its token's life counts on them.
+    """
+    attempt, lost, backoff, rejections = state.attempt, state.lost, state.backoff, state.rejections
+    marks = (now if attempt is None else attempt.started, now if lost is None else lost.started, now)
+    return (
+        _canonical_token(state, now, marks),
+        _canonical_attempt(state, attempt, now),
+        _canonical_attempt(state, lost, now),
+        (*backoff[:3], _ahead(backoff.retry_at, now), _order(backoff.found, marks)),
+        _canonical_blocks(state, now, marks) if state.blocks else (),
+        (state.budget.level, state.budget.refill_at - now, state.budget.interval),
+        (rejections.believed, rejections.worked, *[_ahead(moment, now) for moment in rejections[1:3]]),
+        tuple([(_ahead(d.shunned_until, now), _ahead(d.forget_at, now)) for d in rejections.dropped]),
+        state.credentials[1:],
+        (state.granted_at == LONG_AGO, _order(state.granted_at, marks)),
+    )
+
+
+def _canonical_token(state: State, now: float, marks: _Marks) -> tuple[object, ...] | None:
+    token = state.token
+    if token is None:
+        return None
+    return (
+        _ahead(token.refresh_at, now),
+        _ahead(token.fresh_until, now),
+        _ahead(token.expires_at, now),
+        _ahead(token.started + token.lifetime / 4, now),
+        token.longest_min_ttl,
+        _order(token.started, marks),
+    )
+
+
+def _canonical_attempt(state: State, attempt: Attempt | None, now: float) -> tuple[object, ...] | None:
+    if attempt is None:
+        return None
+    current = (attempt.generation == state.credentials.generation,)
+    times = (now - attempt.started, _ahead(attempt.deadline, now))
+    return (*times, attempt.draw, *current)
+
+
+def _canonical_blocks(state: State, now: float, marks: _Marks) -> tuple[object, ...]:
+    return tuple([(b.kind, _ahead(b.until, now), b.times, _order(b.found, marks)) for b in state.blocks])
+
+
+def _order(moment: float, marks: _Marks) -> tuple[int, int, int]:
+    """Whether ``moment`` is before, at or after each of the marks: all that a later comparison can bring to light."""
+    first, second, now = marks
+    return (
+        (moment > first) - (moment < first),
+        (moment > second) - (moment < second),
+        (moment > now) - (moment < now),
+    )
+
+
+def _ahead(moment: float, now: float) -> float | None:
+    return moment - now if moment > now else None
