@@ -143,8 +143,8 @@ class LivePanel:
 
 def _cell(snapshot: Snapshot) -> Cell:
     if not snapshot.is_live:
-        return Cell.OUT if snapshot.is_shut else Cell.WAITING
-    if snapshot.is_shut:
+        return Cell.OUT if snapshot.is_blocked else Cell.WAITING
+    if snapshot.is_blocked:
         return Cell.BLOCKED
     return Cell.DUE if snapshot.explanation.freshness is Freshness.REFRESH_DUE else Cell.FRESH
 

@@ -57,7 +57,7 @@ class Snapshot(NamedTuple):
         return self.explanation.freshness in (Freshness.VALID, Freshness.REFRESH_DUE)
 
     @property
-    def is_shut(self) -> bool:
+    def is_blocked(self) -> bool:
         """Whether the token endpoint is blocked."""
         return self.explanation.request_state is RequestState.BLOCKED
 
