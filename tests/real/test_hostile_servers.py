@@ -90,7 +90,8 @@ def test_a_caller_leaves_at_a_deadline_of_its_own_while_the_request_goes_on(kind
 def test_a_server_that_takes_its_time_holds_nobody_past_the_requests_deadline(kind: Kind, fault: TokenFault) -> None:
     with misbehaving(fault) as emulator:
         came = ask(kind, coordinator_of(emulator.grant(), HASTY), 0.05, 0.25, LIMIT, LIMIT)
-        assert set(kinds_of_problem(came)) <= {ProblemKind.LOST, ProblemKind.TRANSPORT}
+        known = {ProblemKind.CALLER_TIMEOUT, ProblemKind.LOST, ProblemKind.TRANSPORT}
+        assert set(kinds_of_problem(came)) <= known
         assert len(emulator.arrivals) <= 1
         if fault is TokenFault.HANG:
             until(lambda: not emulator._connections)
