@@ -8,9 +8,10 @@
     report = simulate(0)                             one seed: clients, faults, policies and all
     report = swarm(range(1_000))                     many, and what never came about in them
     found = explore(policy, max_states=50_000)       every state near the start, with an embedder's own policy
+    check = DriverCheck(clock)                       which rule an embedder's driver broke, in words
 
-Both hold the real machine to ``broken_in`` and ``broken_by`` in every state and after every step; an embedder's own
-simulator can do the same, with ``enabled_inputs`` for what may happen next.
+Worlds and explorer hold the real machine to ``broken_in`` and ``broken_by`` in every state and after every step; an
+embedder's own simulator can do the same, with ``enabled_inputs`` for what may happen next.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from evertoken.testing._answers import Delivery, ServerAnswer, ServerRequest
 from evertoken.testing._arrivals import Arrival, AuthorizationKind, Route, TokenRecord, TokenTruth
 from evertoken.testing._canonical import canonical
 from evertoken.testing._checks import SITUATIONS, Broken
+from evertoken.testing._driver import DriverCheck
+from evertoken.testing._driver_rules import BrokenRule, DriverRule
 from evertoken.testing._enabled import EVERY_ANSWER, Alphabet, enabled_inputs
 from evertoken.testing._explorer import SMALL_POLICY, Exploration, Violation, explore
 from evertoken.testing._faults import ApiFault, ScriptError, TokenFault
@@ -52,9 +55,12 @@ __all__ = (
     "AuthorizationKind",
     "AuthorizationServer",
     "Broken",
+    "BrokenRule",
     "Calls",
     "ClientPlan",
     "Delivery",
+    "DriverCheck",
+    "DriverRule",
     "Entry",
     "Exploration",
     "Overuse",
