@@ -26,6 +26,7 @@ from evertoken.testing._enabled import EVERY_ANSWER, Alphabet, enabled_inputs
 from evertoken.testing._explorer import SMALL_POLICY, Exploration, Violation, explore
 from evertoken.testing._faults import ApiFault, ScriptError, TokenFault
 from evertoken.testing._laws import broken_by, broken_in, liveness_bound
+from evertoken.testing._meant import ServerLaws
 from evertoken.testing._random import Random
 from evertoken.testing._restart import Restart
 from evertoken.testing._scenario import Calls, ClientPlan, Scenario, WorldFault, draw_scenario
@@ -74,6 +75,7 @@ __all__ = (
     "Script",
     "ScriptError",
     "ServerAnswer",
+    "ServerLaws",
     "ServerRequest",
     "SwarmReport",
     "TokenBehaviour",
