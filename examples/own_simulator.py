@@ -2,10 +2,11 @@
 
     python examples/own_simulator.py [seed]
 
-Two shops take payments for half an hour. Their token requests get lost, come twice, come late and are refused, and now
-and then a shop's process ends and another goes on from its snapshot. After every event the simulator checks what only
-it knows (no payment carries an expired token), the laws of the machine in this state and one step ahead through all
-that could happen next, and, in a fork, that a token would come if everything went well from here.
+Two shops take payments for half an hour. Their token requests get lost, come twice, come late and are refused, the API
+refuses payments for good reasons and for bad ones, and now and then a shop's process ends and another goes on from its
+snapshot. After every event the simulator checks what only it knows (no payment carries an expired token), the laws of
+the machine in this state and one step ahead through all that could happen next, and, in a fork, that a token would come
+if everything went well from here. A `DriverCheck` looks on, and says whether the shops keep the rules of a driver.
 """
 
 from __future__ import annotations
@@ -17,13 +18,27 @@ import random
 import sys
 from collections.abc import Callable
 
-from evertoken import HttpResponse, Policy, SendRequest, Snapshot, TokenMachine, TokenRequest, Wait, mangopay
-from evertoken.testing import broken_by, broken_in, canonical, enabled_inputs, liveness_bound
+from evertoken import (
+    HttpResponse,
+    Policy,
+    Rejection,
+    SendRequest,
+    Snapshot,
+    TokenMachine,
+    TokenRequest,
+    Wait,
+    mangopay,
+    read_challenge,
+)
+from evertoken.testing import DriverCheck, broken_by, broken_in, canonical, enabled_inputs, liveness_bound
 from evertoken.testing.functional import settle, step
 
-SECONDS = 1_800
 GRANT = mangopay.sandbox(client_id="shop", api_key="made-up")
 POLICY = Policy(retry_base=2, retry_cap=16, locked_wait=60, locked_wait_cap=240, refresh_jitter_share=0)
+PAID = HttpResponse(200, [], b"{}")
+BAD_TOKEN = HttpResponse(401, [], b'{"Type": "invalid_credentials"}')
+BARE_401 = HttpResponse(401)
+USER_HAS_TO_ACT = HttpResponse(401, [("WWW-Authenticate", "PendingUserAction RedirectUrl=https://sca.example")])
 
 
 def granted(token: str, lifetime: int) -> HttpResponse:
@@ -33,28 +48,105 @@ def granted(token: str, lifetime: int) -> HttpResponse:
 
 
 class Shop:
-    """One process with its machine, up or down."""
+    """One process with its machine, up or down: the driver. It knows the world by its clock and by what it can send."""
 
-    def __init__(self, draw: Callable[[], float]) -> None:
-        self.machine = TokenMachine(GRANT, policy=POLICY, draw=draw)
+    def __init__(self, world: Simulator, number: int) -> None:
+        self.world = world
+        self.check = DriverCheck(lambda: world.now, name=f"shop {number}")
+        self.machine = self.new_machine()
+        self.saved: tuple[str, int] | None = None
         self.up = True
         self.paid = self.turned_away = 0
+
+    def new_machine(self) -> TokenMachine:
+        """A machine that knows nothing yet."""
+        return self.check.machine_class(GRANT, policy=POLICY, draw=self.world.random.random)
+
+    def clock(self) -> int:
+        """What the clock of this host shows."""
+        return self.world.now
+
+    def pay(self) -> None:
+        """A customer pays if there is a token, and sends for one if one is wanted."""
+        header = self.machine.authorization(self.clock())
+        if header is None:
+            self.turned_away += 1
+        else:
+            self.world.call(self, header)
+        self.fetch()
+
+    def fetch(self) -> None:
+        """Send for a token if that is due. What is known is saved first: then no crash makes a request forgotten."""
+        if isinstance(self.machine.poll(self.clock()), SendRequest):
+            request = self.machine.start_request(self.clock())
+            self.save()
+            self.send(request)
+
+    def send(self, request: TokenRequest) -> None:
+        """Hand a token request to the network. It says what comes of it, or nothing; then the machine finds it lost."""
+        self.world.carry(self, request)
+
+    def arrive(self, request: TokenRequest, response: HttpResponse) -> None:
+        """An answer comes; the machine knows by the request what it is worth, and says whose request it was."""
+        if request.owner is self.machine.owner:  # Else it is for a process that has ended.
+            self.machine.receive_response(self.clock(), request, response)
+            self.save()
+
+    def fail(self, request: TokenRequest) -> None:
+        """The connection breaks before the answer is here."""
+        if request.owner is self.machine.owner:
+            self.machine.send_failed(self.clock(), request, "connection reset")
+            self.save()
+
+    def answered(self, header: str, answer: HttpResponse) -> None:
+        """The API has answered a payment. A 401 may be about the token: the machine is told, and says so."""
+        if answer.status == 200:
+            self.paid += 1
+            self.machine.token_worked(self.clock(), header)
+            return
+        challenge = read_challenge(answer.status, answer.headers, answer.body, GRANT.endpoint.profile)
+        if self.machine.token_rejected(self.clock(), header, challenge) is Rejection.DROPPED:
+            self.fetch()
+        self.turned_away += 1
+        self.save()
+
+    def save(self) -> None:
+        """Keep what is known, and the moment, as a file would."""
+        self.saved = self.machine.snapshot(self.clock(), secrets=True).to_json(), self.world.now
+
+    def start(self) -> None:
+        """Go on from what was kept: with the token if it still lives, and with every block that stands."""
+        self.up = True
+        if self.saved is None:
+            self.machine = self.new_machine()
+            return
+        text, at = self.saved
+        self.machine = self.check.machine_class.restore(
+            GRANT,
+            Snapshot.from_json(text),
+            self.clock(),
+            self.world.now - at,
+            policy=POLICY,
+            draw=self.world.random.random,
+        )
 
 
 class Simulator:
     """The world: everything that happens is an event on one heap, in the order of time and then of arrival."""
 
+    seconds = 1_800
     lifetime = 60
+    shop_class = Shop
 
     def __init__(self, seed: int, shops: int = 2) -> None:
         self.random = random.Random(seed)
         self.now = 0  # Whole seconds: machines take any int or float, and integers do not drift.
-        self.shops = [Shop(self.random.random) for _ in range(shops)]
         self.expiry: dict[str, int] = {}  # The truth about every token, by the header that carries it.
         self.seq = self.requests = self.restarts = 0
         self.heap: list[tuple[int, int, Callable[..., None], tuple[object, ...]]] = []
         self.seen: set[tuple[object, ...]] = set()
         self.history = hashlib.sha256()
+        self.shops = [self.shop_class(self, number) for number in range(shops)]
 
     def later(self, seconds: int, action: Callable[..., None], *arguments: object) -> None:
         """Let something happen in so many seconds."""
@@ -64,37 +156,36 @@ class Simulator:
     def run(self) -> None:
         """All of it, event by event."""
         for shop in self.shops:
-            self.later(self.random.randint(0, 5), self.pay, shop)
+            self.later(self.random.randint(0, 5), self.customer, shop)
             self.later(self.random.randint(200, 900), self.crash, shop)
-        while self.heap[0][0] < SECONDS:
+        while self.heap[0][0] < self.seconds:
             self.now, _, action, arguments = heapq.heappop(self.heap)
             action(*arguments)
             for shop in self.shops:
                 self.check(shop)
+        for shop in self.shops:
+            assert not shop.check.end(), shop.check.broken
 
     # What happens
     # ------------
 
-    def pay(self, shop: Shop) -> None:
-        """A customer pays if there is a token, and sends for one if one is wanted."""
-        self.later(self.random.randint(1, 10), self.pay, shop)
-        header = shop.machine.authorization(self.now) if shop.up else None
-        if header is None:
-            shop.turned_away += 1
+    def customer(self, shop: Shop) -> None:
+        """Customers come one after another."""
+        self.later(self.random.randint(1, 10), self.customer, shop)
+        if shop.up:
+            shop.pay()
         else:
-            assert self.now < self.expiry[header], "a payment carries an expired token"
-            shop.paid += 1
-        if shop.up and isinstance(shop.machine.poll(self.now), SendRequest):
-            self.send(shop, shop.machine.start_request(self.now))
+            shop.turned_away += 1
 
-    def send(self, shop: Shop, request: TokenRequest) -> None:
+    def carry(self, shop: Shop, request: TokenRequest) -> None:
         """The network. Where neither answer nor failure comes back, the machine itself finds the attempt lost."""
+        shop.check.sent(request)
         self.requests += 1
         for _ in range(self.random.choice([0, 1, 1, 1, 1, 1, 1, 1, 2])):  # Lost on the way there, or doubled.
             response = self.answer()
-            way = self.random.choice([0, 0, 0, 1, 2, 30])
-            fate = self.random.choice([self.arrive, self.arrive, self.arrive, self.fail])
-            self.later(way, fate, shop, request, response)
+            way = self.random.choice([0, 0, 0, 1, 2, 5, 30])
+            breaks = self.random.random() < 0.25
+            self.later(way, self.bring, shop, request, None if breaks else response)
 
     def answer(self) -> HttpResponse:
         """The token endpoint: a token, an error, or a lock."""
@@ -107,29 +198,37 @@ class Simulator:
         self.expiry[f"Bearer {token}"] = self.now + self.lifetime
         return granted(token, 60)
 
-    def arrive(self, shop: Shop, request: TokenRequest, response: HttpResponse) -> None:
-        """An answer comes, if there is still somebody; the machine knows by the request what it is worth."""
-        if shop.up:
-            shop.machine.receive_response(self.now, request, response)
+    def bring(self, shop: Shop, request: TokenRequest, response: HttpResponse | None) -> None:
+        """An answer comes back, or word that none will, if there is still somebody."""
+        if not shop.up:
+            return
+        if response is None:
+            shop.check.failed(request)
+            shop.fail(request)
+        else:
+            shop.check.answered(request)
+            shop.arrive(request, response)
 
-    def fail(self, shop: Shop, request: TokenRequest, _: HttpResponse) -> None:
-        """The connection breaks before the answer is here."""
-        if shop.up:
-            shop.machine.send_failed(self.now, request, "connection reset")
+    def call(self, shop: Shop, header: str) -> None:
+        """The API: it takes a payment, or refuses it with a 401 that may be about the token, or not."""
+        shop.check.api_call(header)
+        assert self.now < self.expiry[header], "a payment carries an expired token"
+        trouble = self.random.random()
+        answer = BAD_TOKEN if trouble < 0.02 else BARE_401 if trouble < 0.04 else USER_HAS_TO_ACT
+        answer = answer if trouble < 0.06 else PAID
+        shop.check.api_answer(header, answer)
+        shop.answered(header, answer)
 
     def crash(self, shop: Shop) -> None:
         """The process ends; what it knew is in its snapshot."""
-        saved = shop.machine.snapshot(self.now, secrets=True).to_json()
+        shop.check.crashed()
         shop.up = False
-        self.later(self.random.randint(0, 90), self.start_again, shop, saved, self.now)
+        self.later(self.random.randint(0, 90), self.start_again, shop)
 
-    def start_again(self, shop: Shop, saved: str, since: int) -> None:
-        """Another process goes on from there: with the token if it still lives, and with every block that stands."""
+    def start_again(self, shop: Shop) -> None:
+        """Another process goes on from there."""
         self.restarts += 1
-        shop.up = True
-        shop.machine = TokenMachine.restore(
-            GRANT, Snapshot.from_json(saved), self.now, self.now - since, policy=POLICY, draw=self.random.random
-        )
+        shop.start()
         self.later(self.random.randint(200, 900), self.crash, shop)
 
     # What must hold
@@ -137,8 +236,9 @@ class Simulator:
 
     def check(self, shop: Shop) -> None:
         """The laws in this state, and after every step that could come next; once for each state that is new."""
-        self.history.update(shop.machine.snapshot(self.now).to_json().encode())
-        state = settle(POLICY, shop.machine.state_value, self.now)
+        machine = shop.machine.fork()  # What is asked of a fork, the driver has not asked.
+        self.history.update(machine.snapshot(self.now).to_json().encode())
+        state = settle(POLICY, machine.state_value, self.now)
         key = canonical(state, self.now)
         if key in self.seen:
             return

@@ -8,9 +8,10 @@
     report = simulate(0)                             one seed: clients, faults, policies and all
     report = swarm(range(1_000))                     many, and what never came about in them
     found = explore(policy, max_states=50_000)       every state near the start, with an embedder's own policy
+    check = DriverCheck(clock)                       which rule an embedder's driver broke, in words
 
-Both hold the real machine to ``broken_in`` and ``broken_by`` in every state and after every step; an embedder's own
-simulator can do the same, with ``enabled_inputs`` for what may happen next.
+Worlds and explorer hold the real machine to ``broken_in`` and ``broken_by`` in every state and after every step; an
+embedder's own simulator can do the same, with ``enabled_inputs`` for what may happen next.
 """
 
 from __future__ import annotations
@@ -19,10 +20,13 @@ from evertoken.testing._answers import Delivery, ServerAnswer, ServerRequest
 from evertoken.testing._arrivals import Arrival, AuthorizationKind, Route, TokenRecord, TokenTruth
 from evertoken.testing._canonical import canonical
 from evertoken.testing._checks import SITUATIONS, Broken
+from evertoken.testing._driver import DriverCheck
+from evertoken.testing._driver_rules import BrokenRule, DriverRule
 from evertoken.testing._enabled import EVERY_ANSWER, Alphabet, enabled_inputs
 from evertoken.testing._explorer import SMALL_POLICY, Exploration, Violation, explore
 from evertoken.testing._faults import ApiFault, ScriptError, TokenFault
 from evertoken.testing._laws import broken_by, broken_in, liveness_bound
+from evertoken.testing._meant import ServerLaws
 from evertoken.testing._random import Random
 from evertoken.testing._restart import Restart
 from evertoken.testing._scenario import Calls, ClientPlan, Scenario, WorldFault, draw_scenario
@@ -52,9 +56,12 @@ __all__ = (
     "AuthorizationKind",
     "AuthorizationServer",
     "Broken",
+    "BrokenRule",
     "Calls",
     "ClientPlan",
     "Delivery",
+    "DriverCheck",
+    "DriverRule",
     "Entry",
     "Exploration",
     "Overuse",
@@ -68,6 +75,7 @@ __all__ = (
     "Script",
     "ScriptError",
     "ServerAnswer",
+    "ServerLaws",
     "ServerRequest",
     "SwarmReport",
     "TokenBehaviour",

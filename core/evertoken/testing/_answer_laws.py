@@ -7,6 +7,7 @@ from typing import NamedTuple, cast
 from evertoken._grammar import AnswerReceived
 from evertoken._policy import Policy
 from evertoken._problems import Problem, ProblemKind
+from evertoken._schedule import retuned
 from evertoken._states import LONG_AGO, AccessToken, Attempt, BlockKind, State
 from evertoken._step import digest
 from evertoken.outcomes import Blocked, Failed, Granted, Malformed, Outcome
@@ -25,7 +26,6 @@ from evertoken.testing._expected import (
     more,
     news_of,
     retry_wait,
-    retuned,
     stated,
     times_of,
     whole,

@@ -1,7 +1,9 @@
 """What a policy makes of an answer, worked out a second time and more simply: the yardstick of the laws.
 
-Nothing here is shared with ``_schedule``, ``_judge`` or ``_step``. A mistake has to be made twice, and in the same way,
-to go unnoticed. What all agree on is that durations are whole ticks, rounded down.
+Nothing here is shared with ``_judge`` or ``_step``, so that a mistake has to be made twice, and in the same way, to go
+unnoticed. The budget is not here: the laws take its arithmetic from ``_schedule``, the world counts the exchanges in
+every window, and tests hold that arithmetic to what it has to come to. What all agree on is that durations are whole
+ticks, rounded down.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from typing import NamedTuple
 from evertoken._policy import TICK, Policy
 from evertoken._problems import Problem
 from evertoken._secrecy import replace
-from evertoken._states import LONG_AGO, MOST_DOUBLINGS, NEVER, AccessToken, Attempt, Block, BlockKind, Budget, State
+from evertoken._states import LONG_AGO, MOST_DOUBLINGS, AccessToken, Attempt, Block, BlockKind, State
 from evertoken._step import digest
 from evertoken.outcomes import Abandoned, Blocked, Failed, Granted, Malformed, Outcome
 
@@ -24,11 +26,9 @@ __all__ = (
     "block_wait",
     "blocked_until",
     "blocks_but",
-    "charged",
     "counted",
     "doubled",
     "expected_token",
-    "gained",
     "is_shunned",
     "latest_news",
     "lifted",
@@ -37,7 +37,6 @@ __all__ = (
     "more",
     "news_of",
     "retry_wait",
-    "retuned",
     "stands",
     "stated",
     "stated_by",
@@ -196,35 +195,6 @@ def loss_retry_at(policy: Policy, state: State, attempt: Attempt) -> float:
     """When the next try may start once ``attempt`` is lost: the back-off counts from its deadline."""
     wait = retry_wait(policy, more(state.backoff.failures), 0, attempt.draw)
     return max(state.backoff.retry_at, attempt.deadline + wait)
-
-
-# The budget
-# ----------
-
-
-def gained(policy: Policy, budget: Budget, now: float) -> Budget:
-    """The bucket at ``now``: one more for each interval that has ended, until it is full and its clock stands."""
-    level, refill_at, interval = budget
-    if now < refill_at:
-        return budget
-    refills = 1 + int((now - refill_at) // interval)
-    if level + refills >= policy.budget_burst:
-        return Budget(policy.budget_burst, NEVER, interval)
-    return Budget(level + refills, refill_at + refills * interval, interval)
-
-
-def charged(policy: Policy, budget: Budget, now: float) -> Budget:
-    """The bucket after one exchange: one less, and its clock runs."""
-    level, refill_at, interval = gained(policy, budget, now)
-    return Budget(level - 1, now + interval if refill_at == NEVER else refill_at, interval)
-
-
-def retuned(policy: Policy, budget: Budget, now: float, lifetime: float) -> Budget:
-    """The bucket with the interval that such tokens need; a refill may come sooner for it, and never later."""
-    level, refill_at, _ = gained(policy, budget, now)
-    interval = min(policy.budget_interval, max(policy.budget_interval_floor, lifetime / 2))
-    interval = whole(interval)
-    return Budget(level, refill_at if refill_at == NEVER else min(refill_at, now + interval), interval)
 
 
 # What an answer means

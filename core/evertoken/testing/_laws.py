@@ -25,6 +25,7 @@ from evertoken._grammar import (
 )
 from evertoken._policy import TICK, Policy
 from evertoken._problems import ProblemKind
+from evertoken._schedule import charge
 from evertoken._states import LONG_AGO, AccessToken, Attempt, BackOff, BlockKind, Rejections, State
 from evertoken._step import digest, settle
 from evertoken.happenings import Happening
@@ -35,7 +36,6 @@ from evertoken.testing._expected import (
     block_wait,
     blocked_until,
     blocks_but,
-    charged,
     counted,
     doubled,
     lifted,
@@ -177,7 +177,7 @@ def _check_claim(policy: Policy, before: State, claimed: RequestClaimed, after: 
     attempt = (before.next_id, now, deadline, claimed.draw, before.credentials.generation)
     if after.attempt != attempt or after.next_id != before.next_id + 1:
         found.append("an attempt begins with a claim, has an id of its own, and request_timeout to its deadline")
-    budget = charged(policy, before.budget, now)
+    budget = charge(policy, before.budget, now)
     if after.budget != budget:
         found.append(f"the budget is charged one for an exchange that starts: {before.budget} became {after.budget}")
     if (

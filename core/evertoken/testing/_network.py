@@ -6,10 +6,12 @@ import functools
 import heapq
 from collections.abc import Callable
 
-from evertoken._http import TokenRequest
+from evertoken._http import HttpResponse, TokenRequest
 from evertoken.testing._answers import WHOLE, Delivery, ServerRequest
+from evertoken.testing._arrivals import Arrival
 from evertoken.testing._checks import Checks
 from evertoken.testing._clients import SECOND, Call, Client
+from evertoken.testing._meant import ServerLaws
 from evertoken.testing._random import Random
 from evertoken.testing._scenario import Scenario, WorldFault
 from evertoken.testing._script import ApiBehaviour, Script, TokenBehaviour
@@ -50,6 +52,8 @@ class Network:
         self.server = AuthorizationServer(
             "client", "key-0", script=script, seed=scenario.seed, token_prefix="simulated", keep_arrivals=8
         )
+        self.laws = [ServerLaws(plan.policy, scenario.lifetime) for plan in scenario.clients]
+        self.carried: Arrival | None = None
         self._rates = dict(scenario.rates)
         self._events: list[tuple[int, int, Callable[..., None], tuple[object, ...]]] = []
         self._seq = 0
@@ -151,7 +155,14 @@ class Network:
         if moment > deadline and self.random.chance(0.5):
             self._tell_failure(client, epoch, request, deadline, "timed out")
         if deadline != _NOBODY:
-            self.at(moment, self.at_client, client, epoch, client.receive, (request, answer.response))
+            carried = (client, request, answer.response, self.server.arrivals[-1])
+            self.at(moment, self.at_client, client, epoch, self._bring, carried)
+
+    def _bring(self, client: Client, request: TokenRequest, response: HttpResponse, arrival: Arrival) -> None:
+        """The client has its answer; what the server meant by it goes beside it, past the parser."""
+        self.carried = arrival
+        client.receive(request, response)
+        self.carried = None
 
     def _arrange_token_fault(self) -> None:
         scenario = self.scenario
@@ -192,8 +203,23 @@ class Network:
         self.checks.arrival(client.number, self.server.arrivals[-1].token_truth, grace=grace)
         if answer.response is None or answer.delivery is not WHOLE:
             return
+        carried = (client, call, authorization, answer.response, self.server.arrivals[-1])
         if self.scenario.api_latency[1] == 0.0:
-            self.at_client(client, epoch, client.answered, (call, authorization, answer.response))
+            self.at_client(client, epoch, self._api_answer, carried)
         else:
             way = self.random.between(*self.scenario.api_latency)
-            self.after(way, self.at_client, client, epoch, client.answered, (call, authorization, answer.response))
+            self.after(way, self.at_client, client, epoch, self._api_answer, carried)
+
+    def _api_answer(
+        self, client: Client, call: Call, authorization: str, response: HttpResponse, arrival: Arrival
+    ) -> None:
+        if response.status == 200:
+            client.answered(call, authorization, response)
+            return
+        now = client.now()
+        before = client.machine.authorization(now)
+        client.answered(call, authorization, response)
+        broken = self.laws[client.number].api_answered(now, arrival, before, client.machine.authorization(now))
+        if broken is not None:
+            self.checks.now = self.time / SECOND
+            self.checks.fail(client.number, broken)

@@ -12,13 +12,14 @@ import math
 from dataclasses import dataclass, field
 
 from evertoken import mangopay
-from evertoken._grammar import Input
+from evertoken._grammar import AnswerReceived, BlockLifted, CredentialsReplaced, Input, RequestClaimed
 from evertoken._grant import ClientCredentials
 from evertoken._states import BlockKind, State
 from evertoken.happenings import Happening
 from evertoken.testing._checks import GAVE_UP, RECOVERED, Broken, BudgetCheck, LawBroken
 from evertoken.testing._clients import SECOND, Client
 from evertoken.testing._laws import liveness_bound
+from evertoken.testing._meant import ServerLaws
 from evertoken.testing._network import Network
 from evertoken.testing._restart import Restart
 from evertoken.testing._scenario import BY_THEMSELVES, DAY, Calls, Scenario, WorldFault
@@ -131,6 +132,26 @@ class World(Network):
         self.checks.step(client.number, client.plan.policy, before, happened, after, told=told)
         if not self._budgets[client.number].within(happened):
             self.checks.fail(client.number, "exchanges in any window are at most the burst and the refills in it")
+        broken = self._broken_towards_the_server(self.laws[client.number], before, happened, after)
+        if broken is not None:
+            self.checks.fail(client.number, broken)
+
+    def _broken_towards_the_server(self, laws: ServerLaws, before: State, happened: Input, after: State) -> str | None:
+        """The law that a step breaks in view of what the server meant."""
+        match happened:
+            case RequestClaimed():
+                return laws.started(after.now, before.next_id)
+            case AnswerReceived():
+                if self.carried is not None:
+                    return laws.answered(after.now, happened.id, self.carried, _header(before), _header(after))
+                laws.ended(happened.id)
+            case BlockLifted():
+                laws.lifted()
+            case CredentialsReplaced():
+                laws.replaced()
+            case _:
+                pass
+        return None
 
     def fail(self, client: Client, law: str) -> None:
         """Something of a client has broken a law."""
@@ -232,6 +253,7 @@ class World(Network):
         self._tell(WorldFault.CRASH, client)
         before = client.machine.state_value
         client.crash()
+        self.laws[client.number].crashed()
         self._budgets[client.number] = BudgetCheck(client.plan.policy, _shortest(self.scenario))
         self._note_anew(client, before, None)
 
@@ -245,6 +267,7 @@ class World(Network):
         clock = self.random.between(0.0, 100.0) if self.random.chance(0.5) else None
         grant = self._grant() if self.random.chance(0.5) else client.grant
         restart = client.restart(grant, secrets=self.random.chance(0.5), clock=clock, last_save=self.random.chance(0.5))
+        self.laws[client.number].restarted(restart)
         self._budgets[client.number].moved(restart.now - restart.elapsed - restart.taken_at)
         self._note_anew(client, before, restart)
 
@@ -328,6 +351,11 @@ def _grant_with(key: int) -> ClientCredentials:
     grant = mangopay.sandbox("client", f"key-{key}", base_url="https://api.example")
     object.__setattr__(grant, "_proof", f"{key:032x}")
     return grant
+
+
+def _header(state: State) -> str | None:
+    """What a state hands out."""
+    return state.token.authorization if state.token is not None else None
 
 
 def _shortest(scenario: Scenario) -> float:

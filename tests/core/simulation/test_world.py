@@ -8,7 +8,7 @@ import shlex
 
 import pytest
 
-from evertoken import HttpResponse, Policy, TokenRequest, _schedule
+from evertoken import Challenge, HttpResponse, Policy, TokenRequest, _schedule
 from evertoken._grammar import BlockLifted, RequestClaimed
 from evertoken._secrecy import replace
 from evertoken._states import RequestState, first_state
@@ -229,7 +229,22 @@ class Lonely(Client):
     """A client to whom no answer gets through."""
 
     def receive(self, request: TokenRequest, response: HttpResponse) -> None:
+        pass
+
+
+class Wasteful(Client):
+    """A client that throws away what it gets."""
+
+    def receive(self, request: TokenRequest, response: HttpResponse) -> None:
         self.abandon(request)
+
+
+class Undiscerning(Client):
+    """A client to whom every 401 is about the token."""
+
+    def answered(self, call: Call, authorization: str, response: HttpResponse) -> None:
+        if response.status == 401:
+            self.machine.token_rejected(self.now(), authorization, Challenge.TOKEN)
 
 
 class Unheard(Client):
@@ -245,10 +260,13 @@ class Unheard(Client):
         (Forgetful, "no call carries a token that was never issued"),
         (Lonely, "a token is there within the bound, once faults have ended"),
         (Unheard, "in the end, calls are served"),
+        (Wasteful, "a token that the server has issued and that came in time is handed out"),
+        (Undiscerning, "only a 401 about the token costs it, and no challenge to the user (SCA)"),
     ],
 )
 def test_a_client_that_goes_astray_is_found_out(client: type[Client], law: str) -> None:
-    report = simulate(replace(STEADY, seconds=HOUR, rates=((WorldFault.LIFTED, 0.01),)), client=client)
+    asked = replace(STEADY, seconds=HOUR, rates=((WorldFault.LIFTED, 0.01),))
+    report = simulate(replace(asked, api_faults=(ApiFault.SCA,), api_fault_rate=0.1), client=client)
     assert report.broken is not None
     assert report.broken.law == law
 
