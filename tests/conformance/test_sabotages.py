@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 
 from evertoken import (
+    Abandoned,
     AccessToken,
     Challenge,
     ClientCredentials,
-    HttpResponse,
+    Granted,
     Outcome,
     Policy,
     Rejection,
@@ -25,8 +26,10 @@ from evertoken import (
 )
 from evertoken._secrecy import replace
 from evertoken_transports import Coordinator, _async_source
-from evertoken_transports._coordinator import Move, Waker
+from evertoken_transports._async_source import AsyncSource
+from evertoken_transports._coordinator import Answer, Waker
 from evertoken_transports._source import BaseSource
+from evertoken_transports.threads import TokenSource
 from tests.conformance import stage, wires
 from tests.conformance.runtimes import Trio
 from tests.conformance.scenarios import SCENARIOS
@@ -41,26 +44,31 @@ Arguments = Any
 
 
 def each_waiter_sends_for_itself(patch: pytest.MonkeyPatch) -> None:
-    def changed(coordinator: Coordinator, move: Move) -> Move:
-        waits = isinstance(move.answer, Wait) and move.answer.reason is WaitReason.RESPONSE
-        return Move(move.answer, coordinator._last_request) if waits else move
+    claim_or_wait, latest = Coordinator.claim_or_wait, list[TokenRequest]()
 
-    _change_answers(patch, changed)
+    def claimed(coordinator: Coordinator, *arguments: Arguments, **options: Arguments) -> Answer:
+        answer, request = claim_or_wait(coordinator, *arguments, **options)
+        latest.extend([] if request is None else [request])
+        waits = isinstance(answer, Wait) and answer.reason is WaitReason.RESPONSE
+        return answer, latest[-1] if waits else request
+
+    patch.setattr(Coordinator, "claim_or_wait", claimed)
 
 
 def a_caller_takes_the_request_along(patch: pytest.MonkeyPatch) -> None:
-    forget = Coordinator.forget
+    forget = Coordinator._forget
 
     def forgotten(coordinator: Coordinator, waker: Waker) -> None:
         forget(coordinator, waker)
-        if coordinator._last_request is not None:
-            coordinator.request_abandoned(coordinator._last_request)
+        attempt = coordinator.machine.state_value.attempt
+        if attempt is not None:
+            coordinator._answer(coordinator._handle(attempt.id), Abandoned())
 
-    patch.setattr(Coordinator, "forget", forgotten)
+    patch.setattr(Coordinator, "_forget", forgotten)
 
 
 def nobody_is_woken(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Coordinator, "_take_wakers", _always(list[Waker]()))
+    patch.setattr(Coordinator, "_take_wakers", _always(None))
 
 
 def closing_wakes_nobody(patch: pytest.MonkeyPatch) -> None:
@@ -68,15 +76,19 @@ def closing_wakes_nobody(patch: pytest.MonkeyPatch) -> None:
 
 
 def deadlines_are_ignored(patch: pytest.MonkeyPatch) -> None:
-    _change_arguments(patch, "ask", deadline=math.inf)
+    _change_arguments(patch, deadline=math.inf)
 
 
 def min_ttl_is_ignored(patch: pytest.MonkeyPatch) -> None:
-    _change_arguments(patch, "ask", min_ttl=0.0)
+    _change_arguments(patch, min_ttl=0.0)
 
 
 def the_synchronous_call_sends_nothing(patch: pytest.MonkeyPatch) -> None:
-    _change_arguments(patch, "glance", may_send=False)
+    def looked(source: BaseSource) -> str | None:
+        return source.coordinator.machine.authorization(source._clock())
+
+    patch.setattr(TokenSource, "_authorization_now", looked)
+    patch.setattr(AsyncSource, "_authorization_now", looked)
 
 
 def the_clock_is_not_read_again(patch: pytest.MonkeyPatch) -> None:
@@ -108,7 +120,7 @@ def a_failure_costs_nothing(patch: pytest.MonkeyPatch) -> None:
 
 
 def a_block_is_a_mere_failure(patch: pytest.MonkeyPatch) -> None:
-    _change_outcomes(patch, lambda _, response: response.status != 200)
+    _change_outcomes(patch, lambda _, outcome: not isinstance(outcome, Granted))
 
 
 def new_credentials_make_every_answer_stale(patch: pytest.MonkeyPatch) -> None:
@@ -159,22 +171,14 @@ def every_401_is_about_the_token(patch: pytest.MonkeyPatch) -> None:
 # --------------
 
 
-def _change_answers(patch: pytest.MonkeyPatch, changed: Callable[[Coordinator, Move], Move]) -> None:
-    ask = Coordinator.ask
-
-    def asked(coordinator: Coordinator, *arguments: Arguments, **options: Arguments) -> Move:
-        return changed(coordinator, ask(coordinator, *arguments, **options))
-
-    patch.setattr(Coordinator, "ask", asked)
-
-
-def _change_arguments(patch: pytest.MonkeyPatch, method: str, **changed: object) -> None:
-    original = getattr(Coordinator, method)
+def _change_arguments(patch: pytest.MonkeyPatch, **changed: object) -> None:
+    """Of callers who wait; of what looks, or keeps a token warm, nothing."""
+    claim_or_wait = Coordinator.claim_or_wait
 
     def called(*arguments: Arguments, **options: Arguments) -> object:
-        return original(*arguments, **{**options, **changed})
+        return claim_or_wait(*arguments, **{**options, **(changed if "deadline" in options else {})})
 
-    patch.setattr(Coordinator, method, called)
+    patch.setattr(Coordinator, "claim_or_wait", called)
 
 
 def _always(answer: object) -> Callable[..., object]:
@@ -184,10 +188,10 @@ def _always(answer: object) -> Callable[..., object]:
     return called
 
 
-def _change_outcomes(patch: pytest.MonkeyPatch, fails: Callable[[TokenMachine, HttpResponse], bool]) -> None:
+def _change_outcomes(patch: pytest.MonkeyPatch, fails: Callable[[TokenMachine, Outcome], bool]) -> None:
     receive = TokenMachine.receive_response
 
-    def received(machine: TokenMachine, now: float, request: TokenRequest, response: HttpResponse) -> Outcome:
+    def received(machine: TokenMachine, now: float, request: TokenRequest, response: Outcome) -> Outcome:
         if fails(machine, response):
             return machine.send_failed(now, request, "sabotage")
         return receive(machine, now, request, response)

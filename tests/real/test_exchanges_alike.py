@@ -300,7 +300,7 @@ def test_waiting_callers_are_told_where_the_request_is_stuck(kind: Kind, data: b
         else:
             work = partial(both, kind, partial(caller, 30.0), partial(caller, 60.3))
             join = run_in_threads(1, lambda _: run_in(kind.runtime, work))
-        until(lambda: coordinator.progress.stage == stage)
+        until(lambda: coordinator._progress.stage == stage)
         skipped = 40.0
         coordinator.wake_all()
         until(lambda: 30.0 in told)

@@ -19,6 +19,7 @@ import evertoken_transports
 from evertoken import HttpResponse, TokenRequest, TokenUnavailable
 from evertoken.testing import ServerRequest
 from evertoken_transports._asyncio_exchange import AsyncioExchange
+from evertoken_transports._carrier import carry
 from evertoken_transports._exchange import AsyncExchange
 from evertoken_transports._stream_exchange import Attempt, Line
 from evertoken_transports._target import Target
@@ -488,3 +489,34 @@ def test_a_thread_that_is_interrupted_anywhere_holds_nothing(background: bool, k
         assert len(world.token_requests()) <= 2
         tried = at
     assert tried > 100
+
+
+def test_whoever_waits_is_served_wherever_the_carrier_of_its_request_is_interrupted() -> None:
+    tried = 0
+    for at in itertools.count(step=2):
+        world = World()
+        _, request = world.coordinator.claim_or_wait(print)
+        assert request is not None
+        others = TokenSource(world.grant, coordinator=world.coordinator, exchange=world.endpoint)
+        join = run_in_threads(1, lambda _, others=others: others.authorization())  # type: ignore[misc]
+        world.wait_for_waiters(2)
+        interruption = Interruption(KeyboardInterrupt, at)
+        departed = world.coordinator.departure(print)
+
+        def work(
+            world: World = world, request: TokenRequest = request, departed: Callable[[], object] = departed
+        ) -> None:
+            try:
+                carry(world.coordinator, world.endpoint, request)
+            finally:
+                departed()
+                world.coordinator.catch_up()
+
+        interruption.run(work)
+        assert isinstance(join()[0], str)
+        world.settle()
+        assert_nothing_held(world)
+        if not interruption.struck:
+            break
+        tried = at
+    assert tried > 50

@@ -47,7 +47,7 @@ from evertoken_transports import (
 from evertoken_transports._carrier import carry
 from evertoken_transports.threads import TokenSource
 from tests import canary
-from tests.transports.worlds import LIMIT, World
+from tests.transports.worlds import LIMIT, World, gone
 
 LOCKED = TokenBehaviour(fault=TokenFault.LOCKED)
 ERROR_500 = TokenBehaviour(fault=TokenFault.SERVER_ERROR, status=500)
@@ -119,7 +119,7 @@ def test_a_life_is_told_in_events_without_a_secret(world: World) -> None:
 def test_an_abandoned_request_is_told(world: World) -> None:
     ear = Ear()
     source = source_of(world, ear)
-    _, request = world.coordinator.glance(print)
+    _, request = world.coordinator.claim_or_wait(print)
     assert request is not None
     world.coordinator.request_abandoned(request)
     assert ear.kinds == [RequestStarted, RequestAbandoned]
@@ -144,7 +144,7 @@ def test_a_late_failure_is_no_news_while_a_newer_token_is_in_hand(world: World) 
     coordinator = Coordinator(TokenMachine(world.grant, draw=lambda: 0.0), clock=world.clock, on_event=ear)
 
     def claim() -> TokenRequest:
-        _, request = coordinator.glance(lambda: None)
+        _, request = coordinator.claim_or_wait(lambda: None)
         assert request is not None
         coordinator.took(request)
         return request
@@ -292,11 +292,11 @@ def test_an_adapters_own_event_reaches_the_sources_own_callback(world: World) ->
 def test_a_waker_is_called_once_after_the_next_input(world: World) -> None:
     calls: list[int] = []
     now = world.clock()
-    move = world.coordinator.ask(lambda: calls.append(1), since=now, deadline=now + 10)
-    assert move.request is not None
-    assert isinstance(move.answer, Wait)
-    assert move.answer.reason is WaitReason.RESPONSE
-    world.coordinator.send_failed(move.request, "reset")
+    answer, request = world.coordinator.claim_or_wait(lambda: calls.append(1), since=now, deadline=now + 10)
+    assert request is not None
+    assert isinstance(answer, Wait)
+    assert answer.reason is WaitReason.RESPONSE
+    world.coordinator.send_failed(request, "reset")
     world.coordinator.wake_all()
     assert calls == [1]
 
@@ -308,9 +308,9 @@ def test_the_token_is_there_before_anyone_is_woken(world: World) -> None:
     def waker() -> None:
         seen.append(world.coordinator.machine.published[1])
 
-    move = world.coordinator.ask(waker, since=now, deadline=now + 10)
-    assert move.request is not None
-    world.coordinator.receive_response(move.request, world.endpoint(move.request))
+    _, request = world.coordinator.claim_or_wait(waker, since=now, deadline=now + 10)
+    assert request is not None
+    world.coordinator.receive_response(request, world.endpoint(request))
     assert seen == [world.coordinator.machine.authorization(now)]
 
 
@@ -319,10 +319,10 @@ def test_a_waiter_whose_loop_is_closed_does_not_stop_the_others(world: World) ->
     loop.close()
     woken: list[str] = []
     now = world.clock()
-    move = world.coordinator.ask(lambda: loop.call_soon_threadsafe(print), since=now, deadline=now + 10)
-    world.coordinator.ask(lambda: woken.append("next"), since=now, deadline=now + 10)
-    assert move.request is not None
-    world.coordinator.send_failed(move.request, "reset")
+    _, request = world.coordinator.claim_or_wait(lambda: loop.call_soon_threadsafe(print), since=now, deadline=now + 10)
+    world.coordinator.claim_or_wait(lambda: woken.append("next"), since=now, deadline=now + 10)
+    assert request is not None
+    world.coordinator.send_failed(request, "reset")
     assert woken == ["next"]
 
 
@@ -333,44 +333,40 @@ def test_a_caller_who_forgets_is_not_woken(world: World) -> None:
         calls.append(1)
 
     now = world.clock()
-    world.coordinator.ask(waker, since=now, deadline=now + 10)
-    world.coordinator.forget(waker)
-    world.coordinator.forget(waker)
+    world.coordinator.claim_or_wait(waker, since=now, deadline=now + 10)
+    gone(world.coordinator, waker)
+    gone(world.coordinator, waker)
     world.coordinator.wake_all()
     assert calls == []
 
 
 def test_a_caller_that_is_collected_in_the_midst_of_a_step_is_forgotten_after_it(world: World) -> None:
     now = world.clock()
-    move = world.coordinator.ask(print, since=now, deadline=now + 10)
-    assert move.request is not None
+    _, request = world.coordinator.claim_or_wait(print, since=now, deadline=now + 10)
+    assert request is not None
     with world.coordinator._lock:
-        world.coordinator.forget(print)
-        assert world.coordinator._claims
-    world.coordinator.wake_all()
-    world.coordinator.ask(str, since=now, deadline=now + 10)
-    assert print not in world.coordinator._claims
+        gone(world.coordinator, print)
+        assert world.coordinator.machine.state_value.attempt is not None
+    _, another = world.coordinator.claim_or_wait(str, since=now, deadline=now + 10)
+    assert another is not None
+    assert another.id == request.id + 1
     assert print not in world.coordinator._wakers
 
 
 def test_a_carrier_that_is_collected_in_the_midst_of_a_step_gives_up_after_it(world: World) -> None:
-    _, request = world.coordinator.glance(print)
+    _, request = world.coordinator.claim_or_wait(print)
     assert request is not None
     with world.coordinator._lock:
         world.coordinator.request_abandoned(request)
         assert world.coordinator.explain().attempt_deadline is not None
-    world.coordinator.forget(repr_of_nobody)
+    world.coordinator.catch_up()
     assert world.coordinator.explain().attempt_deadline is None
 
 
-def repr_of_nobody() -> None:
-    """A waker that was never registered."""
-
-
 def test_a_claim_that_was_given_back_is_not_sent(world: World) -> None:
-    _, request = world.coordinator.glance(print)
+    _, request = world.coordinator.claim_or_wait(print)
     assert request is not None
-    world.coordinator.forget(print)
+    gone(world.coordinator, print)
     carry(world.coordinator, world.endpoint, request)
     assert world.token_requests() == []
     assert source_of(world, Ear()).authorization()
@@ -401,16 +397,16 @@ def test_a_broken_client_authentication_is_named_and_hurts_nobody_who_has_a_toke
         TokenSource(grant, coordinator=coordinator, exchange=world.endpoint).authorization()
     canary.assert_clean(caught.value)
     plug.works = True
-    move = coordinator.ask(print, since=now, deadline=now + 10)
-    assert move.request is not None
+    answer, request = coordinator.claim_or_wait(print, since=now, deadline=now + 10)
+    assert request is not None
     body = f'{{"access_token":"{canary.token()}","token_type":"bearer","expires_in":1200}}'.encode()
-    coordinator.receive_response(move.request, HttpResponse(200, (), body))
+    coordinator.receive_response(request, HttpResponse(200, (), body))
     plug.works = False
     world.clock.now += 1_180
-    move = coordinator.ask(print, since=now, deadline=now + 10)
-    assert isinstance(move.answer, Ready)
-    assert move.request is None
-    assert coordinator.glance(print) == (Ready(f"Bearer {canary.token()}"), None)
+    answer, request = coordinator.claim_or_wait(print, since=now, deadline=now + 10)
+    assert isinstance(answer, Ready)
+    assert request is None
+    assert coordinator.claim_or_wait(print) == (Ready(f"Bearer {canary.token()}"), None)
 
 
 def test_next_deadline_is_now_when_a_request_is_due_and_the_wait_when_not(world: World) -> None:
@@ -456,7 +452,7 @@ def test_nobody_waits_while_an_answer_is_read(world: World) -> None:
         machine = Reader(world.grant, draw=lambda: 0.5)
         coordinator = Coordinator(machine, clock=world.clock)
         machine.meanwhile = coordinator.explain
-        _, request = coordinator.glance(print)
+        _, request = coordinator.claim_or_wait(print)
         assert request is not None
         if isinstance(answer, str):
             coordinator.send_failed(request, answer)

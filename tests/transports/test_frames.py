@@ -119,8 +119,8 @@ OPERATIONS: Mapping[str, Callable[[Stage], object]] = {
     "lift_block": lambda stage: stage.source.lift_block(),
     "explain": lambda stage: stage.source.explain(),
     "next_deadline": lambda stage: stage.source.next_deadline(),
-    "glance": lambda stage: stage.coordinator.glance(print),
-    "ask": lambda stage: stage.coordinator.ask(print, since=stage.now, deadline=stage.now + 5),
+    "a look": lambda stage: stage.coordinator.claim_or_wait(print),
+    "claim_or_wait": lambda stage: stage.coordinator.claim_or_wait(print, since=stage.now, deadline=stage.now + 5),
     "a sent request": lambda stage: send(stage, granted(9)),
     "a failed request": lambda stage: send(stage, canary.secret()),
 }
@@ -129,7 +129,7 @@ AGES = {"without a token": None, "fresh": 10.0, "due": 280.0, "expired": 400.0}
 
 def send(stage: Stage, answer: HttpResponse | str) -> object:
     """Carry a request by hand."""
-    _, request = stage.coordinator.glance(print)
+    _, request = stage.coordinator.claim_or_wait(print)
     if request is None:
         return None
     stage.coordinator.took(request)

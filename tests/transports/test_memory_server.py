@@ -430,8 +430,9 @@ def test_a_drip_comes_in_pieces_of_a_second() -> None:
 
 def test_what_kept_a_token_warm_and_ends_without_a_word_does_not_hold_up_the_time() -> None:
     with MangopayServer() as server:
+        server.token_source().warm_up()
         coordinator = server.coordinator()
-        coordinator.glance(lambda: None, may_send=False, may_wake=True)
+        coordinator.claim_or_wait(lambda: None)
         server.advance(3_600)
         coordinator.wake_all()
         server.sleep(1)

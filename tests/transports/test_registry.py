@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 
 from evertoken import BlockKind, Challenge, ClientCredentials, HttpResponse, Policy, TokenRequest, TokenUnavailable
-from evertoken_transports import Coordinator, _coordinator
+from evertoken_transports import Coordinator, _coordinator, _registry
 from evertoken_transports._carrier import carry
 from evertoken_transports.threads import TokenSource
 from tests import canary
@@ -106,7 +106,7 @@ def be_granted(coordinator: Coordinator, clock: Clock) -> None:
 
 
 def leave_in_flight(coordinator: Coordinator, _: Clock) -> None:
-    coordinator.glance(print)
+    coordinator.claim_or_wait(print)
 
 
 def be_locked(coordinator: Coordinator, _: Clock) -> None:
@@ -140,7 +140,7 @@ def be_rotated(coordinator: Coordinator, _: Clock) -> None:
 
 
 def claimed(coordinator: Coordinator) -> TokenRequest:
-    _, request = coordinator.glance(print)
+    _, request = coordinator.claim_or_wait(print)
     assert request is not None
     return request
 
@@ -171,13 +171,21 @@ def test_one_that_remembers_is_kept_until_that_is_over(happen: Callable[[Coordin
     assert known() is None
 
 
-def test_one_that_is_busy_is_kept_and_not_waited_for() -> None:
+def test_one_that_is_busy_is_not_waited_for() -> None:
     mine = Coordinator.shared(canary.grant(), Policy())
     with mine._lock:
-        seen: list[bool] = []
-        run_in_threads(1, lambda _: seen.append(mine._is_worth_keeping()))()
-    assert seen == [True]
-    assert not mine._is_worth_keeping()
+        run_in_threads(1, lambda _: pass_by())()
+
+
+def test_one_whose_source_has_not_asked_yet_is_not_forgotten_once_it_has() -> None:
+    exchange, clock, grant = Asked(), Clock(), canary.grant()
+    source = source_for(grant, clock, exchange)
+    pass_by()
+    source.authorization()
+    del source
+    gc.collect()
+    source_for(grant, clock, exchange).authorization()
+    assert exchange.total == 1
 
 
 def test_to_make_one_among_thousands_takes_a_look_at_two(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,13 +193,13 @@ def test_to_make_one_among_thousands_takes_a_look_at_two(monkeypatch: pytest.Mon
     for grant in clients(60):
         source_for(grant, clock, exchange).authorization()
     looks: list[Coordinator] = []
-    is_worth_keeping = Coordinator._is_worth_keeping
+    is_worth_keeping = _registry._is_worth_keeping
 
     def counted(coordinator: Coordinator) -> bool:
         looks.append(coordinator)
         return is_worth_keeping(coordinator)
 
-    monkeypatch.setattr(Coordinator, "_is_worth_keeping", counted)
+    monkeypatch.setattr(_registry, "_is_worth_keeping", counted)
     pass_by(10)
     assert len(looks) == 20
     looks.clear()
@@ -203,7 +211,7 @@ def test_to_make_one_among_thousands_takes_a_look_at_two(monkeypatch: pytest.Mon
 def test_thousands_that_are_kept_are_told_of_once(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(_coordinator, "_MANY", 20)
+    monkeypatch.setattr(_registry, "_MANY", 20)
     exchange, clock = Asked(), Clock()
     for grant in clients(30):
         source_for(grant, clock, exchange).authorization()

@@ -205,9 +205,9 @@ def test_a_source_that_outlives_its_test_says_so() -> None:
     with pytest.raises(RuntimeError, match=OVER):
         TokenSource(source.coordinator.machine.grant, coordinator=coordinator)
     with pytest.raises(RuntimeError, match=OVER):
-        coordinator.ask(lambda: None, since=0.0, deadline=1.0)
+        coordinator.claim_or_wait(lambda: None, since=0.0, deadline=1.0)
     with pytest.raises(RuntimeError, match=OVER):
-        coordinator.glance(lambda: None)
+        coordinator.claim_or_wait(lambda: None)
 
 
 def test_an_exchange_that_outlives_its_test_says_so() -> None:

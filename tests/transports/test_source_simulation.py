@@ -12,7 +12,8 @@ from typing_extensions import override
 from evertoken import Ready, TokenMachine, TokenRequest, Wait, WaitReason
 from evertoken.testing import Calls, Scenario, TokenFault, WorldFault, draw_scenario
 from evertoken_transports import Clock, Coordinator
-from evertoken_transports._moves import Move, Waker
+from evertoken_transports._coordinator import Answer, Waker
+from evertoken_transports._progress import Progress
 from evertoken_transports.testing import simulate_source
 from tests.transports.loops import LOOPS, Loop
 
@@ -77,16 +78,20 @@ def crowded(seed: int) -> Scenario:
 class EachForItself(Coordinator):
     """Whoever has to wait for another's request sends it again."""
 
-    @override
-    def ask(self, waker: Waker, *, since: float, deadline: float, min_ttl: float = 0.0) -> Move:
-        move = super().ask(waker, since=since, deadline=deadline, min_ttl=min_ttl)
-        if move.request is None and isinstance(move.answer, Wait) and move.answer.reason is WaitReason.RESPONSE:
-            return move._replace(request=self._last_request)
-        return move
+    latest: TokenRequest | None = None
 
     @override
-    def took(self, request: TokenRequest) -> bool:
-        return super().took(request) or True
+    def claim_or_wait(
+        self, waker: Waker, *, since: float = 0.0, deadline: float | None = None, min_ttl: float = 0.0
+    ) -> Answer:
+        answer, request = super().claim_or_wait(waker, since=since, deadline=deadline, min_ttl=min_ttl)
+        self.latest = request or self.latest
+        waits = isinstance(answer, Wait) and answer.reason is WaitReason.RESPONSE
+        return answer, self.latest if waits else request
+
+    @override
+    def took(self, request: TokenRequest) -> Progress:
+        return super().took(request) or Progress(request.id)
 
 
 class Spendthrift(Coordinator):
@@ -103,21 +108,25 @@ class Hoarder(Coordinator):
     hoarded: Ready | None = None
 
     @override
-    def ask(self, waker: Waker, *, since: float, deadline: float, min_ttl: float = 0.0) -> Move:
+    def claim_or_wait(
+        self, waker: Waker, *, since: float = 0.0, deadline: float | None = None, min_ttl: float = 0.0
+    ) -> Answer:
         if self.hoarded is not None:
-            return Move(self.hoarded, None)
-        move = super().ask(waker, since=since, deadline=deadline, min_ttl=min_ttl)
-        if isinstance(move.answer, Ready):
-            self.hoarded = move.answer
-        return move
+            return self.hoarded, None
+        answer, request = super().claim_or_wait(waker, since=since, deadline=deadline, min_ttl=min_ttl)
+        if isinstance(answer, Ready):
+            self.hoarded = answer
+        return answer, request
 
 
 class Stubborn(Coordinator):
     """Lets nobody go without a token."""
 
     @override
-    def ask(self, waker: Waker, *, since: float, deadline: float, min_ttl: float = 0.0) -> Move:
-        return super().ask(waker, since=since, deadline=math.inf, min_ttl=min_ttl)
+    def claim_or_wait(
+        self, waker: Waker, *, since: float = 0.0, deadline: float | None = None, min_ttl: float = 0.0
+    ) -> Answer:
+        return super().claim_or_wait(waker, since=since, deadline=math.inf, min_ttl=min_ttl)
 
 
 def stormy(seed: int) -> Scenario:

@@ -212,11 +212,12 @@ class _ForbiddenLock:
     def __exit__(self, *_: object) -> None: ...
 
     def _is_owned(self) -> bool:
-        return True
+        return False
 
 
 def test_no_lock_is_taken_while_the_token_is_fresh(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     source = warm(world)
+    until(lambda: "evertoken-request" not in {thread.name for thread in threading.enumerate()})
     monkeypatch.setattr(world.coordinator, "_lock", _ForbiddenLock())
     assert source.authorization_nowait() == source.authorization()
     world.clock.now += 1_158
@@ -514,10 +515,10 @@ def test_a_coordinator_whose_clock_is_not_there_harms_no_other_in_a_forked_child
         raise RuntimeError("must be called from async context")
 
     elsewhere = World()
-    _, parents = elsewhere.coordinator.glance(print)
+    _, parents = elsewhere.coordinator.claim_or_wait(print)
     assert parents is not None
     elsewhere.coordinator.clock = raises  # As trio's own, outside of its run.
-    _, parents = world.coordinator.glance(print)
+    _, parents = world.coordinator.claim_or_wait(print)
     assert parents is not None
     source = source_of(world)
     monkeypatch.setattr(_coordinator, "_all", [elsewhere.coordinator, world.coordinator])
@@ -560,13 +561,13 @@ def test_a_waiter_who_registers_just_after_the_closing_is_sent_home_and_gives_it
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = source_of(world)
-    ask = world.coordinator.ask
+    claim_or_wait = world.coordinator.claim_or_wait
 
     def closed_meanwhile(*arguments: Any, **options: Any) -> object:  # noqa: ANN401
         source.close()
-        return ask(*arguments, **options)
+        return claim_or_wait(*arguments, **options)
 
-    monkeypatch.setattr(world.coordinator, "ask", closed_meanwhile)
+    monkeypatch.setattr(world.coordinator, "claim_or_wait", closed_meanwhile)
     with pytest.raises(LocalProtocolError, match="closed"):
         source.authorization()
     assert world.token_requests() == []

@@ -17,7 +17,7 @@ from evertoken import HttpResponse, TokenRequest, Wait
 from evertoken.testing import ApiFault, TokenBehaviour, TokenFault
 from evertoken_transports.testing import LoopClock, MangopayServer, VirtualClock, VirtualEventLoop
 from evertoken_transports.threads import TokenSource
-from tests.transports.worlds import LIMIT
+from tests.transports.worlds import LIMIT, gone
 
 SOON = 0.2
 Run = Callable[[Coroutine[Any, Any, None]], None]
@@ -119,10 +119,10 @@ def test_who_waits_looks_again_before_the_limit_is_far_behind(server: MangopaySe
     def waker() -> None:
         """Nobody sleeps here."""
 
-    move = coordinator.ask(waker, since=now, deadline=now + 60.0)
-    coordinator.forget(waker)
-    assert isinstance(move.answer, Wait)
-    assert move.answer.until == now + SOON
+    answer, _ = coordinator.claim_or_wait(waker, since=now, deadline=now + 60.0)
+    gone(coordinator, waker)
+    assert isinstance(answer, Wait)
+    assert answer.until == now + SOON
 
 
 def test_everyone_who_waits_is_told_at_the_same_time(server: MangopayServer) -> None:

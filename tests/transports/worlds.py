@@ -9,9 +9,10 @@ from urllib.parse import urlsplit
 from evertoken import ClientCredentials, HttpResponse, Policy, RequestState, TokenMachine, TokenRequest
 from evertoken.testing import Arrival, AuthorizationServer, Route, Script, ServerRequest
 from evertoken_transports import Coordinator
+from evertoken_transports._coordinator import Waker
 from tests import canary
 
-__all__ = ("LIMIT", "Clock", "Endpoint", "World", "run_in_threads", "until")
+__all__ = ("LIMIT", "Clock", "Endpoint", "World", "gone", "run_in_threads", "until")
 
 LIMIT = 20.0
 """Real seconds after which a test that waits for a thread gives up. No test comes near it unless something hangs."""
@@ -86,6 +87,12 @@ class World:
     def wait_for_waiters(self, count: int) -> None:
         """Wait until ``count`` callers wait for the coordinator."""
         until(lambda: len(self.coordinator._wakers) == count)
+
+
+def gone(coordinator: Coordinator, waker: Waker) -> None:
+    """The caller behind ``waker`` goes."""
+    coordinator.departure(waker)()
+    coordinator.catch_up()
 
 
 def until(condition: Callable[[], bool]) -> None:

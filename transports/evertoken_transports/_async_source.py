@@ -131,8 +131,8 @@ class AsyncSource(BaseSource):
     def _sleeper(self) -> Sleeper: ...
 
     @abstractmethod
-    def _spawned(self, request: TokenRequest) -> bool:
-        """Whether a task took ``request``; it reports its outcome whatever becomes of the caller."""
+    def _spawn(self, request: TokenRequest) -> None:
+        """Start a task that carries ``request``, and reports its outcome whatever becomes of the caller."""
 
     @abstractmethod
     def _can_spawn(self) -> bool:
@@ -165,47 +165,52 @@ class AsyncSource(BaseSource):
         in_loop = self._can_spawn()
         if in_loop:
             self._ensure_warm()
+        if not (in_loop and self._background):
+            return self._coordinator.machine.authorization(self._clock())
         caller = _caller()
+        departed = self._coordinator.departure(caller)
         try:
-            ready, request = self._coordinator.glance(caller, may_send=in_loop and self._background)
-            if request is not None and ((ready is not None and self.outlived(request)) or self._spawned(request)):
-                self._coordinator.took(request)
+            answer, request = self._coordinator.claim_or_wait(caller)
+            if request is not None:
+                self._carry_beside(request, answer)
         finally:
-            self._coordinator.forget(caller)
-        return None if ready is None else ready.authorization
+            departed()
+            self._coordinator.catch_up()
+        return answer.authorization if isinstance(answer, Ready) else None
 
     async def _wait(self, timeout: float, min_ttl: float) -> str:
         since = self._clock()
         deadline = since + checked_timeout(timeout)
         sleeper = self._sleeper()
+        departed = self._coordinator.departure(sleeper.wake)
         self._ensure_warm()
         try:
             while True:
                 self._check_open()
-                move = self._coordinator.ask(sleeper.wake, since=since, deadline=deadline, min_ttl=min_ttl)
+                answer, request = self._coordinator.claim_or_wait(
+                    sleeper.wake, since=since, deadline=deadline, min_ttl=min_ttl
+                )
                 self._check_open()  # Closing wakes those who are registered by now.
-                answer = move.answer
-                if move.request is not None and not await self._see_carried(move.request, answer):
-                    continue  # What was known before the request was carried here may no longer be so.
+                # Nothing is awaited between the claim and what carries it, so no cancellation can come between.
+                if request is not None and not self._background:
+                    await carry_async(self._coordinator, self._exchange, request)
+                    continue  # What was known before it was carried here may no longer be so.
+                if request is not None:
+                    self._carry_beside(request, answer)
                 if isinstance(answer, Ready):
                     return answer.authorization
                 if isinstance(answer, GiveUp):
                     raise answer.error from None
                 await sleeper.sleep(min(max(0.0, answer.until - self._clock()), LONGEST_SLEEP))
         finally:
-            self._coordinator.forget(sleeper.wake)
+            departed()
+            self._coordinator.catch_up()
 
-    async def _see_carried(self, request: TokenRequest, answer: object) -> bool:
-        """Whether it is carried beside the caller; if not, it has been carried here, and time has passed.
-
-        Nothing is awaited between the claim and what carries it, so no cancellation can come between.
-        """
-        is_refresh = isinstance(answer, Ready)
-        if self._background and ((is_refresh and self.outlived(request)) or self._spawned(request)):
-            self._coordinator.took(request)
-            return True
-        await carry_async(self._coordinator, self._exchange, request)
-        return False
+    def _carry_beside(self, request: TokenRequest, answer: object) -> None:
+        """In a thread if it is a refresh, and may be; else in a task."""
+        if not (isinstance(answer, Ready) and self.outlived(request)):
+            self._spawn(request)
+        self._coordinator.took(request)
 
     def outlived(self, request: TokenRequest) -> bool:
         """Whether a thread took ``request``, which is a refresh: it does not end with the event loop."""
@@ -226,10 +231,11 @@ async def stay_warm(
     sleeper: Sleeper,
 ) -> None:
     """See every request carried as it falls due, until the source is closed or gone."""
+    departed = coordinator.departure(sleeper.wake)
     try:
         while (held := source()) is not None and not held.closed:
-            ready, request = coordinator.glance(sleeper.wake, may_wake=True)
-            if request is not None and ready is not None and held.outlived(request):
+            answer, request = coordinator.claim_or_wait(sleeper.wake)
+            if request is not None and isinstance(answer, Ready) and held.outlived(request):
                 coordinator.took(request)
                 request = None
             del held
@@ -239,4 +245,5 @@ async def stay_warm(
                 ahead = coordinator.next_deadline() - coordinator.clock()
                 await sleeper.sleep(min(max(SHORTEST_SLEEP, ahead), LONGEST_SLEEP))
     finally:
-        coordinator.forget(sleeper.wake)
+        departed()
+        coordinator.catch_up()

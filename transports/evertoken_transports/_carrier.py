@@ -14,7 +14,7 @@ from evertoken_transports._connecting import reason_of
 from evertoken_transports._coordinator import Coordinator
 from evertoken_transports._events import write
 from evertoken_transports._exchange import AsyncExchange, Exchange, ExchangeBroken, ExchangeFailed
-from evertoken_transports._progress import Progress, carrying
+from evertoken_transports._progress import carrying
 
 __all__ = ("carry", "carry_async")
 
@@ -28,8 +28,8 @@ class _NoAnswer(Unpicklable):
 def carry(coordinator: Coordinator, exchange: Exchange, request: TokenRequest) -> None:
     """Send ``request`` from this thread. One that raises has failed; a torn down thread gave up."""
     try:
-        if coordinator.took(request):
-            with carrying(_noted(coordinator, request)):
+        if (note := coordinator.took(request)) is not None:
+            with carrying(note):
                 outcome = _outcome(exchange, request)
             _report(coordinator, request, outcome)
     except BaseException:
@@ -40,19 +40,13 @@ def carry(coordinator: Coordinator, exchange: Exchange, request: TokenRequest) -
 async def carry_async(coordinator: Coordinator, exchange: AsyncExchange, request: TokenRequest) -> None:
     """The same from a task. Cancellation is not failure: it is reported as abandoned, and goes on its way."""
     try:
-        if coordinator.took(request):
-            with carrying(_noted(coordinator, request)):
+        if (note := coordinator.took(request)) is not None:
+            with carrying(note):
                 outcome = await _outcome_async(exchange, request)
             _report(coordinator, request, outcome)
     except BaseException:
         coordinator.request_abandoned(request)
         raise
-
-
-def _noted(coordinator: Coordinator, request: TokenRequest) -> Progress:
-    """Where those who wait will see how far the request has come."""
-    coordinator.progress = note = Progress(request.id)
-    return note
 
 
 # An exchange may raise anything, with the secret in its text and in its frames. So its exception is over and forgotten

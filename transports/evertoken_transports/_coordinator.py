@@ -1,4 +1,4 @@
-"""Coordinator: one machine, many waiters of any runtime, and the only lock in the project.
+"""Coordinator: one machine, many waiters of any runtime, and the only lock that they share.
 
 The lock is held for microseconds: for one step of the machine, never over a yield, an await, a callback or a
 socket. Waiting is not done here. A waiter leaves a *waker*, a callable that may be called from any thread, and is woken
@@ -7,16 +7,16 @@ once after the next input; then it asks again. So threads, event loops and trio 
 
 from __future__ import annotations
 
-import itertools
-import logging
+import math
 import os
 import random
 import threading
 import weakref
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, TypeVar, cast
+from functools import partial
+from typing import Any, Protocol, TypeVar, cast
 
 from evertoken import (
     Abandoned,
@@ -24,7 +24,6 @@ from evertoken import (
     Challenge,
     ClientCredentials,
     Explanation,
-    Freshness,
     GiveUp,
     HttpResponse,
     LocalProtocolError,
@@ -34,9 +33,7 @@ from evertoken import (
     ProblemKind,
     Ready,
     Rejection,
-    RequestState,
     SendRequest,
-    State,
     TokenMachine,
     TokenRequest,
     TokenUnavailable,
@@ -47,14 +44,42 @@ from evertoken import (
 from evertoken._checks import check_type, fault_of_authorization
 from evertoken._secrecy import Hidden, Unpicklable
 from evertoken_transports._clock import Clock, suspend_aware_clock
-from evertoken_transports._events import Event, EventCallback, check_callback, events_of, log, tell, write
+from evertoken_transports._events import EventCallback, check_callback, events_of, log, tell
 from evertoken_transports._exchange import Exchange
-from evertoken_transports._moves import Move, Subscriber, Waker, wake
+from evertoken_transports._inside import is_inside, step
 from evertoken_transports._progress import Progress
+from evertoken_transports._registry import Registry
 
-__all__ = ("Coordinator", "Move", "Subscriber", "Waker")
+__all__ = ("Answer", "Coordinator", "Subscriber", "Waker")
 
 _T = TypeVar("_T")
+
+Waker = Callable[[], object]
+"""May be called from any thread. Whoever is woken asks again."""
+
+Answer = tuple[Ready | GiveUp | Wait, TokenRequest | None]
+"""What one caller does next, and the claimed request that it must see carried first, if any."""
+
+_MISPLACED = Problem(
+    ProblemKind.BUG,
+    "A token was asked for by code that interrupts a step of the token machine: a __del__ method, the end of a dropped"
+    " generator or a signal handler. It cannot wait there",
+    "Let such code hand its work to a thread or a queue; or ask again a moment later.",
+)
+
+
+class Subscriber(Protocol):
+    """What a coordinator keeps up to date: a source. It is held weakly, so one that is dropped is forgotten."""
+
+    on_event: EventCallback | None
+
+    def republish(self, quiet_until: float, header: str | None) -> None:
+        """Before ``quiet_until``, ``header`` is good and nothing needs doing. Called under the lock: only keep it."""
+        ...
+
+    def forked(self) -> None:
+        """In a forked child: nothing that ran beside is there any more, and what was told may be half the truth."""
+        ...
 
 
 class Coordinator(Unpicklable):
@@ -69,8 +94,9 @@ class Coordinator(Unpicklable):
     Raises TypeError, which names the argument, for one of another type.
 
     Safe to use from any thread. After ``os.fork`` the child has a lock of its own, no waiters, and the parent's request
-    counts as abandoned there. Do not call it from a signal handler: the handler could interrupt the holder of the lock.
-    A copy of it is itself.
+    counts as abandoned there. What interrupts a step of this very thread (``__del__``, the ``finally`` of a dropped
+    generator, a signal handler) gets a token in hand and nothing else, and what it tells counts after that step. A copy
+    of it is itself.
     """
 
     def __init__(
@@ -84,18 +110,13 @@ class Coordinator(Unpicklable):
         self.clock = clock
         self._on_event = on_event
         self._lock = threading.RLock()
-        self._forgotten: deque[Waker] = deque()
-        self._given_back: deque[TokenRequest] = deque()
-        self._wakers: dict[Waker, None] = {}
-        self._claims: dict[Waker, TokenRequest] = {}
-        self._asking: dict[Waker, int] = {}
-        self._taken = 0
         self._subscribers: weakref.WeakValueDictionary[int, Subscriber] = weakref.WeakValueDictionary()
-        self._numbers = itertools.count()
-        self.progress = Progress()
-        """Of the request that was sent last; whoever carries one puts its own here."""
-        self._last_request: TokenRequest | None = None
-        self._last_published = machine.published
+        self._last_published: object = None
+        self._wakers: dict[Waker, None] = {}
+        self._due: deque[Waker] = deque()
+        self._claimant: tuple[Waker | None, int] = (None, 0)
+        self._late: deque[Callable[[], object]] = deque()
+        self._progress = Progress()
         _all.add(self)
 
     def __repr__(self) -> str:
@@ -117,91 +138,79 @@ class Coordinator(Unpicklable):
     # For those who wait
     # ------------------
 
-    def ask(self, waker: Waker, *, since: float, deadline: float, min_ttl: float = 0.0) -> Move:
+    def claim_or_wait(
+        self, waker: Waker, *, since: float = 0.0, deadline: float | None = None, min_ttl: float = 0.0
+    ) -> Answer:
         """What a caller should do who came at ``since`` and can wait until ``deadline``, both on :attr:`clock`.
 
-        With a ``Wait``, ``waker`` is registered in the same instant: it is called once after the next input, and the
-        caller asks again then, or when ``Wait.until`` has passed. A claimed request comes with a ``Wait`` for its
-        answer, or with ``Ready`` where the token in hand is good and the next one is due. :meth:`forget` in a
-        ``finally`` makes sure that a claim is given back if the caller is interrupted before anybody :meth:`took` it.
+        This claims a request, and spends budget, if one is due: it comes with a ``Wait`` for its answer, or with
+        ``Ready`` where the token in hand is good. With a ``Wait``, ``waker`` is registered in the same instant: it is
+        called once after the next input, and the caller asks again then, or when ``Wait.until`` has passed. Without a
+        ``deadline`` the caller only looks, or waits for whatever comes next, and is registered in any case.
+
+        See :meth:`departure` for a caller that is interrupted.
         """
-        self._forget_all()
-        with self._lock:
-            before = self.machine.state_value
-            self._asking[waker] = before.next_id
-            move = self._move(self.clock(), since, deadline, min_ttl)
-            if isinstance(move.answer, Wait):
-                self._wakers[waker] = None
-            if move.request is not None:
-                self._claims[waker] = move.request
-            events = self._news(before)
-            del self._asking[waker]
-        self._forget_all()
-        self._announce(events)
-        return move
+        if self._is_inside():
+            header = self.machine.authorization(self.clock(), min_ttl)
+            return (GiveUp(TokenUnavailable(_MISPLACED)) if header is None else Ready(header)), None
+        self.catch_up()
+        answer = self._do(lambda: self._claimed_or_waits(waker, since, deadline, min_ttl), wakes=False)
+        self.catch_up()
+        return answer
 
-    def glance(
-        self, waker: Waker, *, may_send: bool = True, may_wake: bool = False
-    ) -> tuple[Ready | None, TokenRequest | None]:
-        """The Authorization value if there is one now, and a claimed request if one is due and ``may_send``.
+    def departure(self, waker: Waker) -> Callable[[], object]:
+        """What notes that the caller behind ``waker`` has gone: it no longer waits, and gives back what nobody took.
 
-        ``waker`` stands for the caller as in :meth:`ask`; with ``may_wake`` it is called once after the next input.
+        To be called in a ``finally``, and :meth:`catch_up` after it. It is made of C alone, so that no interruption
+        comes between its being called and being done. Twice is harmless.
         """
-        self._forget_all()
-        with self._lock:
-            before = self.machine.state_value
-            self._asking[waker] = before.next_id
-            now = self.clock()
-            token = self.machine.token(now)
-            request = self._claim_if_due(now) if may_send else None
-            if may_wake:
-                self._wakers[waker] = None
-            if request is not None:
-                self._claims[waker] = request
-            events = self._news(before)
-            del self._asking[waker]
-        self._announce(events)
-        return (None if token is None else Ready(token.authorization)), request
+        return partial(self._late.append, partial(self._forget, waker))
 
-    def forget(self, waker: Waker) -> None:
-        """The caller behind ``waker`` has gone: it no longer waits, and a claim that nobody took is given back.
+    def catch_up(self) -> None:
+        """Do what was put off, by whomsoever and here or elsewhere; wake those whom an interrupted thread has not."""
+        if self._is_inside():
+            _behind.append(self)
+            return
+        while self._late or self._due or _behind:
+            if self._late:
+                self._do(self._do_late)
+            self._wake()
+            with suppress(IndexError):
+                _behind.popleft().catch_up()
 
-        Forgetting twice is harmless.
+    def took(self, request: TokenRequest) -> Progress | None:
+        """Somebody carries ``request`` now, reports its outcome, and notes in what this returns how far it has come.
+
+        None, and no sending, if it was given back, or is lost already.
         """
-        self._forgotten.append(waker)
-        self._forget_all()
-
-    def took(self, request: TokenRequest) -> bool:
-        """Somebody carries ``request`` now and reports its outcome. False, and no sending, if it was given back."""
-        self._forget_all()
-        with self._lock:
-            if request in self._claims.values():
-                self._taken = request.id
-                self._claims = {waker: claim for waker, claim in self._claims.items() if claim is not request}
-            return self._taken == request.id
+        self.catch_up()
+        with self._lock, step():
+            attempt = self.machine.state_value.attempt
+            if attempt is None or attempt.id != request.id:
+                return None
+            self._claimant = (None, 0)
+            if self._progress.attempt != request.id:
+                self._progress = Progress(request.id)
+            return self._progress
 
     def wake_all(self) -> None:
         """Make every waiter ask again, as after an input."""
-        with self._lock:
-            wakers = self._take_wakers()
-        wake(wakers)
+        self._later(self._take_wakers)
 
     def next_deadline(self) -> float:
         """When something will next be worth doing, on :attr:`clock`: now, if a token request is due already.
 
         For embedders with a timer of their own. The answer may change after any input.
         """
-        self._forget_all()
-        with self._lock:
-            now = self.clock()
-            action = self.machine.poll(now)
+        self.catch_up()
+        now = self.clock()
+        action = self.machine.poll(now)
         return action.until if isinstance(action, Wait) else now
 
     def explain(self) -> Explanation:
         """The machine's own account of its state; see :meth:`evertoken.TokenMachine.explain`."""
-        self._forget_all()
-        with self._lock:
-            return self.machine.explain(self.clock())
+        self.catch_up()
+        return self.machine.explain(self.clock())
 
     # For those who carry a request
     # -----------------------------
@@ -209,20 +218,18 @@ class Coordinator(Unpicklable):
     def receive_response(self, request: TokenRequest, response: HttpResponse) -> Outcome:
         """The exchange brought an answer."""
         outcome = self.machine.read_response(request, response)  # Not under the lock: an answer can be long.
-        return self._feed(lambda now: self.machine.receive_response(now, request, outcome))
+        return self._feed(lambda: self._answer(request, outcome), outcome)
 
     def send_failed(self, request: TokenRequest, reason: str | Outcome) -> Outcome:
         """The exchange brought none; ``reason`` is for people, or is what ``read_failure`` made of it."""
         outcome = reason if isinstance(reason, Outcome) else self.machine.read_failure(request, reason)
         del reason  # It may quote a secret.
-        return self._feed(lambda now: self.machine.send_failed(now, request, outcome))
+        return self._feed(lambda: self._answer(request, outcome), outcome)
 
     def request_abandoned(self, request: TokenRequest) -> Outcome:
-        """The carrier was cancelled. If the collector ended it in the midst of a step, it counts after that step."""
-        if self._is_inside():
-            self._given_back.append(request)
-            return Abandoned()
-        return self._feed(lambda now: self.machine.request_abandoned(now, request))
+        """The carrier was cancelled."""
+        outcome: Outcome = Abandoned()
+        return self._feed(lambda: self._answer(request, outcome), outcome)
 
     # News from elsewhere
     # -------------------
@@ -233,7 +240,7 @@ class Coordinator(Unpicklable):
         del authorization  # A clock or a callback may raise, and error trackers show local variables.
         if fault is not None:
             raise LocalProtocolError(fault)
-        return self._feed(lambda now: self.machine.token_rejected(now, hidden.reveal(), challenge))
+        return self._feed(lambda: self.machine.token_rejected(self.clock(), hidden.reveal(), challenge), Rejection.KEPT)
 
     def token_worked(self, authorization: str) -> None:
         """An API served a call that carried ``authorization``."""
@@ -241,36 +248,42 @@ class Coordinator(Unpicklable):
         del authorization
         if fault is not None:
             raise LocalProtocolError(fault)
-        self._feed(lambda now: self.machine.token_worked(now, hidden.reveal()))
+        self._feed(lambda: self.machine.token_worked(self.clock(), hidden.reveal()), None)
 
     def endpoint_blocked(self, kind: BlockKind, seconds: float | None = None) -> None:
         """An API or a store says that the token endpoint is not to be asked."""
-        self._feed(lambda now: self.machine.endpoint_blocked(now, kind, seconds))
+        self._feed(lambda: self.machine.endpoint_blocked(self.clock(), kind, seconds), None)
 
     def replace_credentials(self, credentials: ClientCredentials) -> None:
         """Use another secret; see :meth:`evertoken.TokenMachine.replace_credentials`. The registry knows it then."""
-        old = self.machine.grant
-        self._feed(lambda now: self.machine.replace_credentials(now, credentials))
-        if self.machine.grant != old:
-            _registry.add_name(self, old, credentials)
+
+        def replace() -> None:
+            old = self.machine.grant
+            self.machine.replace_credentials(self.clock(), credentials)
+            if self.machine.grant != old:
+                _registry.add_name(self, old, credentials)
+
+        self._feed(replace, None)
 
     def lift_block(self) -> None:
         """The operator's word, after mending the cause."""
-        self._feed(self.machine.lift_block)
+        self._feed(lambda: self.machine.lift_block(self.clock()), None)
 
     # For sources
     # -----------
 
     def subscribe(self, subscriber: Subscriber) -> None:
         """Keep ``subscriber`` up to date, and tell it of every event, for as long as somebody keeps it alive."""
-        with self._lock:
-            self._subscribers[next(self._numbers)] = subscriber
-            self.bring_up_to_date(subscriber)
+
+        def subscribe() -> None:
+            self._subscribers[id(subscriber)] = subscriber
+            subscriber.republish(*self.machine.published)
+
+        self._later(subscribe)
 
     def bring_up_to_date(self, subscriber: Subscriber) -> None:
         """Tell ``subscriber`` once more what it was told last."""
-        with self._lock:
-            subscriber.republish(*self.machine.published)
+        self._later(lambda: subscriber.republish(*self.machine.published))
 
     def stand_in(self, exchange: _T) -> _T:
         """What carries requests for a source that would use ``exchange``: itself, except in tests."""
@@ -280,219 +293,174 @@ class Coordinator(Unpicklable):
         """What carries requests in threads for a source of an event loop; None in tests, where time is the loop's."""
         return exchange
 
-    def _announce(self, events: list[Event]) -> None:
-        """Log and tell, outside the lock. Two sources with the same callback hear of an event once."""
-        if not events:
-            return
-        callbacks = [] if self._on_event is None else [self._on_event]
-        with self._lock:  # Sources come while others listen.
-            subscribers = list(self._subscribers.values())
-        for subscriber in subscribers:
-            if subscriber.on_event is not None and subscriber.on_event not in callbacks:
-                callbacks.append(subscriber.on_event)
+    # In a step, and after it
+    # -----------------------
+
+    def _do(self, act: Callable[[], _T], *, wakes: bool = True) -> _T:
+        """One step: ``act`` under the lock, published before anyone wakes; then wake the waiters, and tell of it."""
+        with self._lock, step():
+            state, told = self.machine.state_value, self.machine.happenings
+            result = act()
+            self._publish()
+            happenings = () if self.machine.happenings is told else self.machine.happenings
+            if wakes and (happenings or self.machine.state_value is not state):
+                self._take_wakers()
+            events = events_of(self.machine.grant.client_id, self.machine.state_value, happenings)
+            callbacks = self._callbacks() if events else []
+        self._wake()
         for event in events:
             log(event)
             for callback in callbacks:
                 tell(callback, event)
+        return result
+
+    def _feed(self, act: Callable[[], _T], meanwhile: _T) -> _T:
+        """One input. In the midst of a step it is put off, and ``meanwhile`` is the answer."""
+        if self._is_inside():
+            self._later(act)
+            return meanwhile
+        self.catch_up()
+        result = self._do(act)
+        self.catch_up()
+        return result
+
+    def _later(self, act: Callable[[], object]) -> None:
+        """A step that can wait until this thread is in the midst of none: at once, as a rule.
+
+        The collector may end a waiter or a carrier at any allocation, also while this very thread is inside a step. To
+        act at once would be undone when that step ends, and to wait for another lock could be for ever.
+        """
+        self._late.append(act)
+        self.catch_up()
+
+    def _wake(self) -> None:
+        """A waiter whose event loop is closed cannot be woken, and must not stop the others."""
+        while self._due:
+            with suppress(IndexError, ValueError):  # Another thread may be at it, too: to be woken twice is harmless.
+                waker = self._due[0]
+                with suppress(Exception):
+                    waker()
+                self._due.remove(waker)
+
+    def _is_inside(self) -> bool:
+        """Whether this very thread is in the midst of a step, of this coordinator or of another."""
+        return is_inside() or bool(cast("Any", self._lock)._is_owned())  # As threading.Condition asks.
 
     # Under the lock
     # --------------
 
-    def _is_worth_keeping(self) -> bool:
-        """Whether a new coordinator in place of this one would know less. Never waits: one that is busy is."""
-        if not self._lock.acquire(blocking=False):
-            return True
-        try:
-            now, state = self.clock(), self.machine.state_value
-            seen = self.machine.explain(now)
-        finally:
-            self._lock.release()
-        if (
-            seen.freshness in (Freshness.VALID, Freshness.REFRESH_DUE)
-            or seen.request_state is not RequestState.IDLE
-            or seen.budget_refill_at is not None
-            or seen.next_rejection_at is not None
-            or any(now < dropped.forget_at for dropped in state.rejections.dropped)
-        ):
-            return True
-        has_learnt = bool(seen.failures or state.blocks or seen.credentials_generation)
-        return has_learnt and now < state.now + _REMEMBERED
+    def _do_late(self) -> None:
+        if self._late:  # Another thread may have been here first.
+            with suppress(LocalProtocolError, TypeError, ValueError):  # A wrong input, and nobody to tell.
+                self._late[0]()
+            self._late.popleft()  # Last: a thread that is interrupted loses nothing, and to do it twice is harmless.
 
-    @property
-    def _name(self) -> str:
-        return self.machine.grant.client_id
+    def _claimed_or_waits(self, waker: Waker, since: float, deadline: float | None, min_ttl: float) -> Answer:
+        until = math.inf if deadline is None else deadline
+        answer, request = self._claimed(waker, since, until, min_ttl)
+        if deadline is None or isinstance(answer, Wait):
+            self._wakers[waker] = None
+        return answer, request
 
-    def _move(self, now: float, since: float, deadline: float, min_ttl: float) -> Move:
+    def _claimed(self, waker: Waker, since: float, deadline: float, min_ttl: float) -> Answer:
+        now = self.clock()
         move = next_move(self.machine, now, since=since, deadline=deadline, min_ttl=min_ttl)
-        answer = self.progress.told(self.machine, now, move)
+        answer = self._progress.told(self.machine, now, move)
         if isinstance(answer, Ready):
-            return Move(answer, self._claim_if_due(now))
+            claimed = None if isinstance(self.machine.poll(now), Wait) else self._claim(waker, now, 0.0)
+            # If it cannot be built, whoever needs it will be told why.
+            return answer, claimed if isinstance(claimed, TokenRequest) else None
         if not isinstance(answer, SendRequest):
-            return Move(answer, None)
-        claimed = self._claim(now, min_ttl)
+            return answer, None
+        claimed = self._claim(waker, now, min_ttl)
         if isinstance(claimed, Problem):
-            return Move(GiveUp(TokenUnavailable(claimed)), None)
-        return Move(Wait(min(claimed.deadline, deadline), WaitReason.RESPONSE), claimed)
+            return GiveUp(TokenUnavailable(claimed)), None
+        return Wait(min(claimed.deadline, deadline), WaitReason.RESPONSE), claimed
 
-    def _claim_if_due(self, now: float) -> TokenRequest | None:
-        """The request for the next token, if one is due. If it cannot be built, whoever needs it will be told why."""
-        if isinstance(self.machine.poll(now), Wait):
-            return None
-        claimed = self._claim(now, 0.0)
-        return None if isinstance(claimed, Problem) else claimed
-
-    def _claim(self, now: float, min_ttl: float) -> TokenRequest | Problem:
+    def _claim(self, waker: Waker, now: float, min_ttl: float) -> TokenRequest | Problem:
+        # Noted first: a caller that is interrupted in the midst of it is known by the number of its claim.
+        self._claimant = (waker, self.machine.state_value.next_id)
         try:
-            self._last_request = self.machine.start_request(now, min_ttl)
+            return self.machine.start_request(now, min_ttl)
         except Exception as error:  # noqa: BLE001 (the embedder's own client authentication runs in there)
             return Problem(
                 ProblemKind.TRANSPORT,
                 f"The token request could not be built: the client authentication raised {type(error).__name__}",
                 "Mend ClientAuthentication.authenticate; its exception is not shown here, as it may hold a secret.",
             )
-        return self._last_request
 
-    def _feed(self, act: Callable[[float], _T]) -> _T:
-        """One input: step under the lock, then wake the waiters, then tell of it. Published before anyone wakes."""
-        with self._lock:
-            result = act(self.clock())
-            events = self._news(None)
-            wakers = self._take_wakers()
-        wake(wakers)
-        self._forget_all()
-        self._announce(events)
-        return result
+    def _forget(self, waker: Waker) -> None:
+        self._wakers.pop(waker, None)
+        claimant, number = self._claimant
+        attempt = self.machine.state_value.attempt
+        if claimant == waker and attempt is not None and attempt.id == number:
+            self._answer(self._handle(number), Abandoned())
 
-    def _news(self, before: State | None) -> list[Event]:
-        """What came of an input, which has led away from ``before`` if there was one at all. Published before told."""
-        state = self._published_state()
-        return [] if state is before else events_of(self._name, state, self.machine.happenings)
+    def _answer(self, request: TokenRequest, outcome: Outcome) -> Outcome:
+        return self.machine.receive_response(self.clock(), request, outcome)
 
-    def _published_state(self) -> State:
-        """The state, once every subscriber has what follows from it."""
-        if self.machine.published is not self._last_published:
-            self._last_published = self.machine.published
-            for subscriber in list(self._subscribers.values()):
-                subscriber.republish(*self._last_published)
-        return self.machine.state_value
-
-    def _forget_all(self) -> None:
-        """Never waits for this thread itself: who is collected in the midst of a step is forgotten after it."""
-        while (self._forgotten or self._given_back) and not self._is_inside():
-            with self._lock, suppress(IndexError):  # Another thread may have been here first.
-                waker = self._forgotten.popleft()
-                self._wakers.pop(waker, None)
-                claim = self._claims.pop(waker, None) or self._interrupted_claim(waker)
-                if claim is not None:
-                    self._given_back.append(claim)
-            with suppress(IndexError):
-                self.request_abandoned(self._given_back.popleft())
-
-    def _is_inside(self) -> bool:
-        """Whether this very thread holds the lock."""
-        return bool(cast("Any", self._lock)._is_owned())  # noqa: SLF001 (as threading.Condition asks)
-
-    def _interrupted_claim(self, waker: Waker) -> TokenRequest | None:
-        """What ``waker`` claimed in a call that was interrupted before it could even be noted: known by its number."""
-        number, attempt = self._asking.pop(waker, None), self.machine.state_value.attempt
-        if attempt is None or attempt.id != number:
-            return None
+    def _handle(self, number: int) -> TokenRequest:
+        """By which the outcome of a request is told that nobody has in hand."""
         url, owner = self.machine.grant.endpoint.url, self.machine.owner
-        return TokenRequest(attempt.id, "POST", url, (), b"", attempt.deadline, owner=owner)
+        return TokenRequest(number, "POST", url, (), b"", 0.0, owner=owner)
 
-    def _take_wakers(self) -> list[Waker]:
-        wakers = list(self._wakers)
-        self._wakers = {}
-        return wakers
+    def _publish(self) -> None:
+        """See to it that every subscriber has what follows from the state."""
+        published = self.machine.published
+        if published is not self._last_published:
+            for subscriber in list(self._subscribers.values()):
+                subscriber.republish(*published)
+            self._last_published = published
+
+    def _callbacks(self) -> list[EventCallback]:
+        """Who hears of events. Two sources with the same callback hear of an event once."""
+        callbacks = [] if self._on_event is None else [self._on_event]
+        for subscriber in list(self._subscribers.values()):
+            if subscriber.on_event is not None and subscriber.on_event not in callbacks:
+                callbacks.append(subscriber.on_event)
+        return callbacks
+
+    def _take_wakers(self) -> None:
+        # Each in a value of its own, so that whoever has woken one takes away that one, and no later one like it.
+        self._due.extend(map(partial, self._wakers))
+        self._wakers.clear()
+
+    # In a forked child
+    # -----------------
 
     def after_fork_in_child(self) -> None:
-        """In the child: the lock may be held by a thread that is not here, and so may the request.
+        """The lock may be held by a thread that is not here, in the midst of a step, and so may the request.
 
         Nothing of an embedder is called here: its clock may belong to a loop that is not here either. Whoever comes
-        first gives the request back, before anything else.
+        first gives the request back, before anything else, and brings everybody up to date.
         """
         self._lock = threading.RLock()
         self._wakers = {}
-        self._claims = {}
-        self._asking = {}
-        self._forgotten.clear()
-        self._given_back.clear()
+        self._due.clear()
+        self._claimant = (None, 0)
+        self._last_published = None
+        attempt = self.machine.state_value.attempt
+        self._late.append(partial(self._answer, self._handle(0 if attempt is None else attempt.id), Abandoned()))
         for subscriber in list(self._subscribers.values()):
             subscriber.forked()
-        if self._last_request is not None:
-            self._given_back.append(self._last_request)
 
 
-class _Registry:
-    """Keeps those alive that are worth it, and finds the others for as long as somebody uses them.
-
-    Each time one is made the two that were looked at longest ago are looked at, and forgotten if they know nothing. So
-    there are never many of those, no call takes longer for the number of grants, and none that counts is lost.
-    """
-
-    def __init__(self) -> None:
-        self._kept: OrderedDict[_Key, Coordinator] = OrderedDict()
-        self._alive: weakref.WeakValueDictionary[_Key, Coordinator] = weakref.WeakValueDictionary()
-        self._has_warned = False
-        self.lock = threading.Lock()
-
-    def get(self, grant: ClientCredentials, policy: Policy) -> Coordinator:
-        key = (grant, policy)
-        with self.lock:
-            coordinator = self._kept.get(key) or self._alive.get(key)
-            if coordinator is None:
-                coordinator = Coordinator(TokenMachine(grant, policy=policy, draw=random.random))
-                self._forget_two()
-            self._keep(key, coordinator)
-            warns = len(self._kept) >= _MANY and not self._has_warned
-            self._has_warned |= warns
-        if warns:
-            write(logging.WARNING, _TOO_MANY, _MANY)
-        return coordinator
-
-    def add_name(self, coordinator: Coordinator, old: ClientCredentials, new: ClientCredentials) -> None:
-        """After a rotation, an object made with the new secret must find the same machine."""
-        policy = coordinator.machine.policy
-        with self.lock:
-            if self._alive.get((old, policy)) is coordinator:
-                self._keep((new, policy), coordinator)
-
-    def clear(self) -> None:
-        with self.lock:
-            self._kept.clear()
-            self._alive.clear()
-            self._has_warned = False
-
-    def _keep(self, key: _Key, coordinator: Coordinator) -> None:
-        self._alive[key] = coordinator
-        self._kept[key] = coordinator
-
-    def _forget_two(self) -> None:
-        for key in list(itertools.islice(self._kept, 2)):
-            if self._kept[key]._is_worth_keeping():  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] (of this file)
-                self._kept.move_to_end(key)
-            else:
-                del self._kept[key]
-
-
-_REMEMBERED = 86_400.0
-"""Seconds since the last thing that happened, for which a coordinator is kept for what it has learnt alone: counters of
-failures, blocks that are over, new credentials. After such a silence, to learn it again costs a request a day."""
-
-_MANY = 10_000
-_TOO_MANY = (
-    "%d grants have a token, a block or a request of their own in this process, and each costs some memory. If there"
-    " are not so many clients, look for what makes a grant anew with another secret, scope or parameter each time"
-)
-_Key = tuple[ClientCredentials, Policy]
 _all: weakref.WeakSet[Coordinator] = weakref.WeakSet()
-_registry = _Registry()
+_behind: deque[Coordinator] = deque()
+"""Those that something was put off for while a thread was in the midst of a step of another."""
+
+
+def _made(grant: ClientCredentials, policy: Policy) -> Coordinator:
+    return Coordinator(TokenMachine(grant, policy=policy, draw=random.random))
+
+
+_registry = Registry(_made, lambda coordinator: bool(coordinator._subscribers))
 
 
 def _after_fork_in_child() -> None:
-    _registry.lock = threading.Lock()
     for coordinator in list(_all):
-        coordinator.after_fork_in_child()
+        with suppress(Exception):  # One that cannot be mended must not cost the others their locks.
+            coordinator.after_fork_in_child()
 
 
 if hasattr(os, "register_at_fork"):

@@ -142,7 +142,7 @@ class AsyncSources:
         Raises:
             LocalProtocolError: ``source`` is closed.
         """
-        self._source._check_open()  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] (no business of users)
+        self._source._check_open()
         which = runtime()
         # Two threads may both make one; both then use the same.
         return self._made.get(which) or self._made.setdefault(which, self._following(which))

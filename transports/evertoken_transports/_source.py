@@ -169,8 +169,7 @@ class BaseSource(Unpicklable):
     def forked(self) -> None:
         """For the coordinator, in a forked child: what kept the token warm is not here. The first look starts it."""
         self._warmers.clear()
-        if self._keep_warm:
-            self._quiet_until = -math.inf
+        self._quiet_until = -math.inf
 
     def _may_be_quiet(self) -> bool:
         """Whether readers need do nothing while the token is fresh: not even see to it that it is kept warm."""
@@ -210,7 +209,7 @@ class BaseSource(Unpicklable):
         self._closed = True
         self._quiet_until = -math.inf
         for follower in self._followers:
-            follower._shut(farewell)  # noqa: SLF001 (a source like this one)
+            follower._shut(farewell)
 
 
 def found_coordinator(grant: ClientCredentials, policy: Policy, coordinator: Coordinator | None) -> Coordinator:

@@ -134,12 +134,11 @@ class TokenSource(AsyncSource):
     def _place(self) -> Hashable:
         return weakref.ref(asyncio.get_running_loop())
 
-    def _spawned(self, request: TokenRequest) -> bool:
+    def _spawn(self, request: TokenRequest) -> None:
         task = self._task(carry_async(self._coordinator, self._exchange, request), "evertoken-request")
         seconds = max(0.0, request.deadline - self._clock())
         over = when_closed(task.get_loop(), seconds, self._coordinator.request_abandoned, request)
         task.add_done_callback(partial(self._ended, request, over), context=contextvars.Context())
-        return True
 
     def _ended(self, request: TokenRequest, over: Callable[[], None], task: asyncio.Task[None]) -> None:
         over()

@@ -122,48 +122,50 @@ class TokenSource(BaseSource):
     def _authorization_now(self) -> str | None:
         self._check_open()
         self._ensure_warm()
+        if not (self._background and may_start_threads()):
+            return self._coordinator.machine.authorization(self._clock())
         caller = _Caller()
+        departed = self._coordinator.departure(caller.wake)
         try:
-            may_send = self._background and may_start_threads()
-            ready, request = self._coordinator.glance(caller.wake, may_send=may_send)
-            if request is not None and self._started(request):
-                self._coordinator.took(request)
+            answer, request = self._coordinator.claim_or_wait(caller.wake)
+            if request is not None:
+                self._is_carried_beside(request)
         finally:
-            self._coordinator.forget(caller.wake)
-        return None if ready is None else ready.authorization
+            departed()
+            self._coordinator.catch_up()
+        return answer.authorization if isinstance(answer, Ready) else None
 
     def _wait(self, timeout: float, min_ttl: float) -> str:
         since = self._clock()
         deadline = since + checked_timeout(timeout)
         caller = _Caller()
+        departed = self._coordinator.departure(caller.wake)
         self._ensure_warm()
         try:
             while True:
                 self._check_open()
-                move = self._coordinator.ask(caller.wake, since=since, deadline=deadline, min_ttl=min_ttl)
+                answer, request = self._coordinator.claim_or_wait(
+                    caller.wake, since=since, deadline=deadline, min_ttl=min_ttl
+                )
                 self._check_open()  # Closing wakes those who are registered by now.
-                if move.request is not None and not self._see_carried(move.request):
-                    continue  # What was known before the request was carried here may no longer be so.
-                answer = move.answer
+                if request is not None and not (self._background and self._is_carried_beside(request)):
+                    carry(self._coordinator, self._exchange, request)
+                    continue  # What was known before it was carried here may no longer be so.
                 if isinstance(answer, Ready):
                     return answer.authorization
                 if isinstance(answer, GiveUp):
                     raise answer.error from None
                 caller.sleep(answer.until - self._clock())
         finally:
-            self._coordinator.forget(caller.wake)
+            departed()
+            self._coordinator.catch_up()
 
-    def _see_carried(self, request: TokenRequest) -> bool:
-        """Whether it is carried beside the caller; if not, it has been carried here, and time has passed."""
-        if self._background and self._started(request):
-            self._coordinator.took(request)
-            return True
-        carry(self._coordinator, self._exchange, request)
-        return False
-
-    def _started(self, request: TokenRequest) -> bool:
+    def _is_carried_beside(self, request: TokenRequest) -> bool:
         """Whether a daemon thread took ``request``. At interpreter shutdown, or at the limit of threads, none does."""
-        return start_thread("evertoken-request", carry, self._coordinator, self._exchange, request)
+        if not start_thread("evertoken-request", carry, self._coordinator, self._exchange, request):
+            return False
+        self._coordinator.took(request)
+        return True
 
     # Keeping warm
     # ------------
@@ -192,15 +194,17 @@ class _Caller:
 def _stay_warm(source: weakref.ref[TokenSource], coordinator: Coordinator, exchange: Exchange) -> None:
     """Carry every request as it falls due, until the source is closed or gone."""
     caller = _Caller()
+    departed = coordinator.departure(caller.wake)
     try:
         while _wants_warmth(source()):
-            _, request = coordinator.glance(caller.wake, may_wake=True)
+            _, request = coordinator.claim_or_wait(caller.wake)
             if request is not None:
                 carry(coordinator, exchange, request)
             else:
                 caller.sleep(max(SHORTEST_SLEEP, coordinator.next_deadline() - coordinator.clock()))
     finally:
-        coordinator.forget(caller.wake)
+        departed()
+        coordinator.catch_up()
         if (held := source()) is not None:
             held.cooled("a thread")
 

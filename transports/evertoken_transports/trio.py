@@ -130,9 +130,8 @@ class TokenSource(AsyncSource):
     def _can_spawn(self) -> bool:
         return trio.lowlevel.in_trio_run()
 
-    def _spawned(self, request: TokenRequest) -> bool:
+    def _spawn(self, request: TokenRequest) -> None:
         _spawn("evertoken-request", self._carry, request)
-        return True
 
     @property
     def _carry(self) -> Callable[[TokenRequest], Awaitable[None]]:

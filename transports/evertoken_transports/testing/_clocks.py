@@ -14,7 +14,7 @@ from collections.abc import Generator, Hashable
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from evertoken_transports._moves import Waker
+from evertoken_transports._coordinator import Waker
 from evertoken_transports.testing._alarms import ThreadAlarm, in_event_loop, is_paused, new_alarm, this_one, turn
 from evertoken_transports.testing._seconds import check_seconds
 from evertoken_transports.testing._standstill import Standstill

@@ -79,7 +79,7 @@ def _thread(ident: int) -> str:
     names = {thread.ident: thread.name for thread in threading.enumerate()}
     if ident not in names:
         return "a thread that has ended"
-    return f"thread {names[ident]!r}{_place(sys._current_frames().get(ident))}"  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] (documented)
+    return f"thread {names[ident]!r}{_place(sys._current_frames().get(ident))}"  # noqa: SLF001 (documented)
 
 
 def _place(frame: FrameType | None) -> str:

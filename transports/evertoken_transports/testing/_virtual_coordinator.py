@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Hashable
 from dataclasses import replace
 from typing import TypeVar, cast
 
 from typing_extensions import override
 
-from evertoken import HttpResponse, Outcome, Problem, Ready, TokenMachine, TokenRequest, Wait
+from evertoken import Outcome, Problem, TokenMachine, TokenRequest, Wait
 from evertoken_transports._clock import Clock
-from evertoken_transports._coordinator import Coordinator
+from evertoken_transports._coordinator import Answer, Coordinator, Subscriber, Waker
 from evertoken_transports._exchange import Exchange
-from evertoken_transports._moves import Move, Subscriber, Waker
 from evertoken_transports._source import BaseSource
 from evertoken_transports.testing._alarms import this_one
 from evertoken_transports.testing._clocks import VirtualClock
@@ -25,6 +25,7 @@ OVER = (
 )
 
 _Exchange = TypeVar("_Exchange")
+_T = TypeVar("_T")
 
 StandIn = Callable[[object], object]
 """What carries the requests of a source that was given this exchange."""
@@ -45,7 +46,7 @@ class ServerCoordinator(Coordinator):
             subscribers = list(self._subscribers.values())
         for subscriber in subscribers:
             if isinstance(subscriber, BaseSource):
-                subscriber._shut(OVER)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] (no business of users)
+                subscriber._shut(OVER)
         self.wake_all()
 
     @override
@@ -62,16 +63,11 @@ class ServerCoordinator(Coordinator):
         super().subscribe(subscriber)
 
     @override
-    def ask(self, waker: Waker, *, since: float, deadline: float, min_ttl: float = 0.0) -> Move:
+    def claim_or_wait(
+        self, waker: Waker, *, since: float = 0.0, deadline: float | None = None, min_ttl: float = 0.0
+    ) -> Answer:
         self._check_alive()
-        return super().ask(waker, since=since, deadline=deadline, min_ttl=min_ttl)
-
-    @override
-    def glance(
-        self, waker: Waker, *, may_send: bool = True, may_wake: bool = False
-    ) -> tuple[Ready | None, TokenRequest | None]:
-        self._check_alive()
-        return super().glance(waker, may_send=may_send, may_wake=may_wake)
+        return super().claim_or_wait(waker, since=since, deadline=deadline, min_ttl=min_ttl)
 
     def _check_alive(self) -> None:
         if self._is_over:
@@ -89,32 +85,29 @@ class VirtualCoordinator(ServerCoordinator):
         super().__init__(machine, clock, stand_in)
         self._time = clock
         self._warmers: set[Waker] = set()
+        self._landing: dict[int, Hashable] = {}
 
     @override
-    def ask(self, waker: Waker, *, since: float, deadline: float, min_ttl: float = 0.0) -> Move:
-        self._time.check_progress(waker)
-        self._time.stir(waker, this_one())
-        move = super().ask(waker, since=since, deadline=deadline, min_ttl=min_ttl)
-        if not isinstance(move.answer, Wait):
-            return move
-        self._wait(waker, move.answer.until, is_patient=False)
-        # The sleeps of sources are real, and end early enough for them to notice that time stands still.
-        until = min(move.answer.until, self.clock() + self._time.pause())
-        return move._replace(answer=replace(move.answer, until=until))
-
-    @override
-    def glance(
-        self, waker: Waker, *, may_send: bool = True, may_wake: bool = False
-    ) -> tuple[Ready | None, TokenRequest | None]:
-        found = super().glance(waker, may_send=may_send, may_wake=may_wake)
-        if may_wake:
+    def claim_or_wait(
+        self, waker: Waker, *, since: float = 0.0, deadline: float | None = None, min_ttl: float = 0.0
+    ) -> Answer:
+        if deadline is None:  # What keeps a token warm. Who only looks is forgotten at once.
+            found = super().claim_or_wait(waker)
             self._warmers.add(waker)
             self._wait(waker, self.next_deadline(), is_patient=True)
-        return found
+            return found
+        self._time.check_progress(waker)
+        self._time.stir(waker, this_one())
+        answer, request = super().claim_or_wait(waker, since=since, deadline=deadline, min_ttl=min_ttl)
+        if not isinstance(answer, Wait):
+            return answer, request
+        self._wait(waker, answer.until, is_patient=False)
+        # The sleeps of sources are real, and end early enough for them to notice that time stands still.
+        return replace(answer, until=min(answer.until, self.clock() + self._time.pause())), request
 
     @override
-    def forget(self, waker: Waker) -> None:
-        super().forget(waker)
+    def _forget(self, waker: Waker) -> None:
+        super()._forget(waker)
         self._warmers.discard(waker)
         self._time.forget(waker)
 
@@ -126,34 +119,36 @@ class VirtualCoordinator(ServerCoordinator):
             self._time.forget(waker)
 
     @override
-    def receive_response(self, request: TokenRequest, response: HttpResponse) -> Outcome:
-        return self._landed(request, super().receive_response(request, response))
+    def _answer(self, request: TokenRequest, outcome: Outcome) -> Outcome:
+        self._landing[threading.get_ident()] = (self, request.id)
+        return super()._answer(request, outcome)
 
     @override
-    def send_failed(self, request: TokenRequest, reason: str | Outcome) -> Outcome:
-        return self._landed(request, super().send_failed(request, reason))
-
-    @override
-    def request_abandoned(self, request: TokenRequest) -> Outcome:
-        return self._landed(request, super().request_abandoned(request))
-
-    def _landed(self, request: TokenRequest, outcome: Outcome) -> Outcome:
-        self._time.landed((self, request.id))
-        return outcome
-
-    @override
-    def _claim(self, now: float, min_ttl: float) -> TokenRequest | Problem:
-        claimed = super()._claim(now, min_ttl)
+    def _claim(self, waker: Waker, now: float, min_ttl: float) -> TokenRequest | Problem:
+        claimed = super()._claim(waker, now, min_ttl)
         if isinstance(claimed, TokenRequest):
             self._time.took_off((self, claimed.id))
         return claimed
 
     @override
-    def _take_wakers(self) -> list[Waker]:
-        wakers = super()._take_wakers()
-        for waker in wakers:
+    def _take_wakers(self) -> None:
+        for waker in self._wakers:
             self._time.stir(waker)
-        return wakers
+        super()._take_wakers()
+        if not self._callbacks():  # Whoever listens belongs to the request, and may hold it up.
+            self._land()
+
+    @override
+    def _do(self, act: Callable[[], _T], *, wakes: bool = True) -> _T:
+        done = super()._do(act, wakes=wakes)
+        self._land()
+        return done
+
+    def _land(self) -> None:
+        """Not before those who wait for the answer are stirred, or time would pass."""
+        landed = self._landing.pop(threading.get_ident(), None)
+        if landed is not None:
+            self._time.landed(landed)
 
     def _wait(self, waker: Waker, until: float, *, is_patient: bool) -> None:
         with self._lock:  # Whoever was woken meanwhile asks again anyway.

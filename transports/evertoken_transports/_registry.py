@@ -1,0 +1,121 @@
+"""The coordinators that ``Coordinator.shared`` hands out, and which of them are worth their memory."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import os
+import threading
+import weakref
+from collections import OrderedDict
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from evertoken import ClientCredentials, Freshness, Policy, RequestState
+from evertoken_transports._events import write
+from evertoken_transports._inside import step
+
+if TYPE_CHECKING:
+    from evertoken_transports._coordinator import Coordinator
+
+__all__ = ("Registry",)
+
+_REMEMBERED = 86_400.0
+"""Seconds since the last thing that happened, for which a coordinator is kept for what it has learnt alone: counters of
+failures, blocks that are over, new credentials. After such a silence, to learn it again costs a request a day."""
+
+_MANY = 10_000
+_TOO_MANY = (
+    "%d grants have a token, a block or a request of their own in this process, and each costs some memory. If there"
+    " are not so many clients, look for what makes a grant anew with another secret, scope or parameter each time"
+)
+_Key = tuple[ClientCredentials, Policy]
+
+
+class Registry:
+    """Keeps those alive that are worth it, and finds the others for as long as somebody uses them.
+
+    Each time one is made the two that were looked at longest ago are looked at, and forgotten if they know nothing. So
+    there are never many of those, no call takes longer for the number of grants, and none that counts is lost.
+    """
+
+    def __init__(
+        self,
+        make: Callable[[ClientCredentials, Policy], Coordinator],
+        has_sources: Callable[[Coordinator], bool],
+    ) -> None:
+        self._make = make
+        self._has_sources = has_sources
+        self._kept: OrderedDict[_Key, Coordinator] = OrderedDict()
+        self._alive: weakref.WeakValueDictionary[_Key, Coordinator] = weakref.WeakValueDictionary()
+        self._has_warned = False
+        self._make_lock_anew()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._make_lock_anew)
+
+    def get(self, grant: ClientCredentials, policy: Policy) -> Coordinator:
+        """The one of ``grant`` and ``policy``, made if there is none."""
+        key = (grant, policy)
+        with self._lock, step():
+            coordinator = self._found(key)
+            if coordinator is None:
+                made = self._make(grant, policy)
+                coordinator = self._found(key) or made  # Making one may run a destructor, which may come in here.
+                self._forget_two()
+            self._keep(key, coordinator)
+            warns = len(self._kept) >= _MANY and not self._has_warned
+            self._has_warned |= warns
+        if warns:
+            write(logging.WARNING, _TOO_MANY, _MANY)
+        return coordinator
+
+    def add_name(self, coordinator: Coordinator, old: ClientCredentials, new: ClientCredentials) -> None:
+        """After a rotation, an object made with the new secret must find the same machine."""
+        policy = coordinator.machine.policy
+        with self._lock, step():
+            if self._alive.get((old, policy)) is coordinator:
+                self._keep((new, policy), coordinator)
+
+    def clear(self) -> None:
+        """Forget all, for tests."""
+        with self._lock, step():
+            self._kept.clear()
+            self._alive.clear()
+            self._has_warned = False
+
+    def _make_lock_anew(self) -> None:
+        """Also in a forked child: it may be held by a thread that is not here."""
+        self._lock = threading.RLock()
+
+    def _found(self, key: _Key) -> Coordinator | None:
+        return self._kept.get(key) or self._alive.get(key)
+
+    def _keep(self, key: _Key, coordinator: Coordinator) -> None:
+        self._alive[key] = coordinator
+        self._kept[key] = coordinator
+
+    def _forget_two(self) -> None:
+        for key, coordinator in list(itertools.islice(self._kept.items(), 2)):
+            with suppress(KeyError):
+                # One with a source may be asked for its first token at any moment, which outlives that source then.
+                if self._has_sources(coordinator) or _is_worth_keeping(coordinator):
+                    self._kept.move_to_end(key)
+                else:
+                    del self._kept[key]
+
+
+def _is_worth_keeping(coordinator: Coordinator) -> bool:
+    """Whether a new coordinator in place of this one would know less."""
+    now, state = coordinator.clock(), coordinator.machine.state_value
+    seen = coordinator.machine.explain(now)
+    if (
+        seen.freshness in (Freshness.VALID, Freshness.REFRESH_DUE)
+        or seen.request_state is not RequestState.IDLE
+        or seen.budget_refill_at is not None
+        or seen.next_rejection_at is not None
+        or any(now < dropped.forget_at for dropped in state.rejections.dropped)
+    ):
+        return True
+    has_learnt = bool(seen.failures or state.blocks or seen.credentials_generation)
+    return has_learnt and now < state.now + _REMEMBERED
