@@ -119,9 +119,9 @@ class VirtualCoordinator(ServerCoordinator):
             self._time.forget(waker)
 
     @override
-    def _answer(self, request: TokenRequest, outcome: Outcome) -> Outcome:
+    def _answer(self, request: TokenRequest, outcome: Outcome, *, has_arrived: bool = False) -> Outcome:
         self._landing[threading.get_ident()] = (self, request.id)
-        return super()._answer(request, outcome)
+        return super()._answer(request, outcome, has_arrived=has_arrived)
 
     @override
     def _claim(self, waker: Waker, now: float, min_ttl: float) -> TokenRequest | Problem:
