@@ -698,6 +698,12 @@ def test_any_bytes_are_an_object_or_words_for_what_else_they_are(body: bytes) ->
         assert said.content is not None or said.flaw
 
 
+def test_bytes_that_their_own_character_set_does_not_know_are_read_as_far_as_they_can_be() -> None:
+    headers = (("Content-Type", "application/json; charset=us-ascii"),)
+    said = read_body(headers, b'{"access_token": "x", "name": "\xff"}', MAX_BODY)
+    assert said.content == {"access_token": "x", "name": "\N{REPLACEMENT CHARACTER}"}
+
+
 def test_the_outcome_does_not_depend_on_how_many_digits_the_interpreter_accepts() -> None:
     limit = sys.get_int_max_str_digits()
     bodies = [json.dumps(token_answer()).replace("1199", "9" * digits).encode() for digits in (640, 641, 5_000)]

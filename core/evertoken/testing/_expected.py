@@ -39,7 +39,6 @@ __all__ = (
     "retry_wait",
     "stands",
     "stated",
-    "stated_by",
     "times_of",
     "unblock_at",
     "whole",
@@ -263,8 +262,3 @@ def _meaning_of_grant(policy: Policy, state: State, attempt: Attempt, granted: G
     if held is not None and (held.started > attempt.started or (late and held.started == attempt.started)):
         return Meaning.OVERTAKEN
     return Meaning.TAKEN
-
-
-def stated_by(answer: Outcome) -> float | None:
-    """The wait that an answer states, in seconds."""
-    return answer.retry_after if isinstance(answer, Failed | Blocked) else None

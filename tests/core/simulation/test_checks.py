@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from evertoken import BlockKind, Challenge, Ignored, Rejection, State
+from evertoken import BlockKind, Challenge, Ignored, Policy, Rejection, State
 from evertoken._grammar import AnswerReceived, CredentialsReplaced, Input, RequestClaimed, TokenRejected
 from evertoken._states import Block, first_state
 from evertoken._step import REPORTED, step
@@ -196,6 +196,18 @@ def test_a_restart_that_forgets_stops_the_run() -> None:
 def test_a_token_that_goes_by_an_answer_has_no_draw_to_look_at() -> None:
     failed = AnswerReceived(0.0, 1, Failed(REPORT))
     assert DrawCheck().answer(POLICY, HELD, failed, HELD._replace(token=None))
+
+
+@pytest.mark.parametrize(("spread", "is_right"), [(0.0, False), (1.0, True)])
+def test_a_fleet_that_is_told_the_same_wait_has_to_come_back_at_many_moments(spread: float, is_right: bool) -> None:
+    policy, check = Policy(), DrawCheck()
+    limited = AnswerReceived(0.0, 1, Blocked(BlockKind.RATE_LIMITED, REPORT, 60.0))
+    seen = set[bool]()
+    for n in range(100):
+        until = 60.0 + spread * (n % 2) * min(policy.wait_spread, policy.wait_spread_share * 60.0)
+        block = Block(BlockKind.RATE_LIMITED, until, 0.0, 1, REPORT)
+        seen.add(check.answer(policy, CLAIMED, limited, CLAIMED._replace(blocks=(block,))))
+    assert seen == ({True} if is_right else {True, False})
 
 
 def test_each_situation_is_named_once() -> None:

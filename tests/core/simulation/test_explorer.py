@@ -343,11 +343,18 @@ VALID_STATE = step(
     step(SMALL_POLICY, first_state(SMALL_POLICY), RequestClaimed(0.0, 0.0)),
     AnswerReceived(0.0, 1, Granted("token#1", 8.0)),
 )
+
+
+def _gives_in(state: State, min_ttl: float = 0.0) -> SendRequest | Wait:
+    return SendRequest(SendReason.REFRESH_DUE) if min_ttl else decide(state)
+
+
 QUERIES = {
     "Wait.until lies ahead": ("decide", _says_wait),
     "no request is started while the token is VALID": ("decide", _says_send),
     "poll says why a request may start": ("decide", _says_send),
     "poll waits for the answer, or for the last of the moments that lie ahead": ("decide", _says_wait),
+    "a min_ttl above half of a token's usable life counts as none": ("decide", _gives_in),
     "readers see the header of the token in hand": ("publish", _published(6.0, "Bearer token#2")),
     "no header is handed out from fresh_until on": ("publish", _published(8.0, "Bearer token#1")),
     "quiet_until is the next moment at which": ("publish", _published(5.0, "Bearer token#1")),

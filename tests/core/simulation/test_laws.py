@@ -7,13 +7,14 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from evertoken import BlockKind, Challenge, State
-from evertoken._grammar import AnswerReceived, Input, TokenRejected
+from evertoken import BlockKind, Challenge, Outcome, State
+from evertoken._grammar import AnswerReceived, Input, RequestClaimed, TokenRejected
 from evertoken._problems import Problem, ProblemKind
 from evertoken._secrecy import replace
 from evertoken._states import LONG_AGO, NEVER, AccessToken, Attempt, Block, Budget, Dropped, Rejections, first_state
 from evertoken._step import settle, step
 from evertoken.happenings import Happening
+from evertoken.outcomes import Failed, Granted
 from evertoken.testing import _laws
 from evertoken.testing._enabled import EVERY_ANSWER, Alphabet, enabled_inputs
 from evertoken.testing._explorer import SMALL_POLICY
@@ -67,8 +68,24 @@ def strays(state: State, random: Random) -> list[Input]:
     ]
 
 
+def overtaken(answer: Outcome) -> Iterator[Step]:
+    """An attempt is lost, the next one comes to ``answer``, and then the token of the first one arrives after all."""
+    state = settle(POLICY, first_state(POLICY), 0.0)
+    inputs: tuple[Input, ...] = (
+        RequestClaimed(0.0, 0.0),
+        RequestClaimed(4.0, 0.0),
+        AnswerReceived(4.0, 2, answer),
+        AnswerReceived(4.0, 1, Granted("late", 8.0)),
+    )
+    for happened in inputs:
+        after, told = step(POLICY, state, happened)
+        yield Step(state, happened, after, told)
+        state = after
+
+
 # Long enough that each law has something to say, and thinned where nothing is new.
 WALKS = [taken for seed in range(5) for taken in walk(seed, 300)][::2]
+WALKS += [*overtaken(Failed(Problem(ProblemKind.SERVER, "busy"))), *overtaken(Granted("early", 8.0))]
 
 
 def changed(state: State) -> Iterator[State]:
