@@ -279,7 +279,7 @@ def check_cli() -> None:
         run = ran(*way, "simulate", "--seed", "1", "--days", "0.05", "--quiet")
         assert (run.returncode, run.stderr) == (0, ""), run
     run = ran(*ways()[0], "demo", "--plain", "--seconds", "3", "--threads", "2", "--chapters", "revoked")
-    # A verdict it must come to. Whether a slow machine kept up is not asked here: tests/transports/test_demo.py does.
+    # A verdict it must come to. Whether a slow machine kept up is not asked here: tests/real/test_demo.py does.
     assert "token requests in flight at once" in run.stdout, run
     with subprocess.Popen([*ways()[0], "emulate", "--port", "0"], stdout=subprocess.PIPE, text=True) as emulator:
         assert emulator.stdout is not None
