@@ -178,7 +178,14 @@ class TokenSource(BaseSource):
         self._see_warm("a thread", self._start_warmer)
 
     def _start_warmer(self) -> bool:
-        return start_thread("evertoken-keep-warm", _stay_warm, weakref.ref(self), self._coordinator, self._exchange)
+        caller = _Caller()
+        self._coordinator.expect(caller.wake)
+        what = weakref.ref(self), self._coordinator, self._exchange, caller
+        if start_thread("evertoken-keep-warm", _stay_warm, *what):
+            return True
+        self._coordinator.departure(caller.wake)()
+        self._coordinator.catch_up()
+        return False
 
 
 class _Caller:
@@ -194,9 +201,8 @@ class _Caller:
         self._woken.clear()
 
 
-def _stay_warm(source: weakref.ref[TokenSource], coordinator: Coordinator, exchange: Exchange) -> None:
+def _stay_warm(source: weakref.ref[TokenSource], coordinator: Coordinator, exchange: Exchange, caller: _Caller) -> None:
     """Carry every request as it falls due, until the source is closed or gone."""
-    caller = _Caller()
     departed = coordinator.departure(caller.wake)
     try:
         while _wants_warmth(source()):

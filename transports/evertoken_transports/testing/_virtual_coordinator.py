@@ -88,6 +88,11 @@ class VirtualCoordinator(ServerCoordinator):
         self._landing: dict[int, Hashable] = {}
 
     @override
+    def expect(self, waker: Waker) -> None:
+        self._warmers.add(waker)
+        self._time.stir(waker)
+
+    @override
     def claim_or_wait(
         self, waker: Waker, *, since: float = 0.0, deadline: float | None = None, min_ttl: float = 0.0
     ) -> Answer:
