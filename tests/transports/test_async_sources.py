@@ -141,6 +141,23 @@ def test_authorization_nowait_starts_the_first_request_beside_the_caller(loop: L
     assert asked(world) == 1
 
 
+def test_a_caller_who_cannot_wait_starts_the_request_beside_it(loop: Loop, world: World) -> None:
+    async def main() -> None:
+        source = source_in(loop, world)
+        for _ in range(3):
+            with pytest.raises(TokenUnavailable):
+                await source.authorization(timeout=0)
+        await turn_until(loop, lambda: source.coordinator.machine.authorization(world.clock()) is not None)
+        assert await source.authorization(timeout=0)
+        world.clock.now += 700  # Half of its life and more: the token in hand is too short for this caller.
+        with pytest.raises(TokenUnavailable):
+            await source.authorization(timeout=0, min_ttl=550)
+        await turn_until(loop, lambda: asked(world) == 2)
+
+    run_in(loop, world, main)
+    assert asked(world) == 2
+
+
 def test_a_due_token_is_handed_out_at_once_and_renewed_beside_the_caller(loop: Loop, world: World) -> None:
     async def main() -> None:
         source = source_in(loop, world, exchange=AsyncEndpoint(loop, world, 2))

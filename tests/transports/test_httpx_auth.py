@@ -12,6 +12,7 @@ import threading
 import traceback
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from importlib import import_module
 from typing import Any
 
@@ -167,6 +168,14 @@ def test_the_wait_for_a_token_is_bounded_by_timeout(kit: Kit) -> None:
     with pytest.raises(TokenUnavailable):
         kit.client(kit.auth(timeout=0.1)).get("/users")
     assert asked_for_tokens(kit) == 1
+
+
+def test_a_call_that_cannot_wait_for_a_token_starts_the_request_beside_it(blocking: Kit) -> None:
+    client = blocking.client(blocking.auth(timeout=0))
+    with suppress(TokenUnavailable):  # A quick answer may be there in time all the same.
+        client.get("/users")
+    blocking.world.settle()
+    assert client.get("/users").status_code == 200
 
 
 def test_a_closed_source_is_named_as_such(kit: Kit) -> None:

@@ -130,6 +130,28 @@ def test_no_token_is_handed_out_from_fresh_until_on(world: World) -> None:
         source.authorization(timeout=0.1)
 
 
+def test_a_caller_who_cannot_wait_starts_the_request_beside_it(world: World) -> None:
+    source = source_of(world)
+    with pytest.raises(TokenUnavailable):
+        source.authorization(timeout=0)
+    world.settle()
+    assert source.authorization(timeout=0)
+    world.clock.now += 700  # Half of its life and more: the token in hand is too short for this caller.
+    with pytest.raises(TokenUnavailable):
+        source.authorization(timeout=0, min_ttl=550)
+    world.settle()
+    assert len(world.token_requests()) == 2
+
+
+def test_a_caller_who_cannot_wait_carries_nothing_itself(world: World) -> None:
+    source = source_of(world, background=False)
+    for _ in range(3):
+        with pytest.raises(TokenUnavailable):
+            source.authorization(timeout=0)
+    assert not world.token_requests()
+    assert source.explain().budget_refill_at is None
+
+
 def test_authorization_nowait_starts_the_first_request_beside_the_caller(world: World) -> None:
     source = source_of(world)
     assert source.authorization_nowait() is None

@@ -224,6 +224,40 @@ def test_a_suspend_is_over_when_those_whom_it_woke_have_acted() -> None:
             assert source.authorization_nowait() is not None
 
 
+def test_time_waits_for_what_keeps_a_token_warm_from_the_moment_it_is_started(
+    server: MangopayServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = threading.Event()
+    run = threading.Thread.run
+
+    def run_late(thread: threading.Thread) -> None:
+        if thread.name == "evertoken-keep-warm":
+            gate.wait(LIMIT)
+        run(thread)
+
+    monkeypatch.setattr(threading.Thread, "run", run_late)
+    source = server.token_source(keep_warm=True)
+    with pytest.raises(RuntimeError, match="Time stands still"):
+        server.advance(1)
+    gate.set()
+    server.clock.stuck_after = LIMIT
+    server.settle()
+    assert server.token_requests == 1
+    source.close()
+
+
+def test_time_does_not_wait_for_a_warming_thread_that_could_not_be_had(
+    server: MangopayServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    source = server.token_source(keep_warm=True)
+    server.advance(1)
+    assert source.authorization()
+
+
 def test_a_request_that_lands_during_a_suspend_makes_no_room_for_the_next() -> None:
     clock = VirtualClock(stuck_after=SOON)
     clock.took_off("the first")

@@ -91,7 +91,8 @@ class AsyncSource(BaseSource):
         nobody else: the token request runs beside it.
 
         Args:
-            timeout: seconds that the caller can wait. Waiting ends early when it is hopeless.
+            timeout: seconds that the caller can wait. Waiting ends early when it is hopeless. A request that is due
+                when they are over is started beside the caller, as :meth:`authorization_nowait` does.
             min_ttl: seconds for which the token must still be handed out; for work that waits in a queue.
 
         Raises:
@@ -160,17 +161,17 @@ class AsyncSource(BaseSource):
         """In the event loop: start what keeps the token warm where there should be something and is nothing."""
         self._see_warm(self._place(), self._start_warmer)
 
-    def _authorization_now(self) -> str | None:
+    def _authorization_now(self, min_ttl: float = 0.0) -> str | None:
         self._check_open()
         in_loop = self._can_spawn()
         if in_loop:
             self._ensure_warm()
         if not (in_loop and self._background):
-            return self._coordinator.machine.authorization(self._clock())
+            return self._coordinator.machine.authorization(self._clock(), min_ttl)
         caller = _caller()
         departed = self._coordinator.departure(caller)
         try:
-            answer, request = self._coordinator.claim_or_wait(caller)
+            answer, request = self._coordinator.claim_or_wait(caller, since=self._clock(), min_ttl=min_ttl)
             if request is not None:
                 self._carry_beside(request, answer)
         finally:
@@ -200,6 +201,8 @@ class AsyncSource(BaseSource):
                 if isinstance(answer, Ready):
                     return answer.authorization
                 if isinstance(answer, GiveUp):
+                    if self._clock() >= deadline:
+                        self._authorization_now(min_ttl)  # The next caller finds what this one could not wait for.
                     raise answer.error from None
                 await sleeper.sleep(min(max(0.0, answer.until - self._clock()), LONGEST_SLEEP))
         finally:

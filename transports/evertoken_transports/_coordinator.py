@@ -285,6 +285,9 @@ class Coordinator(Unpicklable):
         """Tell ``subscriber`` once more what it was told last."""
         self._later(lambda: subscriber.republish(*self.machine.published))
 
+    def expect(self, waker: Waker) -> None:
+        """What keeps a token warm is being started, and will ask by ``waker``. For tests, whose time waits for it."""
+
     def stand_in(self, exchange: _T) -> _T:
         """What carries requests for a source that would use ``exchange``: itself, except in tests."""
         return exchange

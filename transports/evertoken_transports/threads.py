@@ -84,7 +84,8 @@ class TokenSource(BaseSource):
         """The value for an ``Authorization`` header, waiting up to ``timeout`` seconds for one if need be.
 
         Args:
-            timeout: seconds that the caller can wait. Waiting ends early when it is hopeless.
+            timeout: seconds that the caller can wait. Waiting ends early when it is hopeless. A request that is due
+                when they are over is started beside the caller, as :meth:`authorization_nowait` does.
             min_ttl: seconds for which the token must still be handed out; for work that waits in a queue.
 
         Raises:
@@ -119,15 +120,15 @@ class TokenSource(BaseSource):
     # Waiting and carrying
     # --------------------
 
-    def _authorization_now(self) -> str | None:
+    def _authorization_now(self, min_ttl: float = 0.0) -> str | None:
         self._check_open()
         self._ensure_warm()
         if not (self._background and may_start_threads()):
-            return self._coordinator.machine.authorization(self._clock())
+            return self._coordinator.machine.authorization(self._clock(), min_ttl)
         caller = _Caller()
         departed = self._coordinator.departure(caller.wake)
         try:
-            answer, request = self._coordinator.claim_or_wait(caller.wake)
+            answer, request = self._coordinator.claim_or_wait(caller.wake, since=self._clock(), min_ttl=min_ttl)
             if request is not None:
                 self._is_carried_beside(request)
         finally:
@@ -154,6 +155,8 @@ class TokenSource(BaseSource):
                 if isinstance(answer, Ready):
                     return answer.authorization
                 if isinstance(answer, GiveUp):
+                    if self._clock() >= deadline:
+                        self._authorization_now(min_ttl)  # The next caller finds what this one could not wait for.
                     raise answer.error from None
                 caller.sleep(answer.until - self._clock())
         finally:
@@ -175,7 +178,14 @@ class TokenSource(BaseSource):
         self._see_warm("a thread", self._start_warmer)
 
     def _start_warmer(self) -> bool:
-        return start_thread("evertoken-keep-warm", _stay_warm, weakref.ref(self), self._coordinator, self._exchange)
+        caller = _Caller()
+        self._coordinator.expect(caller.wake)
+        what = weakref.ref(self), self._coordinator, self._exchange, caller
+        if start_thread("evertoken-keep-warm", _stay_warm, *what):
+            return True
+        self._coordinator.departure(caller.wake)()
+        self._coordinator.catch_up()
+        return False
 
 
 class _Caller:
@@ -191,9 +201,8 @@ class _Caller:
         self._woken.clear()
 
 
-def _stay_warm(source: weakref.ref[TokenSource], coordinator: Coordinator, exchange: Exchange) -> None:
+def _stay_warm(source: weakref.ref[TokenSource], coordinator: Coordinator, exchange: Exchange, caller: _Caller) -> None:
     """Carry every request as it falls due, until the source is closed or gone."""
-    caller = _Caller()
     departed = coordinator.departure(caller.wake)
     try:
         while _wants_warmth(source()):

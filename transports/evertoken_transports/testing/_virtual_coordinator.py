@@ -88,11 +88,16 @@ class VirtualCoordinator(ServerCoordinator):
         self._landing: dict[int, Hashable] = {}
 
     @override
+    def expect(self, waker: Waker) -> None:
+        self._warmers.add(waker)
+        self._time.stir(waker)
+
+    @override
     def claim_or_wait(
         self, waker: Waker, *, since: float = 0.0, deadline: float | None = None, min_ttl: float = 0.0
     ) -> Answer:
         if deadline is None:  # What keeps a token warm. Who only looks is forgotten at once.
-            found = super().claim_or_wait(waker)
+            found = super().claim_or_wait(waker, since=since, min_ttl=min_ttl)
             self._warmers.add(waker)
             self._wait(waker, self.next_deadline(), is_patient=True)
             return found
