@@ -96,12 +96,12 @@ def the_clock_is_not_read_again(patch: pytest.MonkeyPatch) -> None:
 
 
 def the_token_is_good_for_ever(patch: pytest.MonkeyPatch) -> None:
-    republish = BaseSource.republish
+    republish = BaseSource._republish
 
     def changed(source: BaseSource, quiet_until: float, header: str | None) -> None:
         republish(source, quiet_until if header is None else math.inf, header)
 
-    patch.setattr(BaseSource, "republish", changed)
+    patch.setattr(BaseSource, "_republish", changed)
 
 
 # What came of an attempt

@@ -38,7 +38,6 @@ from evertoken_transports import (
     Event,
     RequestAbandoned,
     RequestFailed,
-    RequestNotSigned,
     RequestStarted,
     TokenDropped,
     TokenGranted,
@@ -277,12 +276,6 @@ def test_a_callback_that_returns_a_coroutine_is_named_and_loses_nothing(
     source = TokenSource(world.grant, coordinator=world.coordinator, exchange=world.endpoint, on_event=callback)
     assert source.authorization()
     assert "plain function" in caplog.text
-
-
-def test_an_adapters_own_event_reaches_the_sources_own_callback(world: World) -> None:
-    ear = Ear()
-    source_of(world, ear).report(RequestNotSigned("https://elsewhere.example"))
-    assert "elsewhere.example" in str(ear.heard[0])
 
 
 # Waking

@@ -385,7 +385,7 @@ def test_an_async_client_lives_in_the_virtual_time_of_its_loop() -> None:
                     assert (await client.get("/users")).status_code == 200
                     await asyncio.sleep(60)
             assert server.token_requests in (3, 4)
-            in_threads: Any = server.coordinator().stand_in(H11Exchange())
+            in_threads: Any = server.coordinator()._stand_in(H11Exchange())
             with pytest.raises(RuntimeError, match="use async_exchange"):
                 in_threads(TokenRequest(1, "POST", server.grant().endpoint.url, (), b"", 2_000.0))
 
@@ -467,10 +467,10 @@ def test_an_exchange_itself_does_not_go_out_while_a_server_is_entered() -> None:
 def test_without_the_fence_an_exchange_is_what_it_was() -> None:
     exchange = H11Exchange()
     with MangopayServer(fence=False) as server:
-        assert server.coordinator().stand_in(exchange) is exchange
+        assert server.coordinator()._stand_in(exchange) is exchange
     with MangopayServer() as server:
-        assert server.coordinator().stand_in(exchange) is not exchange
-    assert Coordinator.shared(own_grant(), Policy()).stand_in(exchange) is exchange
+        assert server.coordinator()._stand_in(exchange) is not exchange
+    assert Coordinator.shared(own_grant(), Policy())._stand_in(exchange) is exchange
 
 
 # Helpers

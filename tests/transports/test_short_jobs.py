@@ -29,7 +29,7 @@ def run_job(loop: Loop, work: Callable[[], Awaitable[object]]) -> object:
 
 def source_with_lasting_refreshes(loop: Loop, world: World, *, keep_warm: bool = False) -> Source:
     source = source_in(loop, world, keep_warm=keep_warm)
-    source.outlive_with(world.endpoint)
+    source._outlive_with(world.endpoint)
     return source
 
 
@@ -65,7 +65,7 @@ def test_many_short_jobs_over_several_lives_make_one_request_for_each_and_only_t
 def test_a_first_request_is_carried_in_the_loop_that_waits_for_it(loop: Loop) -> None:
     world = World()
     source = source_in(loop, world)
-    source.outlive_with(lambda _: pytest.fail("a thread carried it"))
+    source._outlive_with(lambda _: pytest.fail("a thread carried it"))
 
     async def job() -> None:
         assert source.authorization_nowait() is None
@@ -88,7 +88,7 @@ def test_in_a_simulated_loop_everything_stays_in_the_loop(loop: Loop) -> None:
             return await endpoint(request)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
         source = source_in(loop, world, exchange=exchange)
-        source.outlive_with(lambda _: pytest.fail("a thread carried it"))
+        source._outlive_with(lambda _: pytest.fail("a thread carried it"))
         await source.authorization()
         await sleep(loop, LIFE - 20)
         assert await source.authorization()

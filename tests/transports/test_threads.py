@@ -610,7 +610,7 @@ def test_a_source_that_is_closed_while_it_is_brought_up_to_date_stays_closed(wor
 
     try:
         type(source).__setattr__ = closes_in_between  # type: ignore[method-assign, assignment]
-        source.republish(5_000.0, "Bearer x")
+        source._republish(5_000.0, "Bearer x")
     finally:
         del type(source).__setattr__
     with pytest.raises(LocalProtocolError):

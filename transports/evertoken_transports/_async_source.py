@@ -66,8 +66,8 @@ class AsyncSource(BaseSource):
             exchange = self._exchange_class()(
                 max_body=limit, ssl_context=ssl_context, trust_env=trust_env, clock=self._clock
             )
-            self.outlive_with(default_exchange(self._coordinator, ssl_context, trust_env=trust_env))
-        self._exchange = self._coordinator.stand_in(exchange)
+            self._outlive_with(default_exchange(self._coordinator, ssl_context, trust_env=trust_env))
+        self._exchange = self._coordinator._stand_in(exchange)
         check_type("background", background, bool)
         self._background = background
         if self._can_spawn():
@@ -110,13 +110,13 @@ class AsyncSource(BaseSource):
         """Get a token ahead of need, or raise as :meth:`authorization` does. For start-up and readiness checks."""
         await self.authorization(timeout)
 
-    def outlive_with(self, exchange: Exchange) -> None:
+    def _outlive_with(self, exchange: Exchange) -> None:
         """For adapters: carry due refreshes by ``exchange``, in threads.
 
         Nobody in the event loop waits for a refresh: its callers have the old token. Carried in a task, it would end
         with its loop, and where each short job has a loop of its own, none would ever come to its end.
         """
-        self._lasting = self._coordinator.stand_in_thread(exchange)
+        self._lasting = self._coordinator._stand_in_thread(exchange)
 
     # What the runtime brings
     # -----------------------
@@ -149,7 +149,7 @@ class AsyncSource(BaseSource):
 
     @abstractmethod
     def _start_warmer(self) -> bool:
-        """Start a task that keeps the token warm, and says :meth:`cooled` whatever ends it.
+        """Start a task that keeps the token warm, and says :meth:`_cooled` whatever ends it.
 
         It does not keep the source alive. Always True: in a loop there is always room for another task.
         """
@@ -211,11 +211,11 @@ class AsyncSource(BaseSource):
 
     def _carry_beside(self, request: TokenRequest, answer: object) -> None:
         """In a thread if it is a refresh, and may be; else in a task."""
-        if not (isinstance(answer, Ready) and self.outlived(request)):
+        if not (isinstance(answer, Ready) and self._outlived(request)):
             self._spawn(request)
         self._coordinator.took(request)
 
-    def outlived(self, request: TokenRequest) -> bool:
+    def _outlived(self, request: TokenRequest) -> bool:
         """Whether a thread took ``request``, which is a refresh: it does not end with the event loop."""
         if self._lasting is None or self._is_simulated():
             return False
@@ -238,7 +238,7 @@ async def stay_warm(
     try:
         while (held := source()) is not None and not held.closed:
             answer, request = coordinator.claim_or_wait(sleeper.wake)
-            if request is not None and isinstance(answer, Ready) and held.outlived(request):
+            if request is not None and isinstance(answer, Ready) and held._outlived(request):
                 coordinator.took(request)
                 request = None
             del held

@@ -73,11 +73,11 @@ class Subscriber(Protocol):
 
     on_event: EventCallback | None
 
-    def republish(self, quiet_until: float, header: str | None) -> None:
+    def _republish(self, quiet_until: float, header: str | None) -> None:
         """Before ``quiet_until``, ``header`` is good and nothing needs doing. Called under the lock: only keep it."""
         ...
 
-    def forked(self) -> None:
+    def _forked(self) -> None:
         """In a forked child: nothing that ran beside is there any more, and what was told may be half the truth."""
         ...
 
@@ -272,27 +272,27 @@ class Coordinator(Unpicklable):
     # For sources
     # -----------
 
-    def subscribe(self, subscriber: Subscriber) -> None:
+    def _subscribe(self, subscriber: Subscriber) -> None:
         """Keep ``subscriber`` up to date, and tell it of every event, for as long as somebody keeps it alive."""
 
         def subscribe() -> None:
             self._subscribers[id(subscriber)] = subscriber
-            subscriber.republish(*self.machine.published)
+            subscriber._republish(*self.machine.published)
 
         self._later(subscribe)
 
-    def bring_up_to_date(self, subscriber: Subscriber) -> None:
+    def _bring_up_to_date(self, subscriber: Subscriber) -> None:
         """Tell ``subscriber`` once more what it was told last."""
-        self._later(lambda: subscriber.republish(*self.machine.published))
+        self._later(lambda: subscriber._republish(*self.machine.published))
 
-    def expect(self, waker: Waker) -> None:
+    def _expect(self, waker: Waker) -> None:
         """What keeps a token warm is being started, and will ask by ``waker``. For tests, whose time waits for it."""
 
-    def stand_in(self, exchange: _T) -> _T:
+    def _stand_in(self, exchange: _T) -> _T:
         """What carries requests for a source that would use ``exchange``: itself, except in tests."""
         return exchange
 
-    def stand_in_thread(self, exchange: Exchange) -> Exchange | None:
+    def _stand_in_thread(self, exchange: Exchange) -> Exchange | None:
         """What carries requests in threads for a source of an event loop; None in tests, where time is the loop's."""
         return exchange
 
@@ -416,7 +416,7 @@ class Coordinator(Unpicklable):
         published = self.machine.published
         if published is not self._last_published:
             for subscriber in list(self._subscribers.values()):
-                subscriber.republish(*published)
+                subscriber._republish(*published)
             self._last_published = published
 
     def _callbacks(self) -> list[EventCallback]:
@@ -435,7 +435,7 @@ class Coordinator(Unpicklable):
     # In a forked child
     # -----------------
 
-    def after_fork_in_child(self) -> None:
+    def _after_fork_in_child(self) -> None:
         """The lock may be held by a thread that is not here, in the midst of a step, and so may the request.
 
         Nothing of an embedder is called here: its clock may belong to a loop that is not here either. Whoever comes
@@ -449,7 +449,7 @@ class Coordinator(Unpicklable):
         attempt = self.machine.state_value.attempt
         self._late.append(partial(self._answer, self._handle(0 if attempt is None else attempt.id), Abandoned()))
         for subscriber in list(self._subscribers.values()):
-            subscriber.forked()
+            subscriber._forked()
 
 
 _all: weakref.WeakSet[Coordinator] = weakref.WeakSet()
@@ -467,7 +467,7 @@ _registry = Registry(_made, lambda coordinator: bool(coordinator._subscribers))
 def _after_fork_in_child() -> None:
     for coordinator in list(_all):
         with suppress(Exception):  # One that cannot be mended must not cost the others their locks.
-            coordinator.after_fork_in_child()
+            coordinator._after_fork_in_child()
 
 
 if hasattr(os, "register_at_fork"):

@@ -149,9 +149,9 @@ class AsyncSources:
 
     def _following(self, which: Runtime) -> AsyncSource:
         made = self._new(which)
-        made.close_with(self._source)
+        made._close_with(self._source)
         if self._lasting is not None:
-            made.outlive_with(self._lasting)
+            made._outlive_with(self._lasting)
         return made
 
     def _new(self, which: Runtime) -> AsyncSource:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from evertoken import Challenge, Profile, Rejection, TokenUnavailable, read_challenge
 from evertoken._secrecy import Unpicklable
 from evertoken_transports._async_source import AsyncSource
-from evertoken_transports._events import RequestNotSigned
+from evertoken_transports._events import RequestNotSigned, log, tell
 from evertoken_transports._httpx_bodies import MOST_PEEKED, AsyncPeekedStream, PeekedStream, peeked_content
 from evertoken_transports._threads import may_start_threads
 from evertoken_transports.threads import TokenSource
@@ -134,7 +134,9 @@ class Flow:
         # What these libraries call netloc has no user and password in it.
         origin = f"{url.scheme}://{url.netloc.decode('ascii', 'replace')}"
         event = RequestNotSigned(origin, self.source.coordinator.machine.grant.api_base)
-        self.source.report(event, logging.WARNING if self._is_news(origin) else logging.DEBUG)
+        log(event, logging.WARNING if self._is_news(origin) else logging.DEBUG)
+        if self.source.on_event is not None:
+            tell(self.source.on_event, event)
         return False
 
     def _is_news(self, origin: str) -> bool:
@@ -160,7 +162,7 @@ class Flow:
         """
         status, request = response.status_code, response.request
         works = 200 <= status < 300
-        if (signature.value == self.source.proven) if works else not 400 <= status <= 499:
+        if (signature.value == self.source._proven) if works else not 400 <= status <= 499:
             return False
         if not signature.is_on(request) or origin_of(request.url) not in self.origins:
             return False

@@ -19,7 +19,7 @@ from evertoken import (
 from evertoken._checks import check_type, fault_of_authorization
 from evertoken._secrecy import Hidden, Unpicklable
 from evertoken_transports._coordinator import Coordinator
-from evertoken_transports._events import Event, EventCallback, check_callback, log, tell
+from evertoken_transports._events import EventCallback, check_callback
 from evertoken_transports._exchange import Exchange
 from evertoken_transports._fence import Outbound
 
@@ -62,10 +62,10 @@ class BaseSource(Unpicklable):
         self._warmers: dict[Hashable, object] = {}
         self._quiet_until = -math.inf
         self._header: str | None = None
-        self.proven: str | None = None
+        self._proven: str | None = None
         """For adapters: the Authorization value that was told last to have worked, so that it is told once."""
         self.on_event = on_event
-        self._coordinator.subscribe(self)
+        self._coordinator._subscribe(self)
 
     def __repr__(self) -> str:
         name = f"{type(self).__module__}.{type(self).__name__}"
@@ -103,13 +103,13 @@ class BaseSource(Unpicklable):
 
         To be told of every such answer, or of the first with each token: another one costs a comparison.
         """
-        if authorization == self.proven and authorization:
+        if authorization == self._proven and authorization:
             return
         hidden, fault = Hidden(authorization), fault_of_authorization(authorization)
         del authorization
         if fault is not None:
             raise LocalProtocolError(fault)
-        self.proven = hidden.reveal()
+        self._proven = hidden.reveal()
         self._coordinator.token_worked(hidden.reveal())
 
     def endpoint_blocked(self, seconds: float | None = None) -> None:
@@ -142,17 +142,11 @@ class BaseSource(Unpicklable):
         """State, deadlines, budget and the last problem, redacted and printable."""
         return self._coordinator.explain()
 
-    def report(self, event: Event, level: int | None = None) -> None:
-        """Tell this source's own ``on_event``, and the log, of something that only an adapter could see."""
-        log(event, level)
-        if self.on_event is not None:
-            tell(self.on_event, event)
-
-    def close_with(self, other: BaseSource) -> None:
+    def _close_with(self, other: BaseSource) -> None:
         """Count as closed, too, once ``other`` is closed."""
         other._followers.append(self)
 
-    def republish(self, quiet_until: float, header: str | None) -> None:
+    def _republish(self, quiet_until: float, header: str | None) -> None:
         """For the coordinator: before ``quiet_until``, ``header`` is good and nothing needs doing.
 
         Readers look at the moment first and take the header second, without a lock. So the moment is taken away before
@@ -166,7 +160,7 @@ class BaseSource(Unpicklable):
         if not self._may_be_quiet():  # Closed in between, or what kept the token warm has ended.
             self._quiet_until = -math.inf
 
-    def forked(self) -> None:
+    def _forked(self) -> None:
         """For the coordinator, in a forked child: what kept the token warm is not here. The first look starts it."""
         self._warmers.clear()
         self._quiet_until = -math.inf
@@ -178,7 +172,7 @@ class BaseSource(Unpicklable):
     def _see_warm(self, place: Hashable, start: Callable[[], bool]) -> None:
         """If the token is to be kept warm and nothing in ``place`` (a loop, say) does it, ``start`` what does.
 
-        ``start`` returns whether it could; what it started says :meth:`cooled` at its end.
+        ``start`` returns whether it could; what it started says :meth:`_cooled` at its end.
         """
         if not self._keep_warm or self._closed or place in self._warmers:
             return
@@ -186,11 +180,11 @@ class BaseSource(Unpicklable):
         if self._warmers.setdefault(place, mine) is not mine:
             return  # Another thread was faster.
         if start():
-            self._coordinator.bring_up_to_date(self)
+            self._coordinator._bring_up_to_date(self)
         else:
-            self.cooled(place)
+            self._cooled(place)
 
-    def cooled(self, place: Hashable) -> None:
+    def _cooled(self, place: Hashable) -> None:
         """It has ended, or could not be started: readers see to it that there is another."""
         self._warmers.pop(place, None)
         if not self._may_be_quiet():

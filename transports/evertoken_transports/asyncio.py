@@ -180,7 +180,7 @@ async def _until_cooled(staying: Coroutine[None, None, None], cooled: Callable[[
 
 def _cooled(source: weakref.ref[TokenSource], place: Hashable) -> None:
     if (held := source()) is not None:
-        held.cooled(place)
+        held._cooled(place)
 
 
 class _Sleeper(Sleeper):

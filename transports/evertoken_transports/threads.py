@@ -65,7 +65,7 @@ class TokenSource(BaseSource):
         super().__init__(grant, policy, coordinator, on_event, keep_warm=keep_warm)
         if exchange is None:
             exchange = default_exchange(self._coordinator, ssl_context, trust_env=trust_env)
-        self._exchange = self._coordinator.stand_in(exchange)
+        self._exchange = self._coordinator._stand_in(exchange)
         check_type("background", background, bool)
         self._background = background
         self._ensure_warm()
@@ -179,7 +179,7 @@ class TokenSource(BaseSource):
 
     def _start_warmer(self) -> bool:
         caller = _Caller()
-        self._coordinator.expect(caller.wake)
+        self._coordinator._expect(caller.wake)
         what = weakref.ref(self), self._coordinator, self._exchange, caller
         if start_thread("evertoken-keep-warm", _stay_warm, *what):
             return True
@@ -215,7 +215,7 @@ def _stay_warm(source: weakref.ref[TokenSource], coordinator: Coordinator, excha
         departed()
         coordinator.catch_up()
         if (held := source()) is not None:
-            held.cooled("a thread")
+            held._cooled("a thread")
 
 
 def _wants_warmth(source: TokenSource | None) -> bool:

@@ -161,7 +161,7 @@ async def _stay_warm(
         await stay_warm(source, coordinator, carry, _Sleeper())
     finally:
         if (held := source()) is not None:
-            held.cooled(trio.lowlevel.current_trio_token())
+            held._cooled(trio.lowlevel.current_trio_token())
 
 
 class _Carrier(NamedTuple):

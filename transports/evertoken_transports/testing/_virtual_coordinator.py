@@ -36,7 +36,7 @@ class ServerCoordinator(Coordinator):
 
     def __init__(self, machine: TokenMachine, clock: Clock, stand_in: StandIn) -> None:
         super().__init__(machine, clock=clock)
-        self._stand_in = stand_in
+        self._stands_in = stand_in
         self._is_over = False
 
     def end(self) -> None:
@@ -50,17 +50,17 @@ class ServerCoordinator(Coordinator):
         self.wake_all()
 
     @override
-    def stand_in(self, exchange: _Exchange) -> _Exchange:
-        return cast("_Exchange", self._stand_in(exchange))
+    def _stand_in(self, exchange: _Exchange) -> _Exchange:
+        return cast("_Exchange", self._stands_in(exchange))
 
     @override
-    def stand_in_thread(self, exchange: Exchange) -> Exchange | None:
+    def _stand_in_thread(self, exchange: Exchange) -> Exchange | None:
         return None
 
     @override
-    def subscribe(self, subscriber: Subscriber) -> None:
+    def _subscribe(self, subscriber: Subscriber) -> None:
         self._check_alive()
-        super().subscribe(subscriber)
+        super()._subscribe(subscriber)
 
     @override
     def claim_or_wait(
@@ -88,7 +88,7 @@ class VirtualCoordinator(ServerCoordinator):
         self._landing: dict[int, Hashable] = {}
 
     @override
-    def expect(self, waker: Waker) -> None:
+    def _expect(self, waker: Waker) -> None:
         self._warmers.add(waker)
         self._time.stir(waker)
 
