@@ -491,10 +491,11 @@ def _changes_of_blocks(before: State, after: State) -> tuple[EndpointBlocked | E
     """Each kind that stands no longer, then each that did not stand before."""
     if after.blocks is before.blocks:
         return ()
-    stood, stands = [block.kind for block in before.standing], [block.kind for block in after.standing]
+    standing = after.standing
+    stood, stands = [block.kind for block in before.standing], [block.kind for block in standing]
     return (
-        *(EndpointUnblocked(kind) for kind in stood if kind not in stands),
-        *(EndpointBlocked(b.kind, b.until, b.problem) for b in after.standing if b.kind not in stood),
+        *[EndpointUnblocked(kind) for kind in stood if kind not in stands],
+        *[EndpointBlocked(block.kind, block.until, block.problem) for block in standing if block.kind not in stood],
     )
 
 

@@ -48,12 +48,13 @@ def _check_outcome(before: State, received: AnswerReceived, after: State, last: 
 
 
 def _check_blocks(earlier: State, before: State, after: State, told: tuple[Happening, ...], found: list[str]) -> None:
-    if not (earlier.blocks or after.blocks) and not any(isinstance(thing, EndpointBlocked) for thing in told):
-        return
-    stood, stands = [block.kind for block in before.standing], [block.kind for block in after.standing]
-    ended = [block.kind for block in earlier.standing if block.kind not in stood]
-    ended += [kind for kind in stood if kind not in stands]
-    begun = [(block.kind, block.until, block.problem) for block in after.standing if block.kind not in stood]
     told_begun = [(thing.kind, thing.until, thing.problem) for thing in told if isinstance(thing, EndpointBlocked)]
+    if not (earlier.blocks or after.blocks or told_begun):
+        return
+    standing = after.standing
+    stood, stands = [block.kind for block in before.standing], [block.kind for block in standing]
+    ended = [] if earlier is before else [block.kind for block in earlier.standing if block.kind not in stood]
+    ended += [kind for kind in stood if kind not in stands]
+    begun = [(block.kind, block.until, block.problem) for block in standing if block.kind not in stood]
     if told_begun != begun or [thing.kind for thing in told if isinstance(thing, EndpointUnblocked)] != ended:
         found.append("a block is told when it begins and when it ends, and not in between")
