@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import hmac
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypedDict, Unpack, cast
@@ -181,7 +182,7 @@ class ClientCredentials(Unpicklable):
     parameters: Pairs = field(repr=False)
     api_base: str | None
     _message: TokenMessage | None = field(init=False, repr=False, compare=False)
-    _proof: str | None = field(init=False, repr=False, compare=False)
+    _key: bytes | None = field(init=False, repr=False, compare=False)
 
     def __init__(
         self,
@@ -206,7 +207,7 @@ class ClientCredentials(Unpicklable):
             "parameters": pairs or (),
             "api_base": api_base,
             "_message": None,
-            "_proof": None,
+            "_key": None,
         }
         _assign(self, values)
         fault = _fault_of(self) if pairs is not None else "parameters must map names to values, each name once"
@@ -264,16 +265,17 @@ class ClientCredentials(Unpicklable):
         """What must be taken out of any text about this grant, in whatever spelling it turns up there."""
         return (self.client_secret,) if self.client_secret else ()
 
-    def proof(self) -> str:
-        """A name for the secret, to tell whether it has been replaced. It costs some 20 ms, once for each grant.
+    def seal(self, purpose: str, text: str) -> str:
+        """Proves that ``text`` was written by who knows the client's secret, and for this ``purpose``: 64 hex digits.
 
-        PBKDF2 (RFC 8018) with endpoint and client id for salt: whoever reads it can try out guesses, each at that cost.
+        HMAC-SHA256 (RFC 2104) under a key that PBKDF2 (RFC 8018) derives from the secret, with endpoint and client id
+        for salt. The key costs some 20 ms, once for each grant; so does each guess at the secret of who reads a seal.
+        Without a client secret a seal finds damage, and proves nothing.
         """
-        proof = self._proof
-        if proof is None:
-            proof = _proof_of(self)
-            _assign(self, {"_proof": proof})
-        return proof
+        if self._key is None:
+            _assign(self, {"_key": _key_of(self)})
+        message = f"evertoken {purpose}\0{text}".encode("utf-8", "surrogatepass")
+        return hmac.new(cast("bytes", self._key), message, "sha256").hexdigest()
 
 
 class Extras(TypedDict, total=False):
@@ -364,13 +366,13 @@ def _proofs(parts: AuthenticationParts) -> Iterator[str]:
     yield from (value for name, value in parts.form if name not in _PUBLIC)
 
 
-_PROOF_ROUNDS = 2**16
+_KEY_ROUNDS = 2**16
 """Some 20 ms on a server of 2020. A secret that is long and random needs none of it."""
 
 
-def _proof_of(grant: ClientCredentials) -> str:
-    salt = f"evertoken proof\0{grant.endpoint.url}\0{grant.client_id}".encode()
-    return hashlib.pbkdf2_hmac("sha256", grant.client_secret.encode(), salt, _PROOF_ROUNDS, 16).hex()
+def _key_of(grant: ClientCredentials) -> bytes:
+    salt = f"evertoken key\0{grant.endpoint.url}\0{grant.client_id}".encode()
+    return hashlib.pbkdf2_hmac("sha256", grant.client_secret.encode(), salt, _KEY_ROUNDS, 32)
 
 
 def _identity(grant: ClientCredentials) -> tuple[object, ...]:

@@ -320,7 +320,8 @@ class TokenMachine:
         no crash loop asks more often than the budget allows; an older one gives back what was spent since, every time.
 
         An attempt in flight is in it too. Restored, it holds its slot until it is lost at its deadline: its answer
-        comes to a process that has gone. The first snapshot of a grant takes some 20 ms, for its ``proof``.
+        comes to a process that has gone. The first snapshot of a grant takes some 20 ms, for the key that
+        seals it.
         """
         return take_snapshot(self._grant, self._policy, self._at(now), secrets=secrets)
 
@@ -341,8 +342,9 @@ class TokenMachine:
         that was set back. Too small, it keeps blocks and a token in hand for longer than is right; too large, it
         ends blocks and fills the budget early. No wait is longer than this ``policy`` could have made it.
 
-        A snapshot without secrets holds all but the token; ``poll`` calls that REJECTED. A secret that is not the
-        snapshot's counts as replaced now: an input like others. Raises ValueError if it is another client's snapshot.
+        A snapshot without secrets holds all but the token; ``poll`` calls that REJECTED. A snapshot that was not sealed
+        under the secret and the parameters of ``grant``, or was changed since, is believed about the budget alone, and
+        ``explain`` says so. Without a client secret no token is kept. Raises ValueError if it is another client's.
         """
         if (kind := type(snapshot)) is not Snapshot:
             del snapshot  # It may be the text, with the token in it.
@@ -350,10 +352,7 @@ class TokenMachine:
         machine = cls(grant, policy=policy, draw=draw)
         now = on_the_grid(now)
         check_seconds("elapsed", elapsed)
-        state, is_same_secret = read_snapshot(grant, machine.policy, snapshot, now, elapsed)
-        machine._become(state)
-        if not is_same_secret:
-            machine._step(CredentialsReplaced(now))
+        machine._become(read_snapshot(grant, machine.policy, snapshot, now, elapsed))
         return machine
 
     def fork(self, draw: Callable[[], float] | None = None) -> TokenMachine:

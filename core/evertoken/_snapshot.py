@@ -9,26 +9,38 @@ that a supervisor starts again and again would otherwise ask as often as it is s
 
 Moments are seconds from the moment of the snapshot, a whole number of ticks; those that are not finite are null.
 
-**What it gives away.** With secrets, the token. Without, still: what the server said in errors, when it was asked, and
-how long it keeps us away; digests (SHA-256) of the tokens in hand and rejected, which are too long to be guessed; a
-digest of endpoint, client id and parameters, by which a client that is suspected can be recognised; and a proof of the
-secret (``ClientCredentials.proof``), on which whoever reads the snapshot can try out guesses, at some 20 ms each. A
-secret of a hundred random bits is safe from that; a word from a dictionary is not.
+**Whom it is believed.** A snapshot is sealed by a key that is derived from the client's secret
+(``ClientCredentials.seal``), together with the form fields of the grant. Where the seal does not fit, the secret or a
+parameter has been replaced since, or somebody has changed the text who does not know the secret. The two cannot be told
+apart, so both are treated alike: token, blocks, counters and requests are dropped as if there were no snapshot, and
+``explain`` says so. The budget is kept, at most full, refilling at the slowest pace: so a rotation refunds nothing, and
+who forges a snapshot gains no more than by deleting it.
 
-By these, a snapshot that was taken of another client is refused, and a secret that was replaced meanwhile counts as
-replaced. A way of authentication that keeps its proof elsewhere (``ClientAuthentication`` of one's own) is not looked
-into.
+The seal does not say how old a snapshot is. Who can write the file can put an older one of the same client there.
+
+A grant without a client secret has nothing to derive a key from, so anybody can seal its snapshots. They are believed
+about blocks, counters and the budget, which a policy bounds; a token is neither written nor read. A client whose
+authentication keeps its proof elsewhere can be given a random ``client_secret`` that is never sent: then all is kept.
+
+**What it gives away.** With secrets, the token. Without, still: what the server said in errors, when it was asked, and
+how long it keeps us away; digests (SHA-256) of tokens that an API rejected, which are too long to be guessed; a digest
+of endpoint, client id, scope, audience and resource, by which a client that is suspected can be recognised; and the
+seal, on which whoever reads the snapshot can try out guesses of the secret, at some 20 ms each. A secret of a hundred
+random bits is safe from that; a word from a dictionary is not. What stands in ``parameters`` is in the seal alone, and
+cannot be guessed by who does not know the secret.
 """
 
 from __future__ import annotations
 
 import enum
 import hashlib
+import hmac
+import itertools
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple, Never, TypeVar, cast
+from typing import Any, NamedTuple, Never, cast
 
 from evertoken import _schedule
 from evertoken._answer import is_visible_ascii
@@ -53,10 +65,19 @@ from evertoken._states import (
     Dropped,
     Rejections,
     State,
+    first_state,
 )
-from evertoken._step import digest, settle
+from evertoken._step import settle
 
-__all__ = ("Fields", "Misfit", "Snapshot", "capped", "read_snapshot", "take_snapshot")
+__all__ = ("DOUBTED", "Snapshot", "read_snapshot", "take_snapshot")
+
+DOUBTED = Problem(
+    ProblemKind.SNAPSHOT,
+    "The snapshot that this machine began with was not believed: it was not sealed under this client secret with these"
+    " parameters",
+    "After a change of the secret or of a parameter this is as it should be; if there was none, find out who can write"
+    " the file. Its token, blocks and counters were dropped, its budget was kept.",
+)
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -81,7 +102,7 @@ class Snapshot(Unpicklable):
 
     @classmethod
     def from_json(cls, text: str) -> Snapshot:
-        """The snapshot that :meth:`to_json` wrote.
+        """The snapshot that :meth:`to_json` wrote. Whether it is believed is found out when it is restored.
 
         Raises:
             ValueError: the text is no snapshot, or of a version that this release does not know. It names the place,
@@ -98,42 +119,52 @@ class Snapshot(Unpicklable):
 
 
 def take_snapshot(grant: ClientCredentials, policy: Policy, state: State, *, secrets: bool) -> Snapshot:
-    """``state``, which is settled. Without ``secrets``, without the token."""
-    content: JsonObject = {
-        "version": VERSION,
-        "client": client_of(grant),
-        "proof": grant.proof(),
-        **written(policy, state, secrets=secrets),
-    }
-    return _sealed(content, has_secrets=secrets and state.token is not None)
+    """``state``, which is settled. Without ``secrets``, or a secret to seal it by, without the token."""
+    if not (secrets and grant.client_secret):
+        state = state._replace(token=None)
+    head = {"version": VERSION, "client": _client_of(grant), "tuning": policy}
+    content = _written({**head, **state._asdict()}, _ALL, state.now)
+    text = _canonical(content)
+    return _made(text, _seal_of(grant, text), has_secrets=state.token is not None)
 
 
-def read_snapshot(
-    grant: ClientCredentials, policy: Policy, snapshot: Snapshot, now: float, elapsed: float
-) -> tuple[State, bool]:
-    """The state at ``now``, ``elapsed`` seconds after the snapshot; and whether its secret is that of ``grant``.
+def read_snapshot(grant: ClientCredentials, policy: Policy, snapshot: Snapshot, now: float, elapsed: float) -> State:
+    """The state at ``now``, ``elapsed`` seconds after the snapshot: as much of it as the seal allows to believe.
 
     Raises:
         ValueError: it was taken of another client.
     """
-    kept = _kept_of(grant, snapshot, now, elapsed)
+    kept = _kept_of(grant, snapshot, now - whole_ticks(elapsed))
     if kept is None:
-        raise ValueError("the snapshot was taken of another client, endpoint, scope, audience or parameters")
+        raise ValueError("the snapshot was taken of another client, endpoint, scope, audience or resource")
+    state = capped(policy, kept) if is_sealed_by(grant, snapshot) else _doubted(policy, kept)
+    if not grant.client_secret:
+        state = state._replace(token=None)
     # From long ago, since caps and edits may have moved a deadline behind the moment of the snapshot.
-    state = settle(policy, capped(policy, kept).at(LONG_AGO), now)
-    return state, kept.proof == grant.proof()
+    return settle(policy, state.at(LONG_AGO), now)
 
 
-def client_of(grant: ClientCredentials) -> str:
-    """A name for everything of ``grant`` but its proof."""
-    text = "\0".join(("evertoken snapshot", grant.endpoint.url, grant.client_id, repr(grant.form())))
+def is_sealed_by(grant: ClientCredentials, snapshot: Snapshot) -> bool:
+    """Whether ``snapshot`` was written by who knows the secret of ``grant``, and is as it was written."""
+    content, seal = _unsealed(snapshot)
+    return hmac.compare_digest(seal, _seal_of(grant, content))
+
+
+def _seal_of(grant: ClientCredentials, text: str) -> str:
+    return grant.seal("snapshot", f"{grant.form()!r}\0{text}")
+
+
+def _client_of(grant: ClientCredentials) -> str:
+    """A name for what is known of ``grant`` in public."""
+    public = (grant.endpoint.url, grant.client_id, grant.scope, grant.audience, grant.resource)
+    text = f"evertoken snapshot\0{public!r}"
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
-def _kept_of(grant: ClientCredentials, snapshot: Snapshot, now: float, elapsed: float) -> Kept | None:
-    """What ``snapshot`` holds, on a clock that shows ``now``; None if it is another client's."""
-    kept = _read(decode_object(snapshot.to_json()), now, elapsed)
-    return kept if kept.client == client_of(grant) else None
+def _kept_of(grant: ClientCredentials, snapshot: Snapshot, taken: float) -> Kept | None:
+    """What ``snapshot`` holds, which was taken at ``taken``; None if it is another client's."""
+    kept = _read(decode_object(_unsealed(snapshot)[0]), taken)
+    return kept if kept.client == _client_of(grant) else None
 
 
 def _parsed(text: str) -> Snapshot | str:
@@ -141,281 +172,311 @@ def _parsed(text: str) -> Snapshot | str:
     content = decode_object(text) if text.strip() else "empty"
     if isinstance(content, str):
         return f"it is {content}"
+    beside = {"seal": content.pop("seal", None)}
     try:
-        kept = _read(content, 0.0, 0.0)
-    except Misfit as place:
-        if str(place) == "version":
+        kept = _read(content, 0.0)
+        seal = _values(beside, _SEAL, 0.0)["seal"]
+    except _Misfit as misfit:
+        if misfit.place == ["version"]:
             return f"it is of another version than {VERSION}"
-        return f"it is not as this release writes it, at {place}"
-    return _sealed(content, has_secrets=kept.has_secrets)
+        return f"it is not as this release writes it, at {'.'.join(misfit.place) or 'the top'}{misfit.why}"
+    return _made(_canonical(content), seal, has_secrets=kept.state.token is not None)
 
 
-def _read(content: object, now: float, elapsed: float) -> Kept:
-    return Fields(content, now - whole_ticks(elapsed)).made(read_kept)
+def _canonical(content: JsonObject) -> str:
+    return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
-def _sealed(content: JsonObject, *, has_secrets: bool) -> Snapshot:
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+def _made(content: str, seal: str, *, has_secrets: bool) -> Snapshot:
     made = object.__new__(Snapshot)
-    object.__setattr__(made, "_text", text)
+    object.__setattr__(made, "_text", f"{content[:-1]}{_SEALED}{seal}{_END}")
     object.__setattr__(made, "has_secrets", has_secrets)
     return made
 
 
-# Writing
-# =======
+_SEALED, _END = ',"seal":"', '"}'
 
-# A state as a JSON object: moments relative to one of them, texts fit to be shown, and all that reading needs.
+
+def _unsealed(snapshot: Snapshot) -> tuple[str, str]:
+    """The text that was sealed, and the seal."""
+    content, _, seal = snapshot.to_json().rpartition(_SEALED)
+    return content + "}", seal.removesuffix(_END)
+
+
+# Forms
+# =====
+
+# How a value is written, and how it is read again: one form for each kind of value, so that neither forgets the other.
 #
-# What is written here is read below, and is written so that it always can be.
+# A file is no more trusted than a network: it may be cut, edited, or of another release. Whatever is read has the type
+# and the range that the machine relies on, or is refused by the name of the place at which it has not. What has a name
+# that nobody asks for is refused too: a text that is said to hold no secret must not carry one along unseen. Whether
+# what is read fits a policy is another question: see below.
 
-
-def written(policy: Policy, state: State, *, secrets: bool) -> JsonObject:
-    """``state``; without ``secrets``, without the token's value."""
-
-    def moment(at: float) -> object:
-        return None if math.isinf(at) else float(at - state.now)
-
-    backoff, rejections, credentials = state.backoff, state.rejections, state.credentials
-    return {
-        "token": None if state.token is None else _written_token(state.token, moment, secrets=secrets),
-        "attempt": _written_attempt(state.attempt, moment),
-        "lost": _written_attempt(state.lost, moment),
-        "next_id": state.next_id,
-        "backoff": {
-            **backoff._asdict(),
-            "retry_at": moment(backoff.retry_at),
-            "found": moment(backoff.found),
-        },
-        "blocks": [_written_block(block, moment) for block in state.blocks],
-        "budget": _written_budget(policy, state.budget, moment),
-        "rejections": {
-            **rejections._asdict(),
-            "allowed_at": moment(rejections.allowed_at),
-            "forgive_at": moment(rejections.forgive_at),
-            "dropped": [
-                {"digest": name, "shunned_until": moment(shunned_until), "forget_at": moment(forget_at)}
-                for name, shunned_until, forget_at in rejections.dropped
-            ],
-        },
-        "credentials": credentials._asdict(),
-        "granted_at": moment(state.granted_at),
-        "problem": _written_problem(state.problem),
-    }
-
-
-_Moment = Callable[[float], object]
-
-
-def _written_token(token: AccessToken, moment: _Moment, *, secrets: bool) -> JsonObject:
-    named: JsonObject = {"value": token.value} if secrets else {}
-    return named | {
-        "digest": digest(token.value),
-        "started": moment(token.started),
-        "refresh_at": moment(token.refresh_at),
-        "fresh_until": moment(token.fresh_until),
-        "expires_at": moment(token.expires_at),
-        "scope": _shown(token.scope),
-    }
-
-
-def _written_attempt(attempt: Attempt | None, moment: _Moment) -> JsonObject | None:
-    if attempt is None:
-        return None
-    return {
-        **attempt._asdict(),
-        "started": moment(attempt.started),
-        "deadline": moment(attempt.deadline),
-        "draw": float(attempt.draw),  # Equal states give equal text, so a whole number is written like any other.
-    }
-
-
-def _written_budget(policy: Policy, budget: Budget, moment: _Moment) -> JsonObject:
-    """The bucket, and the tunables that its interval was made by: it means nothing under others."""
-    return {
-        **budget._asdict(),
-        "refill_at": moment(budget.refill_at),
-        "budget_interval": float(policy.budget_interval),
-        "budget_interval_floor": float(policy.budget_interval_floor),
-    }
-
-
-def _written_block(block: Block, moment: _Moment) -> JsonObject:
-    return {
-        "kind": block.kind.value,
-        "until": moment(block.until),
-        "found": moment(block.found),
-        "times": block.times,
-        "problem": _written_problem(block.problem),
-    }
-
-
-def _written_problem(problem: Problem | None) -> JsonObject | None:
-    if problem is None:
-        return None
-    return {
-        "kind": problem.kind.value,
-        "summary": plain(problem.summary),
-        "advice": plain(problem.advice),
-        "status": problem.status,
-        "error": _shown(problem.error),
-        "detail": _shown(problem.detail),
-    }
-
-
-def _shown(text: str | None) -> str | None:
-    return None if text is None else plain(text)
-
-
-# Reading
-# =======
-
-# A JSON object as a state again, or a ``Misfit`` that names the place where it is none.
-#
-# Each value has the type and range that the machine relies on, and they fit each other. Whether they fit a policy is
-# another question: see below.
-
-VERSION = 3
-
-_DURATION = 2.0**40
+_FARTHEST = 2.0**41
+"""Seconds: twice as far as any moment is from the origin of its clock."""
+_LONGEST = 2.0**40
 """Seconds: no duration that can be written is as long."""
+_MOST = 2**63
+
+
+class _Misfit(ValueError):
+    """Something is missing or does not fit, at a place that is found on the way out."""
+
+    def __init__(self, *place: str, why: str = "") -> None:
+        super().__init__()
+        self.place = list(place)
+        self.why = why
+
+
+_Value = Any
+"""Of whatever a form is: it checks what it reads, and writes what the machine made."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """How one kind of value is written and read. Moments are relative to the second argument of each."""
+
+    write: Callable[[_Value, float], object]
+    read: Callable[[_Value, float], _Value]
+
+
+_Forms = Mapping[str, _Form]
+
+
+def _plain_form(fits: Callable[[Any], bool], make: Callable[[Any], Any] = lambda value: value) -> _Form:
+    """Of a value that JSON has, if it ``fits``; written and read as what ``make`` makes of it."""
+
+    def read(value: _Value, _origin: float) -> _Value:
+        if not fits(value):
+            raise _Misfit
+        return make(value)
+
+    return _Form(lambda value, _origin: make(value), read)
+
+
+def _count(most: int = _MOST, *, least: int = 0) -> _Form:
+    return _plain_form(lambda value: type(value) is int and least <= value <= most)  # True is an int too.
+
+
+def _is_number(value: object) -> bool:
+    return type(value) in (int, float)
+
+
+def _number(below: float) -> _Form:
+    """From 0. A whole number is written like any other, so that equal states give equal text."""
+    return _plain_form(lambda value: _is_number(value) and 0 <= value < below, float)
+
+
+def _digest(length: int) -> _Form:
+    digits = set("0123456789abcdef")
+    return _plain_form(lambda value: isinstance(value, str) and len(value) == length and set(value) <= digits)
+
+
+def _optional(form: _Form, nothing: object = None) -> _Form:
+    """Of what may be ``nothing``, which is written as null."""
+    return _Form(
+        lambda value, origin: None if value == nothing else form.write(value, origin),
+        lambda value, origin: nothing if value is None else form.read(value, origin),
+    )
+
+
+def _one_of(kinds: type[enum.Enum]) -> _Form:
+    known = {kind.value: kind for kind in kinds}
+    read = _plain_form(lambda value: isinstance(value, str) and value in known).read
+    return _Form(lambda kind, _origin: kind.value, lambda value, origin: known[read(value, origin)])
+
+
+def _several(form: _Form) -> _Form:
+    listed = _plain_form(lambda value: isinstance(value, list)).read
+    return _Form(
+        lambda values, origin: [form.write(value, origin) for value in values],
+        lambda values, origin: tuple(form.read(value, origin) for value in listed(values, origin)),
+    )
+
+
+def _record(make: Callable[..., Any], forms: _Forms, misfit: Callable[[Any], str | None] = lambda _made: None) -> _Form:
+    """Of an object with these attributes, whose values fit each other unless ``misfit`` names one."""
+
+    def write(value: _Value, origin: float) -> object:
+        return _written({name: getattr(value, name) for name in forms}, forms, origin)
+
+    def read(content: _Value, origin: float) -> _Value:
+        made = make(**_values(content, forms, origin))
+        name = misfit(made)
+        if name is not None:
+            raise _Misfit(name)
+        return made
+
+    return _Form(write, read)
+
+
+def _written(values: Mapping[str, object], forms: _Forms, origin: float) -> JsonObject:
+    return {name: form.write(values[name], origin) for name, form in forms.items()}
+
+
+def _values(content: object, forms: _Forms, origin: float) -> dict[str, _Value]:
+    """The values of a JSON object, which holds nothing else."""
+    if not isinstance(content, dict):
+        raise _Misfit
+    named, values = cast("JsonObject", content), dict[str, _Value]()
+    for name, form in forms.items():
+        if name not in named:
+            raise _Misfit(name)
+        try:
+            values[name] = form.read(named[name], origin)
+        except _Misfit as misfit:
+            misfit.place.insert(0, name)
+            raise
+    if len(named) > len(forms):
+        raise _Misfit(why=", which holds something unknown")
+    return values
+
+
+# The table
+# =========
+
+VERSION = 4
+
+_DISTANCE = _plain_form(lambda value: _is_number(value) and abs(value) <= _FARTHEST)
+_TIME = _Form(
+    lambda at, origin: float(at - origin),
+    lambda value, origin: origin + whole_ticks(_DISTANCE.read(value, origin)),
+)
+_PAST = _optional(_TIME, LONG_AGO)
+_FLAG = _plain_form(lambda value: isinstance(value, bool))
+_TEXT = _plain_form(lambda value: isinstance(value, str), plain)
+_DOUBLINGS = _count(MOST_DOUBLINGS)
+
+
+def _ordered(*names: str) -> Callable[[object], str | None]:
+    """The first of these moments that comes before the one before it."""
+    pairs = list(itertools.pairwise(names))
+    return lambda made: next((late for early, late in pairs if getattr(made, late) < getattr(made, early)), None)
+
+
+def _token(value: str, **rest: _Value) -> AccessToken:
+    return AccessToken(value, f"Bearer {value}", **rest)
+
+
+_TOKEN = _record(
+    _token,
+    {
+        "value": _plain_form(lambda value: isinstance(value, str) and is_visible_ascii(value)),
+        "started": _TIME,
+        "refresh_at": _TIME,
+        "fresh_until": _TIME,
+        "expires_at": _TIME,
+        "scope": _optional(_TEXT),
+    },
+    _ordered("started", "refresh_at", "fresh_until", "expires_at"),
+)
+_ATTEMPT = _record(
+    Attempt,
+    {"id": _count(least=1), "started": _TIME, "deadline": _TIME, "draw": _number(1), "generation": _count()},
+    _ordered("started", "deadline"),
+)
+_PROBLEM = _record(
+    Problem,
+    {
+        "kind": _one_of(ProblemKind),
+        "summary": _TEXT,
+        "advice": _TEXT,
+        "status": _optional(_count()),
+        "error": _optional(_TEXT),
+        "detail": _optional(_TEXT),
+    },
+)
+_BACKOFF = _record(
+    BackOff,
+    {"failures": _DOUBLINGS, "malformed": _DOUBLINGS, "repeats": _DOUBLINGS, "retry_at": _PAST, "found": _PAST},
+)
+_BLOCK = _record(
+    Block,
+    {"kind": _one_of(BlockKind), "until": _TIME, "found": _TIME, "times": _DOUBLINGS, "problem": _PROBLEM},
+)
+_BUDGET = _record(Budget, {"level": _count(), "refill_at": _optional(_TIME, NEVER), "interval": _number(_LONGEST)})
+_DROPPED = _record(Dropped, {"digest": _digest(64), "shunned_until": _TIME, "forget_at": _TIME})
+_REJECTIONS = _record(
+    Rejections,
+    {
+        "believed": _DOUBLINGS,
+        "allowed_at": _PAST,
+        "forgive_at": _PAST,
+        "worked": _FLAG,
+        "dropped": _several(_DROPPED),
+    },
+)
+_CREDENTIALS = _record(
+    Credentials,
+    {"generation": _count(), "proven": _FLAG, "lock_lifted": _FLAG, "refusals_lifted": _count(MOST_LIFTED)},
+)
 
 
 class Tuning(NamedTuple):
-    """The tunables that made the budget's interval, by their names in ``Policy``."""
+    """The tunables that made the budget's interval, by their names in ``Policy``: under others it means nothing."""
 
     budget_interval: float
     budget_interval_floor: float
+
+
+_STATE: _Forms = {
+    "token": _optional(_TOKEN),
+    "attempt": _optional(_ATTEMPT),
+    "lost": _optional(_ATTEMPT),
+    "next_id": _count(least=1),
+    "backoff": _BACKOFF,
+    "blocks": _several(_BLOCK),
+    "budget": _BUDGET,
+    "rejections": _REJECTIONS,
+    "credentials": _CREDENTIALS,
+    "granted_at": _PAST,
+    "problem": _optional(_PROBLEM),
+}
+_ALL: _Forms = {
+    "version": _plain_form(lambda value: type(value) is int and value == VERSION),  # True and 1.0 are equal to 1.
+    "client": _digest(32),
+    "tuning": _record(Tuning, dict.fromkeys(Tuning._fields, _number(_LONGEST))),
+    **_STATE,
+}
+_SEAL: _Forms = {"seal": _digest(64)}
+"""Beside all that it seals."""
 
 
 class Kept(NamedTuple):
     """What a snapshot holds: a state at the moment at which it was taken, and of whom and under what it was taken."""
 
     client: str
-    proof: str
-    state: State
     tuning: Tuning
-    has_secrets: bool
+    state: State
 
 
-def read_kept(document: Fields) -> Kept:
-    """All of a snapshot. Raises Misfit."""
-    document.read("version", lambda value: type(value) is int and value == VERSION)  # True and 1.0 are equal to 1.
-    budget, tuning = document.part("budget", _read_budget)
-    state = State(
-        now=document.origin,
-        token=document.optional("token", _read_token),
-        attempt=document.optional("attempt", _read_attempt),
-        lost=document.optional("lost", _read_attempt),
-        next_id=document.count("next_id", least=1),
-        backoff=document.part("backoff", _read_backoff),
-        blocks=_read_blocks(document),
-        budget=budget,
-        rejections=document.part("rejections", _read_rejections),
-        credentials=document.part("credentials", _read_credentials),
-        granted_at=document.moment("granted_at", LONG_AGO),
-        problem=document.optional("problem", _read_problem),
-    )
-    _check_attempts(document, state)
-    return Kept(document.digest("client", 32), document.digest("proof", 32), state, tuning, state.token is not None)
+def _read(content: object, taken: float) -> Kept:
+    values = _values(content, _ALL, taken)
+    del values["version"]
+    client, tuning = values.pop("client"), values.pop("tuning")
+    state = State(now=taken, **values)
+    name = _misfit_of(state)
+    if name is not None:
+        raise _Misfit(name)
+    return Kept(client, tuning, state)
 
 
-def _check_attempts(document: Fields, state: State) -> None:
-    """An answer is told by the id of its attempt, so each has one of its own; credentials come one after another."""
+def _misfit_of(state: State) -> str | None:
+    """What does not fit the rest of the state.
+
+    An answer is told by the id of its attempt, so each has one of its own; credentials come one after another. Each
+    kind of block is there once, in the order of the kinds.
+    """
     attempts = [attempt for attempt in (state.attempt, state.lost) if attempt is not None]
-    document.require("next_id", all(attempt.id < state.next_id for attempt in attempts))
-    document.require("lost", len({attempt.id for attempt in attempts}) == len(attempts))
-    document.require("credentials", all(attempt.generation <= state.credentials.generation for attempt in attempts))
-
-
-def _read_token(fields: Fields) -> AccessToken | None:
-    """The token; None if the snapshot was taken without secrets, and so without its value."""
-    started, refresh_at = fields.time("started"), fields.time("refresh_at")
-    fresh_until, expires_at = fields.time("fresh_until"), fields.time("expires_at")
-    fields.require("refresh_at", started <= refresh_at <= fresh_until)
-    fields.require("expires_at", fresh_until <= expires_at)
-    scope, name = fields.text_or_none("scope"), fields.digest("digest", 64)
-    if not fields.has("value"):
-        return None
-    value = cast("str", fields.read("value", lambda value: isinstance(value, str) and is_visible_ascii(value)))
-    fields.require("digest", name == digest(value))
-    return AccessToken(value, f"Bearer {value}", started, refresh_at, fresh_until, expires_at, scope)
-
-
-def _read_attempt(fields: Fields) -> Attempt:
-    attempt = Attempt(
-        id=fields.count("id", least=1),
-        started=fields.time("started"),
-        deadline=fields.time("deadline"),
-        draw=fields.number("draw", 1),
-        generation=fields.count("generation"),
-    )
-    fields.require("deadline", attempt.started <= attempt.deadline)
-    return attempt
-
-
-def _read_backoff(fields: Fields) -> BackOff:
-    failures, malformed, repeats = (fields.count(name, most=MOST_DOUBLINGS) for name in BackOff._fields[:3])
-    retry_at, found = fields.moment("retry_at", LONG_AGO), fields.moment("found", LONG_AGO)
-    return BackOff(failures, malformed, repeats, retry_at, found)
-
-
-def _read_blocks(document: Fields) -> tuple[Block, ...]:
-    """Each kind once, in the order of the kinds."""
-    blocks = document.several("blocks", _read_block)
-    kinds = [block.kind for block in blocks]
-    document.require("blocks", kinds == [kind for kind in BlockKind if kind in kinds])
-    return blocks
-
-
-def _read_block(fields: Fields) -> Block:
-    return Block(
-        kind=fields.one_of("kind", BlockKind),
-        until=fields.time("until"),
-        found=fields.time("found"),
-        times=fields.count("times", most=MOST_DOUBLINGS),
-        problem=fields.part("problem", _read_problem),
-    )
-
-
-def _read_budget(fields: Fields) -> tuple[Budget, Tuning]:
-    level, refill_at = fields.count("level"), fields.moment("refill_at", NEVER)
-    tuning = Tuning(*(fields.number(name, _DURATION) for name in Tuning._fields))
-    return Budget(level, refill_at, fields.number("interval", _DURATION)), tuning
-
-
-def _read_rejections(fields: Fields) -> Rejections:
-    return Rejections(
-        believed=fields.count("believed", most=MOST_DOUBLINGS),
-        allowed_at=fields.moment("allowed_at", LONG_AGO),
-        forgive_at=fields.moment("forgive_at", LONG_AGO),
-        worked=fields.flag("worked"),
-        dropped=fields.several("dropped", _read_dropped),
-    )
-
-
-def _read_dropped(fields: Fields) -> Dropped:
-    return Dropped(fields.digest("digest", 64), fields.time("shunned_until"), fields.time("forget_at"))
-
-
-def _read_credentials(fields: Fields) -> Credentials:
-    return Credentials(
-        generation=fields.count("generation"),
-        proven=fields.flag("proven"),
-        lock_lifted=fields.flag("lock_lifted"),
-        refusals_lifted=fields.count("refusals_lifted", most=MOST_LIFTED),
-    )
-
-
-def _read_problem(fields: Fields) -> Problem:
-    return Problem(
-        kind=fields.one_of("kind", ProblemKind),
-        summary=fields.text("summary"),
-        advice=fields.text("advice"),
-        status=fields.count_or_none("status"),
-        error=fields.text_or_none("error"),
-        detail=fields.text_or_none("detail"),
-    )
+    kinds = [block.kind for block in state.blocks]
+    if any(attempt.id >= state.next_id for attempt in attempts):
+        return "next_id"
+    if len({attempt.id for attempt in attempts}) < len(attempts):
+        return "lost"
+    if any(attempt.generation > state.credentials.generation for attempt in attempts):
+        return "credentials"
+    return None if kinds == [kind for kind in BlockKind if kind in kinds] else "blocks"
 
 
 # Under another policy
@@ -427,6 +488,13 @@ def _read_problem(fields: Fields) -> Problem:
 # was taken, not from the one at which it is restored: a program that is started again and again from one snapshot would
 # otherwise push its waits ahead of itself for ever. A state that was made under this very policy is left as it is, to
 # the last bit.
+
+
+def _doubted(policy: Policy, kept: Kept) -> State:
+    """What is left of a state that nobody vouches for: the budget, which refills as slowly as that of a new machine."""
+    unknown = Tuning(math.nan, math.nan)
+    budget = _fitted(policy, unknown, kept.state.budget, kept.state.now)
+    return first_state(policy)._replace(budget=budget, problem=DOUBTED)
 
 
 def capped(policy: Policy, kept: Kept) -> State:
@@ -492,128 +560,3 @@ def _capped_dropped(policy: Policy, entry: Dropped, taken: float) -> Dropped:
     pause, life = whole_ticks(policy.rejection_interval), whole_ticks(policy.max_lifetime)
     shunned_until = min(entry.shunned_until, taken + pause)
     return Dropped(entry.digest, shunned_until, min(entry.forget_at, taken + max(pause, life)))
-
-
-# A document whose parts are checked
-# ==================================
-
-# Checked reading of a JSON document that this library wrote: types, ranges and moments, with the place of a fault.
-#
-# A file is no more trusted than a network: it may be cut, edited, or of another release. Whatever is read has the type
-# and the range that the machine relies on, or is refused by the name of the place at which it has not. What has a name
-# that nobody asks for is refused too: a text that is said to hold no secret must not carry one along unseen.
-
-_FARTHEST = 2.0**41
-"""Seconds: twice as far as any moment is from the origin of its clock."""
-_MOST = 2**63
-_E = TypeVar("_E", bound=enum.Enum)
-_T = TypeVar("_T")
-
-
-class Misfit(ValueError):
-    """Something is missing or does not fit; the text is the place."""
-
-
-class Fields:
-    """One object of a document whose times are relative to ``origin``."""
-
-    def __init__(self, content: object, origin: float, place: str = "") -> None:
-        if not isinstance(content, dict):
-            raise Misfit(place)
-        self._content = cast("JsonObject", content)
-        self.origin = origin
-        self._place = place
-        self._known: set[str] = set()
-
-    def made(self, make: Callable[[Fields], _T]) -> _T:
-        """What ``make`` makes of this object, which holds nothing else."""
-        thing = make(self)
-        if self._content.keys() - self._known:
-            raise Misfit(f"{self._place or 'the top'}, which holds something unknown")
-        return thing
-
-    def has(self, name: str) -> bool:
-        """Whether there is something of this name, which need not be there."""
-        self._known.add(name)
-        return name in self._content
-
-    def require(self, name: str, fits: bool) -> None:  # noqa: FBT001 - like assert
-        """Refuse the value of ``name`` unless it ``fits`` the others."""
-        if not fits:
-            raise Misfit(self._at(name))
-
-    def read(self, name: str, fits: Callable[[object], bool]) -> object:
-        """The value of ``name``, which must be there and fit."""
-        self.require(name, self.has(name) and fits(self._content[name]))
-        return self._content[name]
-
-    def moment(self, name: str, nothing: float) -> float:
-        """A point in time, on the grid; ``nothing`` if it is null."""
-        value = self.read(name, _is_distance)
-        return nothing if value is None else self.origin + whole_ticks(cast("float", value))
-
-    def time(self, name: str) -> float:
-        """A point in time that cannot be null."""
-        self.read(name, lambda value: value is not None)
-        return self.moment(name, math.inf)
-
-    def count(self, name: str, *, least: int = 0, most: int = _MOST) -> int:
-        """A whole number."""
-        return cast("int", self.read(name, lambda value: type(value) is int and least <= value <= most))
-
-    def count_or_none(self, name: str) -> int | None:
-        """A whole number, or null."""
-        return None if self.read(name, lambda _: True) is None else self.count(name)
-
-    def number(self, name: str, below: float) -> float:
-        """A number from 0 that is smaller than ``below``."""
-        value = self.read(name, lambda value: type(value) in (int, float) and 0 <= cast("float", value) < below)
-        return float(cast("float", value))
-
-    def one_of(self, name: str, kinds: type[_E]) -> _E:
-        """The member of an enum that has this value."""
-        value = self.text(name)
-        self.read(name, lambda value: any(kind.value == value for kind in kinds))
-        return kinds(value)
-
-    def flag(self, name: str) -> bool:
-        """True or false."""
-        return cast("bool", self.read(name, lambda value: isinstance(value, bool)))
-
-    def text(self, name: str) -> str:
-        """A text, made fit to be shown."""
-        return plain(cast("str", self.read(name, lambda value: isinstance(value, str))))
-
-    def text_or_none(self, name: str) -> str | None:
-        """A text, or null."""
-        return None if self.read(name, lambda _: True) is None else self.text(name)
-
-    def digest(self, name: str, length: int) -> str:
-        """A number in ``length`` hexadecimal digits."""
-        return cast("str", self.read(name, lambda value: isinstance(value, str) and _is_hex(value, length)))
-
-    def part(self, name: str, make: Callable[[Fields], _T]) -> _T:
-        """What ``make`` makes of an object within this one."""
-        value = self.read(name, lambda value: isinstance(value, dict))
-        return Fields(value, self.origin, self._at(name)).made(make)
-
-    def optional(self, name: str, make: Callable[[Fields], _T]) -> _T | None:
-        """What ``make`` makes of an object within this one, or None for null."""
-        return None if self.read(name, lambda _: True) is None else self.part(name, make)
-
-    def several(self, name: str, make: Callable[[Fields], _T]) -> tuple[_T, ...]:
-        """What ``make`` makes of each object in a list."""
-        values = cast("list[object]", self.read(name, lambda value: isinstance(value, list)))
-        return tuple(Fields(value, self.origin, self._at(name)).made(make) for value in values)
-
-    def _at(self, name: str) -> str:
-        return f"{self._place}.{name}" if self._place else name
-
-
-def _is_distance(value: object) -> bool:
-    """Null, or seconds."""
-    return value is None or (type(value) in (int, float) and -_FARTHEST <= cast("float", value) <= _FARTHEST)
-
-
-def _is_hex(value: str, length: int) -> bool:
-    return len(value) == length and set(value) <= set("0123456789abcdef")

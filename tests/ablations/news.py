@@ -9,7 +9,7 @@ import pytest
 from evertoken import BlockKind, ClientCredentials, Policy, State
 from evertoken._grammar import AnswerReceived, BlockLifted, BlockReported, CredentialsReplaced, Input
 from evertoken._secrecy import replace
-from evertoken._snapshot import Snapshot, read_snapshot
+from evertoken._snapshot import Snapshot, is_sealed_by, read_snapshot
 from evertoken._states import Attempt, BackOff, first_state
 from evertoken._step import settle
 from evertoken.outcomes import Blocked, Failed
@@ -137,11 +137,8 @@ def tells_of_blocks_that_are_over(policy: Policy, state: State, happened: Input)
 
 
 def _reads(patch: pytest.MonkeyPatch, changed: Callable[[Policy, State], State]) -> None:
-    def read(
-        grant: ClientCredentials, policy: Policy, snapshot: Snapshot, now: float, elapsed: float
-    ) -> tuple[State, bool]:
-        state, is_same_secret = read_snapshot(grant, policy, snapshot, now, elapsed)
-        return changed(policy, state), is_same_secret
+    def read(grant: ClientCredentials, policy: Policy, snapshot: Snapshot, now: float, elapsed: float) -> State:
+        return changed(policy, read_snapshot(grant, policy, snapshot, now, elapsed))
 
     everywhere(patch, read_snapshot, read)
 
@@ -172,14 +169,12 @@ def drops_the_lost_when_restarted(patch: pytest.MonkeyPatch) -> None:
 
 @whole_machine("new credentials over a restart")
 def brings_no_new_key(patch: pytest.MonkeyPatch) -> None:
-    """A process that is started with another secret waits for the end of the block that the old one earned."""
+    """A snapshot is believed whoever sealed it: under another secret one waits for blocks that the old one earned."""
 
-    def read(
-        grant: ClientCredentials, policy: Policy, snapshot: Snapshot, now: float, elapsed: float
-    ) -> tuple[State, bool]:
-        return read_snapshot(grant, policy, snapshot, now, elapsed)[0], True
+    def believed(_grant: ClientCredentials, _snapshot: Snapshot) -> bool:
+        return True
 
-    everywhere(patch, read_snapshot, read)
+    everywhere(patch, is_sealed_by, believed)
 
 
 # Credentials

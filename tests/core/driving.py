@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from evertoken import (
     BlockKind,
@@ -35,6 +35,7 @@ __all__ = (
     "error",
     "granted",
     "machine",
+    "sealed",
     "seasoned",
     "serve",
     "wait",
@@ -113,6 +114,13 @@ def wait(driven: TokenMachine, now: float, min_ttl: float = 0.0) -> tuple[float,
 
 AGED = 100_000.0
 """Where the clock stands when the machine of these tests has been through everything."""
+
+
+def sealed(grant: ClientCredentials, content: Mapping[str, object]) -> str:
+    """A snapshot with this content, as somebody would write it who knows the secret of ``grant``."""
+    named = {name: value for name, value in content.items() if name != "seal"}
+    text = json.dumps(named, sort_keys=True, separators=(",", ":"))
+    return json.dumps(named | {"seal": grant.seal("snapshot", f"{grant.form()!r}\0{text}")})
 
 
 def seasoned() -> TokenMachine:

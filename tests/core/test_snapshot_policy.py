@@ -14,7 +14,19 @@ from evertoken import BlockKind, HttpResponse, Policy, SendRequest, Snapshot, To
 from evertoken._policy import TICK, whole_ticks
 from evertoken.testing import SMALL_POLICY, liveness_bound
 from tests import canary
-from tests.core.driving import FAILED, LIMITED, LOCKED, MALFORMED, REFUSED, attempt, granted, machine, seasoned, serve
+from tests.core.driving import (
+    FAILED,
+    LIMITED,
+    LOCKED,
+    MALFORMED,
+    REFUSED,
+    attempt,
+    granted,
+    machine,
+    sealed,
+    seasoned,
+    serve,
+)
 
 GRANT = canary.grant()
 HASTY = Policy(retry_base=1, retry_cap=1)
@@ -82,7 +94,7 @@ def test_under_the_tunables_that_made_it_an_interval_is_kept() -> None:
 def test_no_interval_is_outside_of_what_the_policy_could_have_made(interval: float) -> None:
     content = json.loads(machine(credentials=GRANT).snapshot(0).to_json())
     content["budget"]["interval"] = interval
-    assert restored(json.dumps(content), 0).state_value.budget.interval == min(max(interval, 2), 60)
+    assert restored(sealed(GRANT, content), 0).state_value.budget.interval == min(max(interval, 2), 60)
 
 
 @pytest.mark.parametrize("refill_at", [None, FAR])
@@ -90,7 +102,7 @@ def test_no_interval_is_outside_of_what_the_policy_could_have_made(interval: flo
 def test_restoring_again_and_again_does_not_push_the_next_request_away(refill_at: float | None, policy: Policy) -> None:
     content = json.loads(machine(credentials=GRANT).snapshot(0).to_json())
     content["budget"] |= {"level": 0, "refill_at": refill_at}
-    text = json.dumps(content)
+    text = sealed(GRANT, content)
     waits = [isinstance(restored(text, 0, elapsed, policy).poll(0), Wait) for elapsed in range(0, 700, 7)]
     assert waits.index(False) == -(-policy.budget_interval // 7)
 
@@ -151,7 +163,7 @@ def test_rejections_are_not_disbelieved_nor_tokens_shunned_for_longer_than_the_p
     content["rejections"]["allowed_at"] = FAR
     content["rejections"]["dropped"] = [{"digest": "0" * 64, "shunned_until": FAR, "forget_at": FAR}]
     policy = Policy(rejection_interval=20, rejection_interval_cap=30, max_lifetime=400)
-    rejections = restored(json.dumps(content), 100, 10, policy).state_value.rejections
+    rejections = restored(sealed(GRANT, content), 100, 10, policy).state_value.rejections
     assert rejections.allowed_at == 90 + 30
     assert rejections.dropped[0][1:] == (90 + 20, 90 + 400)
 
@@ -218,8 +230,8 @@ def spoilt(value: float, *paths: tuple[str | int, ...], secrets: bool = True) ->
             place = place[name]
         place[last] = value
     if not secrets:
-        del content["token"]["value"]
-    return json.dumps(content)
+        content["token"] = None
+    return sealed(GRANT, content)
 
 
 ALONE = list(moments(json.loads(spoilt(0.0))))

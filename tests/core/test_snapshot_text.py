@@ -20,7 +20,7 @@ from evertoken._states import State, first_state
 from evertoken._step import step
 from evertoken.outcomes import Failed, Granted
 from tests import canary
-from tests.core.driving import attempt, machine, seasoned, serve
+from tests.core.driving import attempt, machine, sealed, seasoned, serve
 
 POLICY = Policy()
 GRANT = canary.grant()
@@ -97,7 +97,7 @@ def test_a_text_is_kept_fit_to_be_shown() -> None:
     assert (problem["summary"], problem["detail"]) == ("two lines", "a[31m red one")
     problem["summary"] = "edited\r\n\x1b[2Jby hand"
     edited = json.loads(snapshot.to_json()) | {"problem": problem}
-    m = TokenMachine.restore(canary.grant(), Snapshot.from_json(json.dumps(edited)), 281, draw=lambda: 0.0)
+    m = TokenMachine.restore(canary.grant(), Snapshot.from_json(sealed(canary.grant(), edited)), 281, draw=lambda: 0.0)
     assert getattr(m.problem(281), "summary", None) == "edited [2Jby hand"
 
 

@@ -142,3 +142,4 @@ class ServerLaws:
         self._flying = None
         if restart.replaced:
             self.replaced()
+            self._waits.clear()  # The snapshot is not believed: nobody vouches for what it holds.

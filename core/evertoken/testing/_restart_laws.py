@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from evertoken._grammar import CredentialsReplaced
 from evertoken._policy import Policy, whole_ticks
-from evertoken._states import State
-from evertoken._step import settle, step
+from evertoken._snapshot import DOUBTED
+from evertoken._states import State, first_state
+from evertoken._step import settle
 from evertoken.testing._restart import Restart
 
 __all__ = ("broken_by_restart",)
@@ -37,9 +37,10 @@ def broken_by_restart(policy: Policy, before: State, restart: Restart, after: St
     kept = settle(policy, before, whole_ticks(restart.taken_at))
     if not restart.secrets:
         kept = kept._replace(token=None)
+    if restart.replaced:  # Under another secret nothing of it is believed but the budget, at the slowest pace.
+        budget = kept.budget._replace(interval=whole_ticks(policy.budget_interval))
+        kept = first_state(policy)._replace(now=kept.now, budget=budget, problem=DOUBTED)
     known = settle(policy, kept, kept.now + whole_ticks(restart.elapsed))
-    if restart.replaced:
-        known, _ = step(policy, known, CredentialsReplaced(known.now))
     shift = whole_ticks(restart.now) - known.now
     wrong = (name for name in State._fields if not _is_kept(name, getattr(known, name), getattr(after, name), shift))
     return list(dict.fromkeys(_LAWS.get(name, _REST) for name in wrong))

@@ -347,9 +347,9 @@ class World(Network):
 
 @functools.lru_cache(maxsize=1_024)
 def _grant_with(key: int) -> ClientCredentials:
-    """One for all worlds. Its proof is a mere number: the real one costs 20 ms, and a year has thousands of keys."""
+    """One for all worlds. A mere number seals its snapshots: the real key costs 20 ms, and a year has thousands."""
     grant = mangopay.sandbox("client", f"key-{key}", base_url="https://api.example")
-    object.__setattr__(grant, "_proof", f"{key:032x}")
+    object.__setattr__(grant, "_key", key.to_bytes(32))
     return grant
 
 
