@@ -84,8 +84,11 @@ def overtaken(answer: Outcome) -> Iterator[Step]:
 
 
 # Long enough that each law has something to say, and thinned where nothing is new.
-WALKS = [taken for seed in range(5) for taken in walk(seed, 300)][::2]
-WALKS += [*overtaken(Failed(Problem(ProblemKind.SERVER, "busy"))), *overtaken(Granted("early", 8.0))]
+WALKS = [
+    *[taken for seed in range(5) for taken in walk(seed, 300)][::2],
+    *overtaken(Failed(Problem(ProblemKind.SERVER, "busy"))),
+    *overtaken(Granted("early", 8.0)),
+]
 
 
 def changed(state: State) -> Iterator[State]:
