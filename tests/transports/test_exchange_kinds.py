@@ -279,3 +279,41 @@ def test_an_error_whose_text_cannot_be_had_is_named_all_the_same() -> None:
             raise ValueError(canary.token())
 
     assert told("threads", failing(Mute()))[0].problem.summary.endswith("Mute")
+
+
+# What its own tasks come to
+# --------------------------
+
+
+def test_a_cancellation_of_what_an_exchange_awaits_is_a_failure_with_a_back_off() -> None:
+    asked = 0
+
+    async def awaits_a_lost_task(_: TokenRequest) -> HttpResponse:
+        nonlocal asked
+        asked += 1
+        task = asyncio.ensure_future(asyncio.sleep(3_600))
+        asyncio.get_running_loop().call_soon(task.cancel)
+        await task
+        raise AssertionError("never reached")
+
+    async def call(source: Theirs) -> None:
+        with pytest.raises(TokenUnavailable) as caught:
+            await source.authorization(timeout=0.5)
+        assert "CancelledError" in str(caught.value)
+
+    asyncio.run(call(source_of("asyncio", World(), exchange=awaits_a_lost_task)))
+    assert asked == 1
+
+
+def test_a_cancellation_that_an_exchange_raises_in_a_thread_is_a_failure_with_a_back_off() -> None:
+    asked = 0
+
+    def gives_up(_: TokenRequest) -> HttpResponse:
+        nonlocal asked
+        asked += 1
+        raise asyncio.CancelledError
+
+    with pytest.raises(TokenUnavailable) as caught:
+        source_of("threads", World(), exchange=gives_up).authorization(timeout=0.5)
+    assert "CancelledError" in str(caught.value)
+    assert asked == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from dataclasses import dataclass, field
 from inspect import isawaitable, iscoroutine
 
@@ -56,7 +57,9 @@ async def carry_async(coordinator: Coordinator, exchange: AsyncExchange, request
 def _outcome(exchange: Exchange, request: TokenRequest) -> HttpResponse | _NoAnswer:
     try:
         return _checked(exchange, exchange(request))
-    except Exception as error:  # noqa: BLE001
+    except BaseException as error:
+        if not (isinstance(error, Exception) or _is_of_the_exchange(error)):
+            raise
         return _no_answer(error)
 
 
@@ -66,8 +69,26 @@ async def _outcome_async(exchange: AsyncExchange, request: TokenRequest) -> Http
         if not isawaitable(answer):
             return _not_awaitable(exchange, answer)
         return _checked(exchange, await answer)
-    except Exception as error:  # noqa: BLE001
+    except BaseException as error:
+        if not (isinstance(error, Exception) or _is_of_the_exchange(error)):
+            raise
         return _no_answer(error)
+
+
+def _is_of_the_exchange(error: BaseException) -> bool:
+    """Whether a cancellation of asyncio befell what the exchange awaited, and not whoever carries the request.
+
+    That is a failure, with a back-off. Taken for a carrier that gave up, it would be asked again at once, until the
+    budget is spent. (trio cancels only whole scopes, so that there it is always the carrier's own.)
+    """
+    asyncio = sys.modules.get("asyncio")  # Without it, nothing can be cancelled so.
+    if asyncio is None or not isinstance(error, asyncio.CancelledError):
+        return False
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:
+        return True  # In a thread without a loop nobody can be cancelled.
+    return task is None or not task.cancelling()
 
 
 def _checked(exchange: object, answer: object) -> HttpResponse | _NoAnswer:
@@ -94,7 +115,7 @@ def _not_awaitable(exchange: object, answer: object) -> _NoAnswer:
     return _NoAnswer(f"the exchange {_name(exchange)} {what}: make it a coroutine function", is_bug=True)
 
 
-def _no_answer(error: Exception) -> _NoAnswer:
+def _no_answer(error: BaseException) -> _NoAnswer:
     """What people are told of ``error``; the machine takes every secret out of it before anybody sees it."""
     if isinstance(error, ExchangeFailed):
         return _NoAnswer(str(error), is_bug=isinstance(error, ExchangeBroken))
@@ -102,7 +123,7 @@ def _no_answer(error: Exception) -> _NoAnswer:
     return _NoAnswer(_weather(error)) if bug is None else _NoAnswer(place_of(bug), is_bug=True)
 
 
-def _weather(error: Exception) -> str:
+def _weather(error: BaseException) -> str:
     """Its type, and the operating system's words or what an exchange said by an OSError of Python's own.
 
     The text of other libraries' errors is left out: it may quote what the server sent.
