@@ -121,6 +121,12 @@ class Profile:
         default="A 403 is about permission, not about the token: is this host on the provider's allowlist?", repr=False
     )
 
+    def __post_init__(self) -> None:
+        """Raise TypeError for what would never match, or could not be kept by value: a lone text, a list."""
+        codes: object = self.locked_codes
+        if not isinstance(codes, tuple) or not all(isinstance(code, str) for code in cast("tuple[object, ...]", codes)):
+            raise TypeError(f"locked_codes must be a tuple of texts, not {type(codes).__name__}")
+
     def is_lock(self, codes: Iterable[str]) -> bool:
         """Whether one of an answer's ``codes`` means "locked out" here, in whatever case it is written."""
         locks = [code.lower() for code in self.locked_codes]
@@ -136,6 +142,7 @@ class TokenEndpoint:
     Raises:
         ValueError: ``url`` is not https (http is allowed to this machine only), has user info, a fragment, white space,
             or no host.
+        TypeError: ``authentication`` has no method ``authenticate``, or ``profile`` is no :class:`Profile`.
     """
 
     url: str
@@ -149,7 +156,23 @@ class TokenEndpoint:
         if fault is not None:
             del self, url  # Perhaps with a password in it; error trackers show the local variables of every frame.
             raise ValueError(fault)
+        fault = _fault_of_manner(authentication, profile)
+        if fault is not None:
+            del self, authentication, profile  # Perhaps the secret itself, in the wrong place.
+            raise TypeError(fault)
         _assign(self, {"url": with_ascii_host(url), "authentication": authentication, "profile": profile})
+
+
+def _fault_of_manner(authentication: object, profile: object) -> str | None:
+    """Why tokens cannot be asked for in this manner; None if they can."""
+    if isinstance(authentication, type):
+        return f"authentication must be an object, not the class {authentication.__name__}: call it"
+    if not callable(getattr(authentication, "authenticate", None)):
+        kind = type(authentication).__name__
+        return f"authentication must have a method authenticate(grant), as PostAuthentication() has, not be a {kind}"
+    if not isinstance(profile, Profile):
+        return f"profile must be a Profile, not {type(profile).__name__}"
+    return None
 
 
 @dataclass(frozen=True, slots=True, init=False)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import copy
 import pickle
+import re
 from base64 import b64decode
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -339,3 +341,28 @@ def test_the_repr_of_authentication_parts_names_no_values() -> None:
     parts = AuthenticationParts((("Authorization", canary.secret()),), (("client_secret", canary.secret()),))
     assert "client_secret" in repr(parts)
     canary.assert_clean(parts)
+
+
+# The manner of asking
+# --------------------
+
+
+@pytest.mark.parametrize(
+    ("wrong", "complaint"),
+    [
+        ({"authentication": PostAuthentication}, "not the class PostAuthentication: call it"),
+        ({"authentication": None}, "not be a NoneType"),
+        ({"authentication": ("canary", canary.secret())}, "not be a tuple"),
+        ({"profile": None}, "profile must be a Profile, not NoneType"),
+        ({"profile": "mangopay"}, "profile must be a Profile, not str"),
+    ],
+)
+def test_a_manner_in_which_nothing_can_be_asked_is_refused_by_name(wrong: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(TypeError, match=re.escape(complaint)):
+        TokenEndpoint("https://as.example/token", **wrong)
+
+
+@pytest.mark.parametrize("codes", ["unauthorized_client", ["unauthorized_client"], (5,)])
+def test_codes_that_could_never_match_are_refused(codes: Any) -> None:  # noqa: ANN401 (anything at all)
+    with pytest.raises(TypeError, match="locked_codes must be a tuple of texts"):
+        Profile(name="vendor", locked_codes=codes)
