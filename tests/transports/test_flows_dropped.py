@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator
 from typing import Any
 
@@ -12,6 +11,7 @@ import pytest
 import trio
 
 from evertoken import RequestState
+from evertoken_transports import threads
 from tests.transports.httpx_kits import LIBRARIES, TOKEN_401, Answer, Kit, Theirs, run_in
 from tests.transports.loops import LOOPS, Loop, assert_nothing_held, sleep, struck
 from tests.transports.worlds import World, run_in_threads
@@ -114,18 +114,14 @@ def test_a_thread_that_is_interrupted_while_its_call_waits_for_a_token_holds_not
 ) -> None:
     auth = blocking.auth()
     blocking.world.endpoint.gate.clear()
-    waits = threading.Event.wait
-    here = threading.current_thread()
 
-    def interrupted(event: threading.Event, timeout: float | None = None) -> bool:
-        # A signal arrives while the caller waits; a thread that starts is waited for a moment before that.
-        if threading.current_thread() is here and len(blocking.world.coordinator._wakers) == 1 and timeout:
-            raise kind
-        return waits(event, timeout)
+    def interrupted(*_: object) -> None:
+        assert len(blocking.world.coordinator._wakers) == 1
+        raise kind
 
     client = blocking.client(auth)
     with monkeypatch.context() as patched:
-        patched.setattr(threading.Event, "wait", interrupted)
+        patched.setattr(threads._Caller, "sleep", interrupted)
         with pytest.raises(kind):
             client.get("/users")
     assert blocking.world.coordinator._wakers == {}

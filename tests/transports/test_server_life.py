@@ -204,10 +204,6 @@ def test_a_source_that_outlives_its_test_says_so() -> None:
             use()
     with pytest.raises(RuntimeError, match=OVER):
         TokenSource(source.coordinator.machine.grant, coordinator=coordinator)
-    with pytest.raises(RuntimeError, match=OVER):
-        coordinator.claim_or_wait(lambda: None, since=0.0, deadline=1.0)
-    with pytest.raises(RuntimeError, match=OVER):
-        coordinator.claim_or_wait(lambda: None)
 
 
 def test_an_exchange_that_outlives_its_test_says_so() -> None:

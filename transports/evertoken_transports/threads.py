@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import queue
 import ssl
-import threading
 import weakref
+from contextlib import suppress
+from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -189,16 +191,22 @@ class TokenSource(BaseSource):
 
 
 class _Caller:
-    """One thread that waits."""
+    """One thread that waits.
+
+    By a queue, which is C through and through: whoever wakes a caller may be interrupted anywhere, and would then leave
+    the lock of an ``Event`` held.
+    """
 
     def __init__(self) -> None:
-        self._woken = threading.Event()
-        self.wake = self._woken.set
+        self._woken: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self.wake = partial(self._woken.put, None)
 
     def sleep(self, seconds: float) -> None:
         """Return after ``seconds``, or soon after ``wake`` was called since the last sleep ended."""
-        self._woken.wait(min(max(0.0, seconds), LONGEST_SLEEP))
-        self._woken.clear()
+        with suppress(queue.Empty):
+            self._woken.get(timeout=min(max(0.0, seconds), LONGEST_SLEEP))
+            while True:
+                self._woken.get_nowait()
 
 
 def _stay_warm(source: weakref.ref[TokenSource], coordinator: Coordinator, exchange: Exchange, caller: _Caller) -> None:

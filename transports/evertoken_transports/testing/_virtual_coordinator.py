@@ -41,8 +41,8 @@ class ServerCoordinator(Coordinator):
 
     def end(self) -> None:
         """The server is gone: every source is closed, and says why. What keeps a token warm ends by that, too."""
-        self._is_over = True
         with self._lock:
+            self._is_over = True  # From now on no source is added.
             subscribers = list(self._subscribers.values())
         for subscriber in subscribers:
             if isinstance(subscriber, BaseSource):
@@ -59,19 +59,9 @@ class ServerCoordinator(Coordinator):
 
     @override
     def _subscribe(self, subscriber: Subscriber) -> None:
-        self._check_alive()
-        super()._subscribe(subscriber)
-
-    @override
-    def claim_or_wait(
-        self, waker: Waker, *, since: float = 0.0, deadline: float | None = None, min_ttl: float = 0.0
-    ) -> Answer:
-        self._check_alive()
-        return super().claim_or_wait(waker, since=since, deadline=deadline, min_ttl=min_ttl)
-
-    def _check_alive(self) -> None:
         if self._is_over:
             raise RuntimeError(OVER)
+        super()._subscribe(subscriber)
 
 
 class VirtualCoordinator(ServerCoordinator):
