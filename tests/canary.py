@@ -52,12 +52,13 @@ def find_marks(text: str | bytes) -> list[str]:
     """What ``text`` gives away: "a secret", "a token". Marks are found in any case, escaped, in hex, inside Base64."""
     searched = text.decode("latin-1") if isinstance(text, bytes) else text
     folded = searched.casefold()
-    return [
-        name
-        for name, mark in (("a secret", SECRET_MARK), ("a token", TOKEN_MARK))
-        if any(spelling in folded for spelling in _ESCAPED[mark])
-        or any(spelling in searched for spelling in _BASE64[mark])
-    ]
+    found: list[str] = []
+    for name, mark in (("a secret", SECRET_MARK), ("a token", TOKEN_MARK)):  # Plain loops: this is asked very often.
+        for where, spellings in ((folded, _ESCAPED[mark]), (searched, _BASE64[mark])):
+            for spelling in spellings:
+                if spelling in where and name not in found:
+                    found.append(name)
+    return found
 
 
 def leaks_of(thing: object) -> list[str]:
