@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from tests.canary_plugin import (
+from tests.kits.canary_plugin import (
     canary,
     capfd,
     capsys,

@@ -9,7 +9,7 @@ __all__ = ()
 
 def _run() -> int | str:
     try:
-        from evertoken_transports.cli import main  # noqa: PLC0415 (core can be there alone)
+        from evertoken_transports.tools.cli import main  # noqa: PLC0415 (core can be there alone)
     except ModuleNotFoundError:
         return (
             "evertoken: the command is a part of evertoken_transports, which is not there: pip install . in a checkout"

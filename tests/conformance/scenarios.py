@@ -16,8 +16,8 @@ from evertoken import (
     TokenUnavailable,
 )
 from evertoken.testing import ApiBehaviour, ApiFault, Script, TokenBehaviour, TokenFault
-from tests import canary
 from tests.conformance.stage import Group, Scenario, Stage
+from tests.kits import canary
 
 __all__ = ("SCENARIOS",)
 

@@ -14,11 +14,11 @@ from evertoken import HttpResponse, Outcome, Policy, RequestState, TokenMachine,
 from evertoken.testing import AuthorizationServer, TokenTruth
 from evertoken_transports import Coordinator
 from evertoken_transports.threads import TokenSource as ThreadSource
-from tests import canary
 from tests.conformance.runtimes import Runtime, Source, outcome_of
 from tests.conformance.venue import Venue
 from tests.conformance.wires import new_wire
-from tests.transports.worlds import Clock
+from tests.kits import canary
+from tests.kits.worlds import Clock
 
 __all__ = ("LIMIT", "Group", "Scenario", "Stage", "Unsettled", "play")
 

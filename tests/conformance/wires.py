@@ -13,8 +13,8 @@ from typing_extensions import override
 
 from evertoken import Challenge, ClientCredentials, HttpResponse, Rejection, TokenRequest, read_challenge
 from evertoken_transports import Coordinator
-from evertoken_transports._asyncio_exchange import AsyncioExchange
-from evertoken_transports._trio_exchange import TrioExchange
+from evertoken_transports._exchanges.on_asyncio import AsyncioExchange
+from evertoken_transports._exchanges.on_trio import TrioExchange
 from evertoken_transports.h11 import H11Exchange
 from tests.conformance.runtimes import Source, outcome_of
 

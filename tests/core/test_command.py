@@ -27,7 +27,7 @@ def test_the_command_is_handed_over_to(monkeypatch: pytest.MonkeyPatch, capsys: 
 
 
 def test_core_alone_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "evertoken_transports.cli", None)
+    monkeypatch.setitem(sys.modules, "evertoken_transports.tools.cli", None)
     assert "pip install ." in str(ended(monkeypatch))
 
 

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from evertoken import BlockKind, ClientCredentials, HttpResponse, Policy, SendRequest, Snapshot, TokenMachine
-from tests import canary
-from tests.core.driving import FAILED, LIMITED, LOCKED, MALFORMED, bearer, granted, machine
+from tests.kits import canary
+from tests.kits.driving import FAILED, LIMITED, LOCKED, MALFORMED, bearer, granted, machine
 
 pytestmark = pytest.mark.no_cover
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from evertoken.testing._diagram import state_diagram
-from evertoken.testing._tables import FRESHNESS_TABLE, REQUEST_TABLE
+from evertoken.testing.laws._tables import FRESHNESS_TABLE, REQUEST_TABLE
 
 README = Path(__file__).parents[2] / "README.md"
 

@@ -25,8 +25,8 @@ from evertoken import (
     outcomes,
 )
 from evertoken._answer import read_answer
-from tests import canary
-from tests.core.driving import machine
+from tests.kits import canary
+from tests.kits.driving import machine
 
 pytestmark = pytest.mark.no_cover
 

@@ -19,8 +19,8 @@ from evertoken import (
     TokenUnavailable,
 )
 from evertoken._problems import unavailable
-from tests import canary
-from tests.core.driving import FAILED, LIMITED, LOCKED, MALFORMED, REFUSED, UNCLEAR, attempt, machine
+from tests.kits import canary
+from tests.kits.driving import FAILED, LIMITED, LOCKED, MALFORMED, REFUSED, UNCLEAR, attempt, machine
 
 SPECIAL = {
     ProblemKind.LOCKED: EndpointLocked,

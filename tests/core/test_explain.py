@@ -16,8 +16,8 @@ from evertoken import (
 )
 from evertoken import WaitReason as Why
 from evertoken._http import build_request
-from tests import canary
-from tests.core.driving import FAILED, LOCKED, attempt, bearer, machine, serve
+from tests.kits import canary
+from tests.kits.driving import FAILED, LOCKED, attempt, bearer, machine, serve
 
 
 def test_before_the_first_token() -> None:

@@ -10,8 +10,8 @@ from evertoken import Granted, LocalProtocolError, State, TokenMachine, happenin
 from evertoken.happenings import Happening
 from evertoken.testing import SMALL_POLICY, Alphabet, Restart, enabled_inputs
 from evertoken.testing import functional as f
-from tests import canary
-from tests.core.driving import LOCKED, granted, machine
+from tests.kits import canary
+from tests.kits.driving import LOCKED, granted, machine
 
 
 def test_a_machine_is_what_the_functions_make_of_its_inputs() -> None:

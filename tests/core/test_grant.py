@@ -21,7 +21,7 @@ from evertoken import (
     mangopay,
 )
 from evertoken._http import build_request
-from tests import canary
+from tests.kits import canary
 
 URL = "https://as.example/token"
 

@@ -16,8 +16,8 @@ from evertoken import (
     outcomes,
 )
 from evertoken._step import LOST
-from tests import canary
-from tests.core.driving import FAILED, LOCKED, MALFORMED, REFUSED, attempt, bearer, error, granted, machine, serve
+from tests.kits import canary
+from tests.kits.driving import FAILED, LOCKED, MALFORMED, REFUSED, attempt, bearer, error, granted, machine, serve
 
 OTHER = canary.grant(api_key=canary.secret(1))
 

@@ -27,8 +27,8 @@ from evertoken._problems import Problem, ProblemKind
 from evertoken._states import Freshness, first_state
 from evertoken._step import settle, step
 from evertoken.testing import canonical
-from tests import canary
-from tests.core.driving import (
+from tests.kits import canary
+from tests.kits.driving import (
     FAILED,
     LIMITED,
     LOCKED,
@@ -40,7 +40,7 @@ from tests.core.driving import (
     error,
     granted,
 )
-from tests.core.lawful import TICK, Watched
+from tests.kits.lawful import TICK, Watched
 
 DRAWS = st.sampled_from([0.0, 0.25, 0.5, 1 - TICK])
 TOOK = st.sampled_from([0.0, 0.0, 0.25, 1.0, 2.5, 3.0, 4.0, 7.0])
@@ -278,8 +278,8 @@ def test_every_law_holds_in_every_state_that_a_breadth_first_search_reaches_and_
 STORY = """
 import random
 from evertoken import *
-from tests.core.driving import *
-from tests import canary
+from tests.kits.driving import *
+from tests.kits import canary
 
 seeded = random.Random(7)
 m = TokenMachine(canary.grant(), draw=seeded.random)

@@ -22,9 +22,9 @@ from evertoken import (
 )
 from evertoken._scrub import LEFT_OUT
 from evertoken._secrecy import Unpicklable, replace
-from tests import canary
-from tests.core.driving import bearer, granted, machine, serve
-from tests.spellings import ENCODERS, WRAPPERS, Encoder, parts
+from tests.kits import canary
+from tests.kits.driving import bearer, granted, machine, serve
+from tests.kits.spellings import ENCODERS, WRAPPERS, Encoder, parts
 
 URL = "https://as.example/token"
 ASSERTION = f"eyJhbGciOiJSUzI1NiJ9.{canary.SECRET_MARK}.{canary.SECRET_MARK[::-1]}1234"

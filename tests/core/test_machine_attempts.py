@@ -21,8 +21,8 @@ from evertoken import (
 )
 from evertoken import WaitReason as Why
 from evertoken._secrecy import replace
-from tests import canary
-from tests.core.driving import (
+from tests.kits import canary
+from tests.kits.driving import (
     FAILED,
     LIMITED,
     LOCKED,

@@ -20,8 +20,8 @@ from evertoken import (
 )
 from evertoken import WaitReason as Why
 from evertoken._grant import ClientCredentials
-from tests import canary
-from tests.core.driving import (
+from tests.kits import canary
+from tests.kits.driving import (
     FAILED,
     LIMITED,
     LOCKED,

@@ -6,7 +6,7 @@ import pytest
 
 from evertoken import HttpResponse, LocalProtocolError, ProblemKind, RequestState, TokenMachine
 from evertoken import WaitReason as Why
-from tests.core.driving import FAILED, attempt, bearer, error, granted, machine, serve, wait
+from tests.kits.driving import FAILED, attempt, bearer, error, granted, machine, serve, wait
 
 TICK = 2.0**-10
 

@@ -19,8 +19,8 @@ from evertoken import (
     TokenEndpoint,
 )
 from evertoken._secrecy import replace
-from tests import canary
-from tests.core.driving import (
+from tests.kits import canary
+from tests.kits.driving import (
     LIMITED,
     LOCKED,
     REFUSED,

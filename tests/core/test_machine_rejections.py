@@ -24,8 +24,8 @@ from evertoken import (
 from evertoken import WaitReason as Why
 from evertoken._grammar import TokenRejected
 from evertoken._step import step
-from tests import canary
-from tests.core.driving import FAILED, LOCKED, attempt, bearer, error, granted, machine, serve, wait
+from tests.kits import canary
+from tests.kits.driving import FAILED, LOCKED, attempt, bearer, error, granted, machine, serve, wait
 
 TICK = 2.0**-10
 

@@ -19,8 +19,8 @@ from evertoken import (
     Wait,
 )
 from evertoken import WaitReason as Why
-from tests import canary
-from tests.core.driving import FAILED, LOCKED, attempt, bearer, error, granted, machine, serve, wait
+from tests.kits import canary
+from tests.kits.driving import FAILED, LOCKED, attempt, bearer, error, granted, machine, serve, wait
 
 TICK = 2.0**-10
 

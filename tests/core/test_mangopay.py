@@ -9,8 +9,8 @@ from collections.abc import Callable
 import pytest
 
 from evertoken import BasicAuthentication, ClientCredentials, mangopay
-from tests import canary
-from tests.core.driving import machine
+from tests.kits import canary
+from tests.kits.driving import machine
 
 Preset = Callable[..., ClientCredentials]
 

@@ -15,8 +15,8 @@ from evertoken import (
 )
 from evertoken._http import build_request
 from evertoken._secrecy import replace
-from tests import canary
-from tests.core.driving import granted, machine, serve
+from tests.kits import canary
+from tests.kits.driving import granted, machine, serve
 
 URL = "https://as.example/token"
 

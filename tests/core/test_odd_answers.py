@@ -8,8 +8,8 @@ import pytest
 
 from evertoken import BlockKind, outcomes
 from evertoken._answer import read_answer
-from tests import canary
-from tests.core.odd_answers import DIMENSIONS, UNCHECKED, Odd, Parts, meaning_of, rows
+from tests.kits import canary
+from tests.kits.odd_answers import DIMENSIONS, UNCHECKED, Odd, Parts, meaning_of, rows
 
 OUTCOMES = (outcomes.Granted, outcomes.Failed, outcomes.Malformed, *BlockKind)
 GRANT = canary.grant()

@@ -26,8 +26,8 @@ from evertoken import (
     next_move,
 )
 from evertoken import WaitReason as Why
-from tests import canary
-from tests.core.driving import (
+from tests.kits import canary
+from tests.kits.driving import (
     FAILED,
     LIMITED,
     LOCKED,

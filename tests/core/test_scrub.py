@@ -7,8 +7,8 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from evertoken._scrub import LEFT_OUT, needles_of, plain, reveals, scrub
-from tests import canary
-from tests.spellings import ENCODERS, WRAPPERS, Encoder, parts, shows
+from tests.kits import canary
+from tests.kits.spellings import ENCODERS, WRAPPERS, Encoder, parts, shows
 
 ODD = "p@ss/wo?rd+&x 1=\"q'<z>\\9~-_"
 """A secret with every character that one encoding or another treats in its own way."""

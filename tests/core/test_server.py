@@ -29,10 +29,10 @@ from evertoken.testing import (
     TokenRecord,
     TokenTruth,
 )
-from evertoken.testing._answers import http_date
-from evertoken.testing._logbook import Visit
-from tests import canary
-from tests.core.asking import (
+from evertoken.testing.server._answers import http_date
+from evertoken.testing.server._logbook import Visit
+from tests.kits import canary
+from tests.kits.asking import (
     LOCKED,
     TOKEN_PATH,
     api_failing,

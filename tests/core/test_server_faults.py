@@ -17,8 +17,8 @@ from evertoken.testing import (
     TokenFault,
     TokenTruth,
 )
-from tests import canary
-from tests.core.asking import (
+from tests.kits import canary
+from tests.kits.asking import (
     LOCKED,
     api_failing,
     ask,

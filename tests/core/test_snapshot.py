@@ -24,10 +24,10 @@ from evertoken import SendReason as Why
 from evertoken._snapshot import read_snapshot
 from evertoken._states import State
 from evertoken.testing import draw_scenario, simulate
-from evertoken.testing._clients import Client
-from evertoken.testing._watched import WatchedMachine
-from tests import canary
-from tests.core.driving import (
+from evertoken.testing.world._clients import Client
+from evertoken.testing.world._watched import WatchedMachine
+from tests.kits import canary
+from tests.kits.driving import (
     AGED,
     FAILED,
     LIMITED,

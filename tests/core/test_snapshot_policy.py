@@ -13,8 +13,8 @@ import pytest
 from evertoken import BlockKind, HttpResponse, Policy, SendRequest, Snapshot, TokenMachine, Wait
 from evertoken._policy import TICK, whole_ticks
 from evertoken.testing import SMALL_POLICY, liveness_bound
-from tests import canary
-from tests.core.driving import (
+from tests.kits import canary
+from tests.kits.driving import (
     FAILED,
     LIMITED,
     LOCKED,

@@ -21,8 +21,8 @@ from evertoken import (
 )
 from evertoken._snapshot import DOUBTED
 from evertoken._states import NEVER, Budget, State, first_state
-from tests import canary
-from tests.core.driving import LOCKED, REFUSED, attempt, machine, sealed, seasoned, serve
+from tests.kits import canary
+from tests.kits.driving import LOCKED, REFUSED, attempt, machine, sealed, seasoned, serve
 
 GRANT = canary.grant()
 URL = "https://api.example/token"

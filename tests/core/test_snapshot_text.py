@@ -19,8 +19,8 @@ from evertoken._snapshot import take_snapshot
 from evertoken._states import State, first_state
 from evertoken._step import step
 from evertoken.outcomes import Failed, Granted
-from tests import canary
-from tests.core.driving import attempt, machine, sealed, seasoned, serve
+from tests.kits import canary
+from tests.kits.driving import attempt, machine, sealed, seasoned, serve
 
 POLICY = Policy()
 GRANT = canary.grant()

@@ -6,7 +6,7 @@ from evertoken import Policy
 from evertoken._grammar import RequestClaimed
 from evertoken._states import first_state
 from evertoken._step import step
-from tests.core.driving import machine
+from tests.kits.driving import machine
 
 POLICY = Policy()
 NEW = first_state(POLICY)

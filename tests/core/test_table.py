@@ -7,9 +7,9 @@ import pytest
 from evertoken import BlockKind, Challenge, Freshness, HttpResponse, LocalProtocolError, TokenMachine, TokenRequest
 from evertoken import RequestState as Request
 from evertoken._secrecy import replace
-from evertoken.testing._tables import FRESHNESS_TABLE, REQUEST_TABLE, Event, Joint, after
-from tests import canary
-from tests.core.driving import (
+from evertoken.testing.laws._tables import FRESHNESS_TABLE, REQUEST_TABLE, Event, Joint, after
+from tests.kits import canary
+from tests.kits.driving import (
     FAILED,
     LIMITED,
     LOCKED,

@@ -33,8 +33,8 @@ from evertoken._answer import TokenAnswer, read_answer
 from evertoken._http import build_request
 from evertoken._json import read_body
 from evertoken._scrub import LEFT_OUT
-from evertoken.testing._answers import gzip_bomb
-from tests import canary
+from evertoken.testing.server._answers import gzip_bomb
+from tests.kits import canary
 
 PLAIN = ClientCredentials(TokenEndpoint("https://auth.example:8443/token"), "app", canary.secret())
 CODES = (

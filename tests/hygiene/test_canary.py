@@ -14,9 +14,9 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from tests import canary
-from tests.canary import Leak, assert_clean
-from tests.spellings import ENCODERS, Encoder
+from tests.kits import canary
+from tests.kits.canary import Leak, assert_clean
+from tests.kits.spellings import ENCODERS, Encoder
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -25,7 +25,7 @@ LEAKING_SUITE = '''
 import logging, sys
 from pathlib import Path
 import evertoken, pytest
-from tests import canary as marked
+from tests.kits import canary as marked
 
 log = logging.getLogger("evertoken.made_up")
 
@@ -175,7 +175,7 @@ def complaints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """What pytest has against each test of the leaking suite: nothing, or the text of its failures and errors."""
     folder = tmp_path_factory.mktemp("leaking")
     (folder / "test_leaking.py").write_text(LEAKING_SUITE)
-    plugins = ["-p", "tests.canary_plugin", "-p", "no:cacheprovider"]
+    plugins = ["-p", "tests.kits.canary_plugin", "-p", "no:cacheprovider"]
     run = subprocess.run(
         [sys.executable, "-m", "pytest", *plugins, "-c", os.devnull, "--junitxml=report.xml", str(folder)],
         env={

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import typing_extensions
 
-from tests.hygiene.source_tree import CORE, Module, modules
+from tests.kits.source_tree import CORE, Module, modules
 
 # A list of what is allowed, so that a module nobody thought of is refused. Each is pure: it computes.
 ALLOWED = {
@@ -57,7 +57,7 @@ HEAVY = {
 
 # Hands `python -m evertoken` over to the command, if that is there. Nobody imports it.
 COMMAND = "evertoken.__main__"
-OF_THE_COMMAND = {"sys", "evertoken_transports.cli"}
+OF_THE_COMMAND = {"sys", "evertoken_transports.tools.cli"}
 
 CORE_MODULES = modules(CORE)
 

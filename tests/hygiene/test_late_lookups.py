@@ -10,7 +10,7 @@ import ast
 
 import pytest
 
-from tests.hygiene.source_tree import TRANSPORTS, Module, modules
+from tests.kits.source_tree import TRANSPORTS, Module, modules
 
 TRANSPORT_MODULES = modules(TRANSPORTS)
 

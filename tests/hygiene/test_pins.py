@@ -9,7 +9,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from tests.environments.pins import PINS, Pin, applicable, gaps, needed_by, read_pins
-from tests.hygiene.source_tree import ROOT
+from tests.kits.source_tree import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 TEXT = PINS.read_text(encoding="utf-8")

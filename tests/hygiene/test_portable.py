@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 
-from tests.hygiene.source_tree import TRANSPORTS
+from tests.kits.source_tree import TRANSPORTS
 
 MODULES = ("fcntl", "grp", "posix", "pty", "pwd", "resource", "syslog", "termios", "tty", "_posixsubprocess")
 

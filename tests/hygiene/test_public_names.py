@@ -6,7 +6,7 @@ import ast
 import importlib
 from collections.abc import Iterator
 
-from tests.hygiene.source_tree import CORE, TRANSPORTS, Module, modules
+from tests.kits.source_tree import CORE, TRANSPORTS, Module, modules
 
 MODULES = modules(CORE, TRANSPORTS)
 

@@ -10,7 +10,7 @@ from importlib.metadata import version
 import pytest
 from packaging.requirements import Requirement
 
-from tests.hygiene.source_tree import CORE, ROOT, TRANSPORTS, modules, own_files
+from tests.kits.source_tree import CORE, ROOT, TRANSPORTS, modules, own_files
 
 # Put together here, so that this file does not hold what it looks for.
 REGISTRY_HOSTS = ("pypi" + ".org", "python" + "hosted", "registry." + "npmjs", "deb." + "debian.org")

@@ -32,10 +32,10 @@ from evertoken._secrecy import Hidden, Unpicklable
 from evertoken.happenings import RequestEnded
 from evertoken_transports import Coordinator
 from evertoken_transports._carrier import _NoAnswer
-from evertoken_transports._httpx_flow import _Signature
+from evertoken_transports._httpx.flow import _Signature
 from evertoken_transports.threads import TokenSource
-from tests import canary
-from tests.core.driving import bearer, granted, machine
+from tests.kits import canary
+from tests.kits.driving import bearer, granted, machine
 
 
 def values() -> dict[str, object]:

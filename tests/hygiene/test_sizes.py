@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 
-from tests.hygiene.source_tree import CORE, TRANSPORTS, modules
+from tests.kits.source_tree import CORE, TRANSPORTS, modules
 
 LONGEST_FUNCTION = 60
 

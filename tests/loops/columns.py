@@ -12,7 +12,7 @@ from typing import Any, Literal
 from evertoken import Policy, TokenMachine, mangopay
 from evertoken_transports import Coordinator
 from evertoken_transports.httpx import BearerAuth
-from tests import canary
+from tests.kits import canary
 from tests.loops.endpoint import LIFETIME, LIMIT, Judge, Place
 from tests.loops.kits import Calls, Kit
 

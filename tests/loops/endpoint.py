@@ -20,7 +20,7 @@ from typing_extensions import override
 from evertoken import HttpResponse
 from evertoken.testing import AuthorizationServer, Script, ServerAnswer, ServerRequest
 from evertoken_transports.emulator import Emulator
-from tests import canary
+from tests.kits import canary
 
 __all__ = ("LIFETIME", "LIMIT", "Judge", "Place", "RemoteJudge", "Stage", "TlsFiles")
 

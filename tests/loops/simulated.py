@@ -20,7 +20,7 @@ from typing_extensions import override
 from evertoken import HttpResponse, Policy, TokenMachine, TokenRequest
 from evertoken.testing import Arrival, AuthorizationServer, Route, Script, ServerRequest
 from evertoken_transports import Coordinator
-from tests import canary
+from tests.kits import canary
 from tests.loops.endpoint import LIFETIME, Place, TlsFiles
 from tests.loops.kits import AsyncioKit, Clock, Work
 

@@ -17,10 +17,10 @@ from typing import Any
 
 from evertoken import Policy
 from evertoken_transports._runtime import in_thread
-from tests import canary
-from tests.real.adapters import Kind, coordinator_of, source_of
-from tests.transports.httpx_kits import run_in
-from tests.transports.worlds import LIMIT, run_in_threads
+from tests.kits import canary
+from tests.kits.adapters import Kind, coordinator_of, source_of
+from tests.kits.httpx_kits import run_in
+from tests.kits.worlds import LIMIT, run_in_threads
 
 __all__ = ("main",)
 

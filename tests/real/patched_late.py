@@ -10,7 +10,7 @@ import httpx
 
 from evertoken_transports.httpx import BearerAuth
 from evertoken_transports.threads import TokenSource
-from tests import canary
+from tests.kits import canary
 from tests.loops.endpoint import LIMIT
 
 __all__ = ("application",)

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from evertoken import Policy
-from tests import canary
-from tests.real.adapters import Kind, coordinator_of, source_of
-from tests.transports.worlds import LIMIT, until
+from tests.kits import canary
+from tests.kits.adapters import Kind, coordinator_of, source_of
+from tests.kits.worlds import LIMIT, until
 
 __all__ = ("application",)
 

@@ -25,14 +25,14 @@ from evertoken import (
     ProblemKind,
 )
 from evertoken_transports import Coordinator
-from tests import canary
-from tests.real.adapters import KINDS, Kind, ask, coordinator_of
+from tests.kits import canary
+from tests.kits.adapters import KINDS, Kind, ask, coordinator_of
+from tests.kits.httpx_kits import AsyncCalls
+from tests.kits.worlds import LIMIT, until
 from tests.real.servers import CLIENT, Server, Theirs
 from tests.real.servers.with_authlib import AuthlibServer
 from tests.real.servers.with_oauthlib import OauthlibServer
 from tests.real.servers.with_toolkit import ToolkitServer
-from tests.transports.httpx_kits import AsyncCalls
-from tests.transports.worlds import LIMIT, until
 
 # httpx and httpcore let go of their own generators when a request ends half-way, and trio warns of it.
 pytestmark = pytest.mark.filterwarnings("ignore:Async generator 'http(x|core):ResourceWarning")

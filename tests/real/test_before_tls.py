@@ -20,12 +20,12 @@ import trustme
 from evertoken import HttpResponse
 from evertoken._http import build_request
 from evertoken_transports import suspend_aware_clock
-from tests import canary
-from tests.real.adapters import EVERYWHERE, Kind, Ours, exchange_of
+from tests.kits import canary
+from tests.kits.adapters import EVERYWHERE, Kind, Ours, exchange_of
+from tests.kits.httpx_kits import run_in
+from tests.kits.wire import serving
+from tests.kits.worlds import LIMIT, run_in_threads
 from tests.real.test_h11_tls import Seen, client_context, over_tls, server_context
-from tests.transports.httpx_kits import run_in
-from tests.transports.wire import serving
-from tests.transports.worlds import LIMIT, run_in_threads
 
 TRIES = 60
 FEWER_TRIES = 10

@@ -21,17 +21,17 @@ from evertoken_transports import (
     TokenDropped,
     TokenGranted,
     TokenKept,
-    cli,
 )
-from evertoken_transports._demo.callers import Tally
-from evertoken_transports._demo.panel import LivePanel, verdict_table
-from evertoken_transports._demo.rigs import Sabotage
-from evertoken_transports._demo.stage import Note, Notes, Snapshot
-from evertoken_transports._demo.story import tell
-from evertoken_transports._demo.verdict import Finding, Ruling, Verdict, judge
-from evertoken_transports._demo.watchers import PlainWatcher, intro, verdict_lines
-from tests import canary
-from tests.transports.demo_worlds import interruptible
+from evertoken_transports.tools import cli
+from evertoken_transports.tools._demo.callers import Tally
+from evertoken_transports.tools._demo.panel import LivePanel, verdict_table
+from evertoken_transports.tools._demo.rigs import Sabotage
+from evertoken_transports.tools._demo.stage import Note, Notes, Snapshot
+from evertoken_transports.tools._demo.story import tell
+from evertoken_transports.tools._demo.verdict import Finding, Ruling, Verdict, judge
+from evertoken_transports.tools._demo.watchers import PlainWatcher, intro, verdict_lines
+from tests.kits import canary
+from tests.kits.demo_worlds import interruptible
 
 LIMIT = 30.0
 """Real seconds after which a process that should have ended has not. No test comes near it unless something hangs."""

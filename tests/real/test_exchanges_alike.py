@@ -25,12 +25,12 @@ from evertoken import HttpResponse, Policy, TokenMachine, TokenUnavailable
 from evertoken._http import build_request
 from evertoken_transports import Coordinator, Event, suspend_aware_clock
 from evertoken_transports._exchange import ExchangeFailed
-from tests import canary
-from tests.real.adapters import EVERYWHERE, Kind, coordinator_of, exchange_of, source_of
-from tests.transports.httpx_kits import run_in
+from tests.kits import canary
+from tests.kits.adapters import EVERYWHERE, Kind, coordinator_of, exchange_of, source_of
+from tests.kits.httpx_kits import run_in
+from tests.kits.wire import Script, Server, answer, hang_up, read_request, serving
+from tests.kits.worlds import LIMIT, run_in_threads, until
 from tests.transports.test_h11_exchange import Deaf
-from tests.transports.wire import Script, Server, answer, hang_up, read_request, serving
-from tests.transports.worlds import LIMIT, run_in_threads, until
 
 # httpx and httpcore let go of their own generators when a request ends half-way, and trio warns of it.
 pytestmark = pytest.mark.filterwarnings("ignore:Async generator 'http(x|core):ResourceWarning")
@@ -371,7 +371,7 @@ def _resolve(monkeypatch: pytest.MonkeyPatch, *places: tuple[str, int]) -> None:
         return getaddrinfo(host, *arguments, **options)
 
     monkeypatch.setattr(socket, "getaddrinfo", only_names)
-    monkeypatch.setattr("evertoken_transports._racing._resolver_of_asyncio", lambda: None)
+    monkeypatch.setattr("evertoken_transports._exchanges.racing._resolver_of_asyncio", lambda: None)
 
 
 # ------------------------------------------------------------------------------- nothing of the callers' is needed

@@ -12,10 +12,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests import canary
+from tests.kits import canary
+from tests.kits.worlds import run_in_threads, until
 from tests.loops.endpoint import LIMIT, Stage
 from tests.real.test_processes import ROOT, environment
-from tests.transports.worlds import run_in_threads, until
 
 
 @contextmanager

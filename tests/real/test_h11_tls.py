@@ -17,12 +17,12 @@ from evertoken import HttpResponse, ProblemKind, TokenMachine
 from evertoken._http import build_request
 from evertoken.outcomes import Failed
 from evertoken_transports import h11
-from evertoken_transports._addresses import Address
-from evertoken_transports._target import Target
+from evertoken_transports._exchanges.addresses import Address
+from evertoken_transports._exchanges.target import Target
 from evertoken_transports.h11 import ExchangeFailed, H11Exchange
-from tests import canary
-from tests.transports.wire import Script, Server, answer, hang_up, serving
-from tests.transports.worlds import LIMIT
+from tests.kits import canary
+from tests.kits.wire import Script, Server, answer, hang_up, serving
+from tests.kits.worlds import LIMIT
 
 GOOD = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 PLAIN = HttpResponse(200, (("Content-Length", "2"),), b"{}")

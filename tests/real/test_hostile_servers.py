@@ -16,10 +16,10 @@ import pytest
 from evertoken import ClientCredentials, Policy, ProblemKind, RequestState, TokenUnavailable
 from evertoken.testing import Arrival, AuthorizationServer, Script, TokenBehaviour, TokenFault
 from evertoken_transports.emulator import Emulator
-from tests import canary
-from tests.real.adapters import KINDS, Kind, ask, coordinator_of
-from tests.transports.wire import Server, read_request, serving
-from tests.transports.worlds import LIMIT, until
+from tests.kits import canary
+from tests.kits.adapters import KINDS, Kind, ask, coordinator_of
+from tests.kits.wire import Server, read_request, serving
+from tests.kits.worlds import LIMIT, until
 
 # httpx and httpcore let go of their own generators when a request ends half-way, and trio warns of it.
 pytestmark = pytest.mark.filterwarnings("ignore:Async generator 'http(x|core):ResourceWarning")

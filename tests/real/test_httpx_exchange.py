@@ -17,9 +17,9 @@ from evertoken import TokenRequest
 from evertoken._http import build_request
 from evertoken._secrecy import replace
 from evertoken_transports import Exchange, suspend_aware_clock
-from tests import canary
-from tests.transports.httpx_kits import LIBRARIES, RUNTIMES, run_in
-from tests.transports.worlds import LIMIT, run_in_threads, until
+from tests.kits import canary
+from tests.kits.httpx_kits import LIBRARIES, RUNTIMES, run_in
+from tests.kits.worlds import LIMIT, run_in_threads, until
 
 # httpx and httpcore let go of their own generators when a request ends half-way, and trio warns of it.
 pytestmark = pytest.mark.filterwarnings("ignore:Async generator 'http(x|core):ResourceWarning")

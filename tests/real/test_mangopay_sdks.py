@@ -18,7 +18,7 @@ from mangopay.resources import CountryAuthorization, Notification, PayInIntent, 
 
 from evertoken.testing import Arrival, Route, Script, TokenTruth
 from evertoken_transports.emulator import Emulator
-from tests.transports.emulation import LIMIT, emulating, options
+from tests.kits.emulation import LIMIT, emulating, options
 
 # The SDKs ship no types that Python knows of. Their logs show tokens and keys, so nothing here is marked.
 Theirs = Any

@@ -16,10 +16,10 @@ from tempfile import TemporaryDirectory
 import httpx
 import pytest
 
-from tests import canary
-from tests.real.adapters import KINDS, Kind
+from tests.kits import canary
+from tests.kits.adapters import KINDS, Kind
+from tests.kits.worlds import LIMIT, run_in_threads, until
 from tests.real.test_httpx_exchange import Server
-from tests.transports.worlds import LIMIT, run_in_threads, until
 
 ROOT = Path(__file__).parents[2]
 # httpx2 is the same code under another name, and every process costs the better part of a second.

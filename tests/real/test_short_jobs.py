@@ -16,9 +16,9 @@ import trio
 
 from evertoken import Policy, TokenMachine
 from evertoken_transports import Coordinator
-from tests import canary
+from tests.kits import canary
+from tests.kits.worlds import LIMIT, Clock, until
 from tests.real.test_httpx_exchange import Server
-from tests.transports.worlds import LIMIT, Clock, until
 
 Job = Callable[[], Awaitable[None]]
 

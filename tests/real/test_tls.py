@@ -26,9 +26,12 @@ from evertoken._secrecy import replace
 from evertoken.testing import AuthorizationServer, ServerRequest
 from evertoken_transports import suspend_aware_clock
 from evertoken_transports._exchange import ExchangeFailed
-from tests import canary
+from tests.kits import canary
+from tests.kits.adapters import KINDS, Kind, ask, coordinator_of, exchange_of
+from tests.kits.httpx_kits import LIBRARIES, RUNTIMES, AsyncCalls, run_in
+from tests.kits.wire import Script, Server, answer, hang_up, serving
+from tests.kits.worlds import LIMIT, run_in_threads
 from tests.real import test_httpx_exchange as theirs
-from tests.real.adapters import KINDS, Kind, ask, coordinator_of, exchange_of
 from tests.real.test_h11_tls import (
     LONG_AGO,
     PLAIN,
@@ -39,9 +42,6 @@ from tests.real.test_h11_tls import (
     over_tls,
     server_context,
 )
-from tests.transports.httpx_kits import LIBRARIES, RUNTIMES, AsyncCalls, run_in
-from tests.transports.wire import Script, Server, answer, hang_up, serving
-from tests.transports.worlds import LIMIT, run_in_threads
 
 # httpx and httpcore let go of their own generators when a request ends half-way, and trio warns of it.
 pytestmark = pytest.mark.filterwarnings("ignore:Async generator 'http(x|core):ResourceWarning")

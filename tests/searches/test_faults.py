@@ -6,9 +6,9 @@ import pytest
 
 from evertoken import Policy
 from evertoken.testing import ApiFault, Calls, ClientPlan, Scenario, TokenFault, WorldFault, simulate
-from evertoken.testing._scenario import BY_THEMSELVES
-from evertoken.testing._swarm import explain_failure
 from evertoken.testing._trace import replay
+from evertoken.testing.world._scenario import BY_THEMSELVES
+from evertoken.testing.world._swarm import explain_failure
 
 HOUR = 3_600.0
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.transports.simulating import ran
+from tests.kits.simulating import ran
 
 
 def test_a_long_run_of_many_clients_is_no_picture_of_megabytes(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from evertoken_transports.testing import simulate_source
-from tests.transports.loops import LOOPS, Loop
+from tests.kits.loops import LOOPS, Loop
 
 
 @pytest.mark.parametrize("first", range(0, 60, 20))

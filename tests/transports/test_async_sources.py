@@ -26,8 +26,8 @@ from evertoken.testing import Script, TokenBehaviour, TokenFault
 from evertoken_transports import Coordinator, Event, RequestAbandoned, TokenGranted
 from evertoken_transports._runtime import in_thread
 from evertoken_transports.threads import TokenSource as ThreadSource
-from tests import canary
-from tests.transports.loops import (
+from tests.kits import canary
+from tests.kits.loops import (
     LOOPS,
     AsyncEndpoint,
     Loop,
@@ -39,7 +39,7 @@ from tests.transports.loops import (
     source_in,
     turn_until,
 )
-from tests.transports.worlds import World, run_in_threads
+from tests.kits.worlds import World, run_in_threads
 
 ERROR_500 = TokenBehaviour(fault=TokenFault.SERVER_ERROR, status=500)
 

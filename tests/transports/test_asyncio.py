@@ -13,8 +13,8 @@ from evertoken import HttpResponse, TokenRequest
 from evertoken_transports import Event, RequestStarted, TokenGranted
 from evertoken_transports.asyncio import TokenSource
 from evertoken_transports.threads import TokenSource as ThreadSource
-from tests.transports.loops import AsyncEndpoint, VirtualLoop, assert_nothing_held, run_in, source_in
-from tests.transports.worlds import World, run_in_threads
+from tests.kits.loops import AsyncEndpoint, VirtualLoop, assert_nothing_held, run_in, source_in
+from tests.kits.worlds import World, run_in_threads
 
 
 @pytest.fixture

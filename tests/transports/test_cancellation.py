@@ -18,15 +18,15 @@ import evertoken
 import evertoken_transports
 from evertoken import HttpResponse, TokenRequest, TokenUnavailable
 from evertoken.testing import ServerRequest
-from evertoken_transports._asyncio_exchange import AsyncioExchange
 from evertoken_transports._carrier import carry
 from evertoken_transports._exchange import AsyncExchange
-from evertoken_transports._stream_exchange import Attempt, Line
-from evertoken_transports._target import Target
-from evertoken_transports._trio_exchange import TrioExchange
+from evertoken_transports._exchanges.on_asyncio import AsyncioExchange
+from evertoken_transports._exchanges.on_trio import TrioExchange
+from evertoken_transports._exchanges.streams import Attempt, Line
+from evertoken_transports._exchanges.target import Target
 from evertoken_transports.threads import TokenSource
 from evertoken_transports.trio import TokenSource as TrioSource
-from tests.transports.loops import (
+from tests.kits.loops import (
     LOOPS,
     AsyncEndpoint,
     Loop,
@@ -40,7 +40,7 @@ from tests.transports.loops import (
     turn_until,
     within,
 )
-from tests.transports.worlds import World, run_in_threads, until
+from tests.kits.worlds import World, run_in_threads, until
 
 EXCHANGE_CHECKPOINTS = 5
 """Connecting, the handshake, sending, two pieces of the answer. Closing waits for nothing."""

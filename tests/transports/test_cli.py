@@ -18,11 +18,11 @@ import httpx
 import pytest
 
 from evertoken.testing import Arrival, AuthorizationKind, Route, Script, TokenFault, TokenTruth
-from evertoken_transports import cli
-from evertoken_transports._demo.emulate import EXAMPLE, MADE_UP_KEY, described, hints, unread
-from tests import canary
-from tests.transports.demo_worlds import interruptible
-from tests.transports.emulation import LIMIT, emulating, options
+from evertoken_transports.tools import cli
+from evertoken_transports.tools._demo.emulate import EXAMPLE, MADE_UP_KEY, described, hints, unread
+from tests.kits import canary
+from tests.kits.demo_worlds import interruptible
+from tests.kits.emulation import LIMIT, emulating, options
 
 
 def said(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
@@ -92,9 +92,9 @@ def test_a_source_tree_that_is_not_installed_has_no_version(
 
 
 def test_the_module_can_be_imported_without_the_extra() -> None:
-    code = "import sys, evertoken_transports.cli; print([m for m in ('h11', 'httpx', 'rich') if m in sys.modules])"
+    code = "import sys, evertoken_transports.tools.cli; print({'h11', 'httpx', 'rich'} & {*sys.modules})"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=LIMIT, check=True)
-    assert run.stdout == "[]\n"
+    assert run.stdout == "set()\n"
 
 
 # Wrong usage
@@ -318,7 +318,7 @@ def test_an_interrupt_ends_the_emulator_with_a_summary_and_status_0() -> None:
 
 
 def test_a_reader_that_goes_away_is_no_traceback() -> None:
-    command = [sys.executable, "-m", "evertoken_transports.cli", "demo", "--plain", "--seconds", "13"]
+    command = [sys.executable, "-m", "evertoken_transports.tools.cli", "demo", "--plain", "--seconds", "13"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as demo:
         assert demo.stdout is not None
         assert demo.stdout.readline()

@@ -15,14 +15,14 @@ import pytest
 from evertoken import HttpResponse
 from evertoken._http import build_request
 from evertoken_transports import suspend_aware_clock
-from evertoken_transports._asyncio_exchange import _AsyncioLine
-from evertoken_transports._stream_exchange import Line
-from evertoken_transports._trio_exchange import _TrioLine
-from tests import canary
-from tests.real.adapters import EVERYWHERE, Kind, exchange_of
-from tests.transports.httpx_kits import run_in
-from tests.transports.wire import answer, serving
-from tests.transports.worlds import run_in_threads
+from evertoken_transports._exchanges.on_asyncio import _AsyncioLine
+from evertoken_transports._exchanges.on_trio import _TrioLine
+from evertoken_transports._exchanges.streams import Line
+from tests.kits import canary
+from tests.kits.adapters import EVERYWHERE, Kind, exchange_of
+from tests.kits.httpx_kits import run_in
+from tests.kits.wire import answer, serving
+from tests.kits.worlds import run_in_threads
 
 GOOD = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n"

@@ -6,8 +6,8 @@ import ssl
 
 import pytest
 
-from evertoken_transports._connecting import HANDSHAKE, WAITING, explained
-from evertoken_transports._target import Target
+from evertoken_transports._exchanges.connecting import HANDSHAKE, WAITING, explained
+from evertoken_transports._exchanges.target import Target
 
 TARGET = Target.of("https://auth.example/token")
 READING = "while reading the answer's body, 3 of 9 bytes so far"

@@ -45,8 +45,8 @@ from evertoken_transports import (
 )
 from evertoken_transports._carrier import carry
 from evertoken_transports.threads import TokenSource
-from tests import canary
-from tests.transports.worlds import LIMIT, World, gone
+from tests.kits import canary
+from tests.kits.worlds import LIMIT, World, gone
 
 LOCKED = TokenBehaviour(fault=TokenFault.LOCKED)
 ERROR_500 = TokenBehaviour(fault=TokenFault.SERVER_ERROR, status=500)

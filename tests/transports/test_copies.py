@@ -17,7 +17,7 @@ from evertoken_transports.httpx import BearerAuth
 from evertoken_transports.httpx2 import BearerAuth as BearerAuth2
 from evertoken_transports.threads import TokenSource
 from evertoken_transports.trio import TokenSource as TrioSource
-from tests.transports.worlds import World
+from tests.kits.worlds import World
 
 MAKERS: dict[str, Callable[[World], Any]] = {
     "threads": lambda world: TokenSource(world.grant, coordinator=world.coordinator, exchange=world.endpoint),

@@ -8,7 +8,7 @@ import pytest
 
 from evertoken import Policy
 from evertoken.testing import Script
-from evertoken_transports._demo.story import (
+from evertoken_transports.tools._demo.story import (
     FAULTS,
     RETRY_AFTER,
     SLACK,

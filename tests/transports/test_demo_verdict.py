@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from evertoken.testing import Arrival, AuthorizationKind, Route, TokenFault, TokenTruth
-from evertoken_transports._demo.story import FAULTS, Story, Weather, tell
-from evertoken_transports._demo.verdict import Finding, Ruling, Verdict, judge
-from tests.transports.demo_worlds import simulated
+from evertoken_transports.tools._demo.story import FAULTS, Story, Weather, tell
+from evertoken_transports.tools._demo.verdict import Finding, Ruling, Verdict, judge
+from tests.kits.demo_worlds import simulated
 
 WHOLE = tell(20.0, 8)
 SHORT = tell(13.0, 8)

@@ -25,9 +25,9 @@ from evertoken_transports.asyncio import TokenSource as AsyncioSource
 from evertoken_transports.testing import _source_world
 from evertoken_transports.threads import TokenSource
 from evertoken_transports.trio import TokenSource as TrioSource
-from tests.hygiene.source_tree import ROOT
-from tests.transports.driver_bugs import BUGS, Quick, Shop
-from tests.transports.loops import LOOPS, Loop
+from tests.kits.driver_bugs import BUGS, Quick, Shop
+from tests.kits.loops import LOOPS, Loop
+from tests.kits.source_tree import ROOT
 
 PAGE = (ROOT / "docs" / "simulation.md").read_text(encoding="utf-8")
 HEAD = "| Bug | Rule | What the check says that it did |\n|---|---|---|\n"

@@ -23,8 +23,8 @@ from evertoken.testing import (
     TokenFault,
 )
 from evertoken_transports.emulator import Emulator
-from tests import canary
-from tests.transports.worlds import LIMIT, until
+from tests.kits import canary
+from tests.kits.worlds import LIMIT, until
 
 FORM = b"grant_type=client_credentials"
 

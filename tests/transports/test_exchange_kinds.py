@@ -23,9 +23,9 @@ from evertoken_transports.asyncio import AsyncioExchange
 from evertoken_transports.h11 import ExchangeBroken, ExchangeFailed, H11Exchange
 from evertoken_transports.httpx import AsyncHttpxExchange, BearerAuth, HttpxExchange
 from evertoken_transports.trio import TrioExchange
-from tests import canary
-from tests.transports.httpx_kits import RUNTIMES, run_in
-from tests.transports.worlds import World, run_in_threads
+from tests.kits import canary
+from tests.kits.httpx_kits import RUNTIMES, run_in
+from tests.kits.worlds import World, run_in_threads
 
 # Sources and exchanges of all runtimes, which have no class in common.
 Theirs = Any

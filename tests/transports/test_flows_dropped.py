@@ -12,9 +12,9 @@ import trio
 
 from evertoken import RequestState
 from evertoken_transports import threads
-from tests.transports.httpx_kits import LIBRARIES, TOKEN_401, Answer, Kit, Theirs, run_in
-from tests.transports.loops import LOOPS, Loop, assert_nothing_held, sleep, struck
-from tests.transports.worlds import World, run_in_threads
+from tests.kits.httpx_kits import LIBRARIES, TOKEN_401, Answer, Kit, Theirs, run_in
+from tests.kits.loops import LOOPS, Loop, assert_nothing_held, sleep, struck
+from tests.kits.worlds import World, run_in_threads
 
 ELSEWHERE = "https://elsewhere.example/"
 

@@ -21,8 +21,8 @@ from evertoken import (
 from evertoken_transports import Coordinator, Event
 from evertoken_transports.httpx import BearerAuth, HttpxExchange
 from evertoken_transports.threads import TokenSource
-from tests import canary
-from tests.core.driving import bearer, granted
+from tests.kits import canary
+from tests.kits.driving import bearer, granted
 
 MOST = 40
 """Calls of one callback in one operation: more than any makes."""

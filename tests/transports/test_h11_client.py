@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from evertoken import HttpResponse, TokenRequest
 from evertoken._http import build_request
 from evertoken_transports._exchange import ExchangeFailed
-from evertoken_transports._h11_client import MOST_HEAD, Conversation
-from evertoken_transports._target import Target
-from tests import canary
-from tests.canary import assert_clean
+from evertoken_transports._exchanges.h11_client import MOST_HEAD, Conversation
+from evertoken_transports._exchanges.target import Target
+from tests.kits import canary
+from tests.kits.canary import assert_clean
 
 MAX_BODY = 40
 
@@ -360,6 +360,6 @@ def test_neither_the_conversation_nor_what_it_gives_shows_what_was_sent_or_read(
 
 def test_without_h11_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "h11", None)
-    monkeypatch.delitem(sys.modules, "evertoken_transports._h11_client")
+    monkeypatch.delitem(sys.modules, "evertoken_transports._exchanges.h11_client")
     with pytest.raises(ImportError, match=r"pip install h11"):
-        importlib.import_module("evertoken_transports._h11_client")
+        importlib.import_module("evertoken_transports._exchanges.h11_client")

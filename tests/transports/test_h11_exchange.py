@@ -14,9 +14,9 @@ from evertoken import HttpResponse, TokenRequest
 from evertoken._http import build_request
 from evertoken_transports import h11, suspend_aware_clock
 from evertoken_transports.h11 import ExchangeFailed, H11Exchange
-from tests import canary
-from tests.transports.wire import Server, answer, hang_up, read_request, serving
-from tests.transports.worlds import LIMIT, run_in_threads
+from tests.kits import canary
+from tests.kits.wire import Server, answer, hang_up, read_request, serving
+from tests.kits.worlds import LIMIT, run_in_threads
 
 GOOD = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX: 1\r\nX: 2\r\n\r\n{}"
 PLAIN = HttpResponse(200, (("Content-Length", "2"), ("X", "1"), ("X", "2")), b"{}")

@@ -14,9 +14,9 @@ import trio
 from evertoken import LocalProtocolError
 from evertoken.testing import TokenBehaviour, TokenFault
 from evertoken_transports._runtime import runtime
-from tests import canary
-from tests.transports.httpx_kits import LIBRARIES, TOKEN_401, Kit, Theirs, run_in
-from tests.transports.worlds import World, run_in_threads
+from tests.kits import canary
+from tests.kits.httpx_kits import LIBRARIES, TOKEN_401, Kit, Theirs, run_in
+from tests.kits.worlds import World, run_in_threads
 
 LOOPS = ("asyncio", "trio")
 ENOUGH = 65_536

@@ -33,10 +33,11 @@ from evertoken import (
 )
 from evertoken._secrecy import replace
 from evertoken.testing import ServerRequest, TokenBehaviour, TokenFault
-from evertoken_transports import RequestNotSigned, _httpx_flow
-from tests import canary
-from tests.transports.httpx_kits import LIBRARIES, RUNTIMES, SCA, TOKEN_401, UNKNOWN_401, Answer, Kit, Theirs, run_in
-from tests.transports.worlds import World, run_in_threads
+from evertoken_transports import RequestNotSigned
+from evertoken_transports._httpx import flow as _httpx_flow
+from tests.kits import canary
+from tests.kits.httpx_kits import LIBRARIES, RUNTIMES, SCA, TOKEN_401, UNKNOWN_401, Answer, Kit, Theirs, run_in
+from tests.kits.worlds import World, run_in_threads
 
 LOCKED_400: Answer = (400, {}, b'{"error": "unauthorized_client"}')
 LOCKED_TOKEN = TokenBehaviour(fault=TokenFault.LOCKED)

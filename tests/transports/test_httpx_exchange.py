@@ -16,9 +16,9 @@ from evertoken._http import build_request
 from evertoken._secrecy import replace
 from evertoken_transports import Exchange, suspend_aware_clock
 from evertoken_transports.h11 import ExchangeBroken, ExchangeFailed
-from tests import canary
-from tests.transports.httpx_kits import LIBRARIES, RUNTIMES, StreamOf, Theirs, run_in
-from tests.transports.worlds import LIMIT, until
+from tests.kits import canary
+from tests.kits.httpx_kits import LIBRARIES, RUNTIMES, StreamOf, Theirs, run_in
+from tests.kits.worlds import LIMIT, until
 
 FAR = 1_000_000.0
 

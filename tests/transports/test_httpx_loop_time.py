@@ -14,7 +14,7 @@ import trio.testing
 from evertoken import HttpResponse, LocalProtocolError, TokenRequest
 from evertoken.testing import TokenBehaviour
 from evertoken_transports.testing import LoopClock, MangopayServer, VirtualClock, VirtualEventLoop
-from tests.transports.httpx_kits import LIBRARIES, Theirs
+from tests.kits.httpx_kits import LIBRARIES, Theirs
 
 LOOPS = ("asyncio", "trio")
 EVERY_LIBRARY = pytest.mark.parametrize("library", LIBRARIES)

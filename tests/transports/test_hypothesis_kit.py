@@ -47,8 +47,8 @@ from evertoken.testing import (
 )
 from evertoken.testing import functional as f
 from evertoken_transports.testing import hypothesis as kit
-from tests import canary
-from tests.hygiene.source_tree import ROOT
+from tests.kits import canary
+from tests.kits.source_tree import ROOT
 
 FEW = settings(max_examples=25, stateful_step_count=25)
 SEARCH = settings(max_examples=200, stateful_step_count=15, report_multiple_bugs=False, phases=(Phase.generate,))

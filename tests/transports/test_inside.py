@@ -18,8 +18,8 @@ from evertoken import Challenge, HttpResponse, Policy, Rejection, TokenRequest, 
 from evertoken.testing import ServerRequest
 from evertoken_transports import Coordinator, _coordinator
 from evertoken_transports.threads import TokenSource
-from tests import canary
-from tests.transports.worlds import LIMIT, Clock, World, run_in_threads
+from tests.kits import canary
+from tests.kits.worlds import LIMIT, Clock, World, run_in_threads
 
 CALLERS = 6
 STRIKES = 30

@@ -19,7 +19,7 @@ from evertoken.testing import ApiBehaviour, ApiFault, Script, ServerRequest, Tok
 from evertoken_transports import Coordinator
 from evertoken_transports.testing import NETWORK_FAULTS, LoopClock, MangopayServer, VirtualClock, VirtualEventLoop
 from evertoken_transports.testing._wire import Wire
-from tests.transports.worlds import LIMIT
+from tests.kits.worlds import LIMIT
 
 Runtime = Literal["threads", "asyncio", "trio"]
 RUNTIMES: tuple[Runtime, ...] = ("threads", "asyncio", "trio")

@@ -16,8 +16,8 @@ from evertoken_transports.httpx import BearerAuth
 from evertoken_transports.httpx2 import BearerAuth as BearerAuth2
 from evertoken_transports.threads import TokenSource
 from evertoken_transports.trio import TokenSource as TrioSource
-from tests import canary
-from tests.transports.worlds import World
+from tests.kits import canary
+from tests.kits.worlds import World
 
 Maker = Callable[..., Any]
 SOURCES = pytest.mark.parametrize("make", [TokenSource, AsyncioSource, TrioSource])

@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from evertoken_transports import _addresses
-from evertoken_transports._addresses import refuse_to_leave
 from evertoken_transports._exchange import ExchangeFailed
-from evertoken_transports._target import Target
+from evertoken_transports._exchanges import addresses as _addresses
+from evertoken_transports._exchanges.addresses import refuse_to_leave
+from evertoken_transports._exchanges.target import Target
 from evertoken_transports.testing import allow_plain_http
-from tests import canary
-from tests.real.adapters import KINDS, Kind, coordinator_of, source_of
-from tests.transports.httpx_kits import run_in
+from tests.kits import canary
+from tests.kits.adapters import KINDS, Kind, coordinator_of, source_of
+from tests.kits.httpx_kits import run_in
 
 URL = "http://api.simulated:8080"
 TARGET = Target.of(f"{URL}/v2.01/oauth/token")

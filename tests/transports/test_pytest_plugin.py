@@ -12,7 +12,7 @@ import pytest
 
 from evertoken.testing import ApiFault, TokenFault
 from evertoken_transports.testing import NETWORK_FAULTS
-from tests.hygiene.source_tree import ROOT
+from tests.kits.source_tree import ROOT
 
 pytest_plugins = ["pytester"]
 

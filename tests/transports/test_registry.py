@@ -13,8 +13,8 @@ from evertoken import BlockKind, Challenge, ClientCredentials, HttpResponse, Pol
 from evertoken_transports import Coordinator, _coordinator, _registry
 from evertoken_transports._carrier import carry
 from evertoken_transports.threads import TokenSource
-from tests import canary
-from tests.transports.worlds import Clock, run_in_threads
+from tests.kits import canary
+from tests.kits.worlds import Clock, run_in_threads
 
 LIFE = 1_200
 OK = HttpResponse(200, (), f'{{"access_token":"{canary.token()}","token_type":"bearer","expires_in":{LIFE}}}'.encode())

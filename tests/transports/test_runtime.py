@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from evertoken_transports._runtime import Limit, in_thread, runtime, within
-from tests.transports.httpx_kits import run_in
+from tests.kits.httpx_kits import run_in
 
 LOOPS = ("asyncio", "uvloop", "trio")
 

@@ -18,8 +18,8 @@ import trio
 from evertoken import HttpResponse, LocalProtocolError, Policy, TokenRequest, TokenUnavailable, mangopay
 from evertoken.testing import ApiBehaviour, ApiFault, Script, TokenBehaviour, TokenFault, WorldFault
 from evertoken_transports import Coordinator
-from evertoken_transports._asyncio_exchange import AsyncioExchange
-from evertoken_transports._trio_exchange import TrioExchange
+from evertoken_transports._exchanges.on_asyncio import AsyncioExchange
+from evertoken_transports._exchanges.on_trio import TrioExchange
 from evertoken_transports.asyncio import TokenSource as AsyncioSource
 from evertoken_transports.emulator import Emulator
 from evertoken_transports.h11 import H11Exchange
@@ -29,7 +29,7 @@ from evertoken_transports.httpx2 import HttpxExchange as Httpx2Exchange
 from evertoken_transports.testing import LoopClock, MangopayServer, VirtualClock, VirtualEventLoop
 from evertoken_transports.threads import TokenSource
 from evertoken_transports.trio import TokenSource as TrioSource
-from tests.transports.worlds import LIMIT
+from tests.kits.worlds import LIMIT
 
 OVER = "belongs to a test that is over"
 

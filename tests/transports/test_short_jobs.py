@@ -9,9 +9,9 @@ import pytest
 import trio
 
 from evertoken_transports.asyncio import TokenSource as AsyncioSource
-from tests.transports.httpx_kits import LIBRARIES, Kit
-from tests.transports.loops import LOOPS, AsyncEndpoint, Loop, Source, run_in, sleep, source_in
-from tests.transports.worlds import World
+from tests.kits.httpx_kits import LIBRARIES, Kit
+from tests.kits.loops import LOOPS, AsyncEndpoint, Loop, Source, run_in, sleep, source_in
+from tests.kits.worlds import World
 
 LIFE = 1_200.0
 STEP = 30.0

@@ -10,10 +10,11 @@ import pytest
 
 from evertoken import testing as core_testing
 from evertoken.testing import Scenario, WorldFault, draw_scenario, simulate
-from evertoken_transports import cli, testing
-from evertoken_transports._simulate.choices import Choices
+from evertoken_transports import testing
 from evertoken_transports.testing import simulate_source
-from tests.hygiene.source_tree import ROOT
+from evertoken_transports.tools import cli
+from evertoken_transports.tools._simulate.choices import Choices
+from tests.kits.source_tree import ROOT
 
 PROMISED = {WorldFault.LOST_BEFORE, WorldFault.LATE, WorldFault.OUTAGE, WorldFault.ABANDONED}
 

@@ -24,10 +24,10 @@ from evertoken.testing import (
     draw_scenario,
     simulate,
 )
-from evertoken.testing._checks import GAVE_UP, Checks, LawBroken
-from evertoken_transports._simulate import campaign
-from evertoken_transports._simulate.campaign import WorkerLost, run_seed, run_seeds
-from evertoken_transports._simulate.choices import (
+from evertoken.testing.world._checks import GAVE_UP, Checks, LawBroken
+from evertoken_transports.tools._simulate import campaign
+from evertoken_transports.tools._simulate.campaign import WorkerLost, run_seed, run_seeds
+from evertoken_transports.tools._simulate.choices import (
     ChoiceError,
     Choices,
     commit_seed,
@@ -35,10 +35,10 @@ from evertoken_transports._simulate.choices import (
     read_seeds,
     spelt_seeds,
 )
-from evertoken_transports._simulate.interrupts import interrupts_deferred
-from evertoken_transports._simulate.one import _Followed
-from evertoken_transports._simulate.record import SeedResult
-from tests.transports.simulating import COMMIT, HOUR, ran, read
+from evertoken_transports.tools._simulate.interrupts import interrupts_deferred
+from evertoken_transports.tools._simulate.one import _Followed
+from evertoken_transports.tools._simulate.record import SeedResult
+from tests.kits.simulating import COMMIT, HOUR, ran, read
 
 LIMIT = 60.0
 """Real seconds after which what should have happened has not. No test comes near it unless something hangs."""
@@ -285,7 +285,16 @@ def test_a_process_that_disappears_is_noticed() -> None:
 
 def test_an_interrupt_ends_all_processes_and_keeps_what_was_done(tmp_path: Path) -> None:
     out = tmp_path / "out.json"
-    command = [sys.executable, "-m", "evertoken_transports.cli", "simulate", "--seeds", "0-999999", "--days", HOUR]
+    command = [
+        sys.executable,
+        "-m",
+        "evertoken",
+        "simulate",
+        "--seeds",
+        "0-999999",
+        "--days",
+        HOUR,
+    ]
     command += ["--jobs", "2", "--out", str(out)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
         assert run.stdout is not None

@@ -17,14 +17,14 @@ from evertoken.testing import (
     Report,
     simulate,
 )
-from evertoken_transports._simulate.choices import (
+from evertoken_transports.tools._simulate.choices import (
     Choices,
 )
-from evertoken_transports._simulate.files import check_writable, write_whole
-from evertoken_transports._simulate.gallery import Gallery
-from evertoken_transports._simulate.one import _Followed
-from tests.hygiene.source_tree import ROOT
-from tests.transports.simulating import HOUR, ran
+from evertoken_transports.tools._simulate.files import check_writable, write_whole
+from evertoken_transports.tools._simulate.gallery import Gallery
+from evertoken_transports.tools._simulate.one import _Followed
+from tests.kits.simulating import HOUR, ran
+from tests.kits.source_tree import ROOT
 
 README_PICTURE = ROOT / "docs" / "timeline.svg"
 README_COMMAND = (

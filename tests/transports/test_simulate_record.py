@@ -12,14 +12,14 @@ from evertoken.testing import (
     Report,
     simulate,
 )
-from evertoken_transports import cli
-from evertoken_transports._simulate import campaign
-from evertoken_transports._simulate.choices import (
+from evertoken_transports.tools import cli
+from evertoken_transports.tools._simulate import campaign
+from evertoken_transports.tools._simulate.choices import (
     Choices,
 )
-from evertoken_transports._simulate.files import write_whole
-from evertoken_transports._simulate.record import SeedResult
-from tests.transports.simulating import HOUR, ran, read
+from evertoken_transports.tools._simulate.files import write_whole
+from evertoken_transports.tools._simulate.record import SeedResult
+from tests.kits.simulating import HOUR, ran, read
 
 
 def test_each_seed_of_a_record_can_be_checked_by_itself(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

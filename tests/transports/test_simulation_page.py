@@ -20,7 +20,7 @@ from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 
 from evertoken_transports import Coordinator
 from evertoken_transports.testing import VirtualEventLoop
-from tests.hygiene.source_tree import ROOT
+from tests.kits.source_tree import ROOT
 
 PAGE = ROOT / "docs" / "simulation.md"
 TEXT = PAGE.read_text(encoding="utf-8")

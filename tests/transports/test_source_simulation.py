@@ -15,7 +15,7 @@ from evertoken_transports import Clock, Coordinator
 from evertoken_transports._coordinator import Answer, Waker
 from evertoken_transports._progress import Progress
 from evertoken_transports.testing import simulate_source
-from tests.transports.loops import LOOPS, Loop
+from tests.kits.loops import LOOPS, Loop
 
 # Short ones, in which everything comes about; in the last of them a caller carries a request for so long that the token
 # in its hands expires. tests/searches has more.

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from evertoken_transports._threads import may_start_threads, start_thread
-from tests.transports.worlds import LIMIT
+from tests.kits.worlds import LIMIT
 
 WHO = contextvars.ContextVar("WHO", default="nobody")
 

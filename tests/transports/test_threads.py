@@ -29,8 +29,8 @@ from evertoken import (
 from evertoken.testing import Script, TokenBehaviour, TokenFault
 from evertoken_transports import Coordinator, Exchange, _coordinator
 from evertoken_transports.threads import TokenSource
-from tests import canary
-from tests.transports.worlds import LIMIT, World, run_in_threads, until
+from tests.kits import canary
+from tests.kits.worlds import LIMIT, World, run_in_threads, until
 
 ERROR_500 = TokenBehaviour(fault=TokenFault.SERVER_ERROR, status=500)
 

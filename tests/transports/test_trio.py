@@ -9,8 +9,8 @@ import trio
 
 from evertoken import HttpResponse, LocalProtocolError, TokenRequest, TokenUnavailable
 from evertoken_transports.trio import TokenSource
-from tests.transports.loops import AsyncEndpoint, all_of, assert_nothing_held, run_in, turn_until
-from tests.transports.worlds import World
+from tests.kits.loops import AsyncEndpoint, all_of, assert_nothing_held, run_in, turn_until
+from tests.kits.worlds import World
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from evertoken import HttpResponse, TokenRequest, Wait
 from evertoken.testing import ApiFault, TokenBehaviour, TokenFault
 from evertoken_transports.testing import LoopClock, MangopayServer, VirtualClock, VirtualEventLoop
 from evertoken_transports.threads import TokenSource
-from tests.transports.worlds import LIMIT, gone
+from tests.kits.worlds import LIMIT, gone
 
 SOON = 0.2
 Run = Callable[[Coroutine[Any, Any, None]], None]

@@ -24,7 +24,7 @@ from evertoken_transports._source import (
 from evertoken_transports._threads import start_thread
 
 if TYPE_CHECKING:
-    from evertoken_transports._stream_exchange import StreamExchange
+    from evertoken_transports._exchanges.streams import StreamExchange
 
 __all__ = ("AsyncSource", "Sleeper", "stay_warm")
 

@@ -11,10 +11,10 @@ from evertoken import HttpResponse, TokenRequest
 from evertoken._scrub import scrub
 from evertoken._secrecy import Unpicklable
 from evertoken_transports._blame import bug_in, causes_of, place_of
-from evertoken_transports._connecting import reason_of
 from evertoken_transports._coordinator import Coordinator
 from evertoken_transports._events import write
 from evertoken_transports._exchange import AsyncExchange, Exchange, ExchangeBroken, ExchangeFailed
+from evertoken_transports._exchanges.connecting import reason_of
 from evertoken_transports._progress import carrying
 
 __all__ = ("carry", "carry_async")

@@ -24,8 +24,8 @@ from evertoken_transports._exchange import AsyncExchange
 from evertoken_transports._loop_end import when_closed
 
 if TYPE_CHECKING:
-    from evertoken_transports._asyncio_exchange import AsyncioExchange
-    from evertoken_transports._stream_exchange import StreamExchange
+    from evertoken_transports._exchanges.on_asyncio import AsyncioExchange
+    from evertoken_transports._exchanges.streams import StreamExchange
 
 __all__ = ("AsyncioExchange", "TokenSource")
 
@@ -33,7 +33,7 @@ __all__ = ("AsyncioExchange", "TokenSource")
 def __getattr__(name: str) -> object:
     """``AsyncioExchange`` is loaded when it is asked for: it needs ``evertoken[h11]``, and a source may do without."""
     if name == "AsyncioExchange":
-        from evertoken_transports._asyncio_exchange import AsyncioExchange  # noqa: PLC0415
+        from evertoken_transports._exchanges.on_asyncio import AsyncioExchange  # noqa: PLC0415
 
         return AsyncioExchange
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
@@ -118,7 +118,7 @@ class TokenSource(AsyncSource):
 
     @override
     def _exchange_class(self) -> type[StreamExchange]:
-        from evertoken_transports._asyncio_exchange import AsyncioExchange  # noqa: PLC0415 (an extra)
+        from evertoken_transports._exchanges.on_asyncio import AsyncioExchange  # noqa: PLC0415 (an extra)
 
         return AsyncioExchange
 

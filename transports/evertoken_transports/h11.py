@@ -10,9 +10,17 @@ import ssl
 from contextlib import suppress
 
 from evertoken import HttpResponse, TokenRequest
-from evertoken_transports._addresses import CONNECTING, LONGEST_TIMEOUT, RESOLVING, connected, hang_up, resolved
 from evertoken_transports._clock import Clock, suspend_aware_clock
-from evertoken_transports._connecting import (
+from evertoken_transports._exchange import ExchangeBroken, ExchangeFailed
+from evertoken_transports._exchanges.addresses import (
+    CONNECTING,
+    LONGEST_TIMEOUT,
+    RESOLVING,
+    connected,
+    hang_up,
+    resolved,
+)
+from evertoken_transports._exchanges.connecting import (
     HANDSHAKE,
     check_alpn,
     check_settings,
@@ -20,11 +28,10 @@ from evertoken_transports._connecting import (
     failure_of,
     refuse_unsafe,
 )
-from evertoken_transports._exchange import ExchangeBroken, ExchangeFailed
+from evertoken_transports._exchanges.h11_client import Conversation
+from evertoken_transports._exchanges.target import Target
 from evertoken_transports._fence import Outbound
-from evertoken_transports._h11_client import Conversation
 from evertoken_transports._progress import progress
-from evertoken_transports._target import Target
 
 __all__ = ("ExchangeBroken", "ExchangeFailed", "H11Exchange")
 

@@ -10,10 +10,10 @@ try:
 except ImportError as error:
     raise ImportError("evertoken_transports.httpx2 needs httpx2: pip install httpx2", name=error.name) from error
 
-from evertoken_transports._httpx_async import AsyncHttpxExchangeBase
-from evertoken_transports._httpx_auth import BearerAuthBase
-from evertoken_transports._httpx_bodies import AsyncPeekedStream, PeekedStream
-from evertoken_transports._httpx_exchange import HttpxExchangeBase
+from evertoken_transports._httpx.auth import BearerAuthBase
+from evertoken_transports._httpx.beside import AsyncHttpxExchangeBase
+from evertoken_transports._httpx.bodies import AsyncPeekedStream, PeekedStream
+from evertoken_transports._httpx.exchange import HttpxExchangeBase
 
 __all__ = ("AsyncHttpxExchange", "BearerAuth", "HttpxExchange")
 

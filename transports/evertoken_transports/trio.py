@@ -26,8 +26,8 @@ from evertoken_transports._events import EventCallback, write
 from evertoken_transports._exchange import AsyncExchange
 
 if TYPE_CHECKING:
-    from evertoken_transports._stream_exchange import StreamExchange
-    from evertoken_transports._trio_exchange import TrioExchange
+    from evertoken_transports._exchanges.on_trio import TrioExchange
+    from evertoken_transports._exchanges.streams import StreamExchange
 
 __all__ = ("TokenSource", "TrioExchange")
 
@@ -35,7 +35,7 @@ __all__ = ("TokenSource", "TrioExchange")
 def __getattr__(name: str) -> object:
     """``TrioExchange`` is loaded when it is asked for: it needs ``evertoken[h11]``, and a source may do without."""
     if name == "TrioExchange":
-        from evertoken_transports._trio_exchange import TrioExchange  # noqa: PLC0415
+        from evertoken_transports._exchanges.on_trio import TrioExchange  # noqa: PLC0415
 
         return TrioExchange
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
@@ -120,7 +120,7 @@ class TokenSource(AsyncSource):
 
     @override
     def _exchange_class(self) -> type[StreamExchange]:
-        from evertoken_transports._trio_exchange import TrioExchange  # noqa: PLC0415 (an extra)
+        from evertoken_transports._exchanges.on_trio import TrioExchange  # noqa: PLC0415 (an extra)
 
         return TrioExchange
 

@@ -16,21 +16,20 @@ embedder's own simulator can do the same, with ``enabled_inputs`` for what may h
 
 from __future__ import annotations
 
-from evertoken.testing._answers import Delivery, ServerAnswer, ServerRequest
-from evertoken.testing._arrivals import Arrival, AuthorizationKind, Route, TokenRecord, TokenTruth
 from evertoken.testing._canonical import canonical
-from evertoken.testing._checks import SITUATIONS, Broken
-from evertoken.testing._driver import DriverCheck
-from evertoken.testing._driver_rules import BrokenRule, DriverRule
 from evertoken.testing._enabled import EVERY_ANSWER, Alphabet, enabled_inputs
 from evertoken.testing._explorer import SMALL_POLICY, Exploration, Violation, explore
-from evertoken.testing._faults import ApiFault, ScriptError, TokenFault
-from evertoken.testing._laws import broken_by, broken_in, liveness_bound
-from evertoken.testing._meant import ServerLaws
 from evertoken.testing._random import Random
 from evertoken.testing._restart import Restart
-from evertoken.testing._scenario import Calls, ClientPlan, Scenario, WorldFault, draw_scenario
-from evertoken.testing._script import (
+from evertoken.testing._trace import Entry, Trace, replay
+from evertoken.testing.driver._driver import DriverCheck
+from evertoken.testing.driver._driver_rules import BrokenRule, DriverRule
+from evertoken.testing.laws._laws import broken_by, broken_in, liveness_bound
+from evertoken.testing.laws._meant import ServerLaws
+from evertoken.testing.server._answers import Delivery, ServerAnswer, ServerRequest
+from evertoken.testing.server._arrivals import Arrival, AuthorizationKind, Route, TokenRecord, TokenTruth
+from evertoken.testing.server._faults import ApiFault, ScriptError, TokenFault
+from evertoken.testing.server._script import (
     MANGOPAY_RATE_LIMITS,
     ApiBehaviour,
     Overuse,
@@ -39,10 +38,11 @@ from evertoken.testing._script import (
     Script,
     TokenBehaviour,
 )
-from evertoken.testing._server import AuthorizationServer
-from evertoken.testing._swarm import SwarmReport, explain_failure, law_of, shrink, simulate, swarm
-from evertoken.testing._trace import Entry, Trace, replay
-from evertoken.testing._world import Report, World
+from evertoken.testing.server._server import AuthorizationServer
+from evertoken.testing.world._checks import SITUATIONS, Broken
+from evertoken.testing.world._scenario import Calls, ClientPlan, Scenario, WorldFault, draw_scenario
+from evertoken.testing.world._swarm import SwarmReport, explain_failure, law_of, shrink, simulate, swarm
+from evertoken.testing.world._world import Report, World
 
 __all__ = (
     "EVERY_ANSWER",

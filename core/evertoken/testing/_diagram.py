@@ -7,7 +7,7 @@ from enum import Enum
 from typing import TypeVar
 
 from evertoken._states import Freshness, RequestState
-from evertoken.testing._tables import FRESHNESS_TABLE, REQUEST_TABLE, Event
+from evertoken.testing.laws._tables import FRESHNESS_TABLE, REQUEST_TABLE, Event
 
 __all__ = ("state_diagram",)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from evertoken.testing import ApiFault, TokenFault, WorldFault, draw_scenario, simulate
-from evertoken.testing._arranged import EVERY_FAULT, Fault, arrange_scenario
-from tests.core.simulation.fresh import in_a_fresh_interpreter
+from evertoken.testing.world._arranged import EVERY_FAULT, Fault, arrange_scenario
+from tests.kits.fresh import in_a_fresh_interpreter
 
 DAY = 86_400.0
 SEEDS = range(6)
@@ -87,7 +87,7 @@ def test_a_token_of_unsaid_lifetime_is_no_false_alarm(
 
 ARRANGED = """
 from evertoken.testing import simulate
-from evertoken.testing._arranged import EVERY_FAULT, arrange_scenario
+from evertoken.testing.world._arranged import EVERY_FAULT, arrange_scenario
 for seed in range(20):
     report = simulate(arrange_scenario(seed, seconds=4_320.0, clients={clients}, faults={faults}))
     if report.broken is not None:

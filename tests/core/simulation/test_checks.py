@@ -13,13 +13,13 @@ from evertoken._step import REPORTED, step
 from evertoken.happenings import EndpointBlocked, Happening, RejectionJudged, RequestEnded, RequestStarted
 from evertoken.outcomes import Blocked, Failed, Granted
 from evertoken.testing import broken_by
-from evertoken.testing._bystanders import DrawCheck, FairCheck, FlightCheck
-from evertoken.testing._checks import SITUATIONS, Checks, LawBroken
 from evertoken.testing._explorer import SMALL_POLICY
 from evertoken.testing._restart import Restart, restarted
-from evertoken.testing._restart_laws import broken_by_restart
-from evertoken.testing._scenario import Scenario
-from tests.core.driving import LOCKED, attempt, bearer, machine, serve
+from evertoken.testing.laws._restart_laws import broken_by_restart
+from evertoken.testing.world._bystanders import DrawCheck, FairCheck, FlightCheck
+from evertoken.testing.world._checks import SITUATIONS, Checks, LawBroken
+from evertoken.testing.world._scenario import Scenario
+from tests.kits.driving import LOCKED, attempt, bearer, machine, serve
 
 POLICY = SMALL_POLICY
 REPORT = REPORTED[BlockKind.LOCKED]

@@ -29,10 +29,11 @@ from evertoken._step import settle
 from evertoken._step import step as step_and_tell
 from evertoken.happenings import Happening, RejectionJudged
 from evertoken.outcomes import Abandoned, Failed
-from evertoken.testing import _state_laws, canonical
+from evertoken.testing import canonical
 from evertoken.testing._enabled import EVERY_ANSWER, Alphabet, enabled_inputs
 from evertoken.testing._explorer import SMALL_POLICY, _Search, explore
-from evertoken.testing._laws import broken_by, broken_in, liveness_bound
+from evertoken.testing.laws import _state_laws
+from evertoken.testing.laws._laws import broken_by, broken_in, liveness_bound
 
 Step = Callable[[Policy, State, Input], State]
 

@@ -15,11 +15,11 @@ from evertoken._states import LONG_AGO, NEVER, AccessToken, Attempt, Block, Budg
 from evertoken._step import settle, step
 from evertoken.happenings import Happening
 from evertoken.outcomes import Failed, Granted
-from evertoken.testing import _laws
 from evertoken.testing._enabled import EVERY_ANSWER, Alphabet, enabled_inputs
 from evertoken.testing._explorer import SMALL_POLICY
-from evertoken.testing._laws import broken_by, broken_in
 from evertoken.testing._random import Random
+from evertoken.testing.laws import _laws
+from evertoken.testing.laws._laws import broken_by, broken_in
 
 POLICY = replace(SMALL_POLICY, refresh_jitter_share=0.25, wait_spread=4, wait_spread_share=0.5)
 ALPHABET = Alphabet(

@@ -12,9 +12,9 @@ from evertoken._look import decide
 from evertoken._policy import whole_ticks
 from evertoken.testing import Calls, ClientPlan, Scenario, Trace, World, WorldFault, replay, simulate
 from evertoken.testing._restart import Restart, restarted
-from evertoken.testing._restart_laws import broken_by_restart
-from tests.core.driving import LOCKED, REFUSED, attempt, machine
+from evertoken.testing.laws._restart_laws import broken_by_restart
 from tests.core.simulation.test_laws import POLICY, WALKS, changed
+from tests.kits.driving import LOCKED, REFUSED, attempt, machine
 
 RESTLESS = Scenario(
     seed=5,

@@ -22,10 +22,10 @@ from evertoken.testing import (
     World,
     WorldFault,
 )
-from evertoken.testing._bands import Band, Marks, Span
-from evertoken.testing._clients import SECOND, Client
-from evertoken.testing._scenario import BY_THEMSELVES
-from evertoken.testing._timeline import Happening, Timeline
+from evertoken.testing.world._bands import Band, Marks, Span
+from evertoken.testing.world._clients import SECOND, Client
+from evertoken.testing.world._scenario import BY_THEMSELVES
+from evertoken.testing.world._timeline import Happening, Timeline
 
 EXACT = 10**12
 """So many columns that nothing is merged."""

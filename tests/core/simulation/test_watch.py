@@ -16,8 +16,8 @@ from evertoken.testing import (
     TokenFault,
     WorldFault,
 )
-from evertoken.testing._clients import Client
-from evertoken.testing._world import World
+from evertoken.testing.world._clients import Client
+from evertoken.testing.world._world import World
 
 
 class Tally:

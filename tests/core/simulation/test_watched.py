@@ -27,10 +27,10 @@ from evertoken._step import REPORTED
 from evertoken.happenings import Happening
 from evertoken.outcomes import Abandoned, Ignored, Outcome
 from evertoken.testing import Scenario, simulate
-from evertoken.testing._clients import Client
-from evertoken.testing._watched import Want, WatchedMachine, broken_by_move
-from tests import canary
-from tests.core.driving import bearer, machine, serve
+from evertoken.testing.world._clients import Client
+from evertoken.testing.world._watched import Want, WatchedMachine, broken_by_move
+from tests.kits import canary
+from tests.kits.driving import bearer, machine, serve
 
 NOW = 1_000.0
 GIST = "an input says what the machine was told, and there is none but that"

@@ -12,15 +12,15 @@ from evertoken import Challenge, HttpResponse, Policy, TokenRequest, _schedule
 from evertoken._grammar import BlockLifted, RequestClaimed
 from evertoken._secrecy import replace
 from evertoken._states import RequestState, first_state
-from evertoken.testing._arrivals import TokenTruth
-from evertoken.testing._checks import GAVE_UP, SITUATIONS, TOO_SHORT, UNSERVED, BudgetCheck, Checks, LawBroken
-from evertoken.testing._clients import SECOND, Call, Client
-from evertoken.testing._faults import ApiFault, TokenFault
-from evertoken.testing._scenario import Calls, ClientPlan, Scenario, WorldFault, draw_scenario
-from evertoken.testing._swarm import _smaller, explain_failure, law_of, shrink, simulate, swarm
 from evertoken.testing._trace import Entry, Trace, replay
-from evertoken.testing._world import World
-from tests.core.simulation.fresh import in_a_fresh_interpreter
+from evertoken.testing.server._arrivals import TokenTruth
+from evertoken.testing.server._faults import ApiFault, TokenFault
+from evertoken.testing.world._checks import GAVE_UP, SITUATIONS, TOO_SHORT, UNSERVED, BudgetCheck, Checks, LawBroken
+from evertoken.testing.world._clients import SECOND, Call, Client
+from evertoken.testing.world._scenario import Calls, ClientPlan, Scenario, WorldFault, draw_scenario
+from evertoken.testing.world._swarm import _smaller, explain_failure, law_of, shrink, simulate, swarm
+from evertoken.testing.world._world import World
+from tests.kits.fresh import in_a_fresh_interpreter
 
 HOUR = 3_600.0
 SEEDS = 100
@@ -36,7 +36,7 @@ STEADY = Scenario(seed=1, seconds=6 * HOUR)
 SWARM = """
 import gc
 gc.disable()
-from evertoken.testing._swarm import explain_failure, swarm
+from evertoken.testing.world._swarm import explain_failure, swarm
 report = swarm(range({seeds}))
 print(report.runs, int(report.seconds), report.events)
 print(*report.missing, sep=";")
@@ -140,7 +140,7 @@ def test_keeping_the_trace_changes_nothing() -> None:
     assert len(kept.trace.entries) == kept.trace.length > 100
 
 
-SCRIPT = "from evertoken.testing._swarm import simulate; print(*(simulate(seed, days=0.1).digest for seed in (7, 11)))"
+SCRIPT = "from evertoken.testing import simulate; print(*(simulate(seed, days=0.1).digest for seed in (7, 11)))"
 
 
 @pytest.mark.no_cover

@@ -12,8 +12,8 @@ from typing import Any, ClassVar, NamedTuple
 from werkzeug.serving import BaseWSGIServer, make_server
 
 from evertoken import BasicAuthentication, ClientAuthentication, ClientCredentials, TokenEndpoint
-from tests import canary
-from tests.transports.worlds import LIMIT
+from tests.kits import canary
+from tests.kits.worlds import LIMIT
 
 __all__ = ("CLIENT", "SCOPES", "App", "Environ", "Issued", "Server", "StartResponse", "Theirs")
 

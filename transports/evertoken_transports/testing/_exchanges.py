@@ -13,9 +13,9 @@ from typing import Any, Protocol
 from typing_extensions import override
 
 from evertoken import HttpResponse
+from evertoken_transports._exchanges.streams import Line, StreamExchange
+from evertoken_transports._exchanges.target import Target
 from evertoken_transports._runtime import within
-from evertoken_transports._stream_exchange import Line, StreamExchange
-from evertoken_transports._target import Target
 from evertoken_transports.h11 import H11Exchange
 from evertoken_transports.testing._alarms import turn
 from evertoken_transports.testing._clocks import VirtualClock

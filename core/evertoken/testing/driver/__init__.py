@@ -1,0 +1,5 @@
+"""Does an embedder's driver keep the rules of the machine that it drives?"""
+
+from __future__ import annotations
+
+__all__: tuple[str, ...] = ()

@@ -1,0 +1,222 @@
+"""BearerAuth for the clients of httpx and of httpx2: one implementation, since both have one API under two names."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import AsyncGenerator, Generator, Iterable
+from types import ModuleType
+from typing import ClassVar, Generic, TypeVar
+from urllib.parse import urlsplit
+
+from evertoken import ClientCredentials, Policy
+from evertoken._checks import check_type, fault_of_url
+from evertoken._secrecy import Hidden, Unpicklable
+from evertoken_transports._coordinator import Coordinator
+from evertoken_transports._events import EventCallback, check_callback
+from evertoken_transports._exchange import AsyncExchange, Exchange, check_exchange
+from evertoken_transports._httpx.beside import AsyncHttpxExchangeBase, AsyncSources, TasksOnlySource, beside, tasks_only
+from evertoken_transports._httpx.bodies import AsyncPeekedStream, PeekedStream
+from evertoken_transports._httpx.exchange import HttpxExchangeBase, Settings, with_reference
+from evertoken_transports._httpx.flow import Flow, Origin, origin_of
+from evertoken_transports._source import checked_timeout, found_coordinator
+from evertoken_transports.threads import TokenSource
+
+__all__ = ("BearerAuthBase",)
+
+# Request and Response of the library; the two libraries have no class in common.
+_Request = TypeVar("_Request")
+_Response = TypeVar("_Response")
+_Exchange = TypeVar("_Exchange", bound=Settings)
+
+
+class BearerAuthBase(Unpicklable, Generic[_Request, _Response]):
+    """Signs the calls of a client with the one valid bearer token of ``grant`` (RFC 6750 section 2.1).
+
+    ::
+
+        auth = BearerAuth(mangopay.sandbox(client_id="...", api_key="..."))
+        with Client(auth=auth, base_url=auth.api_base) as client:     # or AsyncClient, on asyncio or trio
+            client.get("/users")
+
+    Args:
+        grant: who asks for tokens, where, and how. Its ``api_base`` says which origin (scheme, host and port) they are
+            for.
+        policy: the tunables; see :class:`evertoken.Policy`.
+        timeout: seconds that a call may wait for a token before it is sent, and once more before it is repeated. Has
+            nothing to do with the client's own timeouts.
+        replay: repeat a call whose token was rejected, by the rules below. If False, the caller gets every 401.
+        origins: further origins that tokens may be sent to, such as ``("https://files.example.com",)``.
+        ssl_context, proxy, trust_env: for the token request only; see the ``HttpxExchange`` of this module. The client
+            has settings of its own for the API.
+        exchange: how a token request travels: a plain callable. Under an AsyncClient it runs in a worker thread, unless
+            there is an ``async_exchange``. Default: ``HttpxExchange`` of this module.
+        async_exchange: the same for an AsyncClient: a coroutine function, which is awaited in the event loop that runs,
+            and so in that loop's time. Given alone, the object serves AsyncClients only. Default:
+            ``AsyncHttpxExchange`` of this module.
+        coordinator: share this one. Default: that of everybody in the process with an equal grant and policy, so that
+            an auth object made for one call costs no token request of its own.
+        on_event: called with each event; see :class:`~evertoken_transports.Coordinator`.
+
+    **What is signed.** Requests to the grant's origin and to ``origins``. Our value replaces an ``Authorization``
+    header that the request has already, as with the library's own auth classes; ``auth=None`` leaves a call alone.
+    Requests to other origins go out as they are, and ``on_event`` gets a ``RequestNotSigned``; the log has a
+    WARNING of the first to each origin. The client keeps the header on a redirect within the origin, and takes it off
+    on one to elsewhere.
+
+    **What a call raises** beside the client's own errors, and before anything is sent to the API: ``EndpointLocked``,
+    ``CredentialsRefused``, ``RateLimited`` or their base ``TokenUnavailable`` if no token can be had in ``timeout``
+    seconds; ``LocalProtocolError`` if :attr:`source` is closed, or if a Client meets an object that has an
+    ``async_exchange`` alone. The constructor raises TypeError or ValueError, which name the argument.
+
+    **What a rejected token leads to.** A 401 counts if the very request that it answers carried our value. The token is
+    then dropped, unless the rejection is not to be believed (:meth:`evertoken.TokenMachine.token_rejected`), and the
+    call is repeated once, if
+
+    - the answer says that the token was the cause, or the method is safe (GET, HEAD, OPTIONS, TRACE): a call that may
+      have had its effect is never made twice;
+    - the body can be sent again: bytes, text, JSON and forms can; files, iterators and multipart bodies cannot, unless
+      ``request.read()`` has been called (``aread()`` on an AsyncClient);
+    - another token can be had within ``timeout``.
+
+    Otherwise, and the second time, the caller gets the 401. A repeated call has the first answer in
+    ``response.history``, its body cut. A 401 that asks for strong customer authentication is left alone, and so is
+    every other status, but for the 400 by which Mangopay says that the account is locked: the caller gets it, and the
+    token endpoint is not asked until the lock may be over.
+
+    The body of an answer is looked at on 400 and 401 only, and no more than 64 KiB of it, also under ``stream()``; the
+    caller can read it as usual. The token request has a client of its own: hooks, cookies, timeouts, redirects and
+    history of this one never see it. One object may serve any number of threads, event
+    loops and clients, all at the same time; a copy of it is the object itself.
+    """
+
+    _library: ClassVar[ModuleType]
+    _exchange_class: ClassVar[type[HttpxExchangeBase]]
+    _async_exchange_class: ClassVar[type[AsyncHttpxExchangeBase]]
+    _stream_class: ClassVar[type[PeekedStream]]
+    _async_stream_class: ClassVar[type[AsyncPeekedStream]]
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        cls.__doc__ = with_reference(cls, BearerAuthBase)
+
+    def __init__(
+        self,
+        grant: ClientCredentials,
+        *,
+        policy: Policy = Policy(),  # noqa: B008 (frozen: sharing it is safe)
+        timeout: float = 15.0,
+        replay: bool = True,
+        origins: Iterable[str] = (),
+        ssl_context: ssl.SSLContext | None = None,
+        proxy: str | None = None,
+        trust_env: bool = True,
+        exchange: Exchange | None = None,
+        async_exchange: AsyncExchange | None = None,
+        coordinator: Coordinator | None = None,
+        on_event: EventCallback | None = None,
+    ) -> None:
+        check_type("grant", grant, ClientCredentials)
+        # Either may have a password in it, and error trackers show local variables.
+        hidden = None if proxy is None else Hidden(proxy)
+        allowed = _origins(self._library, grant.api_base, origins)
+        del proxy, origins
+        _check_exchanges(exchange, async_exchange, own_settings=ssl_context is not None or hidden is not None)
+        seconds = checked_timeout(timeout)
+        shared = found_coordinator(grant, policy, coordinator)
+        check_callback(on_event)
+        check_type("replay", replay, bool)
+        if isinstance(allowed, str):
+            raise ValueError(allowed)
+
+        def made(kind: type[_Exchange]) -> _Exchange:
+            limit, clock = shared.machine.policy.max_body, shared.clock
+            url = None if hidden is None else hidden.reveal
+            return kind(max_body=limit, ssl_context=ssl_context, proxy=url and url(), trust_env=trust_env, clock=clock)
+
+        self._api_base = grant.api_base or ""
+        self._serves_threads = exchange is not None or async_exchange is None
+        blocking = made(self._exchange_class) if exchange is None else exchange
+        lasting = blocking if async_exchange is None else None
+        if async_exchange is None:
+            async_exchange = made(self._async_exchange_class) if exchange is None else beside(exchange)
+        self._source = (TokenSource if self._serves_threads else TasksOnlySource)(
+            grant,
+            policy=policy,
+            exchange=blocking,
+            coordinator=shared,
+            background=self._serves_threads,
+            on_event=on_event,
+        )
+        self._flow = Flow(
+            self._library,
+            self._stream_class,
+            self._async_stream_class,
+            self._source,
+            AsyncSources(self._source, async_exchange, lasting).current,
+            allowed,
+            seconds,
+            replay,
+            grant.endpoint.profile,
+        )
+
+    @property
+    def source(self) -> TokenSource:
+        """Where the tokens come from: for use beside the client, for rotation, and to see what is going on."""
+        return self._source
+
+    @property
+    def api_base(self) -> str:
+        """The grant's base URL for API calls, for the client's ``base_url``; empty if the grant has none."""
+        return self._api_base
+
+    def auth_flow(self, request: _Request) -> Generator[_Request, _Response, None]:  # noqa: ARG002
+        """Not for use: it could not wait for a token. The clients call one of the two others.
+
+        Raises:
+            TypeError: always, since the request would go out unsigned otherwise.
+        """
+        raise TypeError("auth_flow cannot wait for a token: use sync_auth_flow or async_auth_flow")
+
+    def sync_auth_flow(self, request: _Request) -> Generator[_Request, _Response, None]:
+        """What the client drives: it sends each request that this generator yields, and hands the answer back.
+
+        Raises:
+            LocalProtocolError: there is an ``async_exchange`` alone, which needs an AsyncClient.
+        """
+        if not self._serves_threads:
+            raise tasks_only()
+        return self._flow.run(request)
+
+    def async_auth_flow(self, request: _Request) -> AsyncGenerator[_Request, _Response]:
+        """The same for the asynchronous client, on asyncio or trio. It waits in the event loop, and never blocks it."""
+        return self._flow.arun(request)
+
+
+def _check_exchanges(exchange: object, async_exchange: object, *, own_settings: bool) -> None:
+    if exchange is not None:
+        check_exchange("exchange", exchange, is_async=False, instead="async_exchange takes a coroutine function")
+    if async_exchange is not None:
+        check_exchange("async_exchange", async_exchange, is_async=True, instead="exchange takes a plain callable")
+    if own_settings and not (exchange is None and async_exchange is None):
+        given = "async_exchange" if exchange is None else "exchange"
+        raise ValueError(f"{given} has settings of its own: give ssl_context and proxy to it instead")
+
+
+def _origins(library: ModuleType, api_base: str | None, origins: Iterable[str]) -> frozenset[Origin] | str:
+    """The origins that tokens may be sent to, or what is wrong with what was given."""
+    if not isinstance(origins, Iterable):
+        raise TypeError(f"origins must be a tuple of texts, not {type(origins).__name__}")
+    if isinstance(origins, str):
+        return 'origins must be a tuple, as in origins=("https://files.example.com",), not one text'
+    bases = [] if api_base is None else [api_base]
+    for origin in origins:
+        fault = fault_of_url("origins", origin)
+        if fault is not None:
+            return fault
+        parts = urlsplit(origin)
+        if parts.path not in ("", "/") or parts.query:
+            return "origins: an origin is scheme, host and port, without a path or query"
+        bases.append(origin)
+    if not bases:
+        return "origins must name at least one: the grant has no api_base, so no call would ever be signed"
+    return frozenset(origin_of(library.URL(base)) for base in bases)

@@ -1,0 +1,166 @@
+"""The asynchronous half of the adapters for httpx and httpx2: how a request travels, and where callers wait."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import aclosing
+from functools import partial
+from typing import Any
+
+from typing_extensions import override
+
+from evertoken import HttpResponse, LocalProtocolError, TokenRequest
+from evertoken_transports._async_source import AsyncSource
+from evertoken_transports._exchange import AsyncExchange, Exchange, ExchangeFailed
+from evertoken_transports._httpx.exchange import Settings, with_reference
+from evertoken_transports._httpx.line import CLOSING, Line
+from evertoken_transports._httpx.network import direct_async
+from evertoken_transports._runtime import Limit, Runtime, in_thread, runtime, within
+from evertoken_transports.threads import TokenSource
+
+__all__ = ("AsyncHttpxExchangeBase", "AsyncSources", "TasksOnlySource", "beside", "tasks_only")
+
+# httpx's or httpx2's.
+Client = Any
+Response = Any
+
+
+class AsyncHttpxExchangeBase(Settings):
+    """Sends each token request over a connection of its own, in a task of asyncio or trio.
+
+    Arguments and errors as for the ``HttpxExchange`` of this module. Cancelling the task ends the exchange at once.
+    """
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        cls.__doc__ = with_reference(cls, AsyncHttpxExchangeBase)
+
+    async def __call__(self, request: TokenRequest, /) -> HttpResponse:
+        """Send ``request``; return the answer, whatever its status. Redirects are not followed."""
+        line, left = self._begun(request)
+        # As in the synchronous exchange: only what is told first counts.
+        outcomes: list[HttpResponse | ExchangeFailed] = []
+        limit = Limit()
+
+        def tell(outcome: HttpResponse | ExchangeFailed) -> None:
+            outcomes.append(outcome)
+            limit.shorten(CLOSING)
+
+        try:
+            await within(left, self._work(request, left, line, tell), limit)
+        except TimeoutError:
+            outcomes.append(line.too_late())
+        finally:
+            await line.aclose()
+        if isinstance(outcomes[0], HttpResponse):
+            return outcomes[0]
+        raise outcomes[0]
+
+    async def _work(
+        self,
+        request: TokenRequest,
+        seconds: float,
+        line: Line,
+        tell: Callable[[HttpResponse | ExchangeFailed], object],
+    ) -> None:
+        try:
+            await self._send(request, seconds, line, tell)
+        except Exception as error:  # noqa: BLE001 (whatever it is, it is told without its frames)
+            tell(line.failure(self._library, error))
+
+    async def _send(
+        self, request: TokenRequest, seconds: float, line: Line, tell: Callable[[HttpResponse], object]
+    ) -> None:
+        async def read(response: Response) -> None:
+            body = bytearray()
+            try:
+                async with aclosing(response.aiter_raw()) as chunks:
+                    line.read(0, response.headers.get("Content-Length"))
+                    async for chunk in chunks:
+                        body += chunk
+                        line.read(len(body), response.headers.get("Content-Length"))
+                        if len(body) > self._max_body:
+                            break
+            except Exception:
+                if not line.is_whole and len(body) <= self._max_body:
+                    raise
+            tell(self._answer(response, bytes(body)))
+            line.cut()  # So that closing waits for nobody.
+
+        # The answer is read in a hook for the reason that the synchronous exchange gives.
+        client = await in_thread(partial(self._client, request, seconds, read))
+        async with direct_async(client, self._library, line):
+            await client.send(self._library_request(request, line, line.atrace), stream=True)
+
+    def _client(self, request: TokenRequest, seconds: float, read: object) -> Client:
+        """Made in a thread, because to load certificates, or the library's own parts, would hold up the event loop."""
+        return self._library.AsyncClient(event_hooks={"response": [read]}, **self._client_options(request, seconds))
+
+
+def beside(exchange: Exchange) -> AsyncExchange:
+    """``exchange`` for use in an event loop: it runs in a worker thread."""
+
+    async def run(request: TokenRequest, /) -> HttpResponse:
+        return await in_thread(partial(exchange, request))
+
+    return run
+
+
+class TasksOnlySource(TokenSource):
+    """Behind a ``BearerAuth`` that can send from an event loop alone: no thread waits for a token here."""
+
+    @override
+    def authorization(self, timeout: float = 15.0, min_ttl: float = 0.0) -> str:
+        """Not for use: it could not send a token request.
+
+        Raises:
+            LocalProtocolError: always.
+        """
+        raise tasks_only()
+
+
+def tasks_only() -> LocalProtocolError:
+    """What a thread is told where only a task can send."""
+    return LocalProtocolError(
+        "this BearerAuth has an async_exchange alone, which only an AsyncClient can await: use it there, or give it an"
+        " exchange as well"
+    )
+
+
+class AsyncSources:
+    """One source for each runtime, made when it is first needed. They share the coordinator of ``source``."""
+
+    def __init__(self, source: TokenSource, exchange: AsyncExchange, lasting: Exchange | None) -> None:
+        self._source = source
+        self._exchange = exchange
+        self._lasting = lasting
+        self._made: dict[Runtime, AsyncSource] = {}
+
+    def current(self) -> AsyncSource:
+        """The source whose callers wait in the event loop that runs.
+
+        Raises:
+            LocalProtocolError: ``source`` is closed.
+        """
+        self._source._check_open()
+        which = runtime()
+        # Two threads may both make one; both then use the same.
+        return self._made.get(which) or self._made.setdefault(which, self._following(which))
+
+    def _following(self, which: Runtime) -> AsyncSource:
+        made = self._new(which)
+        made._close_with(self._source)
+        if self._lasting is not None:
+            made._outlive_with(self._lasting)
+        return made
+
+    def _new(self, which: Runtime) -> AsyncSource:
+        coordinator = self._source.coordinator
+        grant = coordinator.machine.grant
+        if which == "trio":
+            from evertoken_transports.trio import TokenSource as TrioSource  # noqa: PLC0415 (trio is an extra)
+
+            return TrioSource(grant, exchange=self._exchange, coordinator=coordinator)
+        from evertoken_transports.asyncio import TokenSource as AsyncioSource  # noqa: PLC0415 (asyncio is big)
+
+        return AsyncioSource(grant, exchange=self._exchange, coordinator=coordinator)

@@ -1,0 +1,209 @@
+"""How a token request travels over httpx or httpx2: one implementation for both, which have one API under two names.
+
+Each token request has a client of its own, so that no pool, cookie, hook or setting of the API's client ever meets it.
+The time limits of these libraries hold for single operations, and a server that sends a byte now and then renews them
+for ever; name resolution knows none at all. So the work is done in a thread beside the caller, who leaves at the
+deadline whatever happens, and cuts the line then: once it is cut nothing more is sent over it.
+"""
+
+from __future__ import annotations
+
+import math
+import queue
+import ssl
+from collections.abc import Callable
+from contextlib import closing, suppress
+from types import ModuleType
+from typing import Any, ClassVar, cast
+from urllib.parse import urlsplit
+
+from evertoken import HttpResponse, TokenRequest
+from evertoken._checks import fault_of_url
+from evertoken_transports._clock import Clock, suspend_aware_clock
+from evertoken_transports._exchange import ExchangeFailed
+from evertoken_transports._exchanges.connecting import check_settings
+from evertoken_transports._exchanges.target import fields_of
+from evertoken_transports._fence import Outbound
+from evertoken_transports._httpx.line import Line, Refused
+from evertoken_transports._httpx.network import direct
+from evertoken_transports._source import LONGEST_SLEEP
+from evertoken_transports._threads import start_thread
+
+__all__ = ("HttpxExchangeBase", "Settings", "with_reference")
+
+# httpx's or httpx2's.
+Request = Any
+Response = Any
+
+
+class Settings(Outbound):
+    """What an exchange is made with, and what it makes of that for one request."""
+
+    _library: ClassVar[ModuleType]
+
+    def __init__(
+        self,
+        *,
+        max_body: int = 65_536,
+        ssl_context: ssl.SSLContext | None = None,
+        proxy: str | None = None,
+        trust_env: bool = True,
+        clock: Clock = suspend_aware_clock,
+    ) -> None:
+        check_settings(max_body, ssl_context)
+        self._max_body = max_body
+        self._ssl_context = ssl_context
+        if proxy is not None and not _is_proxy(self._library, proxy):
+            del proxy  # It may have a password in it, and error trackers show local variables.
+            raise ValueError("proxy must be the URL of an http, https or socks5 proxy, with scheme and host")
+        self._proxy = proxy
+        self._trust_env = bool(trust_env)
+        self._clock = clock
+
+    def _begun(self, request: TokenRequest) -> tuple[Line, float]:
+        """A line for ``request`` and the seconds until its deadline, after the last checks before anything is sent."""
+        self.check_fence()
+        fault = fault_of_url("TokenRequest.url", request.url)
+        if fault is None and self._proxy is not None and not _is_https(request):
+            fault = "proxy: a token request over plain http would show the proxy the secret; leave proxy out"
+        if fault is not None:
+            raise Refused(fault)
+        line = Line(request, self._max_body)
+        left = request.deadline - self._clock()
+        if left <= 0:
+            raise line.too_late()
+        return line, left
+
+    def _context(self, request: TokenRequest) -> ssl.SSLContext:
+        """Made when it is first needed, and kept: it takes long to load every certificate authority."""
+        if not _is_https(request):
+            return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # Which is never used, and trusts nobody.
+        if self._ssl_context is None:
+            self._ssl_context = cast("ssl.SSLContext", self._library.create_ssl_context(trust_env=self._trust_env))
+        return self._ssl_context
+
+    def _client_options(self, request: TokenRequest, seconds: float) -> dict[str, Any]:
+        # Plain http goes to this machine only, and never to a proxy that the environment names.
+        return {
+            "verify": self._context(request),
+            "proxy": self._proxy,
+            "trust_env": self._trust_env and _is_https(request),
+            "timeout": seconds if math.isfinite(seconds) else None,
+            "follow_redirects": False,
+        }
+
+    def _library_request(self, request: TokenRequest, line: Line, trace: object) -> Request:
+        """The request as every exchange writes it: the library adds nothing of its own to what is there already."""
+        headers = fields_of(request, line.target)
+        extensions = {"trace": trace, "sni_hostname": line.target.tls_name}
+        return self._library.Request(
+            request.method, line.target.url, headers=headers, content=request.body, extensions=extensions
+        )
+
+    def _answer(self, response: Response, body: bytes) -> HttpResponse:
+        headers = tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in response.headers.raw)
+        return HttpResponse(response.status_code, headers, body[: self._max_body + 1])
+
+
+class HttpxExchangeBase(Settings):
+    """Sends each token request over a connection of its own, and reads the answer up to a limit.
+
+    Args:
+        max_body: bytes of the answer's body that are kept, and one more, by which the machine sees that there were too
+            many. They are counted as they arrive, and never decompressed.
+        ssl_context: for private authorities and client certificates (mTLS). Default: the library's, which verifies.
+        proxy: URL of an http, https or socks5 proxy, which may carry user and password.
+        trust_env: use the proxies and certificate authorities that the environment names, as the library does.
+        clock: the coordinator's clock, on which ``request.deadline`` is a point in time.
+
+    Wrong arguments raise ValueError. Safe to use from any number of threads.
+    """
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        cls.__doc__ = with_reference(cls, HttpxExchangeBase)
+
+    def __call__(self, request: TokenRequest, /) -> HttpResponse:
+        """Send ``request``; return the answer, whatever its status. Redirects are not followed.
+
+        Raises:
+            ExchangeFailed: (:mod:`evertoken_transports.h11`) there is none. The text names stage, host and cause. It is
+                a TimeoutError, too, if ``request.deadline`` passed, from when on nothing is sent; a ValueError if the
+                URL is plain http to another machine, or plain http through ``proxy``; and a ConnectionError for
+                anything else between here and the answer.
+        """
+        line, left = self._begun(request)
+        # The answer is told as soon as it is whole, and only what is told first counts: not what comes of closing.
+        outcomes: queue.SimpleQueue[HttpResponse | ExchangeFailed] = queue.SimpleQueue()
+        try:
+            # At interpreter shutdown no thread can be started. The limits on single operations have to do then.
+            if not start_thread("evertoken-exchange", self._work, request, left, line, outcomes.put):
+                self._work(request, left, line, outcomes.put)
+            outcome = self._awaited(outcomes, request)
+        finally:
+            line.cut()
+        if isinstance(outcome, HttpResponse):
+            return outcome
+        raise line.too_late() if outcome is None else outcome
+
+    def _awaited(
+        self, outcomes: queue.SimpleQueue[HttpResponse | ExchangeFailed], request: TokenRequest
+    ) -> HttpResponse | ExchangeFailed | None:
+        while (left := request.deadline - self._clock()) > 0:
+            with suppress(queue.Empty):
+                return outcomes.get(timeout=min(left, LONGEST_SLEEP))
+        with suppress(queue.Empty):
+            return outcomes.get_nowait()
+        return None
+
+    def _work(
+        self,
+        request: TokenRequest,
+        seconds: float,
+        line: Line,
+        tell: Callable[[HttpResponse | ExchangeFailed], object],
+    ) -> None:
+        try:
+            self._send(request, seconds, line, tell)
+        except Exception as error:  # noqa: BLE001 (whatever it is, it is told in the caller's thread)
+            tell(line.failure(self._library, error))
+
+    def _send(self, request: TokenRequest, seconds: float, line: Line, tell: Callable[[HttpResponse], object]) -> None:
+        def read(response: Response) -> None:
+            body = bytearray()
+            try:
+                with closing(response.iter_raw()) as chunks:
+                    line.read(0, response.headers.get("Content-Length"))
+                    for chunk in chunks:
+                        body += chunk
+                        line.read(len(body), response.headers.get("Content-Length"))
+                        if len(body) > self._max_body:
+                            break
+            except Exception:
+                if not line.is_whole and len(body) <= self._max_body:
+                    raise
+            tell(self._answer(response, bytes(body)))
+            line.cut()  # So that closing waits for nobody.
+
+        # The answer is read in a hook, because httpx looks at the Location of a redirect even where it does not follow
+        # it, and raises over one that is no URL.
+        options = self._client_options(request, seconds)
+        with direct(self._library.Client(event_hooks={"response": [read]}, **options), line) as client:
+            client.send(self._library_request(request, line, line.trace), stream=True)
+
+
+def _is_https(request: TokenRequest) -> bool:
+    return urlsplit(request.url).scheme == "https"
+
+
+def _is_proxy(library: ModuleType, proxy: str) -> bool:
+    # What the library raises may show a password, and so may its frames.
+    with suppress(Exception):
+        library.Proxy(proxy)
+        return True
+    return False
+
+
+def with_reference(cls: type, base: type) -> str:
+    """What ``cls`` says of itself and all that ``base`` says, so that ``help()`` of the public name is complete."""
+    return f"{cls.__doc__}\n\n    {base.__doc__}"

@@ -1,0 +1,232 @@
+"""One call of an httpx or httpx2 client, from the signature to the answer: every decision, and no option."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType, ModuleType
+from typing import Any, NamedTuple
+
+from evertoken import Challenge, Profile, Rejection, TokenUnavailable, read_challenge
+from evertoken._secrecy import Unpicklable
+from evertoken_transports._async_source import AsyncSource
+from evertoken_transports._events import RequestNotSigned, log, tell
+from evertoken_transports._httpx.bodies import MOST_PEEKED, AsyncPeekedStream, PeekedStream, peeked_content
+from evertoken_transports._threads import may_start_threads
+from evertoken_transports.threads import TokenSource
+
+__all__ = ("Flow", "Origin", "origin_of")
+
+# httpx's or httpx2's.
+Request = Any
+Response = Any
+Url = Any
+
+_SAFE_METHODS = ("GET", "HEAD", "OPTIONS", "TRACE")
+"""RFC 9110 section 9.2.1."""
+
+_TELLING = (400, 401)
+"""The statuses whose bodies say something about locks and tokens. Of others the header lines suffice."""
+
+_PORTS: Mapping[str, int] = MappingProxyType({"http": 80, "https": 443})
+
+
+_MOST_TOLD = 1_000
+"""Origins that one auth object warns of."""
+
+
+class Origin(NamedTuple):
+    """Scheme, host and port (RFC 9110 section 4.3.1); no port where the scheme has none of its own either."""
+
+    scheme: str
+    host: str
+    port: int | None
+
+
+def origin_of(url: Url) -> Origin:
+    """The origin of ``url``, with its port spelt out: the libraries leave the scheme's own out, but not always."""
+    port = _PORTS.get(url.scheme) if url.port is None else url.port
+    return Origin(url.scheme, url.host, port)
+
+
+@dataclass(frozen=True, slots=True)
+class _Signature(Unpicklable):
+    """The Authorization value that one request was given. Hidden in the repr, which tracebacks may show."""
+
+    value: str = field(repr=False)
+
+    def put_on(self, request: Request) -> Request:
+        request.headers["Authorization"] = self.value
+        return request
+
+    def is_on(self, request: Request) -> bool:
+        return bool(request.headers.get("Authorization") == self.value)
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """Signs calls, and reads what their answers say about the token. Keeps nothing of a call but an origin.
+
+    ``library`` is httpx or httpx2, and the stream classes are streams of it. ``async_source`` gives the source that
+    waits in the event loop that runs. The other fields are those of ``BearerAuth``. :meth:`run` and :meth:`arun` differ
+    in nothing but how they wait.
+    """
+
+    library: ModuleType
+    stream_class: type[PeekedStream]
+    async_stream_class: type[AsyncPeekedStream]
+    source: TokenSource
+    async_source: Callable[[], AsyncSource]
+    origins: frozenset[Origin]
+    timeout: float
+    replay: bool
+    profile: Profile
+    unsigned: dict[str, object] = field(default_factory=dict, repr=False)
+    """The origins that calls went to unsigned."""
+
+    def run(self, request: Request) -> Generator[Request, Response, None]:
+        """Yield each request to send, and take its answer. Holds no lock meanwhile; may be dropped at any point."""
+        if not self._signs(request):
+            yield request
+            return
+        signature = self._signature()
+        response = yield signature.put_on(request)
+        if not (self._heed(signature, response) and self._judge(signature, response, self._peek(response))):
+            return
+        try:
+            another = self._signature()
+        except TokenUnavailable:
+            return
+        if another != signature:
+            # After a redirect this is not the request that was made: that one may have had its effect already.
+            request = response.request
+            self._let_go(response)
+            response = yield another.put_on(request)
+            # The answer is the caller's, whatever it is; what it says about the token is for everybody.
+            if self._heed(another, response):
+                self._judge(another, response, self._peek(response))
+
+    async def arun(self, request: Request) -> AsyncGenerator[Request, Response]:
+        """The same for the asynchronous clients."""
+        if not self._signs(request):
+            yield request
+            return
+        signature = await self._asignature()
+        response = yield signature.put_on(request)
+        if not (self._heed(signature, response) and self._judge(signature, response, await self._apeek(response))):
+            return
+        try:
+            another = await self._asignature()
+        except TokenUnavailable:
+            return
+        if another != signature:
+            request = response.request
+            await self._alet_go(response)
+            response = yield another.put_on(request)
+            if self._heed(another, response):
+                self._judge(another, response, await self._apeek(response))
+
+    def _signs(self, request: Request) -> bool:
+        url = request.url
+        if origin_of(url) in self.origins:
+            return True
+        # What these libraries call netloc has no user and password in it.
+        origin = f"{url.scheme}://{url.netloc.decode('ascii', 'replace')}"
+        event = RequestNotSigned(origin, self.source.coordinator.machine.grant.api_base)
+        log(event, logging.WARNING if self._is_news(origin) else logging.DEBUG)
+        if self.source.on_event is not None:
+            tell(self.source.on_event, event)
+        return False
+
+    def _is_news(self, origin: str) -> bool:
+        """Whether it is the first time; where there are very many origins, nobody is told of the later ones."""
+        if origin in self.unsigned or len(self.unsigned) >= _MOST_TOLD:
+            return False
+        mine = object()
+        return self.unsigned.setdefault(origin, mine) is mine
+
+    def _signature(self) -> _Signature:
+        # Where there is no thread to fetch the next token beside the callers, one of them has to stay for it.
+        header = self.source.authorization_nowait() if may_start_threads() else None
+        return _Signature(header or self.source.authorization(self.timeout))
+
+    async def _asignature(self) -> _Signature:
+        source = self.async_source()
+        return _Signature(source.authorization_nowait() or await source.authorization(self.timeout))
+
+    def _heed(self, signature: _Signature, response: Response) -> bool:
+        """Note that our token has worked, if ``response`` says so first; and whether it may say that it is bad.
+
+        It says something about our token if it answers a request that carried it, to our API.
+        """
+        status, request = response.status_code, response.request
+        works = 200 <= status < 300
+        if (signature.value == self.source._proven) if works else not 400 <= status <= 499:
+            return False
+        if not signature.is_on(request) or origin_of(request.url) not in self.origins:
+            return False
+        if works:
+            self.source.token_worked(signature.value)
+        return not works
+
+    def _peek(self, response: Response) -> bytes:
+        if response.status_code not in _TELLING:
+            return b""
+        if (content := self._read_already(response)) is not None:
+            return content
+        response.stream = self.stream_class(response.stream)
+        response.stream.peek(MOST_PEEKED)
+        return _content(response)
+
+    async def _apeek(self, response: Response) -> bytes:
+        if response.status_code not in _TELLING:
+            return b""
+        if (content := self._read_already(response)) is not None:
+            return content
+        response.stream = self.async_stream_class(response.stream)
+        await response.stream.peek(MOST_PEEKED)
+        return _content(response)
+
+    def _read_already(self, response: Response) -> bytes | None:
+        """The beginning of a body that a hook of the client has read, or used up; else None."""
+        try:
+            return bytes(response.content[:MOST_PEEKED])
+        except self.library.ResponseNotRead:
+            return b"" if response.is_stream_consumed or response.is_closed else None
+
+    def _judge(self, signature: _Signature, response: Response, content: bytes) -> bool:
+        """Tell the source what the answer says; whether the call should be repeated, if another token can be had."""
+        challenge = read_challenge(response.status_code, response.headers.multi_items(), content, self.profile)
+        if challenge is Challenge.LOCKED:
+            self.source.endpoint_blocked()
+        if challenge not in (Challenge.TOKEN, Challenge.UNKNOWN):
+            return False
+        verdict = self.source.token_rejected(signature.value, challenge)
+        return verdict is not Rejection.KEPT and self.replay and self._can_repeat(response.request, challenge)
+
+    def _can_repeat(self, request: Request, challenge: Challenge) -> bool:
+        # 401 means that the call was not applied (RFC 9110 section 15.5.2), if a server of that API said it: without
+        # a word about the token, it may have come from something behind or before it.
+        had_no_effect = challenge is Challenge.TOKEN or request.method in _SAFE_METHODS
+        return had_no_effect and isinstance(request.stream, self.library.ByteStream)
+
+    def _let_go(self, response: Response) -> None:
+        """Free the connection, and bound what the client will read of an answer that becomes history."""
+        if isinstance(response.stream, PeekedStream):
+            response.stream.forget_rest(_content_alone(response))
+
+    async def _alet_go(self, response: Response) -> None:
+        if isinstance(response.stream, AsyncPeekedStream):
+            await response.stream.forget_rest(_content_alone(response))
+
+
+def _content(response: Response) -> bytes:
+    return peeked_content(response.stream.peeked, response.headers.get_list("Content-Encoding"))
+
+
+def _content_alone(response: Response) -> bytes:
+    """What has been seen of the body, decompressed, so that the client has nothing left to decompress."""
+    content = _content(response)
+    response.headers.pop("Content-Encoding", None)
+    return content

@@ -1,0 +1,5 @@
+"""The ``evertoken`` command, and what stands behind it."""
+
+from __future__ import annotations
+
+__all__: tuple[str, ...] = ()
