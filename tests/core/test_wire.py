@@ -430,7 +430,16 @@ def test_a_page_with_a_401_is_a_proxys() -> None:
     assert isinstance(outcome, outcomes.Blocked)
     assert outcome.kind is BlockKind.UNCLEAR
     assert "proxies" in outcome.problem.advice
-    assert blocked(read(401, b'<!-- --><html>{"error":"invalid_client"}'), BlockKind.UNCLEAR)
+    assert blocked(read(401, b'<!-- --><html>{"error":"scope_invalid"}'), BlockKind.UNCLEAR)
+
+
+def test_what_a_page_says_beside_a_known_code_is_told() -> None:
+    told = problem(401, b'<html><title>No</title><pre>{"error":"invalid_client","error_description":"Why not"}')
+    assert (told.error, told.detail) == ("invalid_client", "Why not")
+    assert (
+        problem(401, b'<html><title>Not now &amp; here</title><pre>{"error":"invalid_client"}').detail
+        == "Not now & here"
+    )
 
 
 NGINX = (
