@@ -32,7 +32,11 @@ _Meaning = TypeVar("_Meaning")
 _GRANTING = (200, 201)
 _BEARER = ("bearer", "bearertoken")
 """The second is Apigee's."""
-_UNAVAILABLE_CODES = ("temporarily_unavailable", "server_error")
+_UNAVAILABLE_CODES = (
+    *("temporarily_unavailable", "server_error"),  # OAuth's own; the rest is what else servers call it.
+    *("service_unavailable", "internal_server_error", "internal_error"),
+)
+_RATE_CODES = ("too_many_requests", "rate_limit_exceeded", "rate_limited", "rate_limit", "slow_down")
 _CREDENTIAL_CODES = ("invalid_client", "unauthorized_client")
 
 # RFC 6749 section 5.2 and RFC 8707 section 2. "access_denied" is RFC 6749's word for the authorisation endpoint
@@ -46,7 +50,7 @@ _REQUEST_ADVICE = {
     "access_denied": "Have the provider allow this client what it asks for: scope, audience, resource.",
 }
 
-_KNOWN_CODES = (*_CREDENTIAL_CODES, *_REQUEST_ADVICE, *_UNAVAILABLE_CODES)
+_KNOWN_CODES = (*_CREDENTIAL_CODES, *_REQUEST_ADVICE, *_UNAVAILABLE_CODES, *_RATE_CODES)
 
 _WAIT_ADVICE = "It is tried again after a back-off. If this lasts, look at the provider's status page."
 _LASTING_ADVICE = (
@@ -124,8 +128,12 @@ class _Answer:
 
     @property
     def stated_wait(self) -> float | None:
-        stated = retry_after(self.headers)
-        return rate_limit_reset(self.headers) if stated is None and self.status == 429 else stated
+        members = {} if self.body.content is None else self.body.content
+        in_body = [(name, str(value)) for name, value in members.items() if isinstance(value, str | int | float)]
+        stated = retry_after([*self.headers, *in_body])
+        if stated is not None:
+            return stated
+        return rate_limit_reset(self.headers, is_limited=self.status == 429 or self.code in _RATE_CODES)
 
     @property
     def secrets(self) -> tuple[str, ...]:
@@ -326,6 +334,8 @@ def _read_code(answer: _Answer) -> TokenAnswer | None:
         return None
     if code in _UNAVAILABLE_CODES:
         return _unavailable(answer)
+    if code in _RATE_CODES:
+        return _rate_limited(answer)
     if code in _CREDENTIAL_CODES:
         return _credentials_refused(answer)
     if code in _REQUEST_ADVICE:

@@ -360,6 +360,10 @@ def test_no_disguise_makes_a_machine_ask_more_often_than_the_plain_spelling(row:
 
 TWELVE_HOURS = 43_200
 STATED: dict[str, Lines] = {
+    "milliseconds": (("retry-after-ms", f"{TWELVE_HOURS}000"),),
+    "hours on a clock": (("Retry-After", "12:00:00"),),
+    "a sentence": (("Retry-After", "in 12 hours"),),
+    "a date in another zone": (DATE, ("Retry-After", "Wed, 25 Nov 2026 01:00:00 +0100")),
     "seconds": (("Retry-After", f"{TWELVE_HOURS}"),),
     "seconds with their unit": (("Retry-After", f"{TWELVE_HOURS}s"),),
     "hours": (("Retry-After", "12h"),),
