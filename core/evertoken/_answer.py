@@ -97,7 +97,12 @@ _OWN_WORD = re.compile(r"[a-z]+(?:_[a-z]+)+")
 """A word such as OAuth's error codes. "Too Many Requests" is a framework's name of a status, and says nothing more."""
 _PLAINLY_SPELT = re.compile(r"[\w.~-]*", re.ASCII)
 _NUMBER = re.compile(r"\+?\d+(?:\.\d*)?(?:e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
-_NAMED_TOKEN = re.compile(r"token\W{0,3}[:=]|(?<![\w-])bearer\s", re.IGNORECASE)
+# Anybody's credentials, which need not be known here: behind a name, or a scheme.
+_CREDENTIALS = re.compile(
+    r"(?:token|secret|passw(?:or)?d|pwd|(?:api|private)[\W_]?key|assertion|authorization)\W{0,3}[:=]"
+    r"(?! ?\[redacted\])|(?<![\w-])(?:bearer\s|basic\s+(?=[A-Za-z+/]*[\d=])[\w+/=]{6})",
+    re.IGNORECASE,
+)
 
 _MOST_SECRETS = 1_000
 """That are looked for in one answer. No server has reason to send so many."""
@@ -176,15 +181,14 @@ class _Answer:
     def shown(self, text: str, limit: int = 200) -> str | None:
         """``text``, which is the server's, as far as it can be shown."""
         secrets = self.secrets
-        if _NAMED_TOKEN.search(text):  # It may be anybody's, and so it need not be known here.
-            return LEFT_OUT
         if len(secrets) > _MOST_SECRETS:
             return LEFT_OUT
         if not text.isascii() and not self.body.is_unicode and not all(map(str.isascii, secrets)):
             return LEFT_OUT  # A secret may be in it, and not be recognised.
         if self.needles is None:
             self.needles = needles_of(secrets, self.parameters)
-        return scrub(text, self.needles, limit)
+        said = scrub(text, self.needles, limit)
+        return LEFT_OUT if said and _CREDENTIALS.search(said) else said
 
     def _detail(self) -> str | None:
         if self.status == 407:  # The proxy's own credentials, which its words may hold, are not known here.

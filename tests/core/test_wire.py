@@ -620,6 +620,44 @@ def test_both_families_of_errors_and_plain_text_are_told(body: object, error: st
     assert (told.status, told.error, told.detail) == (409, error, detail)
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        "client_secret=othersecret is wrong",
+        "your Client Secret: othersecret",
+        "password: hunter22 is wrong",
+        'wrong "passwd" : "hunter22"',
+        "pwd='hunter22'",
+        "api_key=othersecret",
+        "X-Api-Key: othersecret",
+        "private key = MIIE",
+        "client_assertion=eyJhbGciOi",
+        "token: abcdef",
+        "Authorization: Digest abcdef",
+        "the header was Bearer abcdef",
+        "the header was Basic b3RoZXI6b3RoZXJzZWNyZXQ5OQ==",
+    ],
+)
+def test_the_credentials_of_somebody_else_are_not_told(said: str) -> None:
+    for body in ({"error_description": said}, {"Message": "No", "errors": {"Field": said}}, f"It said {said}".encode()):
+        grant = spelt("app", "0987654321", BasicAuthentication())
+        assert problem_of(read(409, body, grant=grant)).detail == LEFT_OUT
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "The client secret is wrong, or the password has expired",
+        "Use Basic authentication with an API key",
+        "Basic auth is required",
+        "no token",
+    ],
+)
+def test_words_about_credentials_are_told(said: str) -> None:
+    grant = spelt("app", "0987654321", BasicAuthentication())
+    assert problem_of(read(409, {"error_description": said}, grant=grant)).detail == said
+
+
 def test_text_beside_a_success_is_not_told_since_it_may_be_a_token() -> None:
     for status in (200, 201):
         assert problem(status, b"here is your prize abcdef").detail is None
