@@ -49,7 +49,7 @@ def grant(
 
 
 def find_marks(text: str | bytes) -> list[str]:
-    """What ``text`` gives away: "a secret", "a token". Marks are found in any case, escaped, in hex, inside Base64."""
+    """What ``text`` gives away: "a secret", "a token". Marks are found in any case, escaped, in hex, in Base64 and 32."""
     searched = text.decode("latin-1") if isinstance(text, bytes) else text
     folded = searched.casefold()
     return [
@@ -57,6 +57,7 @@ def find_marks(text: str | bytes) -> list[str]:
         for name, mark in (("a secret", SECRET_MARK), ("a token", TOKEN_MARK))
         if any(spelling in folded for spelling in _ESCAPED[mark])
         or any(spelling in searched for spelling in _BASE64[mark])
+        or any(spelling.casefold() in folded for spelling in _BASE32[mark])
     ]
 
 
@@ -121,13 +122,13 @@ def _folders(package: str) -> Iterator[Path]:
     yield from map(Path, spec.submodule_search_locations)
 
 
-def _in_base64(mark: str) -> tuple[str, ...]:
-    """What ``mark`` looks like inside Base64, at each of the three places in a group where it can start."""
+def _in_base(mark: str, encode: Callable[[bytes], bytes], bits: int) -> tuple[str, ...]:
+    """What ``mark`` looks like inside of what ``encode`` makes, ``bits`` by ``bits``, wherever in a group it starts."""
     spellings: list[str] = []
-    for lead in range(3):
-        encoded = base64.b64encode(b"\0" * lead + mark.encode()).decode().rstrip("=")
+    for lead in range(5):
+        encoded = encode(b"\0" * lead + mark.encode()).decode()
         # The characters at both ends also depend on the neighbours.
-        spellings.append(encoded[lead + 1 if lead else 0 : -1])
+        spellings.append(encoded[-(-8 * lead // bits) : 8 * (lead + len(mark)) // bits])
     return tuple(spellings)
 
 
@@ -144,4 +145,5 @@ _ESCAPED = {
     mark: {mark.casefold(), *(encode(mark).strip('\\"').casefold() for encode in CHARACTER_BY_CHARACTER)}
     for mark in (SECRET_MARK, TOKEN_MARK)
 }
-_BASE64 = {mark: _in_base64(mark) for mark in (SECRET_MARK, TOKEN_MARK)}
+_BASE32 = {mark: _in_base(mark, base64.b32encode, 5) for mark in (SECRET_MARK, TOKEN_MARK)}
+_BASE64 = {mark: _in_base(mark, base64.b64encode, 6) for mark in (SECRET_MARK, TOKEN_MARK)}

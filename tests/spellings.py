@@ -125,7 +125,9 @@ ENCODERS: Mapping[str, Encoder] = MappingProxyType(
 """How a text is written down somewhere, by the name of the way."""
 
 CHARACTER_BY_CHARACTER = tuple(
-    encode for name, encode in ENCODERS.items() if "64" not in name and "Basic" not in name and "form" not in name
+    encode
+    for name, encode in ENCODERS.items()
+    if "ase6" not in name and "Base" not in name and "Basic" not in name and "form" not in name
 )
 """Those that make of a part of a text a part of what they make of the text."""
 
