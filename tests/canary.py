@@ -49,7 +49,7 @@ def grant(
 
 
 def find_marks(text: str | bytes) -> list[str]:
-    """What ``text`` gives away: "a secret", "a token". Marks are found in any case, escaped, in hex, in Base64 and 32."""
+    """What ``text`` gives away: "a secret", "a token". Marks are found in any case, escaped, in hex, Base64, Base32."""
     searched = text.decode("latin-1") if isinstance(text, bytes) else text
     folded = searched.casefold()
     return [
