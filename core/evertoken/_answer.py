@@ -11,6 +11,7 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar, cast
 from urllib.parse import urlsplit
 
 from evertoken import outcomes
@@ -26,10 +27,16 @@ __all__ = ("TokenAnswer", "is_visible_ascii", "no_answer", "read_answer")
 TokenAnswer = outcomes.Granted | outcomes.Failed | outcomes.Malformed | outcomes.Blocked
 """What an answer can mean. The other outcomes are the machine's own: it knows what the answer belongs to."""
 
+_Meaning = TypeVar("_Meaning")
+
 _GRANTING = (200, 201)
 _BEARER = ("bearer", "bearertoken")
 """The second is Apigee's."""
-_UNAVAILABLE_CODES = ("temporarily_unavailable", "server_error")
+_UNAVAILABLE_CODES = (
+    *("temporarily_unavailable", "server_error"),  # OAuth's own; the rest is what else servers call it.
+    *("service_unavailable", "internal_server_error", "internal_error"),
+)
+_RATE_CODES = ("too_many_requests", "rate_limit_exceeded", "rate_limited", "rate_limit", "slow_down")
 _CREDENTIAL_CODES = ("invalid_client", "unauthorized_client")
 
 # RFC 6749 section 5.2 and RFC 8707 section 2. "access_denied" is RFC 6749's word for the authorisation endpoint
@@ -43,7 +50,7 @@ _REQUEST_ADVICE = {
     "access_denied": "Have the provider allow this client what it asks for: scope, audience, resource.",
 }
 
-_KNOWN_CODES = (*_CREDENTIAL_CODES, *_REQUEST_ADVICE, *_UNAVAILABLE_CODES)
+_KNOWN_CODES = (*_CREDENTIAL_CODES, *_REQUEST_ADVICE, *_UNAVAILABLE_CODES, *_RATE_CODES)
 
 _WAIT_ADVICE = "It is tried again after a back-off. If this lasts, look at the provider's status page."
 _LASTING_ADVICE = (
@@ -90,7 +97,12 @@ _OWN_WORD = re.compile(r"[a-z]+(?:_[a-z]+)+")
 """A word such as OAuth's error codes. "Too Many Requests" is a framework's name of a status, and says nothing more."""
 _PLAINLY_SPELT = re.compile(r"[\w.~-]*", re.ASCII)
 _NUMBER = re.compile(r"\+?\d+(?:\.\d*)?(?:e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
-_NAMED_TOKEN = re.compile(r"token\W{0,3}[:=]|(?<![\w-])bearer\s", re.IGNORECASE)
+# Anybody's credentials, which need not be known here: behind a name, or a scheme.
+_CREDENTIALS = re.compile(
+    r"(?:token|secret|passw(?:or)?d|pwd|(?:api|private)[\W_]?key|assertion|authorization)\W{0,3}[:=]"
+    r"(?! ?\[redacted\])|(?<![\w-])(?:bearer\s|basic\s+(?=[A-Za-z+/]*[\d=])[\w+/=]{6})",
+    re.IGNORECASE,
+)
 
 _MOST_SECRETS = 1_000
 """That are looked for in one answer. No server has reason to send so many."""
@@ -115,14 +127,18 @@ class _Answer:
 
     @property
     def code(self) -> str | None:
-        """The code that says most, as it is known; of those that are not known, the first."""
-        known = (code.strip().lower() for code in self.codes)
-        return next((code for code in known if code in _KNOWN_CODES), next(iter(self.codes), None))
+        """The code that says most, as it is known; of those that are not known, the first that is named as one."""
+        known = (code for code in map(str.lower, (*self.codes, *self.body.named)) if code in _KNOWN_CODES)
+        return next(known, next(iter(self.codes), None))
 
     @property
     def stated_wait(self) -> float | None:
-        stated = retry_after(self.headers)
-        return rate_limit_reset(self.headers) if stated is None and self.status == 429 else stated
+        members = {} if self.body.content is None else self.body.content
+        in_body = [(name, str(value)) for name, value in members.items() if isinstance(value, str | int | float)]
+        stated = retry_after([*self.headers, *in_body])
+        if stated is not None:
+            return stated
+        return rate_limit_reset(self.headers, is_limited=self.status == 429 or self.code in _RATE_CODES)
 
     @property
     def secrets(self) -> tuple[str, ...]:
@@ -136,16 +152,16 @@ class _Answer:
         return [value for _, value in self.grant.parameters]
 
     def is_locked(self) -> bool:
-        return self.grant.endpoint.profile.is_lock(self.codes)
+        return self.grant.endpoint.profile.is_lock((*self.codes, *self.body.named))
 
     def speaks_of_certificates(self) -> bool:
         return "certificate" in self.body.text.lower()
 
     def has_own_word(self) -> bool:
         """Whether a word that is none of OAuth's says no all the same."""
-        if self.status not in (400, 401) or self.body.content is None:
+        if self.status not in (400, 401) or self.body.content is None or self.body.is_page:
             return False
-        return any(_OWN_WORD.fullmatch(word.strip().lower()) for word in error_codes(self.body.content, "error"))
+        return any(_OWN_WORD.fullmatch(word.lower()) for word in error_codes(self.body.content, "error"))
 
     def is_refusal(self) -> bool:
         return self.is_locked() or self.code in _CREDENTIAL_CODES or self.code in _REQUEST_ADVICE
@@ -165,22 +181,22 @@ class _Answer:
     def shown(self, text: str, limit: int = 200) -> str | None:
         """``text``, which is the server's, as far as it can be shown."""
         secrets = self.secrets
-        if _NAMED_TOKEN.search(text):  # It may be anybody's, and so it need not be known here.
-            return LEFT_OUT
         if len(secrets) > _MOST_SECRETS:
             return LEFT_OUT
         if not text.isascii() and not self.body.is_unicode and not all(map(str.isascii, secrets)):
             return LEFT_OUT  # A secret may be in it, and not be recognised.
         if self.needles is None:
             self.needles = needles_of(secrets, self.parameters)
-        return scrub(text, self.needles, limit)
+        said = scrub(text, self.needles, limit)
+        return LEFT_OUT if said and _CREDENTIALS.search(said) else said
 
     def _detail(self) -> str | None:
         if self.status == 407:  # The proxy's own credentials, which its words may hold, are not known here.
             return None
         body = self.body
-        if body.content is not None:
-            return self.shown(error_text(body.content))
+        said = "" if body.content is None else error_text(body.content)
+        if said or (body.content is not None and not body.is_page):
+            return self.shown(said)
         # A success that cannot be read may hold a token that cannot be found.
         text = "" if self.status // 100 == 2 else body.title if body.is_page else body.text
         return self.shown(text) if text and _is_fit_to_show(text) else None
@@ -207,7 +223,7 @@ def read_answer(
         if not isinstance(granted, str):
             return granted
         flaw = granted
-    said = _read_code(answer) if codes and status < 500 else None
+    said = _read_code(answer) if status < 500 else None
     if said is not None:
         return said
     reader = _BY_STATUS.get(status) or _BY_CLASS.get(status // 100)
@@ -239,15 +255,30 @@ def _read_token(answer: _Answer) -> outcomes.Granted | str:
     content = answer.body.content
     if content is None or answer.body.flaw is not None:
         return f"the body is {answer.body.flaw}"
-    token, token_type = content.get("access_token"), content.get("token_type")
-    if not isinstance(token, str) or not is_visible_ascii(token):
-        return _fault("access_token", token, "text of 1 or more visible ASCII characters")
-    if token_type is not None and not (isinstance(token_type, str) and token_type.strip().lower() in _BEARER):
-        return _fault("token_type", token_type, '"bearer"')
-    expires_in = _seconds(content.get("expires_in"))
+    token = _meant(content.get("access_token"), _token, otherwise=None)
+    if token is None:
+        return _fault("access_token", content.get("access_token"), "text of 1 or more visible ASCII characters")
+    if not _meant(content.get("token_type"), _is_bearer, otherwise=False):
+        return _fault("token_type", content["token_type"], '"bearer"')
+    expires_in = _meant(content.get("expires_in"), _seconds, otherwise=0.0)
     if expires_in == 0.0:
         return _fault("expires_in", content["expires_in"], "a number of seconds of 1 or more")
     return outcomes.Granted(token, expires_in, _scope(content.get("scope"), answer))
+
+
+def _meant(value: object, read: Callable[[object], _Meaning | None], *, otherwise: _Meaning | None) -> _Meaning | None:
+    """What ``read`` makes of ``value``; if the name is there more than once, what it makes of each, where all agree."""
+    meanings = {read(each) for each in (cast("tuple[object, ...]", value) if isinstance(value, tuple) else (value,))}
+    return meanings.pop() if len(meanings) == 1 else otherwise
+
+
+def _token(value: object) -> str | None:
+    token = value.rstrip("\r\n") if isinstance(value, str) else ""  # A file that ends in one was printed.
+    return token if is_visible_ascii(token) else None
+
+
+def _is_bearer(value: object) -> bool:
+    return value is None or (isinstance(value, str) and value.strip().lower() in _BEARER)
 
 
 def _is_fit_to_show(text: str) -> bool:
@@ -257,7 +288,7 @@ def _is_fit_to_show(text: str) -> bool:
 
 
 def _fault(name: str, value: object, expected: str) -> str:
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return f"{name} is a list, or there more than once"
     return f"{name} is missing" if value is None else f"{name} is not {expected}"
 
@@ -307,6 +338,8 @@ def _read_code(answer: _Answer) -> TokenAnswer | None:
         return None
     if code in _UNAVAILABLE_CODES:
         return _unavailable(answer)
+    if code in _RATE_CODES:
+        return _rate_limited(answer)
     if code in _CREDENTIAL_CODES:
         return _credentials_refused(answer)
     if code in _REQUEST_ADVICE:

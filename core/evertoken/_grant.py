@@ -9,9 +9,9 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, TypedDict, Unpack, cast
+from typing import Any, Literal, Protocol, TypedDict, TypeVar, Unpack, cast
 from urllib.parse import quote, urlencode
 
 from evertoken._checks import fault_of_text, fault_of_url, with_ascii_host
@@ -29,6 +29,7 @@ __all__ = (
 )
 
 Pairs = tuple[tuple[str, str], ...]
+_Read = TypeVar("_Read")
 
 _RESERVED = frozenset(
     {"grant_type", "client_id", "client_secret", "client_assertion", "client_assertion_type"}
@@ -219,22 +220,28 @@ class ClientCredentials(Unpicklable):
         parameters: Mapping[str, str] | Iterable[tuple[str, str]] = (),
         api_base: str | None = None,
     ) -> None:
-        pairs = _pairs(parameters)
+        pairs, uris = _read(parameters, _pairs), _read(resource, _uris)
         values = {
             "endpoint": endpoint,
             "client_id": client_id,
             "client_secret": client_secret,
             "scope": scope,
             "audience": audience,
-            "resource": _uris(resource),
+            "resource": uris or (),
             "parameters": pairs or (),
             "api_base": api_base,
             "_message": None,
             "_key": None,
         }
         _assign(self, values)
-        fault = _fault_of(self) if pairs is not None else "parameters must map names to values, each name once"
-        del client_secret, parameters, pairs, values
+        fault = _fault_of(self)
+        if pairs is None or uris is None:
+            fault = (
+                "parameters must map names to values, each name once"
+                if pairs is None
+                else "resource must be a URI, or several that can be read one by one"
+            )
+        del client_secret, parameters, pairs, uris, values
         if fault is not None:
             del self, client_id, scope, audience, resource, api_base  # What is wrong with one may be a secret in it.
             raise ValueError(fault)
@@ -337,14 +344,17 @@ def or_raise(made: ClientCredentials | str) -> ClientCredentials:
     return made
 
 
+def _read(value: object, read: Callable[[Any], _Read]) -> _Read | None:
+    """What ``read`` makes of ``value``; None where it raises: the secret is in the frames that an error would pass."""
+    try:
+        return read(value)
+    except Exception:  # noqa: BLE001 - it is the caller's iterable
+        return None
+
+
 def _pairs(parameters: Mapping[str, str] | Iterable[tuple[str, str]]) -> Pairs | None:
     """The parameters as pairs; None if they are not, or if a name is there twice (RFC 6749 section 3.2)."""
-    if isinstance(parameters, Mapping):
-        return tuple(cast("Mapping[str, str]", parameters).items())
-    try:
-        pairs = tuple(parameters)
-    except TypeError:
-        return None
+    pairs = tuple(cast("Any", parameters).items() if isinstance(parameters, Mapping) else parameters)
     sound = all(isinstance(pair, tuple) and len(pair) == 2 for pair in pairs)
     return pairs if sound and len(dict(pairs)) == len(pairs) else None
 

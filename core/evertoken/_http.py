@@ -109,24 +109,22 @@ Headers = Sequence[tuple[str, str]] | Mapping[str, str]
 _TIME = r"(?P<hour>\d\d):(?P<minute>\d\d):(?P<second>\d\d)"
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _MONTH = f"(?P<month>{'|'.join(_MONTHS)})"
-_DAY = "(?:mon|tue|wed|thu|fri|sat|sun)"
-_LONG_DAY = "(?:monday|tuesday|wednesday|thursday|friday|saturday|sunday)"
+_DAY = "(?:(?:mon|tues?|wed(?:nes)?|thu(?:rs)?|fri|sat(?:ur)?|sun)(?:day)?)"
+_ZONE = r"(?:Z|UTC|GMT|(?P<sign>[+-])(?P<zone_hour>\d\d):?(?P<zone_minute>\d\d)?)"
 
-# RFC 9110 section 5.6.7: IMF-fixdate, then the two obsolete forms that a recipient must accept too.
+# RFC 9110 section 5.6.7: IMF-fixdate and the form of RFC 850 with what is between them, then that of asctime.
 _FORMS = tuple(
     re.compile(form, re.ASCII | re.IGNORECASE)
     for form in (
-        rf"{_DAY}, (?P<day>\d\d) {_MONTH} (?P<year>\d{{4}}) {_TIME} GMT",
-        rf"{_LONG_DAY}, (?P<day>\d\d)-{_MONTH}-(?P<year>\d\d) {_TIME} GMT",
-        rf"{_DAY} {_MONTH} (?P<day>[ \d]\d) {_TIME} (?P<year>\d{{4}})",
+        rf"(?:{_DAY}, ?)?(?P<day>\d?\d)[ -]{_MONTH}[ -](?P<year>\d{{4}}|\d\d) {_TIME} ?{_ZONE}",
+        rf"{_DAY} {_MONTH} (?P<day>[ \d]?\d) {_TIME}(?: {_ZONE})? (?P<year>\d{{4}})",
     )
 )
 
 # RFC 3339, and what else of ISO 8601 is in use: fewer separators, no seconds, no zone (which then is UTC).
 _ISO = re.compile(
     r"(?P<year>\d{4})-?(?P<month>\d\d)-?(?P<day>\d\d)[T ](?P<hour>\d\d):?(?P<minute>\d\d)"
-    r"(?::?(?P<second>\d\d)(?P<fraction>\.\d{1,9})?)?"
-    r" ?(?:Z|UTC|GMT|(?P<sign>[+-])(?P<zone_hour>\d\d):?(?P<zone_minute>\d\d)?)?",
+    rf"(?::?(?P<second>\d\d)(?:[.,](?P<fraction>\d{{1,9}}))?)? ?{_ZONE}?",
     re.ASCII | re.IGNORECASE,
 )
 
@@ -160,12 +158,17 @@ def field_lines(headers: Iterable[tuple[str, str]], name: str) -> list[str]:
 
 def field_items(headers: Iterable[tuple[str, str]], name: str) -> list[str]:
     """The items of a field that is a list, from all of its lines; empty ones are skipped (RFC 9110 section 5.6.1)."""
-    items = (item.strip() for line in field_lines(headers, name) for item in _COMMA.split(line))
-    return [item for item in items if item]
+    return [item for line in field_lines(headers, name) for item in _items(line)]
+
+
+def _items(line: str) -> list[str]:
+    return [item for part in _COMMA.split(line) if (item := part.strip())]
 
 
 def http_date(text: str, near: int = _START_OF_2020) -> int | None:
     """``text`` as seconds since 1970, or None if it has none of the three forms of RFC 9110 section 5.6.7.
+
+    The zone may be another one, the day of one digit, and its name may be missing.
 
     ``near``, in seconds since 1970, is the moment that a year of two digits is at most 50 years away from. The name of
     the day is not compared with the date: it adds nothing that could be acted on.
@@ -185,9 +188,7 @@ def iso_date(text: str) -> float | None:
     moment = _seconds(int(match["year"]), int(match["month"]), match)
     if moment is None:
         return None
-    fraction = float(match["fraction"] or 0)
-    ahead = int(match["zone_hour"] or 0) * 3_600 + int(match["zone_minute"] or 0) * 60
-    return moment + fraction + (ahead if match["sign"] == "-" else -ahead)
+    return moment + float(f"0.{match['fraction'] or 0}")
 
 
 def _moment(match: re.Match[str], near: int) -> int | None:
@@ -202,6 +203,8 @@ def _seconds(year: int, month: int, match: re.Match[str]) -> int | None:
     # A second 60 is a leap second.
     if not 1 <= month <= 12 or not 1 <= day <= _days_in(year, month) or hour > 23 or minute > 59 or second > 60:
         return None
+    ahead = int(match["zone_hour"] or 0) * 3_600 + int(match["zone_minute"] or 0) * 60
+    second += ahead if match["sign"] == "-" else -ahead
     return _days_since_1970(year, month, day) * _SECONDS_PER_DAY + hour * 3_600 + minute * 60 + second
 
 
@@ -240,61 +243,80 @@ _LEAST_MOMENT = 1e8
 _UNITS_OF_MOMENTS = ((1e11, 1.0), (1e14, 1e3), (1e17, 1e6), (1e20, 1e9))
 """Below which numbers such moments are in seconds, milliseconds, micro- and nanoseconds; beyond them there are none."""
 
-_NUMBER = re.compile(r"-?\d+(?:\.\d*)?", re.ASCII)
-_SECONDS_PER_UNIT = {"ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
-_UNIT = r"(ms|milliseconds?|s|secs?|seconds?|m|mins?|minutes?|h|hrs?|hours?|d|days?)"
+_NUMBER = re.compile(r"[+-]?\d+(?:\.\d*)?", re.ASCII)
+_SECONDS_PER_UNIT = {"ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0, "w": 604_800.0}
+_UNIT = r"(ms|milliseconds?|s|secs?|seconds?|m|mins?|minutes?|h|hrs?|hours?|d|days?|w|weeks?)"
+_AMOUNT = r"\d+(?:[.,]\d+)?"
 _PART = re.compile(rf"(\d+(?:\.\d+)?)\s*{_UNIT}(?![a-z])", re.ASCII | re.IGNORECASE)
-_DURATION = re.compile(rf"(?:{_PART.pattern}\s*)+", re.ASCII | re.IGNORECASE)
-_ISO_PART = re.compile(r"(\d+(?:\.\d+)?)([DHMS])", re.ASCII | re.IGNORECASE)
-_ISO_DURATION = re.compile(r"P(?=\d|T\d)(?:\d+D)?(?:T(?:\d+H)?(?:\d+M)?(?:\d+(?:\.\d+)?S)?)?", re.ASCII | re.IGNORECASE)
+_DURATION = re.compile(rf"(?:(?:in|after)\s)?\s*(?:{_PART.pattern}\s*)+", re.ASCII | re.IGNORECASE)
+_ISO_PART = re.compile(rf"({_AMOUNT})([WDHMS])", re.ASCII | re.IGNORECASE)
+_ISO_DURATION = re.compile(
+    rf"P(?=\d|T\d)(?:{_AMOUNT}W)?(?:{_AMOUNT}D)?(?:T(?:{_AMOUNT}H)?(?:{_AMOUNT}M)?(?:{_AMOUNT}S)?)?",
+    re.ASCII | re.IGNORECASE,
+)
+_CLOCK = re.compile(r"(\d+):([0-5]\d):([0-5]\d)", re.ASCII)
+# Names without case, hyphens and underscores: Retry-After, x-ms-retry-after-ms, retryAfter.
+_STATING = re.compile(r".*retryafter(ms|milliseconds|s|seconds)?", re.DOTALL)
 
 
 def retry_after(headers: Sequence[tuple[str, str]]) -> float | None:
     """Seconds stated by ``Retry-After`` (RFC 9110 section 10.2.3), at least 0.0; None where nothing usable is stated.
 
-    Beside seconds and HTTP dates, what servers write there in their place: ISO 8601, ``900s`` and ``15m``, Unix time.
+    Beside seconds and HTTP dates, what servers write there in their place: ISO 8601, ``900s`` and ``15m``, Unix time;
+    and fields that have it in their name, such as ``retry-after-ms`` and, among ``headers``, a member ``retry_after``.
     Of several values the longest counts. A date before the answer's own ``Date`` contradicts itself and is not used.
     """
-    items = field_items(headers, "retry-after")
-    if not items:
+    stated = [(found[1], value) for name, value in headers if (found := _STATING.fullmatch(_squeezed(name)))]
+    if not stated:
         return None
     now = _server_time(headers)
-    return _longest(_wait(item, now) for item in items)
+    waits: list[float | None] = []
+    for unit, value in stated:
+        of_unit = "ms" if (unit or "").startswith("m") else ""
+        whole = _wait(value.strip() + of_unit, now)
+        waits += [whole] if whole is not None else [_wait(item + of_unit, now) for item in _items(value)]
+    return _longest(waits)
 
 
-def rate_limit_reset(headers: Sequence[tuple[str, str]]) -> float | None:
+def _squeezed(name: str) -> str:
+    return name.replace("-", "").replace("_", "").lower()
+
+
+def rate_limit_reset(headers: Sequence[tuple[str, str]], *, is_limited: bool = True) -> float | None:
     """Seconds until the latest reset among the windows of a rate limit that are used up; None where none is stated.
 
     Read are ``X-RateLimit-*`` (Mangopay, Rate limiting: one value for each window, comma-joined or on repeated lines),
     ``X-Rate-Limit-*``, ``RateLimit-*`` and ``RateLimit`` (the IETF's draft-ietf-httpapi-ratelimit-headers, in all of
-    its forms). A reset is a number of seconds, Unix time, or whatever ``Retry-After`` may be. A single one that comes
-    with no count is of the window that is used up: why else would there be a 429?
+    its forms); the reset's name may end in ``-Reset-After``. A reset is a number of seconds, Unix time, or whatever
+    ``Retry-After`` may be. Where the answer says that a limit is reached, a single one that comes with no count is of
+    the window that is used up.
     """
     names = {name.lower() for name, _ in headers if "limit" in name.lower()}
     if not names:
         return None
     now = _server_time(headers)
-    resets = [reset for family in _FAMILIES if f"{family}-reset" in names for reset in _resets(headers, family)]
+    known = [(family, end) for family in _FAMILIES for end in ("reset", "reset-after") if f"{family}-{end}" in names]
+    resets = [reset for family, end in known for reset in _resets(headers, family, end, is_limited=is_limited)]
     if "ratelimit" in names:
-        resets += _drafted_resets(headers)
+        resets += _drafted_resets(headers, is_limited=is_limited)
     return _longest(_wait(reset, now) for reset in resets)
 
 
 _FAMILIES = ("x-ratelimit", "x-rate-limit", "ratelimit")
 
 
-def _resets(headers: Sequence[tuple[str, str]], family: str) -> list[str]:
+def _resets(headers: Sequence[tuple[str, str]], family: str, end: str, *, is_limited: bool) -> list[str]:
     """The resets of the windows with nothing left; none where the two lists do not match."""
-    resets = field_items(headers, f"{family}-reset")
+    resets = field_items(headers, f"{family}-{end}")
     left = field_items(headers, f"{family}-remaining")
-    if not left and len(resets) == 1:
+    if not left and len(resets) == 1 and is_limited:
         return resets
     if len(left) != len(resets):
         return []
     return [reset for reset, remaining in zip(resets, left, strict=True) if _is_used_up(remaining)]
 
 
-def _drafted_resets(headers: Sequence[tuple[str, str]]) -> list[str]:
+def _drafted_resets(headers: Sequence[tuple[str, str]], *, is_limited: bool) -> list[str]:
     """``limit=100, remaining=0, reset=50`` (to draft 07), and ``"default";r=0;t=50`` for each window (from 08 on).
 
     Where the latter name no time, their window in ``RateLimit-Policy`` (``"default";q=100;w=60``) is the longest.
@@ -307,7 +329,7 @@ def _drafted_resets(headers: Sequence[tuple[str, str]]) -> list[str]:
     for item in items:
         said = _names_of(item)
         reset = said.get("reset") or said.get("t") or policies.get(_title(item))
-        if reset and _is_used_up(said.get("remaining") or said.get("r") or "0"):
+        if reset and _is_used_up(said.get("remaining") or said.get("r") or ("0" if is_limited else "")):
             resets.append(reset)
     return resets
 
@@ -331,19 +353,23 @@ def _is_used_up(remaining: str) -> bool:
     return number is not None and number <= 0
 
 
-def _server_time(headers: Sequence[tuple[str, str]]) -> int | None:
+def _server_time(headers: Sequence[tuple[str, str]]) -> float | None:
     # Of several dates the earliest makes the longest wait.
-    dates = (http_date(line) for line in field_lines(headers, "date"))
+    dates = (_date(line) for line in field_lines(headers, "date"))
     return min((date for date in dates if date is not None), default=None)
 
 
-def _wait(text: str, now: int | None) -> float | None:
+def _date(text: str, near: float = _START_OF_2020) -> float | None:
+    date = http_date(text, int(near))
+    return iso_date(text) if date is None else date
+
+
+def _wait(text: str, now: float | None) -> float | None:
     """The wait that ``text`` states, in seconds, where the server's clock shows ``now``."""
     text = _bare(text)
     number = _number(text)
     if number is None:
-        date = http_date(text) if now is None else http_date(text, now)
-        moment = iso_date(text) if date is None else date
+        moment = _date(text) if now is None else _date(text, now)
         return _duration(text) if moment is None else _until(moment, now)
     if number < _LEAST_MOMENT:
         return number
@@ -354,21 +380,24 @@ def _wait(text: str, now: int | None) -> float | None:
 
 
 def _duration(text: str) -> float | None:
-    """``15m``, ``1h30m``, ``900 seconds``; ``PT15M``. Years, months and weeks are in nobody's Retry-After."""
-    if _ISO_DURATION.fullmatch(text):
+    """``15m``, ``1h30m``, ``in 900 seconds``; ``PT15M``; ``00:15:00``. Years and months differ in length."""
+    if clock := _CLOCK.fullmatch(text):
+        parts = [*zip(clock.groups(), "hms", strict=True)]
+    elif _ISO_DURATION.fullmatch(text):
         parts = _ISO_PART.findall(text)
     elif _DURATION.fullmatch(text):
         parts = _PART.findall(text)
     else:
         return None
-    return sum(float(number) * _SECONDS_PER_UNIT[_short(unit.lower())] for number, unit in parts)
+    seconds = sum(float(number.replace(",", ".")) * _SECONDS_PER_UNIT[_short(unit.lower())] for number, unit in parts)
+    return seconds if seconds < _LEAST_MOMENT else None
 
 
 def _short(unit: str) -> str:
     return "ms" if unit.startswith(("ms", "milli")) else unit[0]
 
 
-def _until(moment: float, now: int | None) -> float | None:
+def _until(moment: float, now: float | None) -> float | None:
     return None if now is None or moment < now else moment - now
 
 

@@ -6,6 +6,7 @@ parsers make different things of is refused by the strict reading, and shown as 
 
 from __future__ import annotations
 
+import html
 import json
 import re
 import zlib
@@ -15,6 +16,7 @@ from typing import cast
 from urllib.parse import parse_qsl
 
 from evertoken._http import field_lines
+from evertoken._scrub import plain
 
 __all__ = (
     "MOST_DIGITS",
@@ -44,7 +46,8 @@ def decode_object(text: str, *, merged: bool = False) -> JsonObject | str:
     Stricter than :func:`json.loads`: no NaN or Infinity, no name twice in one object, no whole numbers of more than 640
     digits. What is nested too deeply for the stack is "not JSON". The words show nothing of the text.
 
-    With ``merged``, a name may be there twice: its value is the one that all agree on, else a list of all of them.
+    With ``merged``, a name may be there twice: its value is the one that all agree on, else a tuple of all of them. And
+    texts may hold control characters as they stand, which change nothing in how the rest is read.
     """
     try:
         content: object = (_MERGING if merged else _STRICT).decode(text)
@@ -56,15 +59,15 @@ def decode_object(text: str, *, merged: bool = False) -> JsonObject | str:
 
 
 def decode_leniently(text: str) -> JsonObject | None:
-    """The JSON object that ``text`` begins with, whatever follows and however odd its values; None if there is none.
+    """The first JSON object in ``text``, whatever is around it and however odd its values; None if that is none.
 
     Enough to recognise a word in it, and not to rely on the rest: what has no value in JSON is null.
     """
     try:
-        content: object = _LENIENT.raw_decode(text.lstrip())[0]
+        content: object = _LENIENT.raw_decode(text, text.find("{"))[0]
     except (ValueError, RecursionError):
         return None
-    return cast("JsonObject", content) if isinstance(content, dict) else None
+    return cast("JsonObject", content)
 
 
 def _unique(pairs: list[tuple[str, object]]) -> JsonObject:
@@ -74,7 +77,7 @@ def _unique(pairs: list[tuple[str, object]]) -> JsonObject:
     return names
 
 
-def _agreed(pairs: list[tuple[str, object]]) -> JsonObject:
+def _agreed(pairs: Sequence[tuple[str, object]]) -> JsonObject:
     names = dict(pairs)
     if len(names) == len(pairs):
         return names
@@ -86,7 +89,7 @@ def _agreed(pairs: list[tuple[str, object]]) -> JsonObject:
 
 def _one_or_all(values: list[object]) -> object:
     first = values[0]
-    return first if all(type(value) is type(first) and value == first for value in values) else values
+    return first if all(type(value) is type(first) and value == first for value in values) else tuple(values)
 
 
 def _integer(digits: str) -> int:
@@ -108,7 +111,7 @@ def _null(_: str) -> None:
 
 
 _STRICT = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_constant, parse_int=_integer)
-_MERGING = json.JSONDecoder(object_pairs_hook=_agreed, parse_constant=_no_constant, parse_int=_integer)
+_MERGING = json.JSONDecoder(object_pairs_hook=_agreed, parse_constant=_no_constant, parse_int=_integer, strict=False)
 _LENIENT = json.JSONDecoder(
     object_pairs_hook=_agreed,
     parse_constant=_null,
@@ -151,7 +154,13 @@ _CHARSET = re.compile(
     r"|us-ascii|gbk|gb2312|gb18030|big5|shift_jis|euc-(?:jp|kr)|koi8-[ru]))(?![\w-])",
     re.ASCII | re.IGNORECASE,
 )
-_FORM = re.compile(r"[\w.~%*+-]+=[^\s<>{}\"]*", re.ASCII)
+# With raw spaces in it, if it has two fields: one "=" may be in any sentence.
+_FORM = re.compile(r"\??[\w.~%*+-]+=(?:[^\s<>{}\"]*|[^<>{}&]*&[^<>{}]*)", re.ASCII)
+# As JSON writes it, however deep, cut short or escaped once more; as XML, a challenge, or the first word of a text.
+_NAMED_CODE = re.compile(
+    r"""(?:\A|(?:error|type|code)s?[\\"'\s]{0,9}[:=>])[\\"'\s\[]{0,9}([a-z]+(?:_[a-z]+)+)(?![\w-])""", re.IGNORECASE
+)
+_STRING = re.compile(r'"(?:[^"\\]|\\.)*"?', re.DOTALL)
 _TITLE = re.compile(r"<title[^<>]{0,200}>([^<]{0,500})", re.IGNORECASE)
 
 
@@ -162,12 +171,14 @@ class Body:
     ``content`` is the object in it, ``flaw`` why no grant can be read from it: words to put behind "the body is".
     ``text`` is all of it. Where ``is_unicode`` is false, its characters were guessed, so that text which has
     characters beyond ASCII may not be recognised in it.
+    ``named`` are words that stand anywhere in it, or in a challenge, as codes of errors do. Most of them are none.
     """
 
     content: JsonObject | None = field(repr=False)
     flaw: str | None
     text: str = field(repr=False, default="")
     is_unicode: bool = True
+    named: tuple[str, ...] = field(repr=False, default=())
 
     @property
     def is_empty(self) -> bool:
@@ -192,29 +203,24 @@ def read_body(headers: Sequence[tuple[str, str]], body: bytes, most: int) -> Bod
     The bytes decide, and headers only where bytes leave it open: servers name the media type, the character set and the
     compression wrongly, and some libraries undo a compression and leave its header in place.
     """
-    plain = _unpacked(headers, body, most)
-    if isinstance(plain, str):
-        return Body(None, plain)
-    text, is_unicode = _text(headers, plain)
-    text = text.lstrip("\ufeff")
-    beginning = text.lstrip()[:1]
-    if not beginning:
-        return Body(None, _EMPTY)
-    if beginning == "<":
-        return Body(None, _PAGE, text, is_unicode)
+    unpacked, fault = _unpacked(headers, body, most)
+    text, is_unicode = _text(headers, unpacked)
+    text = text.lstrip("\ufeff").strip()
+    is_page = text.startswith("<")
+    if is_page:
+        text = html.unescape(text)
     content, flaw = _object(text)
-    if content is None and _is_packed(headers):
+    if is_page or not text:
+        flaw = _PAGE if is_page else _EMPTY
+    elif content is None and _is_packed(headers):
         flaw = _UNASKED
-    return Body(content, flaw, text, is_unicode)
+    named = _NAMED_CODE.findall("\n".join((text, *field_lines(headers, "www-authenticate"))))
+    return Body(content, fault or flaw, "" if fault else text, is_unicode, tuple(named))
 
 
 def error_codes(content: JsonObject, *names: str) -> tuple[str, ...]:
-    """``error`` (RFC 6749 section 5.2), else ``Type`` (Mangopay, Error codes); several where the name is there twice.
-
-    With ``names``, what stands under the first of them that has a text.
-    """
-    found = (_texts(content.get(name)) for name in names or ("error", "Type"))
-    return next((texts for texts in found if texts), ())
+    """``error`` (RFC 6749 section 5.2) and ``Type`` (Mangopay, Error codes), or what stands under ``names``."""
+    return tuple(plain(text) for name in names or ("error", "Type") for text in _texts(content.get(name)))
 
 
 def error_text(content: JsonObject) -> str:
@@ -241,8 +247,8 @@ def tokens_in(content: JsonObject) -> tuple[str, ...]:
         if isinstance(value, dict):
             members = cast("JsonObject", value).items()
             todo.extend((secret or name.lower().endswith(_SECRET_NAMES), member) for name, member in members)
-        elif isinstance(value, list):
-            todo.extend((secret, member) for member in cast("list[object]", value))
+        elif isinstance(value, list | tuple):
+            todo.extend((secret, member) for member in cast("Sequence[object]", value))
         elif secret and type(value) in (str, int):
             found.append(str(value))
     return tuple(found)
@@ -252,24 +258,21 @@ def tokens_in(content: JsonObject) -> tuple[str, ...]:
 # ------------------
 
 
-def _unpacked(headers: Sequence[tuple[str, str]], body: bytes, most: int) -> bytes | str:
-    """``body`` without its compression (RFC 9110 section 8.4.1), or what is wrong with it."""
-    layers = 0
-    while len(body) <= most and layers < _MOST_LAYERS:
+def _unpacked(headers: Sequence[tuple[str, str]], body: bytes, most: int) -> tuple[bytes, str | None]:
+    """``body`` without its compression (RFC 9110 section 8.4.1), as far as it can be had, and what is wrong with it."""
+    layers, whole = 0, True
+    while whole and len(body) <= most and layers < _MOST_LAYERS:
         layers += 1
         if body.startswith(_GZIP):
-            plain = _inflated(body, _GZIP_FORMAT, most)
-            if plain is None:
-                return _DAMAGED
+            body, whole = _inflated(body, _GZIP_FORMAT, most)
         elif _is_packed(headers, "deflate") and body.lstrip()[:1] not in _BEGINNINGS:
-            plain = _inflated(body, _ZLIB_FORMAT, most)
-            plain = _inflated(body, _BARE_FORMAT, most) if plain is None else plain
+            unpacked = (_inflated(body, form, most) for form in (_ZLIB_FORMAT, _BARE_FORMAT))
+            body = next((plain for plain, is_whole in unpacked if is_whole), body)  # Declared, it need not be so.
         else:
             break
-        if plain is None:  # Declared, and not so.
-            break
-        body = plain
-    return body if len(body) <= most else f"longer than {most} bytes"
+    if len(body) > most:
+        return body[:most], f"longer than {most} bytes"
+    return body, None if whole else _DAMAGED
 
 
 def _is_packed(headers: Sequence[tuple[str, str]], coding: str = "") -> bool:
@@ -277,14 +280,18 @@ def _is_packed(headers: Sequence[tuple[str, str]], coding: str = "") -> bool:
     return any(coding in line.lower() and line.lower() not in ("", "identity") for line in lines)
 
 
-def _inflated(body: bytes, form: int, most: int) -> bytes | None:
-    """At most one byte more than ``most`` of what is packed in ``body``; None if nothing whole is."""
-    unpacker = zlib.decompressobj(form)
-    try:
-        plain = unpacker.decompress(body, most + 1)
-    except zlib.error:
-        return None
-    return plain if unpacker.eof or len(plain) > most else None
+def _inflated(body: bytes, form: int, most: int) -> tuple[bytes, bool]:
+    """At most one byte more than ``most`` of what is packed in ``body``, and whether that is all or enough of it."""
+    found = b""
+    while True:
+        unpacker = zlib.decompressobj(form)
+        try:
+            found += unpacker.decompress(body, most + 1 - len(found))
+        except zlib.error:
+            return found, False
+        body = unpacker.unused_data
+        if len(found) > most or not body.startswith(_GZIP):  # Gzip may come in members (RFC 1952 section 2.2).
+            return found, unpacker.eof or len(found) > most
 
 
 def _text(headers: Sequence[tuple[str, str]], body: bytes) -> tuple[str, bool]:
@@ -312,7 +319,7 @@ def _text(headers: Sequence[tuple[str, str]], body: bytes) -> tuple[str, bool]:
 
 
 def _object(text: str) -> tuple[JsonObject | None, str | None]:
-    if text.count("{") + text.count("[") > _MOST_CONTAINERS:
+    if _brackets(text) > _MOST_CONTAINERS and _brackets(_STRING.sub("", text)) > _MOST_CONTAINERS:
         return None, "too full of brackets to be a token answer"
     content = decode_object(text)
     if not isinstance(content, str):
@@ -320,10 +327,13 @@ def _object(text: str) -> tuple[JsonObject | None, str | None]:
     merged = decode_object(text, merged=True)
     if not isinstance(merged, str):
         return merged, None
-    form = text.strip()
-    if _FORM.fullmatch(form):
-        return _fields(form), "a form, not JSON"
+    if _FORM.fullmatch(text):
+        return _fields(text.lstrip("?")), "a form, not JSON"
     return decode_leniently(text), merged
+
+
+def _brackets(text: str) -> int:
+    return text.count("{") + text.count("[")
 
 
 def _fields(form: str) -> JsonObject | None:
@@ -332,10 +342,7 @@ def _fields(form: str) -> JsonObject | None:
         pairs = parse_qsl(form, keep_blank_values=True, max_num_fields=_MOST_CONTAINERS)
     except ValueError:
         return None
-    fields: dict[str, list[str]] = {}
-    for name, value in pairs:
-        fields.setdefault(name, []).append(value)
-    return {name: values[0] if len(values) == 1 else values for name, values in fields.items()}
+    return _agreed(pairs)
 
 
 # Words
@@ -343,7 +350,7 @@ def _fields(form: str) -> JsonObject | None:
 
 
 def _texts(value: object) -> tuple[str, ...]:
-    values = cast("list[object]", value) if isinstance(value, list) else [value]
+    values = cast("Sequence[object]", value) if isinstance(value, list | tuple) else (value,)
     return tuple(text for text in values if isinstance(text, str) and text)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import binascii
 import html
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import NamedTuple
@@ -38,12 +39,17 @@ _PUNCTUATION = re.compile("[\x00-/:-@\\[-`{-\x7f]+")
 _BASE64 = re.compile("[A-Za-z0-9+/]{6,}")
 _STANDARD = str.maketrans("-_", "+/")
 _HEX = re.compile("[0-9A-Fa-f]{8,}")
-# What can be read of decoded bytes. Most of what decodes by chance cannot.
+_BASE32 = re.compile("[A-Z2-7]{10,}")
+_DIGITS_OF_32 = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", "0123456789ABCDEFGHIJKLMNOPQRSTUV")
+_NUMBER = re.compile(r"(?<!\d)\d{2,5}(?!\d)", re.ASCII)
+_NOT_ASCII = re.compile("[^\x00-\x7f]+")
+# What can be read of decoded bytes, as UTF-8 or as Latin-1. Most of what decodes by chance cannot.
 _ASCII = re.compile(rb"[ -~]{6,}")
-_UTF_8 = re.compile(rb"(?:[ -~]|[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}){4,}")
-# As JSON, JavaScript, its old escape() and Python write a character.
+_LATIN = re.compile(rb"[ -~\x80-\xff]{4,}")
+# As JSON, JavaScript, its old escape(), Unicode, C and Python write a character.
 _ESCAPE = re.compile(
-    r"\\U(00(?:0[0-9A-F]|10)[0-9A-F]{4})|[\\%]u([0-9A-F]{4})|\\u\{([0-9A-F]{1,6})\}|\\x([0-9A-F]{2})|\\([nrt])|\\(.)",
+    r"\\U(00(?:0[0-9A-F]|10)[0-9A-F]{4})|(?:[\\%]u|,?U\+)([0-9A-F]{4})|\\u\{([0-9A-F]{1,6})\}|\\x([0-9A-F]{2})"
+    r"|\\([0-3]?[0-7]{1,2})|\\([nrt])|\\(.)",
     re.IGNORECASE,
 )
 
@@ -114,13 +120,23 @@ def needles_of(secrets: Iterable[str], whole: Iterable[str] = ()) -> Needles:
     texts.discard("")
     words.discard("")
     is_odd = any(len(text) < _FRAGMENT for text in texts) or not all(map(str.isascii, chain(fragments, texts)))
-    return Needles(fragments, texts, words, _UTF_8 if is_odd else _ASCII)
+    return Needles(fragments, texts, words, _LATIN if is_odd else _ASCII)
 
 
 def _spellings(secret: str, least: int) -> set[str]:
     """``secret`` as it stands in a text, without white space, and, if enough is left then, without punctuation."""
-    if secret.isascii() and secret.isalnum():
-        return {secret.lower()}
+    if secret.isascii():
+        return {secret.lower()} if secret.isalnum() else _spelt(secret, least)
+    octets = secret.encode("utf-8", "surrogatepass")
+    forms = {
+        unicodedata.normalize("NFKC", secret),
+        *(octets.decode(codec, "ignore") for codec in ("latin-1", "cp1252")),
+        *(_NOT_ASCII.sub("", form) for form in (secret, unicodedata.normalize("NFKD", secret))),
+    }
+    return _spelt(secret, least).union(*(_spelt(form, least) for form in forms if len(form) >= least))
+
+
+def _spelt(secret: str, least: int) -> set[str]:
     squeezed = _squeezed(secret)
     bare = _bare(squeezed)
     spellings = {_folded(plain(secret)), _folded(squeezed)}
@@ -182,7 +198,9 @@ def _is_found(text: str, needles: Needles) -> bool:
 
 
 def _holds(reading: str, needles: Needles) -> bool:
-    views = {_folded(reading), _folded(_bare(reading))}
+    # Other letters may stand between those of the secret, or in place of some.
+    texts = (reading,) if reading.isascii() else (reading, _NOT_ASCII.sub("", reading))
+    views = {_folded(view) for text in texts for view in (text, _bare(text))}
     if any(text in view for text in needles.texts for view in views):
         return True
     return not all(needles.fragments.isdisjoint(_windows(view)) for view in views)
@@ -191,7 +209,7 @@ def _holds(reading: str, needles: Needles) -> bool:
 def _readings(text: str, legible: re.Pattern[bytes]) -> Iterator[str]:
     """``text`` without white space, and whatever it can be decoded to, layer by layer."""
     known: set[str] = {""}
-    layer = [_squeezed(text)]
+    layer = [_squeezed(text), "".join([chr(int(number)) for number in _NUMBER.findall(text)])]
     for _ in range(_MOST_LAYERS):
         yield from layer
         known.update(layer)
@@ -202,23 +220,29 @@ def _readings(text: str, legible: re.Pattern[bytes]) -> Iterator[str]:
 
 def _decoded(reading: str, legible: re.Pattern[bytes]) -> Iterator[str]:
     """One layer of encoding less. Base64 and hex from each place in a group, since nobody knows where it begins."""
-    if "\\" in reading or "%u" in reading.lower():
+    if not reading.isascii():
+        yield unicodedata.normalize("NFKC", reading)
+    if "\\" in reading or "%u" in reading.lower() or "u+" in reading.lower():
         yield _ESCAPE.sub(_unescaped, reading).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     yield html.unescape(reading)
     yield unquote(reading)
+    yield unquote(reading, "latin-1")
     letters = _BASE64.findall(reading.translate(_STANDARD))
     digits = _HEX.findall(_bare(reading).replace("0x", ""))
     decoded = [[binascii.a2b_base64(run[at:] + "A" * ((at - len(run)) % 4)) for run in letters] for at in range(4)]
     decoded += [[bytes.fromhex(run[at : len(run) - (len(run) - at) % 2]) for run in digits] for at in range(2)]
+    numbers = [int(run.translate(_DIGITS_OF_32), 32) for run in _BASE32.findall(reading.upper())]
+    decoded += [[(number >> at).to_bytes(number.bit_length() // 8 + 1) for number in numbers] for at in range(8)]
     for runs in decoded:
         # UTF-16 has a zero in every other place.
         if found := legible.findall(b"\xff".join(runs).replace(b"\0", b"")):
             yield b"\xff".join(found).decode(errors="replace")
+            yield b"\xff".join(found).decode("latin-1")
 
 
 def _unescaped(match: re.Match[str]) -> str:
-    *numbers, space, itself = match.groups()
+    *numbers, octal, space, itself = match.groups()
     number = next(filter(None, numbers), None)
     if number is None:
-        return "" if space else itself
+        return chr(int(octal, 8)) if octal else "" if space else itself
     return chr(int(number, 16)) if int(number, 16) <= 0x10FFFF else ""

@@ -69,7 +69,8 @@ class Blocked(Outcome):
     ``REFUSED`` is a refusal in OAuth's words (RFC 6749 section 5.2), a 401 without a code, or with 400 or 401 a word of
     the server's own; the problem's kind tells one of the credentials from one of the request. ``UNCLEAR`` is a
     redirect, or a 4xx with no recognised code: somebody other than the token endpoint may have answered. ``LOCKED`` is
-    an account or an address that is locked out (Mangopay: 400 ``unauthorized_client``). ``RATE_LIMITED`` is a 429.
+    an account or an address that is locked out (Mangopay: 400 ``unauthorized_client``). ``RATE_LIMITED`` is a 429, or a
+    code that says the same.
 
     ``retry_after`` is in seconds, None where the server stated nothing usable. The wait is never shorter than that; a
     rate limit that states one has no other.

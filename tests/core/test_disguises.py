@@ -6,6 +6,7 @@ And a day of a machine whose caller always wants a token: no disguise makes it a
 from __future__ import annotations
 
 import gzip
+import html
 import json
 import zlib
 from collections.abc import Callable
@@ -135,6 +136,13 @@ DISGUISES: dict[str, Disguise] = {
     "every name twice": _twice(""),
     "a name twice that nobody needs": _twice('"note":1,"note":2'),
     "a page's media type": lambda members: Wire((("Content-Type", "text/html"),), plain(members).body),
+    "a line break and a tab in a string": lambda members: Wire(
+        JSON, b'{"note":"one\ntwo\t",' + plain(members).body[1:]
+    ),
+    "brackets in a string": lambda members: Wire(JSON, b'{"note":"' + b'\\"[' * 300 + b'",' + plain(members).body[1:]),
+    "gzip, in two members": lambda members: Wire(
+        (*JSON, ("Content-Encoding", "gzip")), _gzip(plain(members).body[:9]) + _gzip(plain(members).body[9:])
+    ),
     "white space around": lambda members: Wire((), b" \r\n\t" + plain(members).body + b"\r\n\r\n"),
 }
 # A grant that can be read in two ways is not taken; a refusal that can is understood.
@@ -144,7 +152,6 @@ OF_REFUSALS: dict[str, Disguise] = {
         JSON, b'{"note":' + b"9" * 9_000 + b"," + plain(members).body[1:]
     ),
     "something behind it": lambda members: Wire(JSON, plain(members).body + b"<!-- served by web7 -->"),
-    "a line break in a string": lambda members: Wire(JSON, b'{"note":"one\ntwo",' + plain(members).body[1:]),
     "a form": lambda members: Wire(
         (("Content-Type", "application/x-www-form-urlencoded"),),
         b"error_description=No%20such+thing&"
@@ -153,9 +160,48 @@ OF_REFUSALS: dict[str, Disguise] = {
     "capitals": lambda members: plain({name: str(value).upper() for name, value in members.items()}),
     "spaces": lambda members: plain({name: f" {value}\n" for name, value in members.items()}),
     "Mangopay's family": lambda members: plain({"Type": members["error"], "Message": "No.", "Id": "1", "Date": 1.5}),
+    "a list of one": lambda members: Wire(JSON, b"[" + plain(members).body + b"]"),
+    "a guard against inclusion in scripts": lambda members: Wire(JSON, b")]}',\n" + plain(members).body),
+    "a warning of PHP before it": lambda members: Wire(
+        (("Content-Type", "text/html"),),
+        b"<br />\n<b>Warning</b>: no such {key} on line 7<br />\n" + plain(members).body,
+    ),
     "gzip of ISO-8859-1": lambda members: Wire(
         (("Content-Type", "application/json;charset=iso-8859-1"), ("Content-Encoding", "gzip")),
         _gzip(json.dumps({"error_description": WORDS} | members, ensure_ascii=False).encode("latin-1")),
+    ),
+}
+
+
+def _form(members: Members) -> Wire:
+    fields = "&".join(f"{name}={value}" for name, value in members.items())
+    return Wire((), f"{fields}&error_description=This account has been locked".encode())
+
+
+# Read for the codes that are known, and for nothing else.
+BROKEN: dict[str, Disguise] = {
+    "a comma too many": lambda members: Wire(JSON, plain(members).body[:-1] + b",}"),
+    "cut short": lambda members: Wire(JSON, plain(members).body[:-1] + b', "error_description": "This acc'),
+    "longer than is read": lambda members: Wire(
+        JSON, plain(members).body[:-1] + b', "note": "' + b"long " * 20_000 + b'"}'
+    ),
+    "gzip, cut short": lambda members: Wire(JSON, _gzip(plain({**members, "note": WORDS * 99}).body)[:-8]),
+    "brackets without end": lambda members: Wire(JSON, plain(members).body[:-1] + b', "note": ' + b"[" * 300),
+    "a form with spaces": _form,
+    "one word": lambda members: Wire((), f" {members['error']}\n".encode()),
+    "XML": lambda members: Wire((), f"<OAuth><error>{members['error']}</error></OAuth>".encode()),
+    "a page": lambda members: Wire(
+        (), f"<html><body>{{}}<pre>{html.escape(json.dumps(members, indent=2))}</pre>".encode()
+    ),
+    "text in text": lambda members: Wire(JSON, json.dumps(json.dumps(members)).encode()),
+    "a list of errors": lambda members: plain({"errors": [{"code": members["error"], "message": WORDS}]}),
+    "an object of its own": lambda members: plain({"error": {"status": 400, "code": members["error"]}}),
+    "another name for it": lambda members: plain({"errorCode": members["error"], "errorSummary": WORDS}),
+    "words behind it": lambda members: plain({"error": f"{members['error']}: no such thing"}),
+    "what cannot be seen behind it": lambda members: plain({"error": f"{members['error']}\u200b"}),
+    "a name of the status before it": lambda members: plain({"error": "Bad Request", "Type": members["error"]}),
+    "a challenge beside nothing": lambda members: Wire(
+        (("WWW-Authenticate", f'Bearer error="{members["error"]}"'),), b""
     ),
 }
 
@@ -197,12 +243,12 @@ def read(grant: ClientCredentials, response: HttpResponse) -> Outcome:
     return read_answer(grant, response, max_body=65_536)
 
 
-@pytest.mark.parametrize("disguise", [*DISGUISES, *OF_REFUSALS])
+@pytest.mark.parametrize("disguise", [*DISGUISES, *OF_REFUSALS, *BROKEN])
 def test_a_refusal_means_the_same_in_every_disguise_under_every_status(disguise: str) -> None:
-    disguised = (DISGUISES | OF_REFUSALS)[disguise]
+    disguised = (DISGUISES | OF_REFUSALS | BROKEN)[disguise]
     for code in CODES:
-        # A word of the server's own counts where it is OAuth's family that says it.
-        if disguise == "Mangopay's family" and code in OWN_WORDS:
+        # A word of the server's own counts where it is OAuth's family that says it, in JSON or a form.
+        if disguise in ("Mangopay's family", "a warning of PHP before it", *BROKEN) and code in OWN_WORDS:
             continue
         answer = disguised({"error": code})
         for status in STATUSES:
@@ -236,11 +282,11 @@ def test_a_grant_with_one_sensible_reading_is_taken_in_every_disguise(
     assert read(OTHER, answer.response(status)) == outcomes.Granted(canary.token(), expires_in, scope)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
-@pytest.mark.parametrize("disguise", list(OF_REFUSALS)[:5])
+@pytest.mark.parametrize("disguise", [*list(OF_REFUSALS)[:4], "a list of one", *list(BROKEN)[:9]])
 def test_a_grant_that_can_be_read_in_two_ways_is_not_taken_and_its_token_not_told(disguise: str) -> None:
-    members: Members = {"access_token": canary.token(), "token_type": "bearer", "expires_in": 1199}
+    members: Members = {"access_token": canary.token(), "token_type": "bearer", "expires_in": 1199, "error": None}
     for status in (200, 201):
-        outcome = read(OTHER, OF_REFUSALS[disguise](members).response(status))
+        outcome = read(OTHER, (OF_REFUSALS | BROKEN)[disguise](members).response(status))
         assert isinstance(outcome, outcomes.Malformed)
         canary.assert_clean(outcome)
 
@@ -282,7 +328,7 @@ ROWS: dict[str, tuple[Callable[[int], HttpResponse], Callable[[int], HttpRespons
     "a grant: 201": (_grants(plain, 201, token_type="BearerToken", expires_in=900), _grants(plain, expires_in=900)),
     **{
         f"a lock: {name}": (_always(400, disguise({"error": LOCK})), _always(400, plain({"error": LOCK})))
-        for name, disguise in (DISGUISES | OF_REFUSALS).items()
+        for name, disguise in (DISGUISES | OF_REFUSALS | BROKEN).items()
     },
     **{
         f"{code} with {status}": (_always(status, plain({"error": code})), _always(400, plain({"error": code})))
@@ -314,6 +360,10 @@ def test_no_disguise_makes_a_machine_ask_more_often_than_the_plain_spelling(row:
 
 TWELVE_HOURS = 43_200
 STATED: dict[str, Lines] = {
+    "milliseconds": (("retry-after-ms", f"{TWELVE_HOURS}000"),),
+    "hours on a clock": (("Retry-After", "12:00:00"),),
+    "a sentence": (("Retry-After", "in 12 hours"),),
+    "a date in another zone": (DATE, ("Retry-After", "Wed, 25 Nov 2026 01:00:00 +0100")),
     "seconds": (("Retry-After", f"{TWELVE_HOURS}"),),
     "seconds with their unit": (("Retry-After", f"{TWELVE_HOURS}s"),),
     "hours": (("Retry-After", "12h"),),

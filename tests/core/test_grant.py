@@ -7,7 +7,7 @@ import pickle
 import re
 from base64 import b64decode
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -175,6 +175,21 @@ def test_an_argument_that_is_empty_or_not_text_is_refused_by_name(argument: str,
 def test_parameters_with_an_argument_of_their_own_are_refused(name: str) -> None:
     with pytest.raises(ValueError, match=name):
         grant(parameters={name: "x"})
+
+
+class Unreadable(dict[str, str]):
+    def items(self) -> NoReturn:
+        raise RuntimeError(f"{canary.secret(2)} was in it")
+
+    def __iter__(self) -> NoReturn:
+        self.items()
+
+
+@pytest.mark.parametrize("name", ["parameters", "resource"])
+def test_what_raises_while_it_is_read_is_a_wrong_argument_and_leaves_no_secret_in_a_frame(name: str) -> None:
+    with pytest.raises(ValueError, match=name) as caught:
+        grant(**{name: Unreadable()})
+    canary.assert_clean(caught.value)
 
 
 def test_parameters_are_taken_as_a_mapping_or_as_pairs() -> None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
+from unicodedata import normalize
+from urllib.parse import quote
+
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
@@ -98,6 +102,41 @@ def test_no_spelling_of_a_secret_is_shown_and_of_none_of_its_parts(encode: Encod
         check(secret, part, encode(part))
     for wrap in WRAPPERS.values():
         check(secret, secret, wrap(encode(secret)))
+
+
+@pytest.mark.parametrize(
+    "secret", ["Schl\u00fcssel-f\u00fcr-K\u00e4se", "cl\u00e9-\u00e9-\u00c0-\u00f6", "p\u00e4ssw\u00f6rd", ODD]
+)
+def test_a_secret_beyond_ascii_is_not_shown_in_another_character_set_or_form(secret: str) -> None:
+    latin = secret.encode("latin-1")
+    for spelling in (
+        quote(latin),
+        quote(latin, safe=""),
+        b64encode(latin).decode(),
+        b64encode(b"client:" + latin).decode(),
+        latin.hex(),
+        secret.encode().decode("latin-1"),
+        secret.encode().decode("cp1252", "replace"),
+        normalize("NFD", secret),
+        normalize("NFD", secret).upper(),
+        "".join(f"\\{byte:03o}" for byte in latin),
+        "".join(f"\\{byte:03o}" for byte in secret.encode()),
+        f"{list(secret.encode())}",
+        " ".join(str(byte) for byte in latin),
+    ):
+        check(secret, secret, spelling)
+
+
+def test_what_is_left_of_a_secret_without_its_letters_beyond_ascii_is_not_shown() -> None:
+    for spelling in ("p?ssw?rd", "password", "p\ufffdssw\ufffdrd", "pssw\u00f6rd"):
+        assert spelling not in str(scrub(f"you sent {spelling} to us", ("p\u00e4ssw\u00f6rd",)))
+
+
+@pytest.mark.parametrize("secret", [canary.secret(), canary.token(123_456), ODD], ids=["secret", "token", "odd"])
+@pytest.mark.parametrize("gap", [",", ", ", " ", "; ", "\n"], ids=repr)
+def test_nor_is_a_list_of_its_characters_as_numbers(secret: str, gap: str) -> None:
+    for part in parts(secret):
+        check(secret, part, gap.join(str(ord(char)) for char in part))
 
 
 @given(

@@ -344,6 +344,50 @@ def test_a_profile_may_call_any_code_a_lock() -> None:
 # ------------------------------------------------------------------------------------------------- failed, rate limited
 
 
+@pytest.mark.parametrize("status", [400, 401, 403, 500, 503])
+def test_a_wait_that_a_used_up_limit_states_counts_whatever_the_status(status: int) -> None:
+    def waits(*headers: tuple[str, str]) -> object:
+        return getattr(read(status, b"", *headers), "retry_after", "none")
+
+    assert waits(("X-RateLimit-Remaining", "0"), ("X-RateLimit-Reset", "900")) == 900.0
+    assert waits(("RateLimit", '"day";r=0;t=900')) == 900.0
+    for others in (
+        [("X-RateLimit-Remaining", "7"), ("X-RateLimit-Reset", "900")],
+        [("X-RateLimit-Reset", "900")],
+        [("RateLimit", '"day";t=900')],
+    ):
+        assert waits(*others) is None
+
+
+@pytest.mark.parametrize("status", [200, 302, 400, 401, 403, 429])
+@pytest.mark.parametrize("code", ["too_many_requests", "Rate_Limit_Exceeded", "slow_down"])
+def test_a_code_that_says_too_many_is_a_rate_limit_below_500(status: int, code: str) -> None:
+    for headers, wait in (((), None), ((("Retry-After", "120"),), 120.0), ((("RateLimit-Reset", "7"),), 7.0)):
+        outcome = read(status, {"error": code}, *headers)
+        assert isinstance(outcome, outcomes.Blocked)
+        assert (outcome.kind, outcome.retry_after) == (BlockKind.RATE_LIMITED, wait)
+    assert isinstance(read(503, {"error": code}), outcomes.Failed)
+
+
+@pytest.mark.parametrize(
+    ("members", "wait"),
+    [
+        ({"retry_after": 64.5}, 64.5),
+        ({"retryAfter": "15m"}, 900.0),
+        ({"retry_after_ms": 1500}, 1.5),
+        ({"retry_after": True}, None),
+        ({"retry_after": [5]}, None),
+        ({"retry_after": 10**300}, None),
+        ({"note": {"retry_after": 5}}, None),
+    ],
+    ids=short,
+)
+def test_a_wait_that_the_body_states_counts(members: dict[str, object], wait: float | None) -> None:
+    for status in (400, 429, 503):
+        assert getattr(read(status, members), "retry_after", "none") == wait
+    assert getattr(read(429, members, ("Retry-After", "1000")), "retry_after", "none") == 1000.0
+
+
 @pytest.mark.parametrize("status", [408, 425, 500, 502, 503, 504, 599])
 @pytest.mark.parametrize(
     ("body", "lasting"),
@@ -398,18 +442,6 @@ def test_a_429_is_a_rate_limit_whatever_else_it_says_but_for_a_lock(code: str) -
     assert (outcome.problem.kind, outcome.retry_after) == (ProblemKind.RATE_LIMITED, None)
 
 
-def test_resets_of_a_rate_limit_count_on_a_429_only() -> None:
-    headers = (
-        ("Date", "Thu, 01 Jan 1970 00:00:00 GMT"),
-        ("X-RateLimit-Remaining", "0"),
-        ("X-RateLimit-Reset", "60"),
-    )
-    for status, wait in ((429, 60.0), (503, None), (403, None)):
-        outcome = read(status, b"", *headers)
-        assert isinstance(outcome, outcomes.Blocked | outcomes.Failed)
-        assert outcome.retry_after == wait
-
-
 # ------------------------------------------------------------------------------------------------------------- unclear
 
 
@@ -430,7 +462,16 @@ def test_a_page_with_a_401_is_a_proxys() -> None:
     assert isinstance(outcome, outcomes.Blocked)
     assert outcome.kind is BlockKind.UNCLEAR
     assert "proxies" in outcome.problem.advice
-    assert blocked(read(401, b'<!-- --><html>{"error":"invalid_client"}'), BlockKind.UNCLEAR)
+    assert blocked(read(401, b'<!-- --><html>{"error":"scope_invalid"}'), BlockKind.UNCLEAR)
+
+
+def test_what_a_page_says_beside_a_known_code_is_told() -> None:
+    told = problem(401, b'<html><title>No</title><pre>{"error":"invalid_client","error_description":"Why not"}')
+    assert (told.error, told.detail) == ("invalid_client", "Why not")
+    assert (
+        problem(401, b'<html><title>Not now &amp; here</title><pre>{"error":"invalid_client"}').detail
+        == "Not now & here"
+    )
 
 
 NGINX = (
@@ -577,6 +618,44 @@ def test_a_problem_reads_as_a_sentence_at_three_in_the_morning() -> None:
 def test_both_families_of_errors_and_plain_text_are_told(body: object, error: str | None, detail: str | None) -> None:
     told = problem(409, body)
     assert (told.status, told.error, told.detail) == (409, error, detail)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "client_secret=othersecret is wrong",
+        "your Client Secret: othersecret",
+        "password: hunter22 is wrong",
+        'wrong "passwd" : "hunter22"',
+        "pwd='hunter22'",
+        "api_key=othersecret",
+        "X-Api-Key: othersecret",
+        "private key = MIIE",
+        "client_assertion=eyJhbGciOi",
+        "token: abcdef",
+        "Authorization: Digest abcdef",
+        "the header was Bearer abcdef",
+        "the header was Basic b3RoZXI6b3RoZXJzZWNyZXQ5OQ==",
+    ],
+)
+def test_the_credentials_of_somebody_else_are_not_told(said: str) -> None:
+    for body in ({"error_description": said}, {"Message": "No", "errors": {"Field": said}}, f"It said {said}".encode()):
+        grant = spelt("app", "0987654321", BasicAuthentication())
+        assert problem_of(read(409, body, grant=grant)).detail == LEFT_OUT
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "The client secret is wrong, or the password has expired",
+        "Use Basic authentication with an API key",
+        "Basic auth is required",
+        "no token",
+    ],
+)
+def test_words_about_credentials_are_told(said: str) -> None:
+    grant = spelt("app", "0987654321", BasicAuthentication())
+    assert problem_of(read(409, {"error_description": said}, grant=grant)).detail == said
 
 
 def test_text_beside_a_success_is_not_told_since_it_may_be_a_token() -> None:

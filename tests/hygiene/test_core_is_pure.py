@@ -42,6 +42,7 @@ ALLOWED = {
     "types",
     "typing",
     "typing_extensions",
+    "unicodedata",
     "urllib.parse",
     "zlib",
 }

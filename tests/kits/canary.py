@@ -49,12 +49,12 @@ def grant(
 
 
 def find_marks(text: str | bytes) -> list[str]:
-    """What ``text`` gives away: "a secret", "a token". Marks are found in any case, escaped, in hex, inside Base64."""
+    """What ``text`` gives away: "a secret", "a token". Marks are found in any case, escaped, in hex, Base64, Base32."""
     searched = text.decode("latin-1") if isinstance(text, bytes) else text
     folded = searched.casefold()
     found: list[str] = []
     for name, mark in (("a secret", SECRET_MARK), ("a token", TOKEN_MARK)):  # Plain loops: this is asked very often.
-        for where, spellings in ((folded, _ESCAPED[mark]), (searched, _BASE64[mark])):
+        for where, spellings in ((folded, _IN_ANY_CASE[mark]), (searched, _BASE64[mark])):
             for spelling in spellings:
                 if spelling in where and name not in found:
                     found.append(name)
@@ -122,13 +122,13 @@ def _folders(package: str) -> Iterator[Path]:
     yield from map(Path, spec.submodule_search_locations)
 
 
-def _in_base64(mark: str) -> tuple[str, ...]:
-    """What ``mark`` looks like inside Base64, at each of the three places in a group where it can start."""
+def _in_base(mark: str, encode: Callable[[bytes], bytes], bits: int) -> tuple[str, ...]:
+    """What ``mark`` looks like inside of what ``encode`` makes, ``bits`` by ``bits``, wherever in a group it starts."""
     spellings: list[str] = []
-    for lead in range(3):
-        encoded = base64.b64encode(b"\0" * lead + mark.encode()).decode().rstrip("=")
+    for lead in range(5):
+        encoded = encode(b"\0" * lead + mark.encode()).decode()
         # The characters at both ends also depend on the neighbours.
-        spellings.append(encoded[lead + 1 if lead else 0 : -1])
+        spellings.append(encoded[-(-8 * lead // bits) : 8 * (lead + len(mark)) // bits])
     return tuple(spellings)
 
 
@@ -141,8 +141,12 @@ _WRITERS: Mapping[str, Callable[[Any], str | bytes]] = {
     "astuple": lambda thing: repr(dataclasses.astuple(thing)),
     "vars": lambda thing: json.dumps(thing, default=vars),
 }
-_ESCAPED = {
-    mark: {mark.casefold(), *(encode(mark).strip('\\"').casefold() for encode in CHARACTER_BY_CHARACTER)}
+_IN_ANY_CASE = {
+    mark: {
+        mark.casefold(),
+        *(encode(mark).strip('\\"').casefold() for encode in CHARACTER_BY_CHARACTER),
+        *(run.casefold() for run in _in_base(mark, base64.b32encode, 5)),
+    }
     for mark in (SECRET_MARK, TOKEN_MARK)
 }
-_BASE64 = {mark: _in_base64(mark) for mark in (SECRET_MARK, TOKEN_MARK)}
+_BASE64 = {mark: _in_base(mark, base64.b64encode, 6) for mark in (SECRET_MARK, TOKEN_MARK)}

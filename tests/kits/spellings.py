@@ -9,7 +9,7 @@ import html
 import json
 import math
 import re
-from base64 import b64encode, encodebytes, urlsafe_b64encode
+from base64 import b32encode, b64encode, encodebytes, urlsafe_b64encode
 from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from urllib.parse import quote, quote_plus, urlencode
@@ -72,7 +72,7 @@ ENCODERS: Mapping[str, Encoder] = MappingProxyType(
         "JSON, twice": lambda text: json.dumps(json.dumps(text)),
         "JSON, every character": _each("\\u{:04x}"),
         "JSON, every character in upper case": _each("\\u{:04X}"),
-        "JavaScript, bytes": _each("\\x{:02x}"),
+        "JavaScript, bytes": lambda text: "".join(f"\\x{byte:02x}" for byte in text.encode()),
         "JavaScript, braces": _each("\\u{{{:x}}}"),
         "JavaScript, escape()": _each("%u{:04X}"),
         "Python": _each("\\U{:08x}"),
@@ -83,6 +83,15 @@ ENCODERS: Mapping[str, Encoder] = MappingProxyType(
         "hex with 0x": lambda text: "0x" + text.encode().hex(),
         "hex, every byte with 0x": lambda text: ", ".join(f"0x{byte:02x}" for byte in text.encode()),
         "hex at an odd place": lambda text: "a" + text.encode().hex(),
+        "octal": lambda text: "".join(f"\\{byte:03o}" for byte in text.encode()),
+        "octal, as short as can be": lambda text: "".join(f"\\{byte:o}" for byte in text.encode()) + "-",
+        "code points": _each("U+{:04X}"),
+        "code points, in a list": _each("U+{:04X}, "),
+        "full width": lambda text: "".join(chr(ord(c) + 0xFEE0) if "!" <= c <= "~" else c for c in text),
+        "letters of another kind between": _every(1, "\u00b7\u4e2d"),
+        "Base32": lambda text: b32encode(text.encode()).decode(),
+        "Base32, in the middle, unpadded": lambda text: b32encode(f"my:{text} more".encode()).decode().rstrip("="),
+        "Base32, in lower case": lambda text: b32encode(f"a{text}".encode()).decode().lower(),
         "Base64": _at(""),
         "Base64, second place": _at("a"),
         "Base64, third place": _at("ab"),
@@ -116,7 +125,9 @@ ENCODERS: Mapping[str, Encoder] = MappingProxyType(
 """How a text is written down somewhere, by the name of the way."""
 
 CHARACTER_BY_CHARACTER = tuple(
-    encode for name, encode in ENCODERS.items() if "64" not in name and "Basic" not in name and "form" not in name
+    encode
+    for name, encode in ENCODERS.items()
+    if "ase6" not in name and "Base" not in name and "Basic" not in name and "form" not in name
 )
 """Those that make of a part of a text a part of what they make of the text."""
 
