@@ -392,6 +392,15 @@ def test_writers_that_are_killed_at_any_moment_leave_a_whole_value_and_nothing_t
         assert names(folder) == {"", ".lock", f".holder-me{number}"}
 
 
+def test_what_a_writer_has_left_that_was_killed_before_the_end_is_in_nobody_s_way(
+    store: FileStore, folder: Path
+) -> None:
+    assert put(store, None, b"a")
+    Path(f"{data(folder)}.new").write_bytes(b"half")
+    assert put(store, b"a", b"b")
+    assert names(folder) == {"", ".lock"}
+
+
 def test_another_key_has_a_holder_of_its_own(store: FileStore, folder: Path) -> None:
     assert put(store, None, b"a", "me")
     assert store.swap(OTHER, None, b"b", lasts=600, holder="you", timeout=SOON).done
