@@ -61,7 +61,7 @@ def values() -> dict[str, object]:
         *(AnswerReceived(0, 1, outcome), TokenRejected(0, bearer(1), Challenge.TOKEN)),
         *(TokenWorked(0, bearer(1)), RequestEnded(1, outcome)),
         *(Found(value, 0.0), Swap("k", value, value, 1.0, "", 1.0), Acquire("k", value, value, 1.0, "", 1.0)),
-        *(Send(request), Answer(granted(1))),
+        *(Send(request), Answer(granted(1)), evertoken.Seen(0.0, read=outcome)),
         *(_NoAnswer(canary.secret()), _Signature(bearer(1)), Coordinator(m), TokenSource(post, exchange=refuse)),
     )
     return {type(value).__name__: value for value in found}
