@@ -18,7 +18,7 @@ from evertoken._grant import (
     Profile,
     TokenEndpoint,
 )
-from evertoken._http import HttpResponse, TokenRequest
+from evertoken._http import HttpResponse, Seen, TokenRequest
 from evertoken._look import Explanation
 from evertoken._machine import TokenMachine
 from evertoken._patience import GiveUp, Ready, next_move
@@ -35,7 +35,7 @@ from evertoken._problems import (
 )
 from evertoken._snapshot import Snapshot
 from evertoken._states import AccessToken, BlockKind, Freshness, RequestState, State, TokenState
-from evertoken.outcomes import Abandoned, Blocked, Failed, Granted, Ignored, Malformed, Outcome, Stale
+from evertoken.outcomes import Abandoned, Blocked, Failed, Granted, Ignored, Malformed, Outcome, Postponed, Stale
 
 __all__ = (
     "Abandoned",
@@ -62,6 +62,7 @@ __all__ = (
     "Outcome",
     "Policy",
     "PostAuthentication",
+    "Postponed",
     "Problem",
     "ProblemKind",
     "Profile",
@@ -69,6 +70,7 @@ __all__ = (
     "Ready",
     "Rejection",
     "RequestState",
+    "Seen",
     "SendReason",
     "SendRequest",
     "Snapshot",

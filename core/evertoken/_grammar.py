@@ -9,6 +9,7 @@ import enum
 from dataclasses import dataclass, field
 
 from evertoken._challenge import Challenge
+from evertoken._http import Seen
 from evertoken._secrecy import Unpicklable
 from evertoken._states import BlockKind
 from evertoken.outcomes import Outcome
@@ -36,20 +37,25 @@ __all__ = (
 
 @dataclass(frozen=True, slots=True)
 class RequestClaimed:
-    """``start_request``: an exchange starts now."""
+    """``start_request``: an exchange starts now, by way of ``tiers`` shared stores."""
 
     now: float
     draw: float
     min_ttl: float = 0.0
+    tiers: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class AnswerReceived(Unpicklable):
-    """What attempt ``id`` brought, as the parser read it; failed sends and abandoned requests included."""
+    """What attempt ``id`` brought, as the parser read it; failed sends and abandoned requests included.
+
+    ``seen`` is what a shared store knew besides.
+    """
 
     now: float
     id: int
     answer: Outcome
+    seen: Seen | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +83,7 @@ class BlockReported:
     kind: BlockKind
     seconds: float | None
     draw: float
+    tiers: int = 0
 
 
 @dataclass(frozen=True, slots=True)

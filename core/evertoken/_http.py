@@ -8,15 +8,21 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
+from evertoken._checks import is_moment
 from evertoken._grant import ClientCredentials, Pairs
+from evertoken._policy import Policy
 from evertoken._secrecy import Unpicklable
+from evertoken._states import AccessToken
+from evertoken.outcomes import Outcome
 
 __all__ = (
     "LONGEST",
     "Headers",
     "HttpResponse",
+    "Seen",
+    "Surroundings",
     "TokenRequest",
     "build_request",
     "field_items",
@@ -44,6 +50,11 @@ class TokenRequest(Unpicklable):
 
     ``owner`` is an object that was made with the machine. Ids begin at 1 in each machine, so by this alone does it know
     that an answer is to a request of its own, not to another client's and not to one of a process before it.
+
+    The rest is for an exchange with a shared store, and never sent: ``shunned`` are digests (SHA-256) of tokens that an
+    API rejected, which are not to be given again; ``grant`` and ``policy`` are those that the request was made by;
+    ``held`` is the token in hand that is still good; ``demanded`` says that it is not due, and that a caller needs more
+    life than it has left.
     """
 
     id: int
@@ -53,12 +64,51 @@ class TokenRequest(Unpicklable):
     body: bytes = field(repr=False)
     deadline: float
     max_body: int = 65_536
+    shunned: tuple[str, ...] = field(repr=False, default=())
     secrets: tuple[str, ...] = field(repr=False, default=(), compare=False)
     owner: object = field(repr=False, default=None, compare=False)
+    grant: ClientCredentials | None = field(repr=False, default=None, compare=False)
+    policy: Policy | None = field(repr=False, default=None, compare=False)
+    held: AccessToken | None = field(repr=False, default=None, compare=False)
+    demanded: bool = field(repr=False, default=False, compare=False)
 
     def seconds_left(self, now: float) -> float:
         """Seconds until the deadline; 0.0 past it. ``now`` is what the clock of the machine, or its source, shows."""
         return max(0.0, self.deadline - now)
+
+
+@dataclass(frozen=True, slots=True)
+class Seen(Unpicklable):
+    """What an exchange with a shared store knows of an answer beyond its bytes. Set by such exchanges alone.
+
+    It is no header field, because those are the server's to write: an ``Age: 0`` that a proxy puts on every answer must
+    not give charges back. Moments are points in time on the clock of ``TokenRequest.deadline``.
+
+    Args:
+        asked_at: when the endpoint was asked, at the earliest. The token's life counts from then, and what the answer
+            proves does.
+        asked: whether this very request was sent to the endpoint. If not, its charge is given back and no counter
+            moves, since nothing was tried.
+        look_at: when to look again, where the answer is a refusal or a failure.
+        ends: when the block of a refusal ends: what callers are told.
+        store_down: the store was not there, so that only the machine's own waits keep it from asking too often.
+        read: what the answer means, where another process has read it already. None: read it.
+
+    Raises:
+        ValueError: a moment is no finite number below 2**40.
+    """
+
+    asked_at: float
+    asked: bool = True
+    look_at: float | None = None
+    ends: float | None = None
+    store_down: bool = False
+    read: Outcome | None = None
+
+    def __post_init__(self) -> None:
+        for moment in (self.asked_at, self.look_at, self.ends):
+            if moment is not None and not is_moment(moment):
+                raise ValueError("Seen: moments must be finite numbers of seconds below 2**40 in magnitude")
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -67,23 +117,41 @@ class HttpResponse(Unpicklable):
 
     ``headers`` may be given as pairs or as a mapping, such as the headers of an HTTP library, and are kept as pairs.
     The repr shows the status and the size, and neither headers nor body: an answer of the token endpoint holds a token.
+    ``seen`` is what an exchange with a shared store knows besides.
     """
 
     status: int
     headers: Sequence[tuple[str, str]]
     body: bytes
+    seen: Seen | None
 
-    def __init__(self, status: int, headers: Headers = (), body: bytes = b"") -> None:
+    def __init__(self, status: int, headers: Headers = (), body: bytes = b"", seen: Seen | None = None) -> None:
         object.__setattr__(self, "status", status)
         object.__setattr__(self, "headers", header_pairs(headers))
         object.__setattr__(self, "body", body)
+        object.__setattr__(self, "seen", seen)
 
     def __repr__(self) -> str:
         return f"HttpResponse(status={self.status!r}, {len(self.headers)} headers, {len(self.body)} bytes)"
 
 
+class Surroundings(NamedTuple):
+    """What a request knows of the machine that made it, for the machine itself and for shared stores."""
+
+    owner: object = None
+    policy: Policy | None = None
+    held: AccessToken | None = None
+    demanded: bool = False
+    shunned: tuple[str, ...] = ()
+
+
 def build_request(
-    grant: ClientCredentials, request_id: int, deadline: float, *, max_body: int = 65_536, owner: object = None
+    grant: ClientCredentials,
+    request_id: int,
+    deadline: float,
+    *,
+    max_body: int = 65_536,
+    around: Surroundings = Surroundings(),  # noqa: B008 - it is a constant
 ) -> TokenRequest:
     """The token request that ``grant`` makes. An embedder's own client authentication is called for each request."""
     message = grant.message()
@@ -95,8 +163,13 @@ def build_request(
         message.body,
         deadline,
         max_body,
+        around.shunned,
         message.secrets,
-        owner,
+        around.owner,
+        grant,
+        around.policy,
+        around.held,
+        around.demanded,
     )
 
 

@@ -52,7 +52,7 @@ def decide(state: State, min_ttl: float = 0.0) -> SendRequest | Wait:
     """What whoever wants a token with ``min_ttl`` seconds of life left in it may do at ``state.now``."""
     if state.attempt is not None:
         return Wait(state.attempt.deadline, _RESPONSE)
-    until, reason = state.unblock_at, _UNBLOCK
+    until, reason = state.look_at, _UNBLOCK
     if state.budget_at > until:
         until, reason = state.budget_at, _BUDGET
     if state.backoff.retry_at > until:
@@ -89,7 +89,7 @@ def publish(policy: Policy, state: State) -> Published:
 def _next_send(policy: Policy, state: State) -> float:
     """The first moment from which ``decide`` says SendRequest, if nothing but time happens until then."""
     attempt, retry_at = state.attempt, state.backoff.retry_at
-    moment = max(due_at(state.token), state.budget_at, state.unblock_at)
+    moment = max(due_at(state.token), state.budget_at, state.look_at)
     if attempt is not None:
         # If nobody answers, its loss is followed by a back-off.
         retry_at = max(retry_at, attempt.deadline + wait_after(policy, state, attempt))
@@ -98,7 +98,8 @@ def _next_send(policy: Policy, state: State) -> float:
 
 def wait_after(policy: Policy, state: State, attempt: Attempt, malformed: int = 0) -> float:
     """The back-off, in seconds, if ``attempt`` comes to nothing."""
-    return _schedule.back_off(policy, min(state.backoff.failures + 1, MOST_DOUBLINGS), attempt.draw, malformed)
+    wait = _schedule.back_off(policy, min(state.backoff.failures + 1, MOST_DOUBLINGS), attempt.draw, malformed)
+    return min(wait, _schedule.longest_look(policy)) if attempt.tiers else wait
 
 
 def freshness(state: State) -> Freshness:
@@ -112,10 +113,13 @@ def freshness(state: State) -> Freshness:
 
 
 def request_state(state: State) -> RequestState:
-    """Whether the endpoint may be asked at ``state.now``, is being asked, or must be left alone."""
+    """Whether the endpoint may be asked at ``state.now``, is being asked, or must be left alone.
+
+    It is blocked too while a shared store is looked at, whether a block still stands.
+    """
     now = state.now
     if state.attempt is not None:
-        return _IN_FLIGHT
+        return _BLOCKED if state.is_look else _IN_FLIGHT
     if now < state.unblock_at:
         return _BLOCKED
     return _BACKING_OFF if now < max(state.backoff.retry_at, state.budget_at) else _IDLE

@@ -14,6 +14,7 @@ from evertoken._challenge import Challenge
 from evertoken._checks import (
     check_seconds,
     check_type,
+    check_whole,
     fault_of_authorization,
     is_moment,
     min_ttl_on_the_grid,
@@ -33,7 +34,7 @@ from evertoken._grammar import (
     Wait,
 )
 from evertoken._grant import ClientCredentials
-from evertoken._http import HttpResponse, TokenRequest, build_request
+from evertoken._http import HttpResponse, Seen, Surroundings, TokenRequest, build_request
 from evertoken._look import (
     Explanation,
     Published,
@@ -49,10 +50,20 @@ from evertoken._policy import Policy
 from evertoken._problems import LocalProtocolError, Problem
 from evertoken._secrecy import Hidden
 from evertoken._snapshot import Snapshot, read_snapshot, take_snapshot
-from evertoken._states import AccessToken, Attempt, BlockKind, Freshness, RequestState, State, TokenState, first_state
-from evertoken._step import REPORTED, settle, step
+from evertoken._states import (
+    MOST_TIERS,
+    AccessToken,
+    Attempt,
+    BlockKind,
+    Freshness,
+    RequestState,
+    State,
+    TokenState,
+    first_state,
+)
+from evertoken._step import ASKED_ELSEWHERE, REPORTED, settle, step
 from evertoken.happenings import Happening, RejectionJudged, RequestEnded
-from evertoken.outcomes import Abandoned, Granted, Outcome
+from evertoken.outcomes import Abandoned, Granted, Outcome, Postponed
 
 __all__ = ("TokenMachine",)
 
@@ -68,6 +79,9 @@ class TokenMachine:
         policy: every tunable.
         draw: returns a number in [0, 1); the only source of randomness. It is called once in each claim and once in
             each ``endpoint_blocked``. ``random.random`` in a program, a seeded generator in a simulation.
+        tiers: how many shared stores (:mod:`evertoken.sharing`) stand between this machine and the endpoint. Each gives
+            an attempt ``Policy.store_wait`` more. With any, the waits of the fleet stand in the store: while it is kept
+            waiting the machine looks there once a minute at least, and it looks early for a newer token.
 
     ``now`` is seconds, int or float, from any clock that never runs backwards, with any origin. Inputs may arrive a
     little out of order: the machine keeps the largest ``now`` of any input and treats an earlier one as equal to it.
@@ -77,7 +91,7 @@ class TokenMachine:
     change nothing, whatever the number of calls; their answers may change after any input, and as time passes.
     """
 
-    __slots__ = ("_draw", "_grant", "_past", "_policy", "_state", "happenings", "owner", "published")
+    __slots__ = ("_draw", "_grant", "_past", "_policy", "_state", "happenings", "owner", "published", "tiers")
 
     published: Published
     """``(quiet_until, header)``: while ``now < quiet_until``, ``header`` is the Authorization value and nothing else is
@@ -88,12 +102,19 @@ class TokenMachine:
     happenings: tuple[Happening, ...]
     """What came of the latest input, in order; see :mod:`evertoken.happenings`. Replaced by the next input."""
 
-    def __init__(self, grant: ClientCredentials, *, policy: Policy | None = None, draw: Callable[[], float]) -> None:
+    tiers: int
+    """How many shared stores stand between this machine and the endpoint."""
+
+    def __init__(
+        self, grant: ClientCredentials, *, policy: Policy | None = None, draw: Callable[[], float], tiers: int = 0
+    ) -> None:
         check_type("grant", grant, ClientCredentials)
         self._grant = grant
         self._policy = Policy() if policy is None else policy
         check_type("policy", self._policy, Policy)
+        check_whole("tiers", tiers, 0, MOST_TIERS)
         self._draw = draw
+        self.tiers = tiers
         self.owner = object()
         self.happenings = ()
         self._past: tuple[str, ...] = ()
@@ -171,8 +192,8 @@ class TokenMachine:
     def start_request(self, now: float, min_ttl: float = 0.0) -> TokenRequest:
         """Claim the one slot and get the request to send. Its clock starts and the budget is charged now.
 
-        Report what came of it with exactly one of :meth:`receive_response`, :meth:`send_failed` and
-        :meth:`request_abandoned`; unreported, it is lost at its deadline.
+        Report what came of it with exactly one of :meth:`receive_response`, :meth:`send_failed`,
+        :meth:`request_postponed` and :meth:`request_abandoned`; unreported, it is lost at its deadline.
 
         Raises:
             LocalProtocolError: :meth:`poll` with the same arguments does not say SendRequest. Nothing has changed.
@@ -181,7 +202,7 @@ class TokenMachine:
         action = self.poll(now, min_ttl)
         if isinstance(action, Wait):
             raise LocalProtocolError(f"no token request may be started now: wait ({action.reason.value})")
-        happened = RequestClaimed(now, self._drawn(), min_ttl)
+        happened = RequestClaimed(now, self._drawn(), min_ttl, self.tiers)
         state, happenings = step(self._policy, self._state, happened)
         attempt = cast("Attempt", state.attempt)
         request = self._request(attempt)
@@ -194,24 +215,31 @@ class TokenMachine:
         For who keeps a lock around the machine. To read a long answer takes long, and this needs no lock: it looks at
         nothing that is ever changed in place.
         """
+        seen = response.seen
+        if seen is not None and seen.read is not None:
+            return seen.read
         return read_answer(self._grant, response, max_body=self._policy.max_body, secrets=self._secrets(request))
 
     def read_failure(self, request: TokenRequest, reason: str, *, is_bug: bool = False) -> Outcome:
         """The same for :meth:`send_failed`. ``is_bug``: the fault is in code, and the network has no part in it."""
         return no_answer(self._grant, str(reason), self._secrets(request), is_bug=is_bug)
 
-    def receive_response(self, now: float, request: TokenRequest, response: HttpResponse | Outcome) -> Outcome:
+    def receive_response(
+        self, now: float, request: TokenRequest, response: HttpResponse | Outcome, seen: Seen | None = None
+    ) -> Outcome:
         """The endpoint answered. Any bytes give exactly one outcome, and never an exception.
 
-        Late and duplicate answers are recognised by the request's id; most of them are ``Ignored``.
+        Late and duplicate answers are recognised by the request's id; most of them are ``Ignored``. ``seen`` is the
+        response's own; it is an argument for who has had the response read already.
 
         Raises:
             LocalProtocolError: the request is another machine's, or one of the machine that a snapshot was taken of.
                 Nothing has changed.
         """
         now = on_the_grid(now)
-        read = response if isinstance(response, Outcome) else self.read_response(request, response)
-        return self._answer(now, request, read)
+        if isinstance(response, Outcome):
+            return self._answer(now, request, response, seen)
+        return self._answer(now, request, self.read_response(request, response), response.seen)
 
     def send_failed(self, now: float, request: TokenRequest, reason: str | Outcome) -> Outcome:
         """The request did not get there, or its answer did not get back; ``reason`` is for people.
@@ -229,6 +257,18 @@ class TokenMachine:
         Raises as :meth:`receive_response`.
         """
         return self._answer(on_the_grid(now), request, Abandoned())
+
+    def request_postponed(
+        self, now: float, request: TokenRequest, until: float, problem: Problem | None = None
+    ) -> Outcome:
+        """Nothing was sent: a shared store says that another process is asking, or that nobody may ask now.
+
+        The slot is free, the charge is given back, and no counter moves. It is looked at again at ``until``, which is
+        brought into the next minute (six times ``Policy.store_wait``) unless there is a good token till then.
+        ``problem`` is what callers are told who cannot wait. Raises as :meth:`receive_response`.
+        """
+        now, until = on_the_grid(now), on_the_grid(until)
+        return self._answer(now, request, Postponed(until, problem or ASKED_ELSEWHERE))
 
     # Inputs: news from elsewhere
     # ---------------------------
@@ -279,7 +319,7 @@ class TokenMachine:
             raise LocalProtocolError(f"endpoint_blocked: kind must be LOCKED, REFUSED or RATE_LIMITED, not {kind}")
         if seconds is not None:
             check_seconds("seconds", seconds)
-        self._step(BlockReported(now, kind, seconds, self._drawn()))
+        self._step(BlockReported(now, kind, seconds, self._drawn(), self.tiers))
 
     def replace_credentials(self, now: float, credentials: ClientCredentials) -> None:
         """Use another secret from now on. The live token is kept; the same secret again changes nothing.
@@ -335,6 +375,7 @@ class TokenMachine:
         *,
         policy: Policy | None = None,
         draw: Callable[[], float],
+        tiers: int = 0,
     ) -> Self:
         """A machine that goes on where ``snapshot`` was taken, ``elapsed`` seconds ago.
 
@@ -349,7 +390,7 @@ class TokenMachine:
         if (kind := type(snapshot)) is not Snapshot:
             del snapshot  # It may be the text, with the token in it.
             raise TypeError(f"snapshot must be a Snapshot, not {kind.__name__}: Snapshot.from_json reads one")
-        machine = cls(grant, policy=policy, draw=draw)
+        machine = cls(grant, policy=policy, draw=draw, tiers=tiers)
         now = on_the_grid(now)
         check_seconds("elapsed", elapsed)
         machine._become(read_snapshot(grant, machine.policy, snapshot, now, elapsed))
@@ -360,7 +401,8 @@ class TokenMachine:
 
         The request in flight may be answered in both.
         """
-        twin = TokenMachine(self._grant, policy=self._policy, draw=self._draw if draw is None else draw)
+        draw = self._draw if draw is None else draw
+        twin = TokenMachine(self._grant, policy=self._policy, draw=draw, tiers=self.tiers)
         twin._past = self._past
         twin.owner = self.owner
         twin._become(self._state)
@@ -387,9 +429,16 @@ class TokenMachine:
         return token if token is not None and state.now < token.fresh_until - min_ttl else None
 
     def _request(self, attempt: Attempt) -> TokenRequest:
-        return build_request(
-            self._grant, attempt.id, attempt.deadline, max_body=self._policy.max_body, owner=self.owner
+        token, started = self._state.token, attempt.started
+        held = token if token is not None and started < token.fresh_until else None
+        around = Surroundings(
+            self.owner,
+            self._policy,
+            held,
+            demanded=held is not None and started < held.refresh_at,
+            shunned=tuple([entry.digest for entry in self._state.rejections.dropped]),
         )
+        return build_request(self._grant, attempt.id, attempt.deadline, max_body=self._policy.max_body, around=around)
 
     def _secrets(self, request: TokenRequest) -> tuple[str, ...]:
         """What may never be shown: what this request carried, what the next one will, and what was of use lately."""
@@ -399,7 +448,7 @@ class TokenMachine:
         """Servers repeat what they were sent, and not only the last of it."""
         self._past = tuple(dict.fromkeys((*secrets, *self._past)))[:_MOST_PAST]
 
-    def _answer(self, now: float, request: TokenRequest, answer: Outcome) -> Outcome:
+    def _answer(self, now: float, request: TokenRequest, answer: Outcome, seen: Seen | None = None) -> Outcome:
         if request.owner is not self.owner:
             raise LocalProtocolError(
                 "this token request was made by another machine, or by the one that this one was restored from: its"
@@ -407,7 +456,7 @@ class TokenMachine:
             )
         if isinstance(answer, Granted):  # It may not be taken, and be good all the same.
             self._keep_from_view(answer.access_token)
-        return cast("RequestEnded", self._step(AnswerReceived(now, request.id, answer))[-1]).outcome
+        return cast("RequestEnded", self._step(AnswerReceived(now, request.id, answer, seen))[-1]).outcome
 
     def _drawn(self) -> float:
         number = self._draw()

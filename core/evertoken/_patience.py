@@ -1,8 +1,9 @@
 """What one caller should do now: use the token, carry a request, wait, or give up. The same for every runtime.
 
 The order is the point. A usable token settles everything. A block that stands until a person acts fails at once,
-however patient the caller. A wait that outlasts the caller's deadline fails at once too, since waiting is hopeless. And
-an attempt in flight never fails anybody before its time: it may succeed.
+however patient the caller, and also while a shared store is looked at, whether it still stands. A wait that outlasts
+the caller's deadline fails at once too, since waiting is hopeless. And an attempt in flight else never fails anybody
+before its time: it may succeed.
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ def _is_too_short(machine: TokenMachine, now: float, since: float, min_ttl: floa
 
 
 def _weighed(machine: TokenMachine, now: float, wait: Wait, deadline: float) -> GiveUp | Wait:
-    if wait.reason is WaitReason.RESPONSE:
+    if wait.reason is WaitReason.RESPONSE and machine.request_state(now) is not RequestState.BLOCKED:
         return Wait(min(wait.until, deadline), wait.reason) if now < deadline else _give_up(machine, now, now)
     if _is_hopeless(machine, now) or wait.until > deadline or now >= deadline:
         return _give_up(machine, now, wait.until)

@@ -100,6 +100,9 @@ class Policy:
     API's server must not cost a minute of 401s. A row ends when a token works and ten intervals are without one."""
     rejection_interval_cap: float = 3_600.0
     """The longest such interval."""
+    store_wait: float = 10.0
+    """For each shared store on the way an attempt has so much more time, to wait for another process that asks. One
+    call of the store may take a tenth of it; who is kept waiting longer looks there again within six times as long."""
     max_body: int = 65_536
     """Bytes of a token answer that are read; a longer one is malformed."""
 

@@ -59,6 +59,8 @@ class ProblemKind(enum.Enum):
     """This machine has made as many token requests as its policy allows for now."""
     LIFETIME_TOO_SHORT = "lifetime too short"
     """More remaining life was asked for than this endpoint's tokens have to give."""
+    POSTPONED = "postponed"
+    """Another process that shares the store is asking for the token, or the store says that nobody may ask now."""
     SNAPSHOT = "snapshot"
     """The snapshot that the machine began with was sealed under another secret, or was changed since."""
 

@@ -12,12 +12,16 @@ __all__ = (
     "back_off",
     "charge",
     "forgiving_pause",
+    "give_back",
     "longest_back_off",
+    "longest_look",
     "longest_wait",
+    "look_pause",
     "make_token",
     "own_wait",
     "proven_evidence_at",
     "refill",
+    "refresh_before",
     "rejection_pause",
     "retuned",
     "stated_wait",
@@ -27,20 +31,47 @@ __all__ = (
 
 
 def make_token(
-    policy: Policy, value: str, scope: str | None, expires_in: float, *, started: float, received: float, draw: float
+    policy: Policy,
+    value: str,
+    scope: str | None,
+    expires_in: float,
+    *,
+    started: float,
+    received: float,
+    draw: float,
+    tiers: int = 0,
 ) -> AccessToken:
     """The token with its moments. Margins never eat more than their share of a short life.
 
     The refresh is never due before half of the time that is left at receipt: an answer that was slow to come does not
-    make the next one due at once.
+    make the next one due at once. With shared stores (``tiers``) a newer one is looked for from a drawn point on in the
+    last ``refresh_before_share`` of the life: if the store is down by then, a fleet does not ask in one second.
     """
     life = whole_ticks(min(expires_in, policy.max_lifetime))
     leeway = min(policy.leeway, policy.leeway_share * life)
-    before = min(policy.refresh_before, policy.refresh_before_share * life) + draw * policy.refresh_jitter_share * life
+    before, spread = refresh_before(policy, life), policy.refresh_jitter_share * life
+    if tiers:
+        spread = max(spread, policy.refresh_before_share * life - before)
+    before += draw * spread
     fresh_until = started + whole_ticks(life - leeway)
     halfway = received + whole_ticks((fresh_until - received) / 2)
     refresh_at = min(fresh_until, max(started + whole_ticks(life - before), halfway))
     return AccessToken(value, f"Bearer {value}", started, refresh_at, fresh_until, started + life, scope)
+
+
+def refresh_before(policy: Policy, life: float) -> float:
+    """How long before its expiry a token of this lifetime is due, jitter apart."""
+    return min(policy.refresh_before, policy.refresh_before_share * life)
+
+
+def look_pause(policy: Policy, draw: float) -> float:
+    """How long until a shared store is looked at again: drawn, or a fleet would look all at once."""
+    return max(TICK, whole_ticks(longest_look(policy) * (0.5 + 0.4 * draw)))
+
+
+def longest_look(policy: Policy) -> float:
+    """With a shared store no pause is longer, in seconds: the waits stand in the store, and are looked at there."""
+    return whole_ticks(6 * policy.store_wait)
 
 
 def back_off(policy: Policy, failures: int, draw: float, malformed: int = 0) -> float:
@@ -112,6 +143,17 @@ def charge(policy: Policy, budget: Budget, now: float) -> Budget:
     """The bucket after one exchange started at ``now``; the caller has checked that there is one left."""
     level, refill_at, interval = refill(policy, budget, now)
     return Budget(level - 1, now + interval if refill_at == NEVER else refill_at, interval)
+
+
+def give_back(policy: Policy, budget: Budget, now: float) -> Budget:
+    """The bucket as if the exchange that was charged last, and made nowhere, had not been charged.
+
+    There is one attempt at a time, so what refills meanwhile is the same either way.
+    """
+    level, refill_at, interval = refill(policy, budget, now)
+    if level + 1 >= policy.budget_burst:
+        return Budget(policy.budget_burst, NEVER, interval)
+    return Budget(level + 1, refill_at, interval)
 
 
 def retuned(policy: Policy, budget: Budget, now: float, lifetime: float) -> Budget:

@@ -54,6 +54,7 @@ from evertoken._states import (
     LONG_AGO,
     MOST_DOUBLINGS,
     MOST_LIFTED,
+    MOST_TIERS,
     NEVER,
     AccessToken,
     Attempt,
@@ -336,7 +337,7 @@ def _values(content: object, forms: _Forms, origin: float) -> dict[str, _Value]:
 # The table
 # =========
 
-VERSION = 4
+VERSION = 5
 
 _DISTANCE = _plain_form(lambda value: _is_number(value) and abs(value) <= _FARTHEST)
 _TIME = _Form(
@@ -373,7 +374,14 @@ _TOKEN = _record(
 )
 _ATTEMPT = _record(
     Attempt,
-    {"id": _count(least=1), "started": _TIME, "deadline": _TIME, "draw": _number(1), "generation": _count()},
+    {
+        "id": _count(least=1),
+        "started": _TIME,
+        "deadline": _TIME,
+        "draw": _number(1),
+        "generation": _count(),
+        "tiers": _count(MOST_TIERS),
+    },
     _ordered("started", "deadline"),
 )
 _PROBLEM = _record(
@@ -393,7 +401,15 @@ _BACKOFF = _record(
 )
 _BLOCK = _record(
     Block,
-    {"kind": _one_of(BlockKind), "until": _TIME, "found": _TIME, "times": _DOUBLINGS, "problem": _PROBLEM},
+    {
+        "kind": _one_of(BlockKind),
+        "until": _TIME,
+        "found": _TIME,
+        "times": _DOUBLINGS,
+        "problem": _PROBLEM,
+        "look_at": _TIME,
+    },
+    _ordered("look_at", "until"),
 )
 _BUDGET = _record(Budget, {"level": _count(), "refill_at": _optional(_TIME, NEVER), "interval": _number(_LONGEST)})
 _DROPPED = _record(Dropped, {"digest": _digest(64), "shunned_until": _TIME, "forget_at": _TIME})
@@ -524,13 +540,13 @@ def _capped_token(policy: Policy, token: AccessToken, taken: float) -> AccessTok
 
 def _capped_attempt(policy: Policy, attempt: Attempt, taken: float) -> Attempt:
     started = min(attempt.started, taken)
-    seconds = whole_ticks(policy.request_timeout)
+    seconds = whole_ticks(policy.request_timeout + attempt.tiers * policy.store_wait)
     return attempt._replace(started=started, deadline=min(attempt.deadline, started + seconds))
 
 
 def _capped_block(policy: Policy, block: Block, taken: float) -> Block:
     until = min(block.until, taken + _schedule.longest_wait(policy, block.kind))
-    return block._replace(until=until, found=min(block.found, taken + TICK))
+    return block._replace(until=until, found=min(block.found, taken + TICK), look_at=min(block.look_at, until))
 
 
 def _fitted(policy: Policy, tuning: Tuning, budget: Budget, taken: float) -> Budget:

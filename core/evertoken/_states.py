@@ -40,6 +40,13 @@ nothing behind. The latest lost attempt is remembered, since its answer may stil
 newer than ours, a late refusal is believed unless something later has been granted. Each attempt is consumed by its
 first outcome. What carries an unknown id is ignored.
 
+**A shared store** stands, where there is one, between the machine and the endpoint, and lets one process of a fleet ask
+for all. A claim then is a look: the store may give a token that another process was granted, a block that another one
+met, or say that somebody else is asking. Nothing was asked then, so the charge is given back and no counter moves. The
+waits of the fleet stand in the store, where an operator can lift them; the machine's own pauses are a minute at most. A
+block has two moments there: when it *ends*, which is what callers are told, and when to *look* again whether it still
+stands. The state stays BLOCKED during such a look. Only when the store is down do the machine's own waits count.
+
 A cancelled request is not a failed one: it costs nothing but its budget, which bounds how often one can be given up.
 
 Each kind of block has a record of its own, and the latest moment of all counts. The record is kept when its moment has
@@ -47,7 +54,8 @@ passed, since it also says how often in a row we have waited: each kind doubles 
 where the server states none. What clears a record is a grant that was asked for after the block was found.
 
 The budget is a bucket: a level, and the moment of the next refill. It is charged when an exchange starts and is never
-refunded, so no sequence of cancellations, rejections and clock faults can ask more often than it refills.
+refunded where the endpoint may have been asked, so no sequence of cancellations, rejections and clock faults can ask
+more often than it refills.
 
 When an API rejects a token, that word is believed only about the token in hand, only so often, and only if another
 token can be had at once. Otherwise one odd 401 would leave everyone without a token while the endpoint is blocked.
@@ -121,6 +129,8 @@ NEVER = math.inf
 LONG_AGO = -math.inf
 MOST_DOUBLINGS = 40
 """Counters of doublings stop here: 2**40 times the shortest wait is past every cap that a policy can hold."""
+MOST_TIERS = 8
+"""More shared stores one behind the other have no use."""
 MOST_LIFTED = 3
 """So often between grants do new credentials end refused and unclear blocks."""
 
@@ -178,7 +188,8 @@ class AccessToken(Unpicklable):
 class Attempt(NamedTuple):
     """One token request under way, or the latest that was lost.
 
-    ``draw`` in [0, 1) is all the randomness that this attempt's consequences use, its loss included.
+    ``draw`` in [0, 1) is all the randomness that this attempt's consequences use, its loss included. ``tiers`` counts
+    the shared stores that it goes by.
     """
 
     id: int
@@ -186,6 +197,7 @@ class Attempt(NamedTuple):
     deadline: float
     draw: float
     generation: int
+    tiers: int = 0
 
 
 class BackOff(NamedTuple):
@@ -208,7 +220,8 @@ class Block(NamedTuple):
 
     ``found`` is the start of the latest attempt that met it, or one tick after the moment of a report. A grant that was
     asked for then or later clears it; lifting it and new credentials only end it. ``times`` says how often in a row a
-    wait of our own followed, which doubles the next one. ``problem`` is for people.
+    wait of our own followed, which doubles the next one. ``problem`` is for people. No request starts before
+    ``look_at``: that is ``until``, unless a shared store can be asked earlier whether the block still stands.
     """
 
     kind: BlockKind
@@ -216,6 +229,7 @@ class Block(NamedTuple):
     found: float
     times: int
     problem: Problem
+    look_at: float
 
 
 class Budget(NamedTuple):
@@ -292,6 +306,20 @@ class State(NamedTuple):
         if len(blocks) < 2:
             return blocks[0].until if blocks else LONG_AGO
         return max(block.until for block in blocks)
+
+    @property
+    def look_at(self) -> float:
+        """From when on a request may start as far as blocks are concerned; long ago if none was found."""
+        blocks = self.blocks
+        if len(blocks) < 2:
+            return blocks[0].look_at if blocks else LONG_AGO
+        return max(block.look_at for block in blocks)
+
+    @property
+    def is_look(self) -> bool:
+        """Whether the attempt in flight was started to look at a block that still stands, in a shared store."""
+        attempt = self.attempt
+        return attempt is not None and any(block.look_at <= attempt.started for block in self.standing)
 
     @property
     def standing(self) -> tuple[Block, ...]:

@@ -24,6 +24,7 @@ from evertoken._grammar import (
     TokenRejected,
     TokenWorked,
 )
+from evertoken._http import Seen
 from evertoken._look import decide, wait_after
 from evertoken._policy import TICK, Policy, whole_ticks
 from evertoken._problems import Problem, ProblemKind
@@ -31,6 +32,7 @@ from evertoken._states import (
     LONG_AGO,
     MOST_DOUBLINGS,
     MOST_LIFTED,
+    NEVER,
     AccessToken,
     Attempt,
     BackOff,
@@ -42,9 +44,10 @@ from evertoken._states import (
     State,
 )
 from evertoken.happenings import EndpointBlocked, EndpointUnblocked, Happening, RejectionJudged, RequestEnded
-from evertoken.outcomes import Abandoned, Blocked, Failed, Granted, Ignored, Malformed, Outcome, Stale
+from evertoken.outcomes import Abandoned, Blocked, Failed, Granted, Ignored, Malformed, Outcome, Postponed, Stale
 
 __all__ = (
+    "ASKED_ELSEWHERE",
     "LOST",
     "REPORTED",
     "answered",
@@ -184,9 +187,10 @@ def _claim(policy: Policy, state: State, claimed: RequestClaimed) -> tuple[State
     attempt = Attempt(
         id=state.next_id,
         started=state.now,
-        deadline=state.now + whole_ticks(policy.request_timeout),
+        deadline=state.now + whole_ticks(policy.request_timeout + claimed.tiers * policy.store_wait),
         draw=claimed.draw,
         generation=state.credentials.generation,
+        tiers=claimed.tiers,
     )
     budget = _schedule.charge(policy, state.budget, state.now)
     after = state._replace(attempt=attempt, next_id=state.next_id + 1, budget=budget)
@@ -208,6 +212,13 @@ REISSUED = Problem(
 )
 
 
+ASKED_ELSEWHERE = Problem(
+    ProblemKind.POSTPONED,
+    "Another process that shares the store is asking for a token, or nobody may ask at the moment",
+    "Wait: what it is given is found in the store. If this lasts, look at the process that asks, and at the endpoint.",
+)
+
+
 def digest(value: str) -> str:
     """A name for a token that does not give the token away."""
     return hashlib.sha256(value.encode("ascii", "replace")).hexdigest()
@@ -221,36 +232,60 @@ def answered(state: State, request_id: int) -> Attempt | None:
     return lost if lost is not None and lost.id == request_id else None
 
 
-def judge(policy: Policy, state: State, attempt: Attempt, answer: Outcome) -> Outcome | AccessToken:
+def judge(
+    policy: Policy, state: State, attempt: Attempt, answer: Outcome, seen: Seen | None = None
+) -> Outcome | AccessToken:
     """What the answer to ``attempt`` amounts to in a settled state; for a grant that is taken, its token.
 
-    May differ from the answer: a token can be dead, old, or known to be bad.
+    May differ from the answer: a token can be dead, old, or known to be bad. What was not ``asked`` leaves a newly
+    taken token or a block that stands; anything else is postponed, or the store would be looked at again at once.
     """
+    late = attempt.id != (0 if state.attempt is None else state.attempt.id)
+    unasked = seen is not None and not seen.asked
     if isinstance(answer, Granted):
-        return _judge_grant(policy, state, attempt, answer)
-    is_refusal = isinstance(answer, Blocked) and answer.kind is BlockKind.REFUSED
-    if is_refusal and attempt.generation != state.credentials.generation:
+        judged = _judge_grant(policy, state, attempt, answer, late=late, unasked=unasked)
+    elif isinstance(answer, Blocked) and _is_stale(state, attempt, answer):
         return Stale()
-    if attempt is state.lost and _is_overtaken(state, attempt, answer):
-        return Ignored()
-    return answer
+    else:
+        judged = Ignored() if late and _is_overtaken(state, attempt, answer) else answer
+    if late or not (unasked or isinstance(judged, Postponed)):
+        return judged
+    if isinstance(judged, AccessToken) or (isinstance(judged, Blocked) and seen is not None and seen.ends is not None):
+        return judged
+    return judged if isinstance(judged, Postponed) else _postponed(policy, state, attempt, seen)
+
+
+def _is_stale(state: State, attempt: Attempt, blocked: Blocked) -> bool:
+    return blocked.kind is BlockKind.REFUSED and attempt.generation != state.credentials.generation
+
+
+def _postponed(policy: Policy, state: State, attempt: Attempt, seen: Seen | None) -> Postponed:
+    """It is looked at again when the store says, or in a drawn while."""
+    until = state.now + whole_ticks(policy.store_wait * (0.1 + 0.4 * attempt.draw))
+    if seen is not None and seen.look_at is not None:
+        until = seen.look_at
+    return Postponed(until, ASKED_ELSEWHERE)
 
 
 def _is_overtaken(state: State, lost: Attempt, answer: Outcome) -> bool:
     """A late failure was counted as a loss already; late news of a block is stale after a newer grant."""
-    return isinstance(answer, (Failed, Malformed, Abandoned)) or state.granted_at > lost.started
+    return isinstance(answer, (Failed, Malformed, Abandoned, Postponed)) or state.granted_at > lost.started
 
 
-def _judge_grant(policy: Policy, state: State, attempt: Attempt, granted: Granted) -> Outcome | AccessToken:
-    late = attempt is state.lost
-    token = token_of(policy, state, attempt, granted)
+def _judge_grant(
+    policy: Policy, state: State, attempt: Attempt, granted: Granted, *, late: bool, unasked: bool
+) -> Outcome | AccessToken:
+    """Of what the endpoint gives, the newest wins; of what a store gives, what lives longer than the one in hand."""
+    token, held = token_of(policy, state, attempt, granted), state.token
     if _is_shunned(state, token.value, state.now):
         return Ignored() if late else Failed(REISSUED)
     if state.now >= token.fresh_until:
         return Ignored() if late else Failed(DEAD_ON_ARRIVAL)
-    if state.token is not None and (state.token.started, late) > (attempt.started, False):
-        return Ignored()
-    return token
+    if held is None:
+        return token
+    if unasked:
+        return token if token.fresh_until > held.fresh_until else Ignored()
+    return Ignored() if (held.started, late) > (attempt.started, False) else token
 
 
 def _is_shunned(state: State, value: str, now: float) -> bool:
@@ -277,6 +312,7 @@ def token_of(policy: Policy, state: State, attempt: Attempt, granted: Granted) -
         started=attempt.started,
         received=state.now,
         draw=attempt.draw,
+        tiers=attempt.tiers,
     )
     if state.token is None or state.token.value != token.value:
         return token
@@ -292,58 +328,109 @@ def _receive(policy: Policy, state: State, received: AnswerReceived) -> tuple[St
     attempt = answered(state, received.id)
     if attempt is None:
         return state, (RequestEnded(received.id, Ignored()),)
-    judged = judge(policy, state, attempt, received.answer)
+    before, looked_at = state, attempt.started
+    late, seen = attempt is state.lost, received.seen
+    if seen is not None:  # What it proves, it proves of then: a pause since, on either side, is life lost.
+        attempt = attempt._replace(started=min(whole_ticks(seen.asked_at), state.now))
+    judged = judge(policy, state, attempt, received.answer, seen)
+    if seen is not None and _has_moments(seen) and isinstance(judged, Blocked | Failed | Malformed):
+        state = _lifted(state, tuple(BlockKind), found_by=looked_at)
     outcome = received.answer if isinstance(judged, AccessToken) else judged
-    if attempt is state.lost:
-        after = _apply_late(policy, state._replace(lost=None), attempt, judged, received.answer)
+    if late:
+        after = _apply_late(policy, state._replace(lost=None), attempt, judged, received)
     else:
-        after = _apply(policy, state.without_attempt(), attempt, judged)
-    return after, (*_changes_of_blocks(state, after), RequestEnded(received.id, outcome))
+        after = _apply(policy, state.without_attempt(), attempt, judged, seen)
+        if isinstance(judged, Postponed) or (seen is not None and not seen.asked):
+            after = after._replace(budget=_schedule.give_back(policy, after.budget, after.now))
+    return after, (*_changes_of_blocks(before, after), RequestEnded(received.id, outcome))
 
 
-def _apply_late(policy: Policy, state: State, lost: Attempt, judged: Outcome | AccessToken, answer: Outcome) -> State:
+def _apply_late(
+    policy: Policy, state: State, lost: Attempt, judged: Outcome | AccessToken, received: AnswerReceived
+) -> State:
     """The answer to an attempt that was already counted as lost.
 
     A grant and a block take effect as if they had come in time. A failure does not count again: losing the attempt was
     the failure. Only its explanation replaces "no answer", and its Retry-After is obeyed.
     """
+    answer = received.answer
     if not isinstance(judged, Ignored):
-        return _apply(policy, state, lost, judged)
+        return _apply(policy, state, lost, judged, received.seen)
     if isinstance(answer, Failed | Malformed) and state.problem == LOST:  # It says better why there was no answer.
         state = state._replace(problem=answer.problem)
     if isinstance(answer, Failed) and answer.retry_after is not None:
-        return _hold_off(policy, state, lost, answer.retry_after)
+        return _hold_off(policy, state, _alone(lost, received.seen), answer.retry_after)
     return state
 
 
-def _apply(policy: Policy, state: State, attempt: Attempt, judged: Outcome | AccessToken) -> State:
+def _apply(
+    policy: Policy, state: State, attempt: Attempt, judged: Outcome | AccessToken, seen: Seen | None = None
+) -> State:
     match judged:
         case AccessToken():
-            return _grant(policy, state, attempt, judged)
-        case Failed():
-            state = back_off_from(policy, state, attempt, state.now, judged.problem, malformed=judged.lasting)
-            return state if judged.retry_after is None else _hold_off(policy, state, attempt, judged.retry_after)
-        case Malformed():
-            return back_off_from(policy, state, attempt, state.now, judged.problem, malformed=True)
+            return _grant(policy, state, attempt, judged, unasked=seen is not None and not seen.asked)
+        case Failed() | Malformed():
+            return _fail(policy, state, attempt, judged, seen)
         case Blocked():
-            return _block(policy, state, attempt, judged)
+            if seen is None or seen.ends is None:
+                return _block(policy, state, attempt, judged)
+            return _block_as_told(policy, state, attempt, judged, seen)
+        case Postponed():
+            return _postpone(policy, state, judged)
         case _:  # Abandoned, stale, or a token that something newer has overtaken: the slot is free, nothing else.
             return state
 
 
+def _fail(policy: Policy, state: State, attempt: Attempt, failed: Failed | Malformed, seen: Seen | None) -> State:
+    """A back-off: our own, a minute at most where a store keeps the fleet's, or the very moment that the store says."""
+    attempt = _alone(attempt, seen)
+    lasting = isinstance(failed, Malformed) or failed.lasting
+    state = back_off_from(policy, state, attempt, state.now, failed.problem, malformed=lasting)
+    if seen is not None and seen.look_at is not None:
+        retry_at = _soon(policy, state, seen.look_at)
+        return state._replace(backoff=state.backoff._replace(retry_at=retry_at))
+    if isinstance(failed, Malformed) or failed.retry_after is None:
+        return state
+    return _hold_off(policy, state, attempt, failed.retry_after)
+
+
+def _alone(attempt: Attempt, seen: Seen | None) -> Attempt:
+    """``attempt``, as one that went by no store if the store was not there: its waits are the machine's own then."""
+    return attempt._replace(tiers=0) if seen is not None and seen.store_down else attempt
+
+
+def _postpone(policy: Policy, state: State, postponed: Postponed) -> State:
+    """Nothing was tried, so nothing is counted. While the token in hand is good, it is merely due a little later."""
+    token, until = state.token, whole_ticks(postponed.until)
+    if token is not None and state.now < until <= token.fresh_until:
+        return state._replace(token=token.due_no_earlier_than(until))
+    retry_at = max(state.backoff.retry_at, _soon(policy, state, until))
+    return state._replace(backoff=state.backoff._replace(retry_at=retry_at), problem=postponed.problem)
+
+
+def _soon(policy: Policy, state: State, moment: float) -> float:
+    """``moment``, if it lies ahead and within the minute in which a store is looked at again."""
+    return min(state.now + _schedule.longest_look(policy), max(state.now + TICK, whole_ticks(moment)))
+
+
 def _hold_off(policy: Policy, state: State, attempt: Attempt, seconds: float) -> State:
     wait = _schedule.stated_wait(policy, seconds, policy.rate_limited_wait_cap, attempt.draw)
+    if attempt.tiers:
+        wait = min(wait, _schedule.longest_look(policy))
     retry_at = max(state.backoff.retry_at, state.now + wait)
     found = max(state.backoff.found, attempt.started)
     return state._replace(backoff=state.backoff._replace(retry_at=retry_at, found=found))
 
 
-def _grant(policy: Policy, state: State, attempt: Attempt, token: AccessToken) -> State:
-    """The token is ours: what went wrong before it was asked for is over."""
+def _grant(policy: Policy, state: State, attempt: Attempt, token: AccessToken, *, unasked: bool) -> State:
+    """The token is ours: what went wrong before it was asked for is over.
+
+    One that a store gave us vouches for no credentials of ours, and says nothing of an endpoint that repeats itself.
+    """
     repeated = state.token is not None and state.token.value == token.value
-    repeats = min(state.backoff.repeats + 1, MOST_DOUBLINGS) if repeated else 0
+    repeats = min(state.backoff.repeats + (not unasked), MOST_DOUBLINGS) if repeated else 0
     generation = state.credentials.generation
-    proven = state.credentials.proven or attempt.generation == generation
+    proven = state.credentials.proven or (attempt.generation == generation and not unasked)
     started = token.started
     outlived = state.backoff.found <= started
     blocks = state.blocks
@@ -389,7 +476,25 @@ def _block(policy: Policy, state: State, attempt: Attempt, blocked: Blocked) -> 
         state = state._replace(credentials=state.credentials._replace(proven=False))
     else:
         own, times = _own_wait(policy, state, kind)
-    return _with_block(state, Block(kind, state.now + max(own, stated), attempt.started, times, blocked.problem))
+    until = state.now + max(own, stated)
+    return _with_block(state, Block(kind, until, attempt.started, times, blocked.problem, look_at=until))
+
+
+def _block_as_told(policy: Policy, state: State, attempt: Attempt, blocked: Blocked, seen: Seen) -> State:
+    """What a shared store knows of the endpoint, with exactly its moments. The doublings are the fleet's.
+
+    It has taken the place of what we knew already; only what was reported during the look is kept beside it.
+    """
+    ends = seen.ends if seen.ends is not None else state.now
+    until = min(whole_ticks(ends), state.now + _schedule.longest_wait(policy, blocked.kind))
+    until = max(until, state.now + TICK)
+    look_at = min(until, _soon(policy, state, until if seen.look_at is None else seen.look_at))
+    times = _times(state, blocked.kind)
+    told = Block(blocked.kind, until, attempt.started, times, blocked.problem, look_at)
+    known = state.block(told.kind)
+    if known is not None and known.until <= state.now:
+        state = state._replace(blocks=tuple([block for block in state.blocks if block is not known]))
+    return _with_block(state, told)
 
 
 def _is_doubted(state: State, blocked: Blocked) -> bool:
@@ -427,7 +532,8 @@ def _with_block(state: State, news: Block) -> State:
     old = state.block(news.kind)
     if old is not None:
         latest = old if old.found >= news.found else news
-        news = latest._replace(until=max(old.until, news.until), times=news.times)
+        until, look_at = max(old.until, news.until), max(old.look_at, news.look_at)
+        news = latest._replace(until=until, times=news.times, look_at=look_at)
     found = {block.kind: block for block in (*state.blocks, news)}
     return state._replace(blocks=tuple([found[kind] for kind in BlockKind if kind in found]), problem=news.problem)
 
@@ -440,7 +546,8 @@ def _report(policy: Policy, state: State, reported: BlockReported) -> tuple[Stat
     else:
         wait, times = _stated(policy, kind, reported.seconds, reported.draw), _times(state, kind)
     # A tick later: what was granted to a request of this very moment says nothing of what was heard during it.
-    after = _with_block(state, Block(kind, state.now + wait, state.now + TICK, times, REPORTED[kind]))
+    look_at = state.now + (min(wait, _schedule.look_pause(policy, reported.draw)) if reported.tiers else wait)
+    after = _with_block(state, Block(kind, state.now + wait, state.now + TICK, times, REPORTED[kind], look_at))
     return after, _changes_of_blocks(state, after)
 
 
@@ -478,13 +585,19 @@ def _lift_blocks(policy: Policy, state: State) -> tuple[State, Happenings]:
     return after, _changes_of_blocks(state, after)
 
 
-def _lifted(state: State, kinds: tuple[BlockKind, ...]) -> State:
+def _has_moments(seen: Seen) -> bool:
+    """Whether a store says what is known of the endpoint: then nothing else is, that was found before."""
+    return seen.ends is not None or seen.look_at is not None
+
+
+def _lifted(state: State, kinds: tuple[BlockKind, ...], found_by: float = NEVER) -> State:
     """``state`` with its blocks of these ``kinds`` over now. How often in a row we have waited is not forgotten."""
-    standing = [block for block in state.standing if block.kind in kinds]
+    standing = [block for block in state.standing if block.kind in kinds and block.found <= found_by]
     if not standing:
         return state
-    blocks = tuple([block._replace(until=state.now) if block in standing else block for block in state.blocks])
-    return state._replace(blocks=blocks, problem=None)
+    now = state.now
+    blocks = [block._replace(until=now, look_at=now) if block in standing else block for block in state.blocks]
+    return state._replace(blocks=tuple(blocks), problem=None)
 
 
 def _changes_of_blocks(before: State, after: State) -> tuple[EndpointBlocked | EndpointUnblocked, ...]:
@@ -542,8 +655,13 @@ def _note_use(state: State, worked: TokenWorked) -> State:
 
 
 def _can_be_replaced(state: State) -> bool:
-    """Whether another token is on its way, or could be asked for at once if there were none."""
-    return state.attempt is not None or isinstance(decide(state._replace(token=None)), SendRequest)
+    """Whether another token is on its way, or could be asked for at once if there were none.
+
+    A look whether a block still stands is neither: it stands until the store says otherwise.
+    """
+    if state.attempt is not None:
+        return not state.is_look
+    return state.now >= state.unblock_at and isinstance(decide(state._replace(token=None)), SendRequest)
 
 
 def _drop(policy: Policy, state: State, token: AccessToken, *, free: bool) -> State:

@@ -1,6 +1,6 @@
 """What became of one attempt to get a token: the closed set of answers to ``receive_response`` and its siblings.
 
-All seven are importable from here and from ``evertoken``.
+All eight are importable from here and from ``evertoken``.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ __all__ = (
     "Ignored",
     "Malformed",
     "Outcome",
+    "Postponed",
     "Stale",
 )
 
@@ -84,6 +85,18 @@ class Blocked(Outcome):
 @dataclass(frozen=True, slots=True)
 class Abandoned(Outcome):
     """Whoever carried the request gave up; nobody knows whether the server acted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Postponed(Outcome):
+    """Nothing was asked, since another process is asking or nobody may; there is a shared store that says so.
+
+    The slot is free and the charge given back. It is looked at again at ``until``, a point in time on the machine's
+    clock. ``problem`` is what a caller is told who cannot wait for that.
+    """
+
+    until: float
+    problem: Problem
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,7 @@ DEFAULTS = {
     "rejection_interval": 60,
     "rejection_burst": 3,
     "rejection_interval_cap": 3_600,
+    "store_wait": 10,
     "max_body": 65_536,
 }
 NAMES = sorted(DEFAULTS)

@@ -10,6 +10,7 @@ import asyncio
 import http.client
 import os
 import re
+import socket
 import subprocess
 import sys
 import tempfile
@@ -291,17 +292,58 @@ def check_cli() -> None:
         emulator.terminate()
 
 
+def check_file() -> None:
+    from evertoken_transports.stores import FileStore
+
+    with tempfile.TemporaryDirectory() as folder:
+        one, other = FileStore(Path(folder, "store")), FileStore(Path(folder, "store"))
+        assert one.swap("0" * 64, None, b"kept", lasts=60.0, holder="me", timeout=LIMIT).done
+        found = other.load("0" * 64, timeout=LIMIT)
+        assert (found.value, found.holder_lives) == (b"kept", True)
+        one.close()
+
+
+def check_redis() -> None:
+    from evertoken.sharing import StoreTrouble
+    from evertoken_transports.stores import RedisStore
+
+    with socket.socket() as line:  # A port on which nobody listens.
+        line.bind(("127.0.0.1", 0))
+        store, told = RedisStore(f"redis://127.0.0.1:{line.getsockname()[1]}"), ""
+        try:
+            store.load("0" * 64, timeout=LIMIT)
+        except StoreTrouble as trouble:
+            told = str(trouble)
+        assert "cannot be reached" in told, told
+
+
+def check_encryption() -> None:
+    from cryptography.fernet import Fernet
+
+    from evertoken_transports.stores._cipher import made_cipher
+
+    cipher = made_cipher((Fernet.generate_key(),))
+    assert cipher is not None
+    assert cipher.decrypt(cipher.encrypt(b"kept")) == b"kept"
+
+
 RAW = (check_threads, check_asyncio)
 EXTRAS: dict[str, tuple[Callable[[], None], ...]] = {
     "none": (),
     "cli": (*RAW, check_httpx, check_cli),
+    "encryption": (check_encryption,),
+    "file": (check_file,),
     "h11": RAW,
     "httpx": (check_httpx,),
     "httpx2": (check_httpx2,),
     "hypothesis": (check_hypothesis,),
     "pytest": (check_pytest,),
+    "redis": (check_redis,),
     "trio": (*RAW, check_trio),
-    "all": (*RAW, check_trio, check_httpx, check_httpx2, check_pytest, check_hypothesis, check_cli),
+    "all": (
+        *(*RAW, check_trio, check_httpx, check_httpx2, check_pytest, check_hypothesis, check_cli),
+        *(check_file, check_redis, check_encryption),
+    ),
 }
 ALWAYS = (
     check_both_packages_come_from_the_wheel,

@@ -181,8 +181,9 @@ class Forgetful(TokenMachine):
         *,
         policy: Policy | None = None,
         draw: Callable[[], float],
+        tiers: int = 0,
     ) -> Self:
-        machine = super().restore(grant, snapshot, now, elapsed, policy=policy, draw=draw)
+        machine = super().restore(grant, snapshot, now, elapsed, policy=policy, draw=draw, tiers=tiers)
         machine._become(machine._state._replace(blocks=()))
         return machine
 

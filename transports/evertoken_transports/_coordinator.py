@@ -218,7 +218,7 @@ class Coordinator(Unpicklable):
     def receive_response(self, request: TokenRequest, response: HttpResponse) -> Outcome:
         """The exchange brought an answer."""
         outcome = self.machine.read_response(request, response)  # Not under the lock: an answer can be long.
-        return self._feed(lambda: self._answer(request, outcome, has_arrived=True), outcome)
+        return self._feed(lambda: self._answer(request, outcome, response), outcome)
 
     def send_failed(self, request: TokenRequest, reason: str | Outcome) -> Outcome:
         """The exchange brought none; ``reason`` is for people, or is what ``read_failure`` made of it."""
@@ -399,12 +399,14 @@ class Coordinator(Unpicklable):
         if claimant == waker and attempt is not None and attempt.id == number:
             self._answer(self._handle(number), Abandoned())
 
-    def _answer(self, request: TokenRequest, outcome: Outcome, *, has_arrived: bool = False) -> Outcome:
+    def _answer(self, request: TokenRequest, outcome: Outcome, response: HttpResponse | None = None) -> Outcome:
+        """Tell the machine of ``outcome``, which is what ``response`` means, if one has arrived."""
         now = self.clock()
         if isinstance(outcome, Abandoned):
             return self.machine.request_abandoned(now, request)
-        tell = self.machine.receive_response if has_arrived else self.machine.send_failed
-        return tell(now, request, outcome)
+        if response is None:
+            return self.machine.send_failed(now, request, outcome)
+        return self.machine.receive_response(now, request, outcome, response.seen)
 
     def _handle(self, number: int) -> TokenRequest:
         """By which the outcome of a request is told that nobody has in hand."""

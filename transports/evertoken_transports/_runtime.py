@@ -13,7 +13,7 @@ from typing_extensions import override
 
 from evertoken_transports._threads import start_thread
 
-__all__ = ("Limit", "Runtime", "in_thread", "runtime", "within")
+__all__ = ("Limit", "OwnThread", "Runtime", "in_thread", "runtime", "within")
 
 Runtime = Literal["asyncio", "trio"]
 _T = TypeVar("_T")
@@ -64,10 +64,10 @@ async def in_thread(work: Callable[[], _T]) -> _T:
     import asyncio  # noqa: PLC0415
 
     # By way of the loop, because a simulated one does the work itself, in its own time.
-    return await asyncio.get_running_loop().run_in_executor(_OwnThread(), contextvars.copy_context().run, work)
+    return await asyncio.get_running_loop().run_in_executor(OwnThread(), contextvars.copy_context().run, work)
 
 
-class _OwnThread(Executor):
+class OwnThread(Executor):
     """Does each piece of work in a new daemon thread, for which nobody waits at exit; or here, where there is none."""
 
     @override

@@ -52,11 +52,21 @@ def _canonical_attempt(state: State, attempt: Attempt | None, now: float) -> tup
         return None
     current = (attempt.generation == state.credentials.generation,)
     times = (now - attempt.started, _ahead(attempt.deadline, now))
-    return (*times, attempt.draw, *current)
+    return (*times, attempt.draw, *current, attempt.tiers)
 
 
 def _canonical_blocks(state: State, now: float, marks: _Marks) -> tuple[object, ...]:
-    return tuple([(b.kind, _ahead(b.until, now), b.times, _order(b.found, marks)) for b in state.blocks])
+    return tuple(
+        [
+            (b.kind, _ahead(b.until, now), b.times, _order(b.found, marks), *_look(b.look_at, b.until, now, marks))
+            for b in state.blocks
+        ]
+    )
+
+
+def _look(look_at: float, until: float, now: float, marks: _Marks) -> tuple[object, ...]:
+    """When a store may be asked whether the block stands, where there is one; an attempt since then is a look."""
+    return () if look_at == until else (_ahead(look_at, now), _order(look_at, marks))
 
 
 def _order(moment: float, marks: _Marks) -> tuple[int, int, int]:

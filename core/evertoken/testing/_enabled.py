@@ -18,12 +18,13 @@ from evertoken._grammar import (
     TokenRejected,
     TokenWorked,
 )
+from evertoken._http import Seen
 from evertoken._look import decide
 from evertoken._policy import Policy
 from evertoken._problems import Problem, ProblemKind
 from evertoken._states import Attempt, BlockKind, State
 from evertoken._step import digest, settle
-from evertoken.outcomes import Abandoned, Blocked, Failed, Granted, Malformed, Outcome
+from evertoken.outcomes import Abandoned, Blocked, Failed, Granted, Malformed, Outcome, Postponed
 
 __all__ = ("EVERY_ANSWER", "Alphabet", "enabled_inputs")
 
@@ -67,9 +68,12 @@ class Alphabet:
     """Whether the credentials are replaced."""
     lifts: bool = True
     """Whether the operator lifts blocks."""
+    shared: bool = False
+    """Whether a shared store stands before the endpoint, and answers as well, for it or without it."""
 
 
 _EVERYTHING = Alphabet()
+_POSTPONED = Problem(ProblemKind.POSTPONED, "Another process is asking")
 _NAMES = tuple(f"token#{number}" for number in range(1, 65))
 
 
@@ -98,7 +102,7 @@ def enabled_inputs(policy: Policy, state: State, now: float, alphabet: Alphabet 
             yield TokenWorked(now, state.token.authorization)
     for kind, seconds in alphabet.reports:
         for draw in alphabet.draws:
-            yield BlockReported(now, kind, seconds, draw)
+            yield BlockReported(now, kind, seconds, draw, int(alphabet.shared))
     if alphabet.rotates:
         yield CredentialsReplaced(now)
     if alphabet.lifts and (state.standing or state.backoff.retry_at > now):
@@ -109,7 +113,7 @@ def _claims(state: State, alphabet: Alphabet) -> Iterator[Input]:
     for min_ttl in alphabet.demands:
         if isinstance(decide(state, min_ttl), SendRequest):
             for draw in alphabet.draws:
-                yield RequestClaimed(state.now, draw, min_ttl)
+                yield RequestClaimed(state.now, draw, min_ttl, int(alphabet.shared))
 
 
 def _outcomes(state: State, attempt: Attempt, alphabet: Alphabet) -> Iterator[Input]:
@@ -121,6 +125,29 @@ def _outcomes(state: State, attempt: Attempt, alphabet: Alphabet) -> Iterator[In
             yield AnswerReceived(now, number, Granted(name, alphabet.lifetimes[0]))
     for answer in alphabet.answers:
         yield AnswerReceived(now, number, answer)
+    if alphabet.shared:
+        yield from _shared_outcomes(state, attempt, alphabet)
+
+
+def _shared_outcomes(state: State, attempt: Attempt, alphabet: Alphabet) -> Iterator[Input]:
+    """What an exchange with a store brings besides: what others were answered, and what it knows of its own answers."""
+    now, number = state.now, attempt.id
+    earlier = min(now, attempt.deadline) - 1
+    for seconds in (1.0, 4.0):
+        yield AnswerReceived(now, number, Postponed(now + seconds, _POSTPONED))
+    for lifetime in alphabet.lifetimes:
+        granted = Granted(_fresh_name(state), lifetime)
+        for seen in (Seen(earlier, asked=False), Seen(attempt.started, store_down=True)):
+            yield AnswerReceived(now, number, granted, seen)
+    for name in _known_names(state):
+        yield AnswerReceived(
+            now, number, Granted(name, alphabet.lifetimes[0]), Seen(earlier, asked=False, look_at=now + 1)
+        )
+    for answer in (answer for answer in alphabet.answers if isinstance(answer, Blocked | Failed)):
+        ends = now + 3 if isinstance(answer, Blocked) else None
+        yield AnswerReceived(now, number, answer, Seen(attempt.started, store_down=True))
+        yield AnswerReceived(now, number, answer, Seen(attempt.started, look_at=now + 1, ends=ends))
+        yield AnswerReceived(now, number, answer, Seen(earlier, asked=False, look_at=now + 2, ends=ends))
 
 
 def _known_names(state: State) -> list[str]:

@@ -39,6 +39,7 @@ SMALL_POLICY = Policy(
     default_lifetime=6,
     max_lifetime=8,
     request_timeout=2,
+    store_wait=1,
     retry_base=2,
     retry_cap=4,
     malformed_cap=8,

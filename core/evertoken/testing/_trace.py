@@ -150,15 +150,18 @@ def _told(happened: Input | Restart | None) -> str:
             secret = ", with another secret" if happened.replaced else ""
             return f"{happened.now!r} restart after {happened.elapsed!r} {token} token{secret}"
         case RequestClaimed():
-            return f"{happened.now!r} claim draw={happened.draw!r} min_ttl={happened.min_ttl!r}"
+            tiers = f" tiers={happened.tiers!r}" if happened.tiers else ""
+            return f"{happened.now!r} claim draw={happened.draw!r} min_ttl={happened.min_ttl!r}{tiers}"
         case AnswerReceived():
-            return f"{happened.now!r} answer #{happened.id} {_outcome(happened.answer)}"
+            seen = "" if happened.seen is None else f" {happened.seen!r}"
+            return f"{happened.now!r} answer #{happened.id} {_outcome(happened.answer)}{seen}"
         case TokenRejected():
             return f"{happened.now!r} rejected {happened.authorization} {happened.challenge.value}"
         case TokenWorked():
             return f"{happened.now!r} worked {happened.authorization}"
         case BlockReported():
-            return f"{happened.now!r} blocked {happened.kind.value} {happened.seconds!r} draw={happened.draw!r}"
+            tiers = f" tiers={happened.tiers!r}" if happened.tiers else ""
+            return f"{happened.now!r} blocked {happened.kind.value} {happened.seconds!r} draw={happened.draw!r}{tiers}"
         case CredentialsReplaced():
             return f"{happened.now!r} credentials"
         case _:

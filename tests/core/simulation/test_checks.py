@@ -33,7 +33,7 @@ def after(*inputs: object) -> State:
     return state
 
 
-BLOCK = Block(BlockKind.LOCKED, 9.0, 1.0, 1, REPORT)
+BLOCK = Block(BlockKind.LOCKED, 9.0, 1.0, 1, REPORT, 9.0)
 CLAIMED = after(RequestClaimed(0.0, 0.0))
 HELD = after(RequestClaimed(0.0, 0.0), AnswerReceived(0.0, 1, Granted("token#1", 8.0)))
 REFUSAL = Blocked(BlockKind.REFUSED, REPORT)
@@ -205,7 +205,7 @@ def test_a_fleet_that_is_told_the_same_wait_has_to_come_back_at_many_moments(spr
     seen = set[bool]()
     for n in range(100):
         until = 60.0 + spread * (n % 2) * min(policy.wait_spread, policy.wait_spread_share * 60.0)
-        block = Block(BlockKind.RATE_LIMITED, until, 0.0, 1, REPORT)
+        block = Block(BlockKind.RATE_LIMITED, until, 0.0, 1, REPORT, until)
         seen.add(check.answer(policy, CLAIMED, limited, CLAIMED._replace(blocks=(block,))))
     assert seen == ({True} if is_right else {True, False})
 

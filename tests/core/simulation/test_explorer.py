@@ -66,6 +66,14 @@ WORLDS: dict[str, tuple[Policy, Alphabet, float]] = {
         Alphabet(draws=(0.0, 0.5, 0.96875), answers=EVERY_ANSWER[1::3]),
         0.5,
     ),
+    "a shared store": (SMALL_POLICY, Alphabet(shared=True), 1.0),
+    "a shared store, jitter and demands": (
+        replace(SMALL_POLICY, refresh_jitter_share=0.25, wait_spread=4, wait_spread_share=0.5),
+        Alphabet(
+            shared=True, draws=(0.0, 0.96875), lifetimes=(8.0, 3.0), demands=(0.0, 2.0), answers=EVERY_ANSWER[::3]
+        ),
+        0.5,
+    ),
     "a budget of one": (replace(SMALL_POLICY, budget_burst=1, budget_interval=8), Alphabet(), 1.0),
 }
 

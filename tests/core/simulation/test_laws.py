@@ -45,14 +45,14 @@ class Step(NamedTuple):
     told: tuple[Happening, ...]
 
 
-def walk(seed: int, steps: int) -> Iterator[Step]:
+def walk(seed: int, steps: int, alphabet: Alphabet = ALPHABET) -> Iterator[Step]:
     """A life at random: any enabled input, now and then a stray one, and time goes on."""
     random = Random(seed)
     state = settle(POLICY, first_state(POLICY), 0.0)
     for _ in range(steps):
         now = state.now + random.pick((0.0, 0.0, 0.0, 0.5, 1.0, 2.0, 4.0))
         settled = settle(POLICY, state, now)
-        inputs = strays(settled, random) if random.chance(0.1) else enabled_inputs(POLICY, settled, now, ALPHABET)
+        inputs = strays(settled, random) if random.chance(0.1) else enabled_inputs(POLICY, settled, now, alphabet)
         happened = random.pick(list(inputs))
         after, told = step(POLICY, state, happened)
         yield Step(state, happened, after, told)
@@ -86,6 +86,7 @@ def overtaken(answer: Outcome) -> Iterator[Step]:
 # Long enough that each law has something to say, and thinned where nothing is new.
 WALKS = [
     *[taken for seed in range(5) for taken in walk(seed, 300)][::2],
+    *[taken for seed in range(5, 8) for taken in walk(seed, 300, replace(ALPHABET, shared=True))][::2],
     *overtaken(Failed(Problem(ProblemKind.SERVER, "busy"))),
     *overtaken(Granted("early", 8.0)),
 ]
@@ -134,7 +135,7 @@ def changed_waits(state: State) -> Iterator[State]:
         for moved in (now + 7 if moment == LONG_AGO else moment - 0.5, now + 9):
             changed: dict[str, Any] = {name: moved}
             yield state._replace(backoff=backoff._replace(**changed))
-    block = Block(BlockKind.UNCLEAR, now + 9, now, 1, PROBLEM)
+    block = Block(BlockKind.UNCLEAR, now + 9, now, 1, PROBLEM, now + 9)
     yield state._replace(blocks=(*state.blocks, block))
     for number, block in enumerate(state.blocks):
         earlier, later = state.blocks[:number], state.blocks[number + 1 :]
@@ -144,6 +145,8 @@ def changed_waits(state: State) -> Iterator[State]:
         yield state._replace(blocks=(*earlier, block._replace(found=block.found - 0.5), *later))
         yield state._replace(blocks=(*earlier, block._replace(found=block.found + 2**-10), *later))
         yield state._replace(blocks=(*earlier, block._replace(times=block.times + 1), *later))
+        for look_at in (block.look_at - 2**-10, block.look_at + 2**-10):
+            yield state._replace(blocks=(*earlier, block._replace(look_at=look_at), *later))
         yield state._replace(blocks=(*earlier, block._replace(problem=PROBLEM), *later))
     level, refill_at, interval = state.budget
     yield state._replace(budget=Budget(level + 1, refill_at, interval))
@@ -171,7 +174,7 @@ def test_the_walks_come_across_everything() -> None:
     kinds = {type(taken.happened) for taken in WALKS}
     answers = {type(taken.happened.answer) for taken in WALKS if isinstance(taken.happened, AnswerReceived)}
     assert len(kinds) == 7
-    assert len(answers) == 1 + len({type(answer) for answer in EVERY_ANSWER})
+    assert len(answers) == 2 + len({type(answer) for answer in EVERY_ANSWER})
 
 
 def test_no_step_breaks_a_law() -> None:

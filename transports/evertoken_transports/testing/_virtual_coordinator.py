@@ -9,7 +9,7 @@ from typing import TypeVar, cast
 
 from typing_extensions import override
 
-from evertoken import Outcome, Problem, TokenMachine, TokenRequest, Wait
+from evertoken import HttpResponse, Outcome, Problem, TokenMachine, TokenRequest, Wait
 from evertoken_transports._clock import Clock
 from evertoken_transports._coordinator import Answer, Coordinator, Subscriber, Waker
 from evertoken_transports._exchange import Exchange
@@ -114,9 +114,9 @@ class VirtualCoordinator(ServerCoordinator):
             self._time.forget(waker)
 
     @override
-    def _answer(self, request: TokenRequest, outcome: Outcome, *, has_arrived: bool = False) -> Outcome:
+    def _answer(self, request: TokenRequest, outcome: Outcome, response: HttpResponse | None = None) -> Outcome:
         self._landing[threading.get_ident()] = (self, request.id)
-        return super()._answer(request, outcome, has_arrived=has_arrived)
+        return super()._answer(request, outcome, response)
 
     @override
     def _claim(self, waker: Waker, now: float, min_ttl: float) -> TokenRequest | Problem:

@@ -12,9 +12,10 @@ from typing_extensions import override
 from evertoken._challenge import Challenge
 from evertoken._grammar import BlockReported, Input, Rejection, SendRequest, Wait
 from evertoken._grant import ClientCredentials
-from evertoken._http import HttpResponse, TokenRequest
+from evertoken._http import HttpResponse, Seen, TokenRequest
 from evertoken._machine import TokenMachine
 from evertoken._policy import Policy
+from evertoken._problems import Problem
 from evertoken._snapshot import Snapshot
 from evertoken._states import State
 from evertoken.happenings import Happening
@@ -63,8 +64,10 @@ class CheckedMachine(TokenMachine):
 
     book: ClassVar[Book]
 
-    def __init__(self, grant: ClientCredentials, *, policy: Policy | None = None, draw: Callable[[], float]) -> None:
-        super().__init__(grant, policy=policy, draw=draw)
+    def __init__(
+        self, grant: ClientCredentials, *, policy: Policy | None = None, draw: Callable[[], float], tiers: int = 0
+    ) -> None:
+        super().__init__(grant, policy=policy, draw=draw, tiers=tiers)
         self.errands: dict[int, Errand] = {}
         self.handed: dict[str, float] = {}
         self.wants: list[float] = []
@@ -168,10 +171,12 @@ class CheckedMachine(TokenMachine):
         return request
 
     @override
-    def receive_response(self, now: float, request: TokenRequest, response: HttpResponse | Outcome) -> Outcome:
+    def receive_response(
+        self, now: float, request: TokenRequest, response: HttpResponse | Outcome, seen: Seen | None = None
+    ) -> Outcome:
         self.book.reading(self, now)
         self.book.told(self, request, Told.ANSWER)
-        return super().receive_response(now, request, response)
+        return super().receive_response(now, request, response, seen)
 
     @override
     def send_failed(self, now: float, request: TokenRequest, reason: str | Outcome) -> Outcome:
@@ -184,6 +189,14 @@ class CheckedMachine(TokenMachine):
         self.book.reading(self, now)
         self.book.told(self, request, Told.GIVEN_UP)
         return super().request_abandoned(now, request)
+
+    @override
+    def request_postponed(
+        self, now: float, request: TokenRequest, until: float, problem: Problem | None = None
+    ) -> Outcome:
+        self.book.reading(self, now)
+        self.book.told(self, request, Told.GIVEN_UP)
+        return super().request_postponed(now, request, until, problem)
 
     @override
     def token_rejected(self, now: float, authorization: str, challenge: Challenge) -> Rejection:
@@ -209,8 +222,9 @@ class CheckedMachine(TokenMachine):
         *,
         policy: Policy | None = None,
         draw: Callable[[], float],
+        tiers: int = 0,
     ) -> Self:
         with cls.book.restoring(snapshot, elapsed):
-            machine = super().restore(grant, snapshot, now, elapsed, policy=policy, draw=draw)
+            machine = super().restore(grant, snapshot, now, elapsed, policy=policy, draw=draw, tiers=tiers)
         machine.read(now, cls.book.moment())
         return machine

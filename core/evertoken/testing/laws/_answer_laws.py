@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple, cast
 
-from evertoken._grammar import AnswerReceived
-from evertoken._policy import Policy
+from evertoken._grammar import AnswerReceived, SendRequest
+from evertoken._http import Seen
+from evertoken._look import decide
+from evertoken._policy import TICK, Policy
 from evertoken._problems import Problem, ProblemKind
-from evertoken._schedule import retuned
-from evertoken._states import LONG_AGO, AccessToken, Attempt, BlockKind, State
-from evertoken._step import digest
-from evertoken.outcomes import Blocked, Failed, Granted, Malformed, Outcome
+from evertoken._schedule import give_back, longest_wait, retuned
+from evertoken._states import LONG_AGO, AccessToken, Attempt, Block, BlockKind, State
+from evertoken._step import ASKED_ELSEWHERE, digest
+from evertoken.outcomes import Blocked, Failed, Granted, Malformed, Outcome, Postponed
 from evertoken.testing.laws._expected import (
     KNOWN,
     Meaning,
@@ -21,11 +24,14 @@ from evertoken.testing.laws._expected import (
     counted,
     expected_token,
     is_shunned,
+    is_unasked,
     latest_news,
+    lifted,
     meaning_of,
     more,
     news_of,
     retry_wait,
+    soon,
     stated,
     times_of,
     whole,
@@ -35,7 +41,7 @@ from evertoken.testing.laws._state_laws import check_problem
 __all__ = ("check_answer",)
 
 # Bound once: before Python 3.12, reading an enum member through its class is slow, and this runs after every step.
-_TAKEN, _FAILED, _MALFORMED, _ABANDONED, _BLOCK, _STALE, _OVERTAKEN = Meaning
+_TAKEN, _FAILED, _MALFORMED, _ABANDONED, _BLOCK, _POSTPONED, _STALE, _OVERTAKEN = Meaning
 _LOST = ProblemKind.LOST
 _DEAD, _REISSUED = ProblemKind.DEAD_ON_ARRIVAL, ProblemKind.REISSUED
 
@@ -51,8 +57,16 @@ class _Case(NamedTuple):
     before: State
     attempt: Attempt
     answer: Outcome
+    seen: Seen | None
+    late: bool
+    looked_at: float
     after: State
     found: list[str]
+
+    @property
+    def gives_back(self) -> bool:
+        """Whether nothing was sent to the endpoint, so that the charge is given back."""
+        return not self.late and (isinstance(self.answer, Postponed) or is_unasked(self.seen))
 
 
 def check_answer(policy: Policy, before: State, received: AnswerReceived, after: State, found: list[str]) -> None:
@@ -66,12 +80,17 @@ def check_answer(policy: Policy, before: State, received: AnswerReceived, after:
         found.append("each attempt is consumed by its first outcome, and no other is")
     if after.next_id != before.next_id:
         found.append(_ONE_ID)
-    case = _Case(policy, before, attempt, received.answer, after, found)
-    meaning = meaning_of(policy, before, attempt, received.answer)
+    seen, looked_at = received.seen, attempt.started
+    if seen is not None:
+        attempt = attempt._replace(started=min(whole(seen.asked_at), before.now))
+    case = _Case(policy, before, attempt, received.answer, seen, late, looked_at, after, found)
+    meaning = meaning_of(policy, before, attempt, received.answer, seen)
     if meaning is _TAKEN:
         _check_grant(case, expected_token(policy, before, attempt, cast("Granted", received.answer)))
     else:
         _check_trouble(case, meaning)
+    if case.gives_back and meaning is not _STALE and isinstance(decide(after), SendRequest):
+        found.append("what was not asked leaves a new token or a moment ahead, and never a loop")
 
 
 def _attempt(state: State, number: int) -> tuple[Attempt | None, bool]:
@@ -87,7 +106,7 @@ def _attempt(state: State, number: int) -> tuple[Attempt | None, bool]:
 
 
 def _check_grant(case: _Case, expected: AccessToken) -> None:
-    policy, before, attempt, _, after, found = case
+    policy, before, attempt, _, seen, _, _, after, found = case
     token, held, credentials = after.token, before.token, before.credentials
     if token is None or (token.value, token.authorization) != (expected.value, expected.authorization):
         found.append("a token that is fresh, newer and not shunned is taken, late or not")
@@ -95,10 +114,12 @@ def _check_grant(case: _Case, expected: AccessToken) -> None:
     if token != expected:
         _check_moments(token, expected, found)
     repeated = held is not None and held.value == expected.value
-    _check_after_token(before, attempt.started, after, found, repeats=more(before.backoff.repeats) if repeated else 0)
-    if after.budget != retuned(policy, before.budget, before.now, expected.expires_at - expected.started):
+    repeats = before.backoff.repeats if is_unasked(seen) else more(before.backoff.repeats)
+    _check_after_token(before, attempt.started, after, found, repeats=repeats if repeated else 0)
+    budget = retuned(policy, before.budget, before.now, expected.expires_at - expected.started)
+    if after.budget != (give_back(policy, budget, before.now) if case.gives_back else budget):
         found.append(_RETUNED)
-    proven = credentials.proven or attempt.generation == credentials.generation
+    proven = credentials.proven or (attempt.generation == credentials.generation and not is_unasked(seen))
     if after.credentials != (credentials.generation, proven, False, 0):
         found.append("a grant vouches for the credentials that it was asked for with, and for no other")
 
@@ -148,13 +169,17 @@ def _check_after_token(before: State, started: float, after: State, found: list[
 
 
 def _check_trouble(case: _Case, meaning: Meaning) -> None:
-    _, before, _, _, after, found = case
-    if after.token is not before.token and after.token != before.token:
+    policy, before, _, _, seen, _, _, after, found = case
+    if meaning is not _POSTPONED and after.token is not before.token and after.token != before.token:
         _check_token_not_due(case)
-    if after.budget != before.budget:
-        found.append("the budget is never refunded")
-    if meaning is _BLOCK:
+    if after.budget != (give_back(policy, before.budget, before.now) if case.gives_back else before.budget):
+        found.append("the budget is refunded for what was not sent, once, and for nothing else")
+    if meaning is _BLOCK and seen is not None and seen.ends is not None:
+        _check_block_as_told(case, seen, seen.ends)
+    elif meaning is _BLOCK:
         _check_block(case)
+    elif meaning is _POSTPONED:
+        _check_postponed(case)
     else:
         if after.blocks is not before.blocks and after.blocks != before.blocks:
             _check_blocks_left_alone(case, meaning)
@@ -164,6 +189,26 @@ def _check_trouble(case: _Case, meaning: Meaning) -> None:
         check_problem(after, _problem_after(case, meaning), found)
     if after.rejections != before.rejections or after.granted_at != before.granted_at:
         found.append("trouble with an attempt changes nothing about rejections and grants")
+
+
+def _check_postponed(case: _Case) -> None:
+    """It is looked at again later, and nothing is counted: by a good token that is due later, or else by a wait."""
+    policy, before, attempt, answer, seen, _, _, after, found = case
+    now, held, old = before.now, before.token, before.backoff
+    if isinstance(answer, Postponed):
+        until, problem = whole(answer.until), answer.problem
+    else:
+        drawn = now + whole(policy.store_wait * (0.1 + 0.4 * attempt.draw))
+        until = whole(drawn if seen is None or seen.look_at is None else seen.look_at)
+        problem = ASKED_ELSEWHERE
+    if held is not None and now < until <= held.fresh_until:
+        due = held.due_no_earlier_than(until)
+        right = after.token == due and after.backoff == old and after.problem == before.problem
+    else:
+        retry_at = max(old.retry_at, soon(policy, now, until))
+        right = after.token == held and after.backoff == old._replace(retry_at=retry_at) and after.problem == problem
+    if not right or after.blocks != before.blocks or after.credentials != before.credentials:
+        found.append("what was not asked is looked at again when it was said, and counts as no failure")
 
 
 def _problem_after(case: _Case, meaning: Meaning) -> Problem | ProblemKind | None:
@@ -194,6 +239,11 @@ def _check_token_not_due(case: _Case) -> None:
 
 def _check_blocks_left_alone(case: _Case, meaning: Meaning) -> None:
     before, after, found = case.before, case.after, case.found
+    seen = case.seen
+    if seen is not None and seen.look_at is not None and meaning in (_FAILED, _MALFORMED):
+        if after.blocks != lifted(before, tuple(BlockKind), case.looked_at):
+            found.append("a failure that a store has let happen says that none of the known blocks stands")
+        return
     until = {block.kind: block.until for block in after.blocks}
     if any(until.get(block.kind, LONG_AGO) < block.until for block in before.blocks):
         found.append(_EARLY)
@@ -206,16 +256,21 @@ def _check_blocks_left_alone(case: _Case, meaning: Meaning) -> None:
 
 
 def _check_back_off(case: _Case, meaning: Meaning) -> None:
-    policy, before, attempt, answer, after, found = case
+    policy, before, attempt, answer, seen, _, _, after, found = case
     old, new, now = before.backoff, after.backoff, before.now
+    alone = attempt.tiers == 0 or (seen is not None and seen.store_down)
+    longest = math.inf if alone else whole(6 * policy.store_wait)
     failures, malformed, retry_at, learnt = old.failures, old.malformed, old.retry_at, old.found
     if meaning is _FAILED or meaning is _MALFORMED:
         failures, malformed = more(failures), more(malformed) if meaning is _MALFORMED else 0
-        retry_at = max(retry_at, now + retry_wait(policy, failures, malformed, attempt.draw))
+        retry_at = max(retry_at, now + min(longest, retry_wait(policy, failures, malformed, attempt.draw)))
         learnt = max(learnt, attempt.started)
     if isinstance(answer, Failed) and answer.retry_after is not None:  # Kept even if it comes late.
-        retry_at = max(retry_at, now + stated(policy, answer.retry_after, policy.rate_limited_wait_cap, attempt.draw))
+        wait = stated(policy, answer.retry_after, policy.rate_limited_wait_cap, attempt.draw)
+        retry_at = max(retry_at, now + min(longest, wait))
         learnt = max(learnt, attempt.started)
+    if seen is not None and seen.look_at is not None and meaning in (_FAILED, _MALFORMED):
+        retry_at = soon(policy, now, seen.look_at)
     if (new.failures, new.malformed, new.repeats) != (failures, malformed, old.repeats):
         found.append("every failure is counted, and nothing else is")
     if new.retry_at < retry_at:
@@ -226,9 +281,34 @@ def _check_back_off(case: _Case, meaning: Meaning) -> None:
         found.append("a back-off remembers the start of the latest attempt that failed")
 
 
+def _check_block_as_told(case: _Case, seen: Seen, ends: float) -> None:
+    """What a store knows takes the place of all that we knew, with its moments, and moves no counter.
+
+    What was reported during the look is known beside it.
+    """
+    policy, before, attempt, answer, _, _, looked_at, after, found = case
+    answer, now = cast("Blocked", answer), before.now
+    until = max(now + TICK, min(whole(ends), now + longest_wait(policy, answer.kind)))
+    moment = min(until, soon(policy, now, until if seen.look_at is None else seen.look_at))
+    times = times_of(before, answer.kind)
+    block = Block(answer.kind, until, attempt.started, times, answer.problem, moment)
+    known = lifted(before, tuple(BlockKind), looked_at)
+    others = [other for other in known if other.kind is not answer.kind]
+    same = [other for other in known if other.kind is answer.kind and other.until > now]
+    for other in same:
+        block = block._replace(until=max(block.until, other.until), look_at=max(block.look_at, other.look_at))
+        if other.found >= block.found:
+            block = block._replace(found=other.found, problem=other.problem)
+    if after.block(answer.kind) != block or [other for other in after.blocks if other != block] != others:
+        found.append("what a store knows of a block has its own two moments, and replaces every other")
+    if after.backoff != before.backoff or after.credentials != before.credentials:
+        found.append("what a store knows of a block moves no counter")
+    check_problem(after, block.problem, found)
+
+
 def _check_block(case: _Case) -> None:
     """A block stands for its whole wait; the waits that are ours double each time in a row."""
-    policy, before, attempt, answer, after, found = case
+    policy, before, attempt, answer, _, _, _, after, found = case
     answer = cast("Blocked", answer)
     kind = answer.kind
     wait, doubted = _wait(policy, before, attempt, answer)
@@ -242,6 +322,10 @@ def _check_block(case: _Case) -> None:
     news = latest_news(before, kind, News(attempt.started, answer.problem))
     if news_of(after, kind) != news:
         found.append(KNOWN)
+    block, was = after.block(kind), before.block(kind)
+    look_at = max(before.now + wait, LONG_AGO if was is None else was.look_at)
+    if block is not None and block.look_at != look_at:
+        found.append("no request is started before a block is over that no store knows of")
     check_problem(after, news.problem, found)
     old, new = before.backoff, after.backoff
     failures, malformed, learnt = old.failures, old.malformed, old.found

@@ -12,12 +12,13 @@ import enum
 import math
 from typing import NamedTuple
 
+from evertoken._http import Seen
 from evertoken._policy import TICK, Policy
 from evertoken._problems import Problem
 from evertoken._secrecy import replace
 from evertoken._states import LONG_AGO, MOST_DOUBLINGS, AccessToken, Attempt, Block, BlockKind, State
 from evertoken._step import digest
-from evertoken.outcomes import Abandoned, Blocked, Failed, Granted, Malformed, Outcome
+from evertoken.outcomes import Abandoned, Blocked, Failed, Granted, Malformed, Outcome, Postponed
 
 __all__ = (
     "KNOWN",
@@ -30,13 +31,16 @@ __all__ = (
     "doubled",
     "expected_token",
     "is_shunned",
+    "is_unasked",
     "latest_news",
     "lifted",
+    "look_at",
     "loss_retry_at",
     "meaning_of",
     "more",
     "news_of",
     "retry_wait",
+    "soon",
     "stands",
     "stated",
     "times_of",
@@ -59,6 +63,7 @@ class Meaning(enum.Enum):
     MALFORMED = "a malformed answer, or a failure that names a lasting cause"
     ABANDONED = "nobody waits for it any more"
     BLOCK = "a block"
+    POSTPONED = "nothing was asked"
     STALE = "a refusal of credentials that have been replaced since"
     OVERTAKEN = "older than what is known"
 
@@ -92,6 +97,16 @@ def retry_wait(policy: Policy, failures: int, malformed: int, draw: float) -> fl
     if malformed:
         longest = max(longest, doubled(policy.retry_base, policy.malformed_cap, malformed - 1))
     return max(TICK, whole(longest * (0.5 + 0.5 * draw)))
+
+
+def is_unasked(seen: Seen | None) -> bool:
+    """Whether a store answered, and nobody was asked."""
+    return seen is not None and not seen.asked
+
+
+def soon(policy: Policy, now: float, moment: float) -> float:
+    """``moment``, not before the next tick and not after the longest pause that a store allows."""
+    return max(now + TICK, min(whole(moment), now + whole(6 * policy.store_wait)))
 
 
 def stated(policy: Policy, seconds: float | None, cap: float, draw: float) -> float:
@@ -148,10 +163,12 @@ def blocked_until(state: State, kind: BlockKind) -> float:
     return LONG_AGO
 
 
-def lifted(state: State, kinds: tuple[BlockKind, ...]) -> tuple[Block, ...]:
+def lifted(state: State, kinds: tuple[BlockKind, ...], found_by: float = math.inf) -> tuple[Block, ...]:
     """The blocks once those of ``kinds`` have been lifted: they are over, and nothing of them is forgotten."""
-    blocks = [(block, block.kind in kinds and state.now < block.until) for block in state.blocks]
-    return tuple([block._replace(until=state.now) if ended else block for block, ended in blocks])
+    blocks = [
+        (block, block.kind in kinds and block.found <= found_by and state.now < block.until) for block in state.blocks
+    ]
+    return tuple([block._replace(until=state.now, look_at=state.now) if ended else block for block, ended in blocks])
 
 
 class News(NamedTuple):
@@ -190,9 +207,16 @@ def unblock_at(blocks: tuple[Block, ...]) -> float:
     return latest
 
 
+def look_at(blocks: tuple[Block, ...]) -> float:
+    """When no block is left that keeps a request from being started."""
+    return max([block.look_at for block in blocks], default=LONG_AGO)
+
+
 def loss_retry_at(policy: Policy, state: State, attempt: Attempt) -> float:
     """When the next try may start once ``attempt`` is lost: the back-off counts from its deadline."""
     wait = retry_wait(policy, more(state.backoff.failures), 0, attempt.draw)
+    if attempt.tiers > 0:
+        wait = min(wait, whole(6 * policy.store_wait))
     return max(state.backoff.retry_at, attempt.deadline + wait)
 
 
@@ -200,12 +224,15 @@ def loss_retry_at(policy: Policy, state: State, attempt: Attempt) -> float:
 # --------------------
 
 
-def _token(policy: Policy, granted: Granted, started: float, received: float, draw: float) -> AccessToken:
+def _token(policy: Policy, granted: Granted, attempt: Attempt, received: float) -> AccessToken:
     """Its life counts from the start of the request, and its margins are shares of that at most."""
+    started, draw = attempt.started, attempt.draw
     value, life = granted.access_token, whole_life(policy, granted)
     fresh_until = started + whole(life - min(policy.leeway, policy.leeway_share * life))
-    ahead = min(policy.refresh_before, policy.refresh_before_share * life)
-    refresh_at = started + whole(life - (ahead + draw * policy.refresh_jitter_share * life))
+    ahead, drawn = min(policy.refresh_before, policy.refresh_before_share * life), policy.refresh_jitter_share * life
+    if attempt.tiers > 0 and ahead + drawn < policy.refresh_before_share * life:  # The last quarter of the life.
+        drawn = policy.refresh_before_share * life - ahead
+    refresh_at = started + whole(life - (ahead + draw * drawn))
     refresh_at = min(fresh_until, max(refresh_at, received + whole((fresh_until - received) / 2)))
     return AccessToken(value, f"Bearer {value}", started, refresh_at, fresh_until, started + life, granted.scope)
 
@@ -218,7 +245,7 @@ def whole_life(policy: Policy, granted: Granted) -> float:
 
 def expected_token(policy: Policy, state: State, attempt: Attempt, granted: Granted) -> AccessToken:
     """The token of this answer. A repeated one is not due again before a back-off, or each would bring the next."""
-    token = _token(policy, granted, attempt.started, state.now, attempt.draw)
+    token = _token(policy, granted, attempt, state.now)
     if state.token is None or state.token.value != token.value:
         return token
     moment = state.now + retry_wait(policy, state.backoff.repeats + 1, 0, attempt.draw)
@@ -234,11 +261,24 @@ def is_shunned(state: State, value: str) -> bool:
     return any(entry.digest == name and state.now < entry.shunned_until for entry in dropped)
 
 
-def meaning_of(policy: Policy, state: State, attempt: Attempt, answer: Outcome) -> Meaning:
-    """What ``answer`` amounts to for ``attempt``, which is in flight or the latest lost one."""
-    late = attempt is not state.attempt
+def meaning_of(policy: Policy, state: State, attempt: Attempt, answer: Outcome, seen: Seen | None = None) -> Meaning:
+    """What ``answer`` amounts to for ``attempt``, which is in flight or the latest lost one.
+
+    What a store answered and nobody was asked for is a token that is taken, a block with its moments, or nothing.
+    """
+    late = state.attempt is None or attempt.id != state.attempt.id
+    unasked = is_unasked(seen)
+    meaning = _meaning(policy, state, attempt, answer, late=late, unasked=unasked)
+    if late or not unasked or meaning in (Meaning.TAKEN, Meaning.STALE):
+        return meaning
+    return (
+        Meaning.BLOCK if meaning is Meaning.BLOCK and seen is not None and seen.ends is not None else Meaning.POSTPONED
+    )
+
+
+def _meaning(policy: Policy, state: State, attempt: Attempt, answer: Outcome, *, late: bool, unasked: bool) -> Meaning:
     if isinstance(answer, Granted):
-        return _meaning_of_grant(policy, state, attempt, answer, late=late)
+        return _meaning_of_grant(policy, state, attempt, answer, late=late, unasked=unasked)
     if isinstance(answer, Blocked):
         if answer.kind is BlockKind.REFUSED and attempt.generation != state.credentials.generation:
             return Meaning.STALE
@@ -247,18 +287,25 @@ def meaning_of(policy: Policy, state: State, attempt: Attempt, answer: Outcome) 
         return Meaning.OVERTAKEN
     if isinstance(answer, Abandoned):
         return Meaning.ABANDONED
+    if isinstance(answer, Postponed):
+        return Meaning.POSTPONED
     lasting = isinstance(answer, Malformed) or (isinstance(answer, Failed) and answer.lasting)
     return Meaning.MALFORMED if lasting else Meaning.FAILED
 
 
-def _meaning_of_grant(policy: Policy, state: State, attempt: Attempt, granted: Granted, *, late: bool) -> Meaning:
+def _meaning_of_grant(
+    policy: Policy, state: State, attempt: Attempt, granted: Granted, *, late: bool, unasked: bool
+) -> Meaning:
     unusable = Meaning.OVERTAKEN if late else Meaning.FAILED
     if is_shunned(state, granted.access_token):
         return unusable
     life = whole_life(policy, granted)
-    if state.now >= attempt.started + whole(life - min(policy.leeway, policy.leeway_share * life)):
+    fresh_until = attempt.started + whole(life - min(policy.leeway, policy.leeway_share * life))
+    if state.now >= fresh_until:
         return unusable
     held = state.token
+    if held is not None and unasked:  # A store may hold an older one that lives longer, and gives no other.
+        return Meaning.TAKEN if fresh_until > held.fresh_until else Meaning.OVERTAKEN
     if held is not None and (held.started > attempt.started or (late and held.started == attempt.started)):
         return Meaning.OVERTAKEN
     return Meaning.TAKEN

@@ -173,8 +173,8 @@ def _check_claim(policy: Policy, before: State, claimed: RequestClaimed, after: 
     """One slot, taken by whom ``poll`` allows to, and charged at once."""
     now = before.now
     check_start(before, now, claimed.min_ttl, "start_request", found)
-    deadline = now + whole(policy.request_timeout)
-    attempt = (before.next_id, now, deadline, claimed.draw, before.credentials.generation)
+    deadline = now + whole(policy.request_timeout + policy.store_wait * claimed.tiers)
+    attempt = Attempt(before.next_id, now, deadline, claimed.draw, before.credentials.generation, claimed.tiers)
     if after.attempt != attempt or after.next_id != before.next_id + 1:
         found.append("an attempt begins with a claim, has an id of its own, and request_timeout to its deadline")
     budget = charge(policy, before.budget, now)
@@ -307,6 +307,11 @@ def _check_report(policy: Policy, before: State, closed: BlockReported, after: S
         cap = policy.refused_wait_cap if kind is _REFUSED else cap
         wait = stated(policy, closed.seconds, cap, closed.draw)
     old = blocked_until(before, kind)
+    pause = min(wait, max(TICK, whole(6 * policy.store_wait * (0.5 + 0.4 * closed.draw)))) if closed.tiers else wait
+    was, is_now = before.block(kind), after.block(kind)
+    looked = LONG_AGO if was is None else was.look_at
+    if is_now is not None and is_now.look_at != max(looked, now + pause if wait > 0 else looked):
+        found.append("a reported block is looked at in a store within a minute, and else not before it ends")
     if blocked_until(after, kind) != max(old, now + wait if wait > 0 else old):
         found.append(f"a reported block stands as long as was said, or our own wait: {kind.value}")
     times = times_of(before, kind) if closed.seconds is not None else counted(before, kind)

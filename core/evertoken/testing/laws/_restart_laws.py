@@ -25,7 +25,7 @@ _LAWS = {
 _REST = "what was counted and told before a restart counts and is told after it"
 _MOMENTS = {
     *("now", "started", "deadline", "refresh_at", "fresh_until", "expires_at", "until", "retry_at", "found"),
-    *("refill_at", "allowed_at", "forgive_at", "shunned_until", "forget_at", "granted_at"),
+    *("refill_at", "allowed_at", "forgive_at", "shunned_until", "forget_at", "granted_at", "look_at"),
 }
 
 

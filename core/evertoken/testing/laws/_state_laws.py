@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from evertoken._grammar import SendReason, SendRequest, Wait, WaitReason
-from evertoken._look import decide, publish
+from evertoken._look import decide, publish, request_state
 from evertoken._policy import TICK, Policy
 from evertoken._problems import Problem, ProblemKind
-from evertoken._states import LONG_AGO, State
+from evertoken._states import LONG_AGO, RequestState, State
 from evertoken._step import settle
-from evertoken.testing.laws._expected import loss_retry_at, unblock_at
+from evertoken.testing.laws._expected import look_at, loss_retry_at, unblock_at
 
 __all__ = ("broken_in", "check_problem", "check_start")
 
@@ -39,6 +39,11 @@ def broken_in(policy: Policy, state: State, now: float) -> list[str]:
         found.append("a token's moments stand in order: started, refresh_at, fresh_until, expires_at")
     if not 0 <= state.budget.level <= policy.budget_burst:
         found.append(f"the budget holds from 0 to budget_burst requests: not {state.budget.level}")
+    blocked = state.attempt is None or any(block.look_at <= state.attempt.started for block in state.standing)
+    if (request_state(state) is RequestState.BLOCKED) != (blocked and now < unblock_at(state.blocks)):
+        found.append("the request is blocked until the last block ends, also while a store is looked at")
+    if any(not block.look_at <= block.until for block in state.blocks):
+        found.append("a store is looked at before a block ends, if at all")
     return found
 
 
@@ -49,7 +54,7 @@ def _check_wait(state: State, now: float, action: Wait, found: list[str]) -> Non
     if attempt is not None:
         expected, reason = attempt.deadline, _RESPONSE
     else:
-        expected, reason = unblock_at(state.blocks), _UNBLOCK
+        expected, reason = look_at(state.blocks), _UNBLOCK
         if state.budget.level < 1 and state.budget.refill_at > expected:
             expected, reason = state.budget.refill_at, _BUDGET
         if state.backoff.retry_at > expected:
@@ -76,7 +81,7 @@ def check_start(state: State, now: float, min_ttl: float, what: str, found: list
     token = state.token
     if state.attempt is not None:
         found.append(f"at most one attempt before its deadline: {what}")
-    if now < unblock_at(state.blocks):
+    if now < look_at(state.blocks):
         found.append(f"no request is started while a block stands: {what}")
     if now < state.backoff.retry_at:
         found.append(f"no request is started while backing off: {what}")
@@ -98,7 +103,7 @@ def check_problem(state: State, expected: Problem | ProblemKind | None, found: l
 
 def _next_start(policy: Policy, state: State) -> float:
     """The first moment from which poll says SendRequest, if nothing but time happens until then."""
-    moment, token, attempt = unblock_at(state.blocks), state.token, state.attempt
+    moment, token, attempt = look_at(state.blocks), state.token, state.attempt
     if attempt is None:
         moment = max(moment, state.backoff.retry_at)
     else:

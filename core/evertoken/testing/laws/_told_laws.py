@@ -12,7 +12,7 @@ from evertoken.happenings import (
     RequestEnded,
     RequestStarted,
 )
-from evertoken.outcomes import Failed, Granted, Malformed
+from evertoken.outcomes import Failed, Granted, Malformed, Postponed
 
 __all__ = ("check_told",)
 
@@ -39,7 +39,7 @@ def check_told(earlier: State, before: State, happened: Input, after: State, tol
 
 def _check_outcome(before: State, received: AnswerReceived, after: State, last: Happening, found: list[str]) -> None:
     outcome = last.outcome if isinstance(last, RequestEnded) else None
-    if isinstance(outcome, Granted) != (after.token != before.token):
+    if isinstance(outcome, Granted) != (after.token != before.token and not isinstance(outcome, Postponed)):
         found.append("an outcome says whether a token was taken")
     if isinstance(outcome, Failed | Malformed):
         in_time = before.attempt is not None and before.attempt.id == received.id

@@ -27,15 +27,15 @@ from evertoken._grammar import (
     Wait,
 )
 from evertoken._grant import ClientCredentials
-from evertoken._http import HttpResponse, TokenRequest
+from evertoken._http import HttpResponse, Seen, TokenRequest
 from evertoken._machine import TokenMachine
 from evertoken._patience import GiveUp, Ready
 from evertoken._policy import Policy
-from evertoken._problems import ProblemKind
+from evertoken._problems import Problem, ProblemKind
 from evertoken._states import AccessToken, BlockKind, State
 from evertoken._step import settle
 from evertoken.happenings import Happening
-from evertoken.outcomes import Abandoned, Failed, Granted, Outcome
+from evertoken.outcomes import Abandoned, Failed, Granted, Outcome, Postponed
 from evertoken.testing.laws._state_laws import check_start
 
 __all__ = ("Onlooker", "Want", "WatchedMachine", "broken_by_move")
@@ -103,9 +103,11 @@ class WatchedMachine(TokenMachine):
         return self._tell((RequestClaimed, now, min_ttl_on_the_grid(min_ttl)), lambda: start(now, min_ttl))
 
     @override
-    def receive_response(self, now: float, request: TokenRequest, response: HttpResponse | Outcome) -> Outcome:
+    def receive_response(
+        self, now: float, request: TokenRequest, response: HttpResponse | Outcome, seen: Seen | None = None
+    ) -> Outcome:
         receive = super().receive_response
-        return self._report(now, request, "answered", lambda: receive(now, request, response))
+        return self._report(now, request, "answered", lambda: receive(now, request, response, seen))
 
     @override
     def send_failed(self, now: float, request: TokenRequest, reason: str | Outcome) -> Outcome:
@@ -117,10 +119,18 @@ class WatchedMachine(TokenMachine):
         abandon = super().request_abandoned
         return self._report(now, request, "abandoned", lambda: abandon(now, request))
 
+    @override
+    def request_postponed(
+        self, now: float, request: TokenRequest, until: float, problem: Problem | None = None
+    ) -> Outcome:
+        postpone = super().request_postponed
+        return self._report(now, request, "postponed", lambda: postpone(now, request, until, problem))
+
     def _report(self, now: float, request: TokenRequest, how: str, report: Callable[[], Outcome]) -> Outcome:
         before = self._state.token
         outcome = self._tell((AnswerReceived, now, request.id, how), report)
-        if isinstance(outcome, Granted) != (self._state.token != before):
+        due_later = isinstance(outcome, Postponed)
+        if isinstance(outcome, Granted) != (self._state.token != before and not due_later):
             self._onlooker.fail("an outcome says whether a token was taken")
         return outcome
 
@@ -176,9 +186,9 @@ def _gist(happened: Input) -> _Gist:
 
 
 def _how_it_went(answer: Outcome) -> str:
-    """Which of the three reports an outcome comes from."""
-    if isinstance(answer, Abandoned):
-        return "abandoned"
+    """Which of the four reports an outcome comes from."""
+    if isinstance(answer, Abandoned | Postponed):
+        return type(answer).__name__.lower()
     unsent = isinstance(answer, Failed) and answer.problem.kind in (ProblemKind.TRANSPORT, ProblemKind.BUG)
     return "failed" if unsent else "answered"
 

@@ -1,0 +1,1 @@
+"""The stores, with real files, real locks, real servers and real processes."""

@@ -1,0 +1,11 @@
+"""Stores: one token for all processes of a host, or of many hosts.
+
+:class:`FileStore` is for the processes of one user on one host, :class:`RedisStore` for those of many hosts.
+"""
+
+from __future__ import annotations
+
+from evertoken_transports.stores.file import FileStore
+from evertoken_transports.stores.redis import RedisStore
+
+__all__ = ("FileStore", "RedisStore")

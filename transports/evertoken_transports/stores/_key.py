@@ -1,0 +1,18 @@
+"""What is the name of a value in every store."""
+
+from __future__ import annotations
+
+import re
+
+__all__ = ("FORMAT", "check_key")
+
+FORMAT = 1
+"""In the name of all that is stored, so that two versions of this library that store differently never meet."""
+
+_KEY = re.compile(r"[0-9a-f]{64}")
+
+
+def check_key(key: str) -> None:
+    """Raise ValueError unless ``key`` is one: it becomes the name of a file, or of a channel."""
+    if not _KEY.fullmatch(key):
+        raise ValueError("key must be 64 hexadecimal digits, in lower case")

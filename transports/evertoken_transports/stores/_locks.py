@@ -1,0 +1,79 @@
+"""Locks on files that the kernel frees when their holder dies, and that a forked child does not hold."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from contextlib import suppress
+
+from evertoken_transports.stores._folder import Folder
+
+__all__ = ("FileLock",)
+
+_SHORTEST, _LONGEST = 0.001, 0.02
+"""Seconds between two tries to get a lock."""
+
+_open: set[int] = set()
+"""Descriptors that a child must not keep: a lock on a file is free when nobody has it open any more."""
+
+
+class FileLock:
+    """A file that this process has locked, until it is freed or the process dies."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._pid = os.getpid()
+        _open.add(fd)
+
+    @classmethod
+    def taken(cls, folder: Folder, name: str, timeout: float, *, make: bool = False) -> FileLock | None:
+        """The lock on the file ``name``, made if need be; None if another has it for ``timeout`` seconds."""
+        from filelock import lock_descriptor  # noqa: PLC0415 (a tenth of a second, which a mere look need not cost)
+
+        fd = folder.open(name, os.O_RDWR | (os.O_CREAT if make else 0))
+        deadline, pause = time.monotonic() + timeout, _SHORTEST
+        try:
+            while not lock_descriptor(fd, blocking=False):
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    os.close(fd)
+                    return None
+                threading.Event().wait(min(pause, left))  # time.sleep fails under libfaketime.
+                pause = min(2 * pause, _LONGEST)
+        except BaseException:
+            with suppress(OSError):
+                os.close(fd)
+            raise
+        return cls(fd)
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether this very process has it."""
+        return self._fd in _open and self._pid == os.getpid()
+
+    def free(self) -> None:
+        """Let go of it. Harmless if it is free, and in a forked child, whose parent keeps it."""
+        is_ours, fd, self._fd = self.is_ours, self._fd, -1
+        if is_ours:
+            _open.discard(fd)
+            from filelock import unlock_descriptor  # noqa: PLC0415
+
+            # A child that was forked in between may have it open, too: to close it alone would not free it.
+            with suppress(OSError):
+                unlock_descriptor(fd)
+            os.close(fd)
+
+    def __del__(self) -> None:
+        if self._fd >= 0:
+            self.free()
+
+
+def _after_fork_in_child() -> None:
+    while _open:
+        with suppress(OSError):
+            os.close(_open.pop())
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -1,0 +1,292 @@
+"""One token for all processes of one user on one host: what they share is a file."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+
+from evertoken.sharing import Found, StoreTrouble, Swapped
+from evertoken_transports.stores._folder import Folder
+from evertoken_transports.stores._host_clock import HostClock, Stamp
+from evertoken_transports.stores._key import FORMAT, check_key
+from evertoken_transports.stores._locks import FileLock
+
+__all__ = ("FileStore",)
+
+_MOST = 1 << 20
+"""Bytes. No record is as long: what is longer is not ours, and is read no further."""
+
+_HOLDER = re.compile(r"[\w.-]{0,100}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """What a file holds: the value, and what this store has to know of it."""
+
+    value: bytes | None = field(default=None, repr=False)
+    stamp: Stamp | None = None
+    until: float = math.inf
+    holder: str = ""
+
+    def content(self, stamp: Stamp) -> bytes:
+        """The same in a file, written at the moment of ``stamp``."""
+        head = {
+            "boot": stamp.boot,
+            "offset": stamp.offset,
+            "uptime": stamp.uptime,
+            "until": None if math.isinf(self.until) else self.until,
+            "holder": self.holder,
+            "length": len(self.value or b""),
+        }
+        return json.dumps(head).encode() + b"\n" + (self.value or b"")
+
+    @classmethod
+    def read(cls, content: bytes | None) -> _Entry:
+        """What ``content`` says. What is torn, or none of ours, is taken for a value, which its reader will refuse."""
+        if content is None:
+            return cls()
+        head, _, value = content.partition(b"\n")
+        try:
+            said = json.loads(head)
+            numbers = [said["offset"], said["uptime"], math.inf if said["until"] is None else said["until"]]
+            stamp = Stamp(said["boot"], float(numbers[0]), float(numbers[1]))
+            sound = all(isinstance(said[name], str) for name in ("boot", "holder"))
+            sound &= all(type(each) in (int, float) and abs(each) < 2**40 for each in numbers[:2])
+            sound &= not math.isnan(numbers[2]) and said["length"] == len(value)
+            sound &= _HOLDER.fullmatch(said["holder"]) is not None
+        except (ValueError, TypeError, KeyError, RecursionError, OverflowError):
+            return cls(content)
+        return cls(value, stamp, float(numbers[2]), said["holder"]) if sound else cls(content)
+
+
+class FileStore:
+    """A store in a folder: for all processes of one user on one host.
+
+    Args:
+        path: the folder. It is made if it is not there (mode 700), but not the folders that lead to it. Default: the
+            user's own place for what programs keep, ``~/.local/state/evertoken`` on Linux.
+
+    Two with the same path are equal. To make one costs nothing, touches nothing, and may be done before a fork.
+
+    **Who is trusted**: whoever can be this user. The folder and each file must belong to the user that runs this, and
+    must be closed to all others; links are not followed. Where that is not so, and where the folder cannot be made,
+    written or locked, each call raises :class:`~evertoken.sharing.StoreTrouble`, which says how to mend it.
+
+    **Who dies frees the lease at once**: the process that asks holds a lock on a file, which the kernel frees.
+
+    **Time** is Unix time as it was believed at the first use after a boot, and goes on by the time since that boot: a
+    wall clock that is set during a boot, in either direction, changes nothing. After a reboot moments go on from the
+    wall clock, and never before the last write.
+
+    **Power cuts and full disks**: a value is replaced whole or not at all. What is torn or foreign all the same is
+    given to the reader, who refuses it, and is replaced by the next write. There is never anything to clean up: an
+    empty lock file stays for each key.
+
+    A network file system will do if it can lock files; all hosts must then be one user, with clocks that agree to a
+    second. Where it hangs, a call hangs with it.
+
+    Raises:
+        TypeError, ValueError: ``path`` is no path.
+        ImportError: ``filelock`` or ``platformdirs`` is not installed.
+    """
+
+    _path: str | None = None
+
+    def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
+        if path is not None and not isinstance(path, str | os.PathLike):
+            raise TypeError(f"path must be the path of a folder, not {type(path).__name__}")
+        if path is not None and "\0" in os.fspath(path):
+            raise ValueError("path must be the path of a folder, and such have no null character")
+        missing = [name for name in ("filelock", "platformdirs") if find_spec(name) is None]
+        if missing:
+            raise ImportError(
+                f"FileStore needs {' and '.join(missing)}. To install: pip install {' '.join(missing)} "
+                "(or, in a checkout of evertoken, pip install '.[file]')"
+            )
+        self._path = None if path is None else os.path.abspath(os.fspath(path))  # noqa: PTH100 (keeps links, to refuse)
+        self._folder = Folder(self._path)
+        self._clock = HostClock()
+        self._offsets: dict[str, float] = {}
+        """By which moments of each key were reckoned last: it goes on where the file is gone."""
+        self._held: dict[str, tuple[str, FileLock]] = {}
+        """The last holder of each key that this process named, and its lock."""
+
+    def __repr__(self) -> str:
+        return f"FileStore({'' if self._path is None else repr(self._path)})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, FileStore) and self._path == other._path
+
+    def __hash__(self) -> int:
+        return hash((FileStore, self._path))
+
+    def load(self, key: str, /, *, timeout: float) -> Found:
+        """What stands under ``key``. See :class:`evertoken.sharing.Store`."""
+        check_key(key)
+        with self._folder.trouble("be read"):
+            entry = self._entry(key) if self._folder.exists() else _Entry()
+            stamp = self._stamp(key, entry)
+            found = self._found(key, entry, stamp)
+        if found.value is None or entry.stamp is None or entry.stamp.offset == stamp.offset:
+            return found
+        # The first look after a reboot fixes the time for all. What can be read, and not written, is still read.
+        with suppress(StoreTrouble):
+            return self._after_reboot(key, timeout)
+        return found
+
+    def swap(
+        self,
+        key: str,
+        expected: bytes | None,
+        value: bytes | None,
+        /,
+        *,
+        lasts: float,
+        holder: str = "",
+        timeout: float,
+    ) -> Swapped:
+        """Replace ``expected`` by ``value``. See :class:`evertoken.sharing.Store`."""
+        check_key(key)
+        with self._folder.trouble("be written"):
+            self._folder.make()
+            lock = self._lock(key, timeout)
+            try:
+                entry = self._entry(key)
+                stamp = self._stamp(key, entry)
+                found = self._found(key, entry, stamp)
+                self._free(key, entry.holder)
+                if found.value != expected:
+                    return Swapped(done=False, found=found)
+                if value is None:
+                    self._folder.remove(_name(key))
+                    self._free(key, "")
+                    return Swapped(done=True, found=Found(None, stamp.written))
+                new = _Entry(value, stamp, stamp.written + lasts, holder or entry.holder)
+                return self._written(key, entry, new, stamp)
+            finally:
+                lock.free()
+
+    def subscribe(self, key: str, callback: Callable[[], None], /) -> None:  # noqa: ARG002 (the protocol's)
+        """None: files tell nobody. Who waits looks again."""
+        return
+
+    def close(self) -> None:
+        """Let go of what it holds: a lease of this process counts as given up."""
+        for key in list(self._held):
+            self._free(key, "")
+
+    def _after_reboot(self, key: str, timeout: float) -> Found:
+        with self._folder.trouble("be written"):
+            lock = self._lock(key, timeout)
+            try:
+                entry = self._entry(key)
+                stamp = self._stamp(key, entry)
+                found = self._found(key, entry, stamp)
+                if found.value is not None and entry.stamp is not None:
+                    self._folder.write(_name(key), entry.content(stamp))
+                return found
+            finally:
+                lock.free()
+
+    def _lock(self, key: str, timeout: float) -> FileLock:
+        name = f"{_name(key)}.lock"
+        lock = FileLock.taken(self._folder, name, timeout, make=True)
+        if lock is None:
+            raise StoreTrouble(
+                f"the shared file store could not be locked for {timeout:g} s: another process holds "
+                f"{self._folder.place(name)}. It is stopped, or the disk is very slow: see which it is with fuser or "
+                "lsof, and let it go on, or end it"
+            )
+        return lock
+
+    def _entry(self, key: str) -> _Entry:
+        return _Entry.read(self._folder.read(_name(key), _MOST))
+
+    def _stamp(self, key: str, entry: _Entry) -> Stamp:
+        """Of this moment. What it reckons with counts on, whatever becomes of the file."""
+        stamp = self._clock.stamp(entry.stamp, otherwise=self._offsets.get(key))
+        self._offsets[key] = stamp.offset
+        return stamp
+
+    def _found(self, key: str, entry: _Entry, stamp: Stamp) -> Found:
+        if entry.value is None or stamp.written >= entry.until:
+            return Found(None, stamp.written)
+        return Found(entry.value, stamp.written, self._lives(key, entry.holder))
+
+    # Under the lock of the key
+    # -------------------------
+
+    def _written(self, key: str, old: _Entry, new: _Entry, stamp: Stamp) -> Swapped:
+        """Replace the file, and tie a new holder to this process: its lock comes first, so that it never seems dead."""
+        held = None
+        if new.holder != old.holder:
+            self._sweep(key, old.holder)
+            held = FileLock.taken(self._folder, _name_of_holder(key, new.holder), 0.0, make=True)
+        try:
+            self._folder.write(_name(key), new.content(stamp))
+        except BaseException:
+            if held is not None:
+                held.free()
+                self._remove_holder(key, new.holder)
+            raise
+        if held is not None:
+            self._free(key, "")
+            self._held[key] = (new.holder, held)
+            self._remove_holder(key, old.holder)
+        return Swapped(done=True, found=Found(new.value, stamp.written, self._lives(key, new.holder)))
+
+    def _free(self, key: str, keep: str) -> None:
+        """Let go of the lock of the last holder that this process named, unless it is ``keep``."""
+        holder, held = self._held.get(key, ("", None))
+        if held is not None and holder != keep:
+            del self._held[key]
+            if held.is_ours:
+                held.free()
+                self._remove_holder(key, holder)
+
+    def _remove_holder(self, key: str, holder: str) -> None:
+        if holder:
+            with suppress(OSError):  # What is left is swept later.
+                self._folder.remove(_name_of_holder(key, holder))
+
+    def _sweep(self, key: str, holder: str) -> None:
+        """Remove what processes have left that died before they had written their name, or were not followed."""
+        for name in self._folder.names(_name_of_holder(key, "")):
+            if name != _name_of_holder(key, holder) and not self._is_locked(name):
+                self._folder.remove(name)
+
+    # Who lives
+    # ---------
+
+    def _lives(self, key: str, holder: str) -> bool | None:
+        """Whether whoever named ``holder`` has its lock still."""
+        if not holder:
+            return None
+        mine, held = self._held.get(key, ("", None))
+        if holder == mine and held is not None and held.is_ours:
+            return True
+        return self._is_locked(_name_of_holder(key, holder))
+
+    def _is_locked(self, name: str) -> bool:
+        try:
+            lock = FileLock.taken(self._folder, name, 0.0)
+        except FileNotFoundError:
+            return False
+        if lock is None:
+            return True
+        lock.free()
+        return False
+
+
+def _name(key: str) -> str:
+    return f"{FORMAT}-{key}"
+
+
+def _name_of_holder(key: str, holder: str) -> str:
+    return f"{_name(key)}.holder-{holder}"
