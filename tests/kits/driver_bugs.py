@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from typing_extensions import override
 
 from evertoken import Challenge, HttpResponse, LocalProtocolError, Rejection, TokenRequest
-from evertoken.testing import DriverRule
+from evertoken.testing import BrokenRule, DriverRule
 
 if TYPE_CHECKING:
     from examples.own_simulator import Shop, Simulator
@@ -18,7 +18,7 @@ else:
     EXAMPLE = runpy.run_path(str(Path(__file__).parents[2] / "examples" / "own_simulator.py"))
     Shop, Simulator = EXAMPLE["Shop"], EXAMPLE["Simulator"]
 
-__all__ = ("BUGS", "Quick", "Shop")
+__all__ = ("BUGS", "Quick", "Shop", "breaches")
 
 
 class Quick(Simulator):
@@ -217,3 +217,11 @@ BUGS: dict[type[Any], DriverRule] = {
     GivesUpAndLetsTheAnswerCome: DriverRule.ONE_OUTCOME,
 }
 """Each bug and the rule that it breaks."""
+
+
+def breaches(shop_class: type[Shop], seed: int) -> list[BrokenRule]:
+    """What the shops of this kind are told to have broken; they are stopped soon after."""
+    world = type("World", (Quick,), {"shop_class": shop_class})(seed)
+    with suppress(StopIteration):
+        world.run()
+    return [breach for shop in world.shops for breach in shop.check.broken]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ("CORE", "ROOT", "TRANSPORTS", "Module", "modules", "own_files")
+__all__ = ("CORE", "ROOT", "TRANSPORTS", "Module", "examples", "modules", "own_files")
 
 ROOT = Path(__file__).resolve().parents[2]
 CORE = ROOT / "core"
@@ -59,3 +60,9 @@ def own_files(folder: Path = ROOT) -> Iterator[Path]:
             yield from own_files(path)
         else:
             yield path
+
+
+def examples(page: str) -> str:
+    """Every example of ``page``, in one file."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    return "\n".join(re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL))

@@ -12,7 +12,6 @@ from typing_extensions import override
 from evertoken import HttpResponse, TokenRequest, TokenUnavailable
 from evertoken.testing import (
     AuthorizationServer,
-    BrokenRule,
     DriverCheck,
     Script,
     ServerRequest,
@@ -25,20 +24,12 @@ from evertoken_transports.asyncio import TokenSource as AsyncioSource
 from evertoken_transports.testing import _source_world
 from evertoken_transports.threads import TokenSource
 from evertoken_transports.trio import TokenSource as TrioSource
-from tests.kits.driver_bugs import BUGS, Quick, Shop
+from tests.kits.driver_bugs import BUGS, Shop, breaches
 from tests.kits.loops import LOOPS, Loop
 from tests.kits.source_tree import ROOT
 
 PAGE = (ROOT / "docs" / "simulation.md").read_text(encoding="utf-8")
 HEAD = "| Bug | Rule | What the check says that it did |\n|---|---|---|\n"
-
-
-def breaches(shop_class: type[Shop], seed: int) -> list[BrokenRule]:
-    """What the shops of this kind are told to have broken; they are stopped soon after."""
-    world = type("World", (Quick,), {"shop_class": shop_class})(seed)
-    with suppress(StopIteration):
-        world.run()
-    return [breach for shop in world.shops for breach in shop.check.broken]
 
 
 def table() -> str:
@@ -62,9 +53,9 @@ def test_a_planted_bug_is_found_on_every_seed_by_a_message_that_names_the_rule(b
         assert "made-up" not in said
 
 
-@pytest.mark.parametrize("first", range(0, 100, 20))
-def test_the_driver_of_the_example_breaks_no_rule(first: int) -> None:
-    assert not [(seed, breaches(Shop, seed)) for seed in range(first, first + 20) if breaches(Shop, seed)]
+def test_the_driver_of_the_example_breaks_no_rule() -> None:
+    found = {seed: breaches(Shop, seed) for seed in range(15)}
+    assert not {seed: said for seed, said in found.items() if said}
 
 
 def test_the_page_shows_every_bug_and_what_is_said_of_it() -> None:

@@ -73,7 +73,7 @@ def test_rules_with_everyday_names_stand_beside_those_of_the_machine() -> None:
         def adopt(self, machine: TokenMachine) -> None:
             seen.add(f"adopted at {machine.state_value.now > 0}")
 
-    run_state_machine_as_test(Life, settings=settings(FEW, max_examples=60))
+    run_state_machine_as_test(Life, settings=settings(FEW, max_examples=30))
     assert seen == {"refresh", "restart", "lose", "every_law_holds", "adopted at False", "adopted at True"}
 
 
@@ -165,7 +165,7 @@ def test_moments_off_the_grid_raise_no_false_alarm() -> None:
     life.machine_breaks_no_law()
     life.machine_restart(5.0, secrets=True)
     life.machine_breaks_no_law()
-    run_state_machine_as_test(OffTheGrid, settings=settings(FEW, max_examples=60))
+    run_state_machine_as_test(OffTheGrid, settings=settings(FEW, max_examples=30))
 
 
 class Forgetful(TokenMachine):

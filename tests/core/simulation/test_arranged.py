@@ -74,9 +74,9 @@ def test_whatever_is_set_by_hand_no_policy_assumes_a_longer_life_than_tokens_hav
 @pytest.mark.parametrize(
     ("seed", "days", "clients", "faults"),
     [
-        (65, 0.2, 20, None),
+        (65, 0.05, 20, None),
         (16, 0.1, None, (TokenFault.NO_EXPIRES_IN,)),
-        (24, 0.5, 3, EVERY_FAULT),
+        (24, 0.2, 3, EVERY_FAULT),
     ],
 )
 def test_a_token_of_unsaid_lifetime_is_no_false_alarm(
@@ -88,7 +88,7 @@ def test_a_token_of_unsaid_lifetime_is_no_false_alarm(
 ARRANGED = """
 from evertoken.testing import simulate
 from evertoken.testing.world._arranged import EVERY_FAULT, arrange_scenario
-for seed in range(20):
+for seed in range({seeds}):
     report = simulate(arrange_scenario(seed, seconds=4_320.0, clients={clients}, faults={faults}))
     if report.broken is not None:
         print(report.scenario, report.broken)
@@ -97,7 +97,7 @@ for seed in range(20):
 
 @pytest.mark.parametrize(
     ("clients", "faults"),
-    [pytest.param(6, None, marks=pytest.mark.no_cover), (None, "EVERY_FAULT"), (3, "EVERY_FAULT"), (3, ())],
+    [(6, None), (None, "EVERY_FAULT"), (3, "EVERY_FAULT"), (3, ())],
 )
 def test_no_arranged_scenario_breaks_a_law(clients: int | None, faults: object) -> None:
-    assert in_a_fresh_interpreter(ARRANGED.format(clients=clients, faults=faults)) == ""
+    assert in_a_fresh_interpreter(ARRANGED.format(seeds=5, clients=clients, faults=faults)) == ""

@@ -23,7 +23,7 @@ from evertoken.testing.world._world import World
 from tests.kits.fresh import in_a_fresh_interpreter
 
 HOUR = 3_600.0
-SEEDS = 100
+SEEDS = 60
 """So many that every situation comes about which a swarm must have met."""
 
 STEADY = Scenario(seed=1, seconds=6 * HOUR)

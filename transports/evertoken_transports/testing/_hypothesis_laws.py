@@ -48,9 +48,11 @@ class _Step(NamedTuple):
 class _Watched(TokenMachine):
     """Mixed into the class of the machine: it keeps every step until somebody has looked at it."""
 
-    def __init__(self, grant: ClientCredentials, *, policy: Policy | None = None, draw: Callable[[], float]) -> None:
+    def __init__(
+        self, grant: ClientCredentials, *, policy: Policy | None = None, draw: Callable[[], float], tiers: int = 0
+    ) -> None:
         self.steps: list[_Step] = []
-        super().__init__(grant, policy=policy, draw=draw)
+        super().__init__(grant, policy=policy, draw=draw, tiers=tiers)
 
     def stepped(self, happened: Input, after: State, happenings: tuple[Happening, ...]) -> None:
         """Keep the step."""

@@ -56,7 +56,8 @@ _VALID_ARRIVED = _ARRIVED[TokenTruth.VALID]
 _VALID = TokenTruth.VALID
 
 SITUATIONS: tuple[str, ...] = (
-    *sorted({f"outcome: {kind.__name__}" for kind in Outcome.__subclasses__()}),  # Slots make two of each class.
+    # Slots make two of each class. Postponed is what only a shared store can say, and there is none in this world.
+    *sorted({f"outcome: {kind.__name__}" for kind in Outcome.__subclasses__() if kind.__name__ != "Postponed"}),
     *(f"wait: {reason.value}" for reason in WaitReason),
     *(f"send: {reason.value}" for reason in SendReason),
     *(f"rejection: {verdict.value}" for verdict in Rejection),
