@@ -23,7 +23,7 @@ QUIET = (
     "-p",
     "no:cov",
     "-p",
-    "no:looptime",
+    "no:looptime_plugin",
     "-o",
     "asyncio_default_fixture_loop_scope=function",
 )
