@@ -388,9 +388,9 @@ def _assign(value: AuthenticationParts | TokenEndpoint | ClientCredentials, fiel
 
 
 def _fault_of_pairs(name: str, value: object) -> str | None:
-    pairs = cast("tuple[object, ...]", value) if isinstance(value, tuple) else (value,)
+    pairs = cast("tuple[Any, ...]", value if isinstance(value, tuple) else (value,))
     sound = all(isinstance(pair, tuple) and len(cast("Pairs", pair)) == 2 for pair in pairs)
-    if sound and all(isinstance(cast("object", part), str) for pair in cast("Pairs", pairs) for part in pair):
+    if sound and all(isinstance(part, str) for pair in pairs for part in pair):
         return None
     return f"{name} must be a tuple of pairs of texts, not {type(value).__name__}"
 

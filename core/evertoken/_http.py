@@ -228,7 +228,7 @@ def answer_parts(status: object, headers: object, body: object) -> tuple[int, Se
         return f"headers must be pairs of a name and a value, or a mapping, not {type(headers).__name__}"
     if not isinstance(body, bytes | bytearray | memoryview):
         return f"body must be bytes (b'' if it was not read), not {type(body).__name__}"
-    return status, lines, bytes(body)
+    return status, lines, bytes(cast("bytes", body))
 
 
 def _header_pairs(headers: Any) -> Sequence[tuple[str, str]] | None:  # noqa: ANN401 - whatever the caller gives

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -154,9 +155,9 @@ def test_what_is_no_request_and_what_is_no_response_is_told_and_changes_nothing(
             m.send_failed(1, wrong, "no answer")
         with pytest.raises(TypeError, match=r"^request must be a TokenRequest, not "):
             m.request_abandoned(1, wrong)
-        for read in (m.receive_response, lambda _, *rest: m.read_response(*rest)):
+        for read in (partial(m.receive_response, 1), m.read_response):
             with pytest.raises(TypeError, match=r"^response must be an HttpResponse, not ") as caught:
-                read(1, request, wrong or canary.token())
+                read(request, wrong or canary.token())
             canary.assert_clean(caught.value)
     for moment in (None, "0"):
         with pytest.raises(ValueError, match=r"^now must be"):
