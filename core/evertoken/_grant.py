@@ -388,11 +388,12 @@ def _assign(value: AuthenticationParts | TokenEndpoint | ClientCredentials, fiel
 
 
 def _fault_of_pairs(name: str, value: object) -> str | None:
-    pairs = cast("tuple[Any, ...]", value if isinstance(value, tuple) else (value,))
+    kind = type(value).__name__
+    pairs = cast("tuple[object, ...]", value) if isinstance(value, tuple) else (value,)
     sound = all(isinstance(pair, tuple) and len(cast("Pairs", pair)) == 2 for pair in pairs)
-    if sound and all(isinstance(part, str) for pair in pairs for part in pair):
+    if sound and all(isinstance(cast("object", part), str) for pair in cast("Pairs", pairs) for part in pair):
         return None
-    return f"{name} must be a tuple of pairs of texts, not {type(value).__name__}"
+    return f"{name} must be a tuple of pairs of texts, not {kind}"
 
 
 # They follow from the grant alone, so a grant says them once. A subclass may not, nor an embedder's own.

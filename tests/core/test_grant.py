@@ -424,7 +424,7 @@ def test_what_cannot_be_sent_for_a_proof_is_refused_where_it_is_made(parts: dict
 )
 def test_a_client_authentication_that_returns_something_else_is_told(answer: Any) -> None:  # noqa: ANN401
     class Own:
-        def authenticate(self, grant: ClientCredentials) -> Any:  # noqa: ANN401, ARG002
+        def authenticate(self, grant: ClientCredentials) -> Any:  # noqa: ANN401
             return answer
 
     asking = grant(TokenEndpoint(URL, Own()))
