@@ -24,14 +24,14 @@ PROFILE = Profile(
     name="Mangopay",
     locked_codes=("unauthorized_client",),
     locked_advice=(
-        "Mangopay locks this IP address after repeated bad or excessive token requests and names no duration. Look for"
+        "Mangopay locks an IP address after repeated bad or excessive token requests and names no duration. Look for"
         " a process that uses wrong credentials (often a sandbox key on production or the reverse) or asks for a token"
         " per call; contact Mangopay's support with the client id if it lasts."
     ),
     refused_advice=(
         "Mangopay does not say which half is wrong. The usual cause is a sandbox API key used on production or the"
         " reverse; then a key that was reset or revoked in the Dashboard, or a Dashboard password in its place. Set the"
-        " right credentials before the next try: repeated refusals lock this IP address."
+        " right credentials before the next try: repeated refusals lock the IP address that asks."
     ),
     forbidden_advice="A 403 is about permission, not the token: is this host on the client's IP allowlist at Mangopay?",
 )
