@@ -11,8 +11,9 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from evertoken._checks import WrongArgument, check_type
 from evertoken._grant import Profile
-from evertoken._http import Headers, field_lines, header_pairs
+from evertoken._http import Headers, answer_parts, field_lines
 from evertoken._json import error_codes, read_body
 
 __all__ = ("AuthChallenge", "Challenge", "parse_challenges", "read_challenge")
@@ -64,7 +65,9 @@ _LEAST_LIMIT = 65_536
 """Bytes that a body may always have once it is unpacked; one that came unpacked has been bounded by who read it."""
 
 
-def read_challenge(status: int, headers: Headers, body: bytes, profile: Profile = _NO_VENDOR) -> Challenge:
+def read_challenge(
+    status: int, headers: Headers, body: bytes | bytearray | memoryview, profile: Profile = _NO_VENDOR
+) -> Challenge:
     """What the answer (status, headers, body) of an API says about the token of the call that it answers.
 
     Args:
@@ -76,13 +79,22 @@ def read_challenge(status: int, headers: Headers, body: bytes, profile: Profile 
             are a lock-out of the account; without it, none is, since what closes the token endpoint of one vendor
             must not be said by the API of another.
 
-    Pure and total: any status, headers and bytes give one :class:`Challenge` and no exception.
+    Pure and total: any status, headers and bytes give one :class:`Challenge` and no exception. What is none of them is
+    a TypeError, which names the argument.
 
     Sources: Mangopay's documentation (Authentication; Error codes; SCA on wallet access), RFC 6750 section 3.1.
     """
+    check_type("profile", profile, Profile)
+    parts = answer_parts(status, headers, body)
+    del status, headers, body  # Perhaps with a secret in them; error trackers show the local variables of every frame.
+    if isinstance(parts, str):
+        raise WrongArgument(f"read_challenge: {parts}")
+    return _read(*parts, profile)
+
+
+def _read(status: int, headers: Sequence[tuple[str, str]], body: bytes, profile: Profile) -> Challenge:
     if not 400 <= status <= 499:
         return Challenge.NONE
-    headers = header_pairs(headers)
     if status == 400 and profile.is_lock(_codes(headers, body)):
         return Challenge.LOCKED
     challenges = parse_challenges(field_lines(headers, "www-authenticate"))

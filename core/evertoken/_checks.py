@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from evertoken._policy import TICK
 
 __all__ = (
+    "WrongArgument",
     "ascii_host",
     "check_positive",
     "check_seconds",
@@ -64,8 +65,8 @@ def fault_of_url(name: str, url: object) -> str | None:
         return f"{name} must not carry user info: credentials belong in ClientCredentials"
     if "#" in url:
         return f"{name} must not have a fragment (RFC 6749 section 3.2)"
-    if not parts.host:
-        return f"{name} must name a host"
+    if not parts.scheme or not parts.host:
+        return f"{name} must begin with https:// and name a host"
     if ascii_host(parts.host) is None:
         return f"{name} has a host name that can be read in more than one way: write it in ASCII, as in xn--bcher-kva"
     is_plain_safe = is_loopback(parts.host) or parts.host in simulated_hosts
@@ -101,10 +102,16 @@ def _split(url: str) -> _Parts | None:
     return _Parts(parts.scheme, parts.hostname, "@" in parts.netloc)
 
 
+class WrongArgument(TypeError):
+    """A TypeError of ours: its text names the argument and repeats no value, so that it can be shown to anybody."""
+
+
 def check_type(name: str, value: object, kind: type) -> None:
-    """Raise TypeError, naming ``name``, unless ``value`` is a ``kind``."""
+    """Raise WrongArgument, naming ``name``, unless ``value`` is a ``kind``."""
     if not isinstance(value, kind):
-        raise TypeError(f"{name} must be a {kind.__name__}, not {type(value).__name__}")
+        found = type(value).__name__
+        del value  # Error trackers show the local variables of every frame.
+        raise WrongArgument(f"{name} must be a {kind.__name__}, not {found}")
 
 
 def fault_of_authorization(value: object) -> str | None:

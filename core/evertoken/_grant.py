@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypedDict, TypeVar, Unpack, cast
 from urllib.parse import quote, urlencode
 
-from evertoken._checks import fault_of_text, fault_of_url, with_ascii_host
+from evertoken._checks import WrongArgument, check_type, fault_of_text, fault_of_url, with_ascii_host
 from evertoken._secrecy import Unpicklable
 
 __all__ = (
@@ -37,12 +37,26 @@ _RESERVED = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, init=False)
 class AuthenticationParts(Unpicklable):
-    """What a client authentication adds to one token request: header lines and form fields."""
+    """What a client authentication adds to one token request: header lines and form fields.
 
-    headers: Pairs = ()
-    form: Pairs = ()
+    Raises TypeError for what is no tuple of pairs of texts, or a header that is not printable ASCII.
+    """
+
+    headers: Pairs
+    form: Pairs
+
+    def __init__(self, headers: Pairs = (), form: Pairs = ()) -> None:
+        fault = _fault_of_pairs("headers", headers) or _fault_of_pairs("form", form)
+        if fault is None and not all(
+            part.isascii() and part.isprintable() and part for line in headers for part in line
+        ):
+            fault = "headers must be printable ASCII, without control characters and not empty"
+        if fault is not None:
+            del self, headers, form  # The proof is in them; error trackers show the local variables of every frame.
+            raise WrongArgument(f"AuthenticationParts: {fault}")
+        _assign(self, {"headers": headers, "form": form})
 
     def __repr__(self) -> str:
         names = [name for name, _ in (*self.headers, *self.form)]
@@ -124,9 +138,11 @@ class Profile:
 
     def __post_init__(self) -> None:
         """Raise TypeError for what would never match, or could not be kept by value: a lone text, a list."""
+        for name in ("name", "locked_advice", "refused_advice", "forbidden_advice"):
+            check_type(f"Profile.{name}", getattr(self, name), str)
         codes: object = self.locked_codes
         if not isinstance(codes, tuple) or not all(isinstance(code, str) for code in cast("tuple[object, ...]", codes)):
-            raise TypeError(f"locked_codes must be a tuple of texts, not {type(codes).__name__}")
+            raise WrongArgument(f"locked_codes must be a tuple of texts, not {type(codes).__name__}")
 
     def is_lock(self, codes: Iterable[str]) -> bool:
         """Whether one of an answer's ``codes`` means "locked out" here, in whatever case it is written."""
@@ -366,9 +382,18 @@ def _uris(resource: object) -> tuple[object, ...]:
     return tuple(cast("Iterable[object]", resource))
 
 
-def _assign(value: TokenEndpoint | ClientCredentials, fields: Mapping[str, object]) -> None:
+def _assign(value: AuthenticationParts | TokenEndpoint | ClientCredentials, fields: Mapping[str, object]) -> None:
     for name, field_ in fields.items():
         object.__setattr__(value, name, field_)
+
+
+def _fault_of_pairs(name: str, value: object) -> str | None:
+    kind = type(value).__name__
+    pairs = cast("tuple[object, ...]", value) if isinstance(value, tuple) else (value,)
+    sound = all(isinstance(pair, tuple) and len(cast("Pairs", pair)) == 2 for pair in pairs)
+    if sound and all(isinstance(cast("object", part), str) for pair in cast("Pairs", pairs) for part in pair):
+        return None
+    return f"{name} must be a tuple of pairs of texts, not {kind}"
 
 
 # They follow from the grant alone, so a grant says them once. A subclass may not, nor an embedder's own.
@@ -377,6 +402,10 @@ _UNCHANGING = (BasicAuthentication, PostAuthentication)
 
 def _message_of(grant: ClientCredentials) -> TokenMessage:
     parts = grant.endpoint.authentication.authenticate(grant)
+    if not isinstance(cast("object", parts), AuthenticationParts):
+        kind = type(parts).__name__
+        del parts  # It may be the proof all the same.
+        raise WrongArgument(f"authenticate must return AuthenticationParts, not {kind}")
     body = urlencode((*grant.form(), *parts.form)).encode("ascii")
     headers = (
         ("Accept", "application/json"),

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, cast
 
-from evertoken._checks import is_moment
+from evertoken._checks import WrongArgument, is_moment
 from evertoken._grant import ClientCredentials, Pairs
 from evertoken._policy import Policy
 from evertoken._secrecy import Unpicklable
@@ -24,10 +24,10 @@ __all__ = (
     "Seen",
     "Surroundings",
     "TokenRequest",
+    "answer_parts",
     "build_request",
     "field_items",
     "field_lines",
-    "header_pairs",
     "http_date",
     "iso_date",
     "rate_limit_reset",
@@ -116,6 +116,7 @@ class HttpResponse(Unpicklable):
     """An HTTP response as it came: header names in any case, repeated lines kept, the body undecoded.
 
     ``headers`` may be given as pairs or as a mapping, such as the headers of an HTTP library, and are kept as pairs.
+    Raises TypeError, which names the part that cannot be read.
     The repr shows the status and the size, and neither headers nor body: an answer of the token endpoint holds a token.
     ``seen`` is what an exchange with a shared store knows besides.
     """
@@ -125,11 +126,19 @@ class HttpResponse(Unpicklable):
     body: bytes
     seen: Seen | None
 
-    def __init__(self, status: int, headers: Headers = (), body: bytes = b"", seen: Seen | None = None) -> None:
-        object.__setattr__(self, "status", status)
-        object.__setattr__(self, "headers", header_pairs(headers))
-        object.__setattr__(self, "body", body)
-        object.__setattr__(self, "seen", seen)
+    def __init__(
+        self,
+        status: int,
+        headers: Headers = (),
+        body: bytes | bytearray | memoryview = b"",
+        seen: Seen | None = None,
+    ) -> None:
+        parts = answer_parts(status, headers, body)
+        if isinstance(parts, str):
+            del self, status, headers, body  # Perhaps with a token in it; error trackers show local variables.
+            raise WrongArgument(f"HttpResponse: {parts}")
+        for name, part in zip(("status", "headers", "body", "seen"), (*parts, seen), strict=True):
+            object.__setattr__(self, name, part)
 
     def __repr__(self) -> str:
         return f"HttpResponse(status={self.status!r}, {len(self.headers)} headers, {len(self.body)} bytes)"
@@ -210,11 +219,27 @@ _SECONDS_PER_YEAR = 31_556_952
 _START_OF_2020 = 1_577_836_800
 
 
-def header_pairs(headers: Headers) -> Sequence[tuple[str, str]]:
+def answer_parts(status: object, headers: object, body: object) -> tuple[int, Sequence[tuple[str, str]], bytes] | str:
+    """The parts of an answer as they are read here, or what is wrong with the one that cannot be."""
+    if not isinstance(status, int) or isinstance(status, bool):
+        return f"status must be an int, not {type(status).__name__}"
+    lines = _header_pairs(headers)
+    if lines is None:
+        return f"headers must be pairs of a name and a value, or a mapping, not {type(headers).__name__}"
+    if not isinstance(body, bytes | bytearray | memoryview):
+        return f"body must be bytes (b'' if it was not read), not {type(body).__name__}"
+    return status, lines, bytes(cast("bytes", body))
+
+
+def _header_pairs(headers: Any) -> Sequence[tuple[str, str]] | None:  # noqa: ANN401 - whatever the caller gives
     """``headers`` line by line. A mapping that holds several lines of one name gives each, if it can."""
     of_mapping: Any = getattr(headers, "multi_items", None) or getattr(headers, "items", None)
-    found: Any = headers if of_mapping is None else of_mapping()
-    lines = cast("Sequence[tuple[str, str]]", found if isinstance(found, Sequence) else tuple(found))
+    found: Any = headers if of_mapping is None or isinstance(headers, type) else of_mapping()
+    if isinstance(found, str | bytes) or not isinstance(found, Iterable):
+        return None
+    lines = cast("Sequence[tuple[str, str]]", found if isinstance(found, Sequence) else tuple(cast("Any", found)))
+    if not all(isinstance(line, tuple | list) and len(line) == 2 for line in lines):
+        return None
     if all(isinstance(part, str) for line in lines for part in line):
         return lines
     return tuple([(_text(name), _text(value)) for name, value in lines])

@@ -12,6 +12,7 @@ from typing import Self, cast
 from evertoken._answer import no_answer, read_answer
 from evertoken._challenge import Challenge
 from evertoken._checks import (
+    WrongArgument,
     check_seconds,
     check_type,
     check_whole,
@@ -113,6 +114,8 @@ class TokenMachine:
         self._policy = Policy() if policy is None else policy
         check_type("policy", self._policy, Policy)
         check_whole("tiers", tiers, 0, MOST_TIERS)
+        if not callable(draw):
+            raise WrongArgument(f"draw must be a function that returns a number in [0, 1), not {type(draw).__name__}")
         self._draw = draw
         self.tiers = tiers
         self.owner = object()
@@ -215,6 +218,10 @@ class TokenMachine:
         For who keeps a lock around the machine. To read a long answer takes long, and this needs no lock: it looks at
         nothing that is ever changed in place.
         """
+        if not isinstance(response, HttpResponse):
+            wrong = _wrong_response(response)
+            del response  # Perhaps with a token in it; error trackers show the local variables of every frame.
+            raise wrong
         seen = response.seen
         if seen is not None and seen.read is not None:
             return seen.read
@@ -239,6 +246,10 @@ class TokenMachine:
         now = on_the_grid(now)
         if isinstance(response, Outcome):
             return self._answer(now, request, response, seen)
+        if not isinstance(response, HttpResponse):
+            wrong = _wrong_response(response)
+            del response
+            raise wrong
         return self._answer(now, request, self.read_response(request, response), response.seen)
 
     def send_failed(self, now: float, request: TokenRequest, reason: str | Outcome) -> Outcome:
@@ -442,6 +453,7 @@ class TokenMachine:
 
     def _secrets(self, request: TokenRequest) -> tuple[str, ...]:
         """What may never be shown: what this request carried, what the next one will, and what was of use lately."""
+        check_type("request", request, TokenRequest)
         return tuple(dict.fromkeys((*request.secrets, *self._grant.secrets(), *self._past)))
 
     def _keep_from_view(self, *secrets: str) -> None:
@@ -449,6 +461,7 @@ class TokenMachine:
         self._past = tuple(dict.fromkeys((*secrets, *self._past)))[:_MOST_PAST]
 
     def _answer(self, now: float, request: TokenRequest, answer: Outcome, seen: Seen | None = None) -> Outcome:
+        check_type("request", request, TokenRequest)
         if request.owner is not self.owner:
             raise LocalProtocolError(
                 "this token request was made by another machine, or by the one that this one was restored from: its"
@@ -474,3 +487,7 @@ class TokenMachine:
             self._keep_from_view(state.token.value)
         self._state = state
         self.published = publish(self._policy, state)
+
+
+def _wrong_response(response: object) -> WrongArgument:
+    return WrongArgument(f"response must be an HttpResponse, not {type(response).__name__}")

@@ -7,6 +7,7 @@ path; every other route has. Production and sandbox never share keys.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from urllib.parse import quote, urlsplit
 
 from evertoken._checks import fault_of_text, fault_of_url
@@ -23,14 +24,14 @@ PROFILE = Profile(
     name="Mangopay",
     locked_codes=("unauthorized_client",),
     locked_advice=(
-        "Mangopay locks this IP address after repeated bad or excessive token requests and names no duration. Look for"
+        "Mangopay locks an IP address after repeated bad or excessive token requests and names no duration. Look for"
         " a process that uses wrong credentials (often a sandbox key on production or the reverse) or asks for a token"
         " per call; contact Mangopay's support with the client id if it lasts."
     ),
     refused_advice=(
         "Mangopay does not say which half is wrong. The usual cause is a sandbox API key used on production or the"
         " reverse; then a key that was reset or revoked in the Dashboard, or a Dashboard password in its place. Set the"
-        " right credentials before the next try: repeated refusals lock this IP address."
+        " right credentials before the next try: repeated refusals lock the IP address that asks."
     ),
     forbidden_advice="A 403 is about permission, not the token: is this host on the client's IP allowlist at Mangopay?",
 )
@@ -49,20 +50,26 @@ def production(client_id: str, api_key: str, *, mtls: bool = False, base_url: st
     Raises:
         ValueError: an argument is empty, malformed or unsafe; the text names it and shows no secret.
     """
-    made = _made(client_id, api_key, base_url, PRODUCTION_MTLS if mtls else PRODUCTION)
+    made = _made(client_id, api_key, base_url, {False: PRODUCTION, True: PRODUCTION_MTLS}, mtls)
     del api_key, client_id, base_url  # Error trackers show local variables.
     return or_raise(made)
 
 
 def sandbox(client_id: str, api_key: str, *, mtls: bool = False, base_url: str | None = None) -> ClientCredentials:
     """The grant for Mangopay's sandbox. Arguments and errors as for :func:`production`."""
-    made = _made(client_id, api_key, base_url, SANDBOX_MTLS if mtls else SANDBOX)
+    made = _made(client_id, api_key, base_url, {False: SANDBOX, True: SANDBOX_MTLS}, mtls)
     del api_key, client_id, base_url  # Error trackers show local variables.
     return or_raise(made)
 
 
-def _made(client_id: str, api_key: str, base_url: str | None, default: str) -> ClientCredentials | str:
-    url = default if base_url is None else base_url
+def _made(
+    client_id: str, api_key: str, base_url: str | None, hosts: Mapping[bool, str], mtls: object
+) -> ClientCredentials | str:
+    if not isinstance(mtls, bool):
+        return (
+            f"mtls must be a bool, not {type(mtls).__name__}: a certificate goes to the transport, as its ssl_context"
+        )
+    url = hosts[mtls] if base_url is None else base_url
     fault = fault_of_url("base_url", url) or fault_of_text("client_id", client_id)
     if fault is None and "?" in url:
         fault = "base_url must not have a query: paths are added to it"

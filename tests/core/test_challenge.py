@@ -298,3 +298,30 @@ def test_headers_that_can_be_read_once_are_read_once() -> None:
 )
 def test_headers_may_come_as_pairs_or_as_what_a_library_has_for_them(headers: Any) -> None:  # noqa: ANN401
     assert read_challenge(401, headers, b"") is Challenge.TOKEN
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"status": None}, "read_challenge: status must be an int, not NoneType"),
+        ({"status": "401"}, "read_challenge: status must be an int, not str"),
+        ({"status": "200"}, "read_challenge: status must be an int, not str"),
+        ({"headers": None}, "read_challenge: headers must be pairs"),
+        ({"headers": "WWW-Authenticate: Bearer"}, "read_challenge: headers must be pairs"),
+        ({"body": None}, "read_challenge: body must be bytes"),
+        ({"body": "{}"}, "read_challenge: body must be bytes"),
+        ({"profile": "mangopay"}, "profile must be a Profile, not str"),
+        ({"profile": None}, "profile must be a Profile, not NoneType"),
+    ],
+    ids=str,
+)
+def test_what_is_no_answer_is_refused_by_name(change: dict[str, Any], said: str) -> None:
+    answer: dict[str, Any] = {"status": 401, "headers": (), "body": b"", "profile": mangopay.PROFILE}
+    with pytest.raises(TypeError) as caught:
+        read_challenge(**(answer | change))
+    assert str(caught.value).startswith(said)
+
+
+def test_a_body_may_come_in_any_buffer() -> None:
+    for buffer in (bytearray(INVALID), memoryview(INVALID)):
+        assert read_challenge(401, (), buffer) is Challenge.TOKEN

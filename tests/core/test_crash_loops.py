@@ -13,7 +13,16 @@ from typing import Any
 
 import pytest
 
-from evertoken import BlockKind, ClientCredentials, HttpResponse, Policy, SendRequest, Snapshot, TokenMachine
+from evertoken import (
+    BlockKind,
+    ClientCredentials,
+    HttpResponse,
+    Policy,
+    RequestState,
+    SendRequest,
+    Snapshot,
+    TokenMachine,
+)
 from tests.kits import canary
 from tests.kits.driving import FAILED, LIMITED, LOCKED, MALFORMED, bearer, granted, machine
 
@@ -164,6 +173,30 @@ def test_the_readmes_program_bears_a_wall_clock_that_is_set_back(example: Exampl
     example.save(m)
     clock.wall -= 86_400
     assert getattr(example.resume(GRANT).poll(50), "until", None) == 950
+
+
+@pytest.mark.parametrize(
+    "damage", ["", "{", "[]", '"', "{}", '{"at": 0}', '{"at": "now", "snapshot": ""}', "cut", "older", "other"]
+)
+def test_the_readmes_program_begins_anew_where_its_file_is_of_no_use(
+    example: Example, tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: str
+) -> None:
+    m = example.resume(GRANT)
+    assert not caplog.records
+    m.endpoint_blocked(50, BlockKind.LOCKED)
+    example.save(m)
+    kept = tmp_path / "token-machine.json"
+    text = kept.read_text()
+    made = {"cut": text[:-40], "older": re.sub(r"(version[^0-9]+)\d+", r"\g<1>0", text), "other": text}.get(
+        damage, damage
+    )
+    kept.write_text(made)
+    again = example.resume(canary.grant(client_id="another") if damage == "other" else GRANT)
+    assert again.request_state(50) is RequestState.IDLE
+    assert "is of no use" in caplog.text
+    example.save(again)
+    assert example.resume(again.grant).request_state(50) is RequestState.IDLE
+    assert len(caplog.records) == 1
 
 
 def test_the_readmes_program_keeps_its_file_whole_and_to_itself(

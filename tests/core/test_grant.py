@@ -381,3 +381,53 @@ def test_a_manner_in_which_nothing_can_be_asked_is_refused_by_name(wrong: dict[s
 def test_codes_that_could_never_match_are_refused(codes: Any) -> None:  # noqa: ANN401 (anything at all)
     with pytest.raises(TypeError, match="locked_codes must be a tuple of texts"):
         Profile(name="vendor", locked_codes=codes)
+
+
+@pytest.mark.parametrize("name", ["name", "locked_advice", "refused_advice", "forbidden_advice"])
+@pytest.mark.parametrize("value", [None, 5, b"vendor"])
+def test_a_profile_is_made_of_texts(name: str, value: object) -> None:
+    make: Any = Profile
+    with pytest.raises(TypeError, match=rf"^Profile\.{name} must be a str, not "):
+        make(**{name: value})
+
+
+PROOF = canary.secret()
+
+
+@pytest.mark.parametrize(
+    ("parts", "said"),
+    [
+        ({"headers": {"Authorization": PROOF}}, "headers must be a tuple of pairs of texts, not dict"),
+        ({"headers": [("Authorization", PROOF)]}, "headers must be a tuple of pairs of texts, not list"),
+        ({"headers": (["Authorization", PROOF],)}, "headers must be a tuple of pairs of texts, not tuple"),
+        ({"headers": (("Authorization", PROOF.encode()),)}, "headers must be a tuple of pairs of texts, not tuple"),
+        ({"headers": (("Authorization", PROOF, ""),)}, "headers must be a tuple of pairs of texts, not tuple"),
+        ({"headers": None}, "headers must be a tuple of pairs of texts, not NoneType"),
+        ({"form": ((PROOF, 5),)}, "form must be a tuple of pairs of texts, not tuple"),
+        ({"form": {"client_assertion": PROOF}}, "form must be a tuple of pairs of texts, not dict"),
+        ({"headers": (("Authorization", f"Basic {PROOF}\r\nX: y"),)}, "headers must be printable ASCII"),
+        ({"headers": (("X-K\u00e9y", PROOF),)}, "headers must be printable ASCII"),
+        ({"headers": (("X-Key", f"{PROOF}\u00e9"),)}, "headers must be printable ASCII"),
+        ({"headers": (("X-Key", ""),)}, "headers must be printable ASCII"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_cannot_be_sent_for_a_proof_is_refused_where_it_is_made(parts: dict[str, Any], said: str) -> None:
+    with pytest.raises(TypeError) as caught:
+        AuthenticationParts(**parts)
+    assert str(caught.value).startswith(f"AuthenticationParts: {said}")
+    canary.assert_clean(caught.value)
+
+
+@pytest.mark.parametrize(
+    "answer", [None, {"Authorization": PROOF}, (("Authorization", PROOF),)], ids=["none", "dict", "pairs"]
+)
+def test_a_client_authentication_that_returns_something_else_is_told(answer: Any) -> None:  # noqa: ANN401
+    class Own:
+        def authenticate(self, grant: ClientCredentials) -> Any:  # noqa: ANN401
+            return answer
+
+    asking = grant(TokenEndpoint(URL, Own()))
+    with pytest.raises(TypeError, match=r"authenticate must return AuthenticationParts, not ") as caught:
+        build_request(asking, 1, 0)
+    canary.assert_clean(caught.value)

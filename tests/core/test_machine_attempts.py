@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
 import pytest
 
 from evertoken import (
@@ -18,6 +21,7 @@ from evertoken import (
     Malformed,
     ProblemKind,
     RequestState,
+    TokenMachine,
 )
 from evertoken import WaitReason as Why
 from evertoken._secrecy import replace
@@ -128,6 +132,36 @@ def test_a_draw_outside_its_range_is_a_local_mistake_and_changes_nothing(number:
         m.start_request(0)
     with pytest.raises(LocalProtocolError, match="draw"):
         m.endpoint_blocked(0, BlockKind.LOCKED)
+    assert m.state_value is before
+
+
+@pytest.mark.parametrize("draw", [5, 0.5, None, "x"])
+def test_a_draw_that_is_no_function_is_told_where_it_is_given(draw: Any) -> None:  # noqa: ANN401
+    m = machine()
+    with pytest.raises(TypeError, match=r"^draw must be a function"):
+        TokenMachine(m.grant, draw=draw)
+    with pytest.raises(TypeError, match=r"^draw must be a function"):
+        TokenMachine.restore(m.grant, m.snapshot(0), 0, draw=draw)
+
+
+def test_what_is_no_request_and_what_is_no_response_is_told_and_changes_nothing() -> None:
+    m: Any = machine()
+    request = m.start_request(0)
+    before = m.state_value
+    for wrong in (None, request.id, (200, (), b"")):
+        with pytest.raises(TypeError, match=r"^request must be a TokenRequest, not "):
+            m.receive_response(1, wrong, granted())
+        with pytest.raises(TypeError, match=r"^request must be a TokenRequest, not "):
+            m.send_failed(1, wrong, "no answer")
+        with pytest.raises(TypeError, match=r"^request must be a TokenRequest, not "):
+            m.request_abandoned(1, wrong)
+        for read in (partial(m.receive_response, 1), m.read_response):
+            with pytest.raises(TypeError, match=r"^response must be an HttpResponse, not ") as caught:
+                read(request, wrong or canary.token())
+            canary.assert_clean(caught.value)
+    for moment in (None, "0"):
+        with pytest.raises(ValueError, match=r"^now must be"):
+            m.receive_response(moment, request, granted())
     assert m.state_value is before
 
 

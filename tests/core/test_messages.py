@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
 from urllib.parse import parse_qsl
+
+import pytest
 
 from evertoken import (
     AuthenticationParts,
@@ -137,3 +141,26 @@ def test_a_response_takes_headers_as_pairs_or_as_a_mapping_and_keeps_them_as_pai
     assert response.headers == (("Retry-After", "5"),)
     assert response == HttpResponse(429, (("Retry-After", "5"),))
     assert replace(response, status=503).headers == response.headers
+
+
+@pytest.mark.parametrize("status", [None, "200", True, 200.0])
+def test_the_parts_of_a_response_that_cannot_be_read_are_refused_by_name(status: Any) -> None:  # noqa: ANN401
+    make: Any = HttpResponse
+    with pytest.raises(TypeError, match=r"^HttpResponse: status must be an int, not "):
+        make(status)
+    for headers in (None, 5, "Date: now", b"Date", dict, [("a",)], [("a", "b", "c")], ["ab"], [None]):
+        with pytest.raises(TypeError, match=r"^HttpResponse: headers must be pairs of a name and a value"):
+            make(200, headers)
+    for body in (None, canary.token(), [canary.token()], {"access_token": canary.token()}, 5):
+        with pytest.raises(TypeError, match=r"^HttpResponse: body must be bytes") as caught:
+            make(200, (), body)
+        canary.assert_clean(caught.value)
+
+
+@pytest.mark.parametrize("kind", [bytearray, memoryview])
+def test_a_body_is_taken_from_any_buffer_and_kept_as_bytes(kind: Callable[[bytearray], bytes]) -> None:
+    buffer = bytearray(b"body")
+    response = HttpResponse(200, (), kind(buffer))
+    buffer[0] = 0
+    assert response == HttpResponse(200, (), b"body")
+    assert type(response.body) is bytes

@@ -121,6 +121,13 @@ def test_a_grant_that_carries_an_error_too_is_still_a_grant() -> None:
     assert isinstance(read(200, token_answer(error="none", refresh_token="x")), outcomes.Granted)
 
 
+def test_gzip_may_come_in_members() -> None:
+    body = json.dumps(token_answer()).encode()
+    assert isinstance(read(200, packed(body[:9]) + packed(body[9:])), outcomes.Granted)
+    assert isinstance(read(200, packed(body[:9]) + packed(body[9:])[:-9]), outcomes.Malformed)
+    assert "longer than" in problem(200, packed(b" " * MAX_BODY) + packed(b"  ")).summary
+
+
 # ----------------------------------------------------------------------------------------------------------- malformed
 
 

@@ -97,6 +97,26 @@ def test_the_module_can_be_imported_without_the_extra() -> None:
     assert run.stdout == "set()\n"
 
 
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [
+        (["emulate", "--print-script"], 0),
+        (["simulate", "--seed", "1", "--days", "0.001"], 0),
+        (["simulate", "--seeds", "1", "--days", "0.001", "--jobs", "1"], 0),
+        (["demo", "--seconds", "0"], 2),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_where_all_output_is_closed_a_command_runs_and_says_nothing(
+    monkeypatch: pytest.MonkeyPatch, arguments: list[str], status: int
+) -> None:
+    monkeypatch.setattr(sys, "stdout", None)
+    monkeypatch.setattr(sys, "stderr", None)
+    assert cli.main(arguments) == status
+    for stream in (sys.stdout, sys.stderr):
+        stream.close()
+
+
 # Wrong usage
 # -----------
 

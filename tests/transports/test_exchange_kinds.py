@@ -10,6 +10,7 @@ import re
 import socket
 import ssl
 from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from typing import Any
 
@@ -133,6 +134,14 @@ def failing(error: Exception) -> Callable[[TokenRequest], Theirs]:
     return fail
 
 
+_Made: Theirs = HttpResponse
+
+
+def making(parts: tuple[object, ...], _: TokenRequest) -> HttpResponse:
+    answer: HttpResponse = _Made(*parts)
+    return answer
+
+
 def giving(answer: Theirs) -> Callable[[TokenRequest], Theirs]:
     return lambda _: answer
 
@@ -189,12 +198,11 @@ def test_a_bug_is_named_with_type_and_place_and_logged_at_error(
     assert "DNS" not in str(error)
     assert "bug" in str(world.coordinator.explain())
     records = [record for record in caplog.records if record.levelno == logging.ERROR]
-    assert len(records) == 1
+    assert len(records) == len([record for record in caplog.records if record.levelno > logging.DEBUG]) == 1
     assert bug.__name__ in records[0].getMessage()
     assert not canary.find_marks(records[0].getMessage())
 
 
-_Made: Theirs = HttpResponse
 WRONG_ANSWERS: tuple[object, ...] = (
     None,
     "text",
@@ -203,8 +211,6 @@ WRONG_ANSWERS: tuple[object, ...] = (
     {},
     requests.Response(),
     httpx.Response(200),
-    _Made(200, (), "text"),
-    _Made("200"),
 )
 
 
@@ -215,6 +221,28 @@ def test_an_answer_of_the_wrong_type_is_a_bug(runtime: str, answer: object) -> N
     assert problem.kind is ProblemKind.BUG
     assert "the exchange" in problem.summary
     assert "HttpResponse" in problem.summary
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+@pytest.mark.parametrize(
+    ("parts", "said"),
+    [
+        (("200",), "status must be an int, not str"),
+        ((None,), "status must be an int, not NoneType"),
+        ((200, None), "headers must be pairs of a name and a value, or a mapping, not NoneType"),
+        ((200, [("a", "b", "c")]), "headers must be pairs of a name and a value, or a mapping, not list"),
+        ((200, (), canary.token()), "body must be bytes (b'' if it was not read), not str"),
+        ((200, (), {"access_token": canary.token()}), "body must be bytes (b'' if it was not read), not dict"),
+    ],
+    ids=ids,
+)
+def test_an_answer_that_cannot_be_made_is_a_bug_where_it_was_made(
+    runtime: str, parts: tuple[object, ...], said: str
+) -> None:
+    problem = told(runtime, partial(making, parts))[0].problem
+    assert problem.kind is ProblemKind.BUG
+    place = r"in tests\.transports\.test_exchange_kinds\.making, line \d+"
+    assert re.search(rf"failed by a bug: TypeError {place} \(HttpResponse: {re.escape(said)}\)$", problem.summary)
 
 
 def test_a_coroutine_that_nobody_awaits_is_a_bug_and_is_closed() -> None:

@@ -66,6 +66,25 @@ def test_a_text_is_no_answer_to_yes_or_no(make: Maker, name: str) -> None:
         make(canary.grant(), **{name: "false"})
 
 
+@pytest.mark.parametrize(
+    "timeout", ["5", True, None, [], 10**400, -(10**400), -1, float("nan"), float("-inf")], ids=lambda t: str(t)[:9]
+)
+@pytest.mark.parametrize("is_fresh", [True, False], ids=["fresh", "none yet"])
+def test_a_timeout_that_is_none_is_told_even_while_the_token_is_fresh(timeout: Any, is_fresh: bool) -> None:  # noqa: ANN401
+    world = World()
+    source = TokenSource(world.grant, coordinator=world.coordinator, exchange=world.endpoint)
+    later = AsyncioSource(world.grant, coordinator=world.coordinator)
+    if is_fresh:
+        source.authorization()
+    for ask in (source.authorization, source.warm_up):
+        with pytest.raises(ValueError, match=r"^timeout must be a number of seconds"):
+            ask(timeout)
+    for ask_later in (later.authorization, later.warm_up):
+        with pytest.raises(ValueError, match=r"^timeout must be a number of seconds"):
+            asyncio.run(ask_later(timeout))
+    source.authorization(float("inf"))
+
+
 @pytest.mark.parametrize("make", [BearerAuth, BearerAuth2])
 @pytest.mark.parametrize(
     ("name", "value", "error"),

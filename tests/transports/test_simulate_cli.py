@@ -80,6 +80,18 @@ def test_a_value_that_cannot_be_used_is_one_line_and_status_2(
     assert complaint.count("\n") == 1
 
 
+@pytest.mark.parametrize("option", ["--svg", "--html", "--out"])
+def test_a_file_that_cannot_be_written_is_told_before_anything_is_run(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, option: str
+) -> None:
+    many = ["--seeds", "0-9999"] if option == "--out" else ["--days", "36525"]
+    nowhere = tmp_path / "nowhere" / "file"
+    for path, reason in ((nowhere, "No such file or directory"), (tmp_path, "Is a directory")):
+        status, out, complaint = ran(capsys, *many, option, str(path))
+        assert (status, out) == (2, "")
+        assert complaint == f"evertoken: simulate: {option}: {path} cannot be written: {reason}\n"
+
+
 @pytest.mark.parametrize("arguments", [("--seed", "1", "--seeds", "2"), ("--seeds", "2", "--seed", "1")])
 def test_one_seed_and_many_exclude_each_other_also_where_the_one_is_the_default(
     capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...]

@@ -90,16 +90,6 @@ def test_a_broken_law_is_seen_in_the_picture(tmp_path: Path) -> None:
     assert 'class="mark bad-line"' in picture
 
 
-def test_a_picture_that_cannot_be_written_is_told_before_anything_is_run(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
-    svg = tmp_path / "nowhere" / "picture.svg"
-    status, out, complaint = ran(capsys, "--days", "36525", "--svg", str(svg))
-    assert (status, out) == (1, "")
-    assert complaint == f"evertoken: [Errno 2] No such file or directory: '{svg}'\n"
-    assert ran(capsys, "--days", "36525", "--html", str(tmp_path))[0] == 1
-
-
 def test_an_interrupted_run_leaves_the_picture_as_it_was(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -117,12 +107,12 @@ def test_an_interrupted_run_leaves_the_picture_as_it_was(
 def test_a_link_is_written_through_and_a_device_is_written_to(tmp_path: Path) -> None:
     real, link = tmp_path / "real", tmp_path / "link"
     link.symlink_to(real)
-    check_writable(link)
+    check_writable("--svg", link)
     assert not real.exists()
     write_whole(link, "text")
     assert link.is_symlink()
     assert real.read_text(encoding="utf-8") == "text"
     device = Path(os.devnull)
-    check_writable(device)
+    check_writable("--svg", device)
     write_whole(device, "text")
     assert not device.is_file()

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import cast
 
+from evertoken._checks import WrongArgument
+
 __all__ = ("bug_in", "causes_of", "is_bug", "place_of")
 
 _BUGS = (
@@ -46,15 +48,24 @@ def bug_in(error: BaseException) -> BaseException | None:
 
 
 def place_of(error: BaseException) -> str:
-    """The type of ``error`` and where it was raised, as in "TypeError in app.vault.read, line 12"."""
+    """The type of ``error`` and where it was raised, as in "TypeError in app.vault.read, line 12".
+
+    Of a wrong argument for the core, where that was given, and what is wrong with it.
+    """
     found = f"{type(error).__module__}." if type(error).__module__ != "builtins" else ""
     found += type(error).__qualname__
     frames = list(_frames(error.__traceback__))
+    if isinstance(error, WrongArgument):
+        found = "TypeError"
+        frames = [
+            frame for frame in frames if not frame.tb_frame.f_globals.get("__name__", "").startswith("evertoken.")
+        ]
     if not frames:
         return found
     last = frames[-1]
     where = f"{last.tb_frame.f_globals.get('__name__', '?')}.{last.tb_frame.f_code.co_qualname}"
-    return f"{found} in {where}, line {last.tb_lineno}"
+    what = f" ({error})" if isinstance(error, WrongArgument) else ""
+    return f"{found} in {where}, line {last.tb_lineno}{what}"
 
 
 def causes_of(error: BaseException | None) -> Iterator[BaseException]:

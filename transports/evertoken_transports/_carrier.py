@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 from dataclasses import dataclass, field
 from inspect import isawaitable, iscoroutine
 
 from evertoken import HttpResponse, TokenRequest
-from evertoken._scrub import scrub
 from evertoken._secrecy import Unpicklable
 from evertoken_transports._blame import bug_in, causes_of, place_of
 from evertoken_transports._coordinator import Coordinator
-from evertoken_transports._events import write
 from evertoken_transports._exchange import AsyncExchange, Exchange, ExchangeBroken, ExchangeFailed
 from evertoken_transports._exchanges.connecting import reason_of
 from evertoken_transports._progress import carrying
@@ -93,20 +90,10 @@ def _is_of_the_exchange(error: BaseException) -> bool:
 
 def _checked(exchange: object, answer: object) -> HttpResponse | _NoAnswer:
     if isinstance(answer, HttpResponse):
-        return _fit(exchange, answer)
+        return answer
     if iscoroutine(answer):
         answer.close()  # Else Python would warn that it was never awaited.
     return _NoAnswer(f"the exchange {_name(exchange)} returned {_kind(answer)}, not an HttpResponse", is_bug=True)
-
-
-def _fit(exchange: object, answer: HttpResponse) -> HttpResponse | _NoAnswer:
-    """``answer``, if the machine can read it."""
-    kinds = (("status", int, answer.status), ("body", bytes | bytearray | memoryview, answer.body))
-    for name, kind, value in kinds:
-        if not isinstance(value, kind):
-            wrong = f"an HttpResponse whose {name} is {_kind(value)}"
-            return _NoAnswer(f"the exchange {_name(exchange)} returned {wrong}", is_bug=True)
-    return answer
 
 
 def _not_awaitable(exchange: object, answer: object) -> _NoAnswer:
@@ -142,19 +129,10 @@ def _weather(error: BaseException) -> str:
 
 def _report(coordinator: Coordinator, request: TokenRequest, outcome: HttpResponse | _NoAnswer) -> None:
     if isinstance(outcome, HttpResponse):
-        try:
-            coordinator.receive_response(request, outcome)
-        except Exception as error:  # noqa: BLE001 (its headers are none; nothing was taken)
-            unreadable = "the exchange returned an HttpResponse that cannot be read"
-            outcome = _NoAnswer(f"{unreadable}: {place_of(error)}", is_bug=True)
-        else:
-            return
-    if not outcome.is_bug:
-        coordinator.send_failed(request, outcome.reason)
+        coordinator.receive_response(request, outcome)
     else:
-        coordinator.send_failed(request, coordinator.machine.read_failure(request, outcome.reason, is_bug=True))
-        said = scrub(outcome.reason, request.secrets)
-        write(logging.ERROR, "a token request failed by a bug, not by the network: %s", said)
+        read = coordinator.machine.read_failure(request, outcome.reason, is_bug=outcome.is_bug)
+        coordinator.send_failed(request, read)
 
 
 def _name(exchange: object) -> str:

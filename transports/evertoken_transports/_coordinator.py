@@ -41,7 +41,7 @@ from evertoken import (
     WaitReason,
     next_move,
 )
-from evertoken._checks import check_type, fault_of_authorization
+from evertoken._checks import WrongArgument, check_type, fault_of_authorization
 from evertoken._secrecy import Hidden, Unpicklable
 from evertoken_transports._clock import Clock, suspend_aware_clock
 from evertoken_transports._events import EventCallback, check_callback, events_of, log, tell
@@ -386,10 +386,11 @@ class Coordinator(Unpicklable):
         try:
             return self.machine.start_request(now, min_ttl)
         except Exception as error:  # noqa: BLE001 (the embedder's own client authentication runs in there)
+            said = f"TypeError: {error}" if isinstance(error, WrongArgument) else type(error).__name__
             return Problem(
                 ProblemKind.TRANSPORT,
-                f"The token request could not be built: the client authentication raised {type(error).__name__}",
-                "Mend ClientAuthentication.authenticate; its exception is not shown here, as it may hold a secret.",
+                f"The token request could not be built: the client authentication raised {said}",
+                "Mend ClientAuthentication.authenticate; what it raises is not shown here, as it may hold a secret.",
             )
 
     def _forget(self, waker: Waker) -> None:

@@ -17,6 +17,7 @@ from evertoken import (
     Malformed,
     Outcome,
     Problem,
+    ProblemKind,
     Rejection,
     State,
     happenings,
@@ -236,7 +237,12 @@ def check_callback(callback: object) -> None:
 
 
 def log(event: Event, level: int | None = None) -> None:
-    """Write ``event`` to the logger ``evertoken``: WARNING for a block, INFO for trouble, DEBUG for the rest."""
+    """Write ``event`` to the logger ``evertoken``.
+
+    ERROR for a bug in somebody's code, WARNING for a block, INFO for trouble, DEBUG for the rest.
+    """
+    if isinstance(event, RequestFailed) and event.problem is not None and event.problem.kind is ProblemKind.BUG:
+        level = logging.ERROR
     write(_LEVELS.get(type(event), logging.DEBUG) if level is None else level, "%s", event)
 
 

@@ -16,14 +16,22 @@ from evertoken import (
     Policy,
     Rejection,
 )
-from evertoken._checks import check_type, fault_of_authorization
+from evertoken._checks import check_type, fault_of_authorization, is_moment
 from evertoken._secrecy import Hidden, Unpicklable
 from evertoken_transports._coordinator import Coordinator
 from evertoken_transports._events import EventCallback, check_callback
 from evertoken_transports._exchange import Exchange
 from evertoken_transports._fence import Outbound
 
-__all__ = ("LONGEST_SLEEP", "SHORTEST_SLEEP", "BaseSource", "checked_timeout", "default_exchange", "found_coordinator")
+__all__ = (
+    "LONGEST_SLEEP",
+    "PATIENCE",
+    "SHORTEST_SLEEP",
+    "BaseSource",
+    "checked_timeout",
+    "default_exchange",
+    "found_coordinator",
+)
 
 LONGEST_SLEEP = 30.0
 """Seconds. Conditions and event loops stand still during suspend, so the clock is read again this often."""
@@ -31,6 +39,10 @@ LONGEST_SLEEP = 30.0
 
 SHORTEST_SLEEP = 0.05
 """Seconds. What keeps a token warm never turns faster than this, even where a request that is due cannot be built."""
+
+
+PATIENCE = 15.0
+"""Seconds that callers wait if they do not say how long. Known by its identity, it is not looked at further."""
 
 
 class BaseSource(Unpicklable):
@@ -227,9 +239,9 @@ def found_coordinator(grant: ClientCredentials, policy: Policy, coordinator: Coo
 
 def checked_timeout(timeout: float) -> float:
     """``timeout`` in seconds, or a ValueError that names it. Infinity is allowed: wait as long as it takes."""
-    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or math.isnan(timeout) or timeout < 0:
-        raise ValueError("timeout must be a number of seconds that is not negative")
-    return float(timeout)
+    if timeout != math.inf and (not is_moment(timeout) or timeout < 0):
+        raise ValueError("timeout must be a number of seconds that is not negative, or math.inf")
+    return timeout
 
 
 def default_exchange(coordinator: Coordinator, ssl_context: ssl.SSLContext | None, *, trust_env: bool) -> Exchange:

@@ -12,6 +12,7 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import metadata
+from pathlib import Path
 
 __all__ = ("main",)
 
@@ -29,9 +30,12 @@ usage or a missing library, 130 if interrupted: what was run so far is in --out,
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command with ``arguments`` (default: those of the process) and return its exit status.
 
-    0: it went well, and every promise or law was put to the test and kept. 1: not so, or the port is taken, or a file
-    cannot be written. 2: wrong usage, or a library is missing. 130: interrupted.
+    0: it went well, and every promise or law was put to the test and kept. 1: not so, or the port is taken, or the disk
+    is full. 2: wrong usage, a file that cannot be written, or a library is missing. 130: interrupted.
     """
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # It was closed by who started the command, as by ``>&-``.
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 (for good)
     options = _parser().parse_args(arguments)
     missing = [name for name in _NEEDED[options.command] if importlib.util.find_spec(name) is None]
     if missing:

@@ -7,21 +7,25 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
+from evertoken_transports.tools._simulate.choices import ChoiceError
+
 __all__ = ("check_writable", "write_whole")
 
 
-def check_writable(path: Path) -> None:
-    """See whether :func:`write_whole` can do it, without leaving a trace.
+def check_writable(option: str, path: Path) -> None:
+    """See whether :func:`write_whole` can do it, without leaving a trace. Better now than after the simulation.
 
     Raises:
-        OSError: it cannot.
+        ChoiceError: it cannot; the text names the ``option``, the path and the reason.
     """
-    with _about(path):
+    try:
         if path.exists():
             path.open("ab").close()
         if not _is_device(path):
             with _beside(path) as beside:
                 beside.touch()
+    except OSError as error:
+        raise ChoiceError(f"{option}: {path} cannot be written: {error.strerror}") from None
 
 
 def write_whole(path: Path, text: str) -> None:

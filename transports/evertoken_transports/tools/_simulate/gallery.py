@@ -28,8 +28,7 @@ class Gallery:
         html: the file for the page, likewise.
 
     Raises:
-        ChoiceError: both are to be one file.
-        OSError: a file cannot be written. Better now than after the simulation.
+        ChoiceError: both are to be one file, or one cannot be written.
     """
 
     def __init__(self, svg: str | None, html: str | None) -> None:
@@ -38,9 +37,9 @@ class Gallery:
         self._timeline: Timeline | None = None
         if self._svg and self._html and self._svg.resolve() == self._html.resolve():
             raise ChoiceError(f"--svg and --html must be two files, not both {svg}")
-        for path in (self._svg, self._html):
+        for option, path in (("--svg", self._svg), ("--html", self._html)):
             if path is not None:
-                check_writable(path)
+                check_writable(option, path)
 
     def watch(self, scenario: Scenario) -> Timeline | None:
         """Who has to look on while ``scenario`` runs; nobody if there is nothing to draw."""

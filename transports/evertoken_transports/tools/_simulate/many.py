@@ -12,6 +12,7 @@ from rich.console import Console
 
 from evertoken_transports.tools._simulate.campaign import run_seeds
 from evertoken_transports.tools._simulate.choices import Choices, commit_seed, read_seeds, spelt_seeds
+from evertoken_transports.tools._simulate.files import check_writable
 from evertoken_transports.tools._simulate.interrupts import interrupts_deferred
 from evertoken_transports.tools._simulate.progress import following
 from evertoken_transports.tools._simulate.record import Campaign, Record, SeedResult, this_code
@@ -47,14 +48,16 @@ def run_many(many: Many, console: Console) -> Record:
     """Run the campaign, or what is left of it, and keep the record. Interrupted, it is written down and raised.
 
     Raises:
-        ChoiceError: an option cannot be carried out, or the file is of another campaign.
+        ChoiceError: an option cannot be carried out, or the file cannot be written or is of another campaign.
         KeyboardInterrupt: interrupted; what was run so far is in the file.
         WorkerLost: a process has disappeared; likewise.
         OSError: the file cannot be read or written.
     """
     campaign, seeds = many.campaign()
-    record = Record(campaign) if many.out is None else read_record(many.out, campaign, seeds)
-    if many.out is not None:  # Before hours are spent: can it be written?
+    record = Record(campaign)
+    if many.out is not None:  # Before hours are spent.
+        check_writable("--out", many.out)
+        record = read_record(many.out, campaign, seeds)
         write_record(many.out, record, whole=not record.left_of(seeds))
     keep = _Keeper(record, many.out)
     try:
