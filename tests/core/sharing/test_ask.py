@@ -44,10 +44,10 @@ from evertoken.sharing import (
     Sleep,
     Swapped,
 )
-from tests import canary
-from tests.core.driving import FAILED, LIMITED, LOCKED, MALFORMED, REFUSED, UNCLEAR, bearer, granted
-from tests.core.sharing.kits import Fleet, Process, Scrambled
 from tests.core.sharing.test_codec import Own
+from tests.kits import canary
+from tests.kits.driving import FAILED, LIMITED, LOCKED, MALFORMED, REFUSED, UNCLEAR, bearer, granted
+from tests.kits.fleet import Fleet, Process, Scrambled
 
 
 def sending(process: Process) -> Ask:

@@ -27,8 +27,8 @@ from evertoken._grant import AuthenticationParts
 from evertoken.sharing import _record
 from evertoken.sharing._codec import key_of, read_record, write_record
 from evertoken.sharing._record import Grant, Record
-from tests import canary
-from tests.core.sharing.kits import Scrambled
+from tests.kits import canary
+from tests.kits.fleet import Scrambled
 
 POLICY = Policy()
 GRANT = canary.grant()

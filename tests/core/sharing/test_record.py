@@ -9,7 +9,7 @@ import pytest
 from evertoken import Blocked, BlockKind, Failed, Granted, Malformed, Policy, Problem, ProblemKind
 from evertoken.sharing import _record
 from evertoken.sharing._record import Grant, Lease, Record
-from tests import canary
+from tests.kits import canary
 
 POLICY = Policy()
 NOW = 1_000_000.0

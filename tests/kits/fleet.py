@@ -25,8 +25,8 @@ from evertoken.sharing import (
 from evertoken.sharing._actions import Swap
 from evertoken.sharing._codec import key_of, read_record
 from evertoken.sharing._record import Record
-from tests import canary
-from tests.core.driving import granted
+from tests.kits import canary
+from tests.kits.driving import granted
 
 __all__ = ("Fleet", "Process", "Scrambled", "Stock")
 
