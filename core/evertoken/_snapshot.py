@@ -32,23 +32,43 @@ cannot be guessed by who does not know the secret.
 
 from __future__ import annotations
 
-import enum
 import hashlib
 import hmac
-import itertools
 import json
 import math
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Never, cast
+from typing import NamedTuple, Never
 
 from evertoken import _schedule
 from evertoken._answer import is_visible_ascii
+from evertoken._forms import (
+    BUDGET,
+    DOUBLINGS,
+    FLAG,
+    LONGEST,
+    PAST,
+    PROBLEM,
+    TEXT,
+    TIME,
+    Forms,
+    Misfit,
+    Value,
+    count,
+    digits,
+    number,
+    one_of,
+    optional,
+    ordered,
+    plain_form,
+    record,
+    several,
+    values_of,
+    written,
+)
 from evertoken._grant import ClientCredentials
 from evertoken._json import JsonObject, decode_object
 from evertoken._policy import TICK, Policy, whole_ticks
 from evertoken._problems import Problem, ProblemKind
-from evertoken._scrub import plain
 from evertoken._secrecy import Unpicklable
 from evertoken._states import (
     LONG_AGO,
@@ -124,7 +144,7 @@ def take_snapshot(grant: ClientCredentials, policy: Policy, state: State, *, sec
     if not (secrets and grant.client_secret):
         state = state._replace(token=None)
     head = {"version": VERSION, "client": _client_of(grant), "tuning": policy}
-    content = _written({**head, **state._asdict()}, _ALL, state.now)
+    content = written({**head, **state._asdict()}, _ALL, state.now)
     text = _canonical(content)
     return _made(text, _seal_of(grant, text), has_secrets=state.token is not None)
 
@@ -176,8 +196,8 @@ def _parsed(text: str) -> Snapshot | str:
     beside = {"seal": content.pop("seal", None)}
     try:
         kept = _read(content, 0.0)
-        seal = _values(beside, _SEAL, 0.0)["seal"]
-    except _Misfit as misfit:
+        seal = values_of(beside, _SEAL, 0.0)["seal"]
+    except Misfit as misfit:
         if misfit.place == ["version"]:
             return f"it is of another version than {VERSION}"
         return f"it is not as this release writes it, at {'.'.join(misfit.place) or 'the top'}{misfit.why}"
@@ -204,228 +224,70 @@ def _unsealed(snapshot: Snapshot) -> tuple[str, str]:
     return content + "}", seal.removesuffix(_END)
 
 
-# Forms
-# =====
-
-# How a value is written, and how it is read again: one form for each kind of value, so that neither forgets the other.
-#
-# A file is no more trusted than a network: it may be cut, edited, or of another release. Whatever is read has the type
-# and the range that the machine relies on, or is refused by the name of the place at which it has not. What has a name
-# that nobody asks for is refused too: a text that is said to hold no secret must not carry one along unseen. Whether
-# what is read fits a policy is another question: see below.
-
-_FARTHEST = 2.0**41
-"""Seconds: twice as far as any moment is from the origin of its clock."""
-_LONGEST = 2.0**40
-"""Seconds: no duration that can be written is as long."""
-_MOST = 2**63
-
-
-class _Misfit(ValueError):
-    """Something is missing or does not fit, at a place that is found on the way out."""
-
-    def __init__(self, *place: str, why: str = "") -> None:
-        super().__init__()
-        self.place = list(place)
-        self.why = why
-
-
-_Value = Any
-"""Of whatever a form is: it checks what it reads, and writes what the machine made."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Form:
-    """How one kind of value is written and read. Moments are relative to the second argument of each."""
-
-    write: Callable[[_Value, float], object]
-    read: Callable[[_Value, float], _Value]
-
-
-_Forms = Mapping[str, _Form]
-
-
-def _plain_form(fits: Callable[[Any], bool], make: Callable[[Any], Any] = lambda value: value) -> _Form:
-    """Of a value that JSON has, if it ``fits``; written and read as what ``make`` makes of it."""
-
-    def read(value: _Value, _origin: float) -> _Value:
-        if not fits(value):
-            raise _Misfit
-        return make(value)
-
-    return _Form(lambda value, _origin: make(value), read)
-
-
-def _count(most: int = _MOST, *, least: int = 0) -> _Form:
-    return _plain_form(lambda value: type(value) is int and least <= value <= most)  # True is an int too.
-
-
-def _is_number(value: object) -> bool:
-    return type(value) in (int, float)
-
-
-def _number(below: float) -> _Form:
-    """From 0. A whole number is written like any other, so that equal states give equal text."""
-    return _plain_form(lambda value: _is_number(value) and 0 <= value < below, float)
-
-
-def _digest(length: int) -> _Form:
-    digits = set("0123456789abcdef")
-    return _plain_form(lambda value: isinstance(value, str) and len(value) == length and set(value) <= digits)
-
-
-def _optional(form: _Form, nothing: object = None) -> _Form:
-    """Of what may be ``nothing``, which is written as null."""
-    return _Form(
-        lambda value, origin: None if value == nothing else form.write(value, origin),
-        lambda value, origin: nothing if value is None else form.read(value, origin),
-    )
-
-
-def _one_of(kinds: type[enum.Enum]) -> _Form:
-    known = {kind.value: kind for kind in kinds}
-    read = _plain_form(lambda value: isinstance(value, str) and value in known).read
-    return _Form(lambda kind, _origin: kind.value, lambda value, origin: known[read(value, origin)])
-
-
-def _several(form: _Form) -> _Form:
-    listed = _plain_form(lambda value: isinstance(value, list)).read
-    return _Form(
-        lambda values, origin: [form.write(value, origin) for value in values],
-        lambda values, origin: tuple(form.read(value, origin) for value in listed(values, origin)),
-    )
-
-
-def _record(make: Callable[..., Any], forms: _Forms, misfit: Callable[[Any], str | None] = lambda _made: None) -> _Form:
-    """Of an object with these attributes, whose values fit each other unless ``misfit`` names one."""
-
-    def write(value: _Value, origin: float) -> object:
-        return _written({name: getattr(value, name) for name in forms}, forms, origin)
-
-    def read(content: _Value, origin: float) -> _Value:
-        made = make(**_values(content, forms, origin))
-        name = misfit(made)
-        if name is not None:
-            raise _Misfit(name)
-        return made
-
-    return _Form(write, read)
-
-
-def _written(values: Mapping[str, object], forms: _Forms, origin: float) -> JsonObject:
-    return {name: form.write(values[name], origin) for name, form in forms.items()}
-
-
-def _values(content: object, forms: _Forms, origin: float) -> dict[str, _Value]:
-    """The values of a JSON object, which holds nothing else."""
-    if not isinstance(content, dict):
-        raise _Misfit
-    named, values = cast("JsonObject", content), dict[str, _Value]()
-    for name, form in forms.items():
-        if name not in named:
-            raise _Misfit(name)
-        try:
-            values[name] = form.read(named[name], origin)
-        except _Misfit as misfit:
-            misfit.place.insert(0, name)
-            raise
-    if len(named) > len(forms):
-        raise _Misfit(why=", which holds something unknown")
-    return values
-
-
 # The table
 # =========
 
 VERSION = 5
 
-_DISTANCE = _plain_form(lambda value: _is_number(value) and abs(value) <= _FARTHEST)
-_TIME = _Form(
-    lambda at, origin: float(at - origin),
-    lambda value, origin: origin + whole_ticks(_DISTANCE.read(value, origin)),
-)
-_PAST = _optional(_TIME, LONG_AGO)
-_FLAG = _plain_form(lambda value: isinstance(value, bool))
-_TEXT = _plain_form(lambda value: isinstance(value, str), plain)
-_DOUBLINGS = _count(MOST_DOUBLINGS)
 
-
-def _ordered(*names: str) -> Callable[[object], str | None]:
-    """The first of these moments that comes before the one before it."""
-    pairs = list(itertools.pairwise(names))
-    return lambda made: next((late for early, late in pairs if getattr(made, late) < getattr(made, early)), None)
-
-
-def _token(value: str, **rest: _Value) -> AccessToken:
+def _token(value: str, **rest: Value) -> AccessToken:
     return AccessToken(value, f"Bearer {value}", **rest)
 
 
-_TOKEN = _record(
+_TOKEN = record(
     _token,
     {
-        "value": _plain_form(lambda value: isinstance(value, str) and is_visible_ascii(value)),
-        "started": _TIME,
-        "refresh_at": _TIME,
-        "fresh_until": _TIME,
-        "expires_at": _TIME,
-        "scope": _optional(_TEXT),
+        "value": plain_form(lambda value: isinstance(value, str) and is_visible_ascii(value)),
+        "started": TIME,
+        "refresh_at": TIME,
+        "fresh_until": TIME,
+        "expires_at": TIME,
+        "scope": optional(TEXT),
     },
-    _ordered("started", "refresh_at", "fresh_until", "expires_at"),
+    ordered("started", "refresh_at", "fresh_until", "expires_at"),
 )
-_ATTEMPT = _record(
+_ATTEMPT = record(
     Attempt,
     {
-        "id": _count(least=1),
-        "started": _TIME,
-        "deadline": _TIME,
-        "draw": _number(1),
-        "generation": _count(),
-        "tiers": _count(MOST_TIERS),
+        "id": count(least=1),
+        "started": TIME,
+        "deadline": TIME,
+        "draw": number(1),
+        "generation": count(),
+        "tiers": count(MOST_TIERS),
     },
-    _ordered("started", "deadline"),
+    ordered("started", "deadline"),
 )
-_PROBLEM = _record(
-    Problem,
-    {
-        "kind": _one_of(ProblemKind),
-        "summary": _TEXT,
-        "advice": _TEXT,
-        "status": _optional(_count()),
-        "error": _optional(_TEXT),
-        "detail": _optional(_TEXT),
-    },
-)
-_BACKOFF = _record(
+_BACKOFF = record(
     BackOff,
-    {"failures": _DOUBLINGS, "malformed": _DOUBLINGS, "repeats": _DOUBLINGS, "retry_at": _PAST, "found": _PAST},
+    {"failures": DOUBLINGS, "malformed": DOUBLINGS, "repeats": DOUBLINGS, "retry_at": PAST, "found": PAST},
 )
-_BLOCK = _record(
+_BLOCK = record(
     Block,
     {
-        "kind": _one_of(BlockKind),
-        "until": _TIME,
-        "found": _TIME,
-        "times": _DOUBLINGS,
-        "problem": _PROBLEM,
-        "look_at": _TIME,
+        "kind": one_of(BlockKind),
+        "until": TIME,
+        "found": TIME,
+        "times": DOUBLINGS,
+        "problem": PROBLEM,
+        "look_at": TIME,
     },
-    _ordered("look_at", "until"),
+    ordered("look_at", "until"),
 )
-_BUDGET = _record(Budget, {"level": _count(), "refill_at": _optional(_TIME, NEVER), "interval": _number(_LONGEST)})
-_DROPPED = _record(Dropped, {"digest": _digest(64), "shunned_until": _TIME, "forget_at": _TIME})
-_REJECTIONS = _record(
+_DROPPED = record(Dropped, {"digest": digits(64), "shunned_until": TIME, "forget_at": TIME})
+_REJECTIONS = record(
     Rejections,
     {
-        "believed": _DOUBLINGS,
-        "allowed_at": _PAST,
-        "forgive_at": _PAST,
-        "worked": _FLAG,
-        "dropped": _several(_DROPPED),
+        "believed": DOUBLINGS,
+        "allowed_at": PAST,
+        "forgive_at": PAST,
+        "worked": FLAG,
+        "dropped": several(_DROPPED),
     },
 )
-_CREDENTIALS = _record(
+_CREDENTIALS = record(
     Credentials,
-    {"generation": _count(), "proven": _FLAG, "lock_lifted": _FLAG, "refusals_lifted": _count(MOST_LIFTED)},
+    {"generation": count(), "proven": FLAG, "lock_lifted": FLAG, "refusals_lifted": count(MOST_LIFTED)},
 )
 
 
@@ -436,26 +298,26 @@ class Tuning(NamedTuple):
     budget_interval_floor: float
 
 
-_STATE: _Forms = {
-    "token": _optional(_TOKEN),
-    "attempt": _optional(_ATTEMPT),
-    "lost": _optional(_ATTEMPT),
-    "next_id": _count(least=1),
+_STATE: Forms = {
+    "token": optional(_TOKEN),
+    "attempt": optional(_ATTEMPT),
+    "lost": optional(_ATTEMPT),
+    "next_id": count(least=1),
     "backoff": _BACKOFF,
-    "blocks": _several(_BLOCK),
-    "budget": _BUDGET,
+    "blocks": several(_BLOCK),
+    "budget": BUDGET,
     "rejections": _REJECTIONS,
     "credentials": _CREDENTIALS,
-    "granted_at": _PAST,
-    "problem": _optional(_PROBLEM),
+    "granted_at": PAST,
+    "problem": optional(PROBLEM),
 }
-_ALL: _Forms = {
-    "version": _plain_form(lambda value: type(value) is int and value == VERSION),  # True and 1.0 are equal to 1.
-    "client": _digest(32),
-    "tuning": _record(Tuning, dict.fromkeys(Tuning._fields, _number(_LONGEST))),
+_ALL: Forms = {
+    "version": plain_form(lambda value: type(value) is int and value == VERSION),  # True and 1.0 are equal to 1.
+    "client": digits(32),
+    "tuning": record(Tuning, dict.fromkeys(Tuning._fields, number(LONGEST))),
     **_STATE,
 }
-_SEAL: _Forms = {"seal": _digest(64)}
+_SEAL: Forms = {"seal": digits(64)}
 """Beside all that it seals."""
 
 
@@ -468,13 +330,13 @@ class Kept(NamedTuple):
 
 
 def _read(content: object, taken: float) -> Kept:
-    values = _values(content, _ALL, taken)
+    values = values_of(content, _ALL, taken)
     del values["version"]
     client, tuning = values.pop("client"), values.pop("tuning")
     state = State(now=taken, **values)
     name = _misfit_of(state)
     if name is not None:
-        raise _Misfit(name)
+        raise Misfit(name)
     return Kept(client, tuning, state)
 
 

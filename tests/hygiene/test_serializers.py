@@ -31,7 +31,8 @@ from evertoken._grammar import AnswerReceived, TokenRejected, TokenWorked
 from evertoken._secrecy import Hidden, Unpicklable
 from evertoken.happenings import RequestEnded
 from evertoken.sharing import Acquire, Answer, Found, Send
-from evertoken.sharing._ask import Swap
+from evertoken.sharing._actions import Swap
+from evertoken.sharing._record import Grant
 from evertoken_transports import Coordinator
 from evertoken_transports._carrier import _NoAnswer
 from evertoken_transports._httpx.flow import _Signature
@@ -61,7 +62,7 @@ def values() -> dict[str, object]:
         *(AnswerReceived(0, 1, outcome), TokenRejected(0, bearer(1), Challenge.TOKEN)),
         *(TokenWorked(0, bearer(1)), RequestEnded(1, outcome)),
         *(Found(value, 0.0), Swap("k", value, value, 1.0, "", 1.0), Acquire("k", value, value, 1.0, "", 1.0)),
-        *(Send(request), Answer(granted(1)), evertoken.Seen(0.0, read=outcome)),
+        *(Send(request), Answer(granted(1)), evertoken.Seen(0.0, read=outcome), Grant(outcome, 0.0, 0.0, 1)),
         *(_NoAnswer(canary.secret()), _Signature(bearer(1)), Coordinator(m), TokenSource(post, exchange=refuse)),
     )
     return {type(value).__name__: value for value in found}

@@ -14,11 +14,10 @@ each request, which says what to do (:class:`Load`, :class:`Acquire`, :class:`Se
 
 from __future__ import annotations
 
-from evertoken.sharing._ask import (
+from evertoken.sharing._actions import (
     Acquire,
     Action,
     Answer,
-    Ask,
     Fail,
     Keep,
     Load,
@@ -26,9 +25,9 @@ from evertoken.sharing._ask import (
     Postpone,
     Release,
     Send,
-    Sharing,
     Sleep,
 )
+from evertoken.sharing._ask import Ask, Edit, Sharing
 from evertoken.sharing._store import Cipher, Found, Store, StoreTrouble, Swapped
 
 __all__ = (
@@ -37,6 +36,7 @@ __all__ = (
     "Answer",
     "Ask",
     "Cipher",
+    "Edit",
     "Fail",
     "Found",
     "Keep",

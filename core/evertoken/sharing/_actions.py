@@ -1,0 +1,113 @@
+"""What a driver is told to do next, as frozen values. It does that and nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from evertoken._http import HttpResponse, TokenRequest
+from evertoken._problems import Problem
+from evertoken._secrecy import Unpicklable
+
+__all__ = (
+    "Acquire",
+    "Action",
+    "Answer",
+    "Fail",
+    "Keep",
+    "Load",
+    "Over",
+    "Postpone",
+    "Release",
+    "Send",
+    "Sleep",
+    "Swap",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Call ``store.load(key, timeout=timeout)``; then :meth:`Ask.loaded` or :meth:`Ask.store_failed`."""
+
+    key: str
+    timeout: float
+
+
+@dataclass(frozen=True, slots=True)
+class Swap(Unpicklable):
+    """Call ``store.swap`` with all of this; then :meth:`Ask.swapped` or :meth:`Ask.store_failed`."""
+
+    key: str
+    expected: bytes | None = field(repr=False)
+    value: bytes | None = field(repr=False)
+    lasts: float
+    holder: str
+    timeout: float
+
+
+class Acquire(Swap):
+    """The swap that takes the lease."""
+
+    __slots__ = ()
+
+
+class Keep(Swap):
+    """The swap that writes down what the endpoint said, and releases the lease in the same step."""
+
+    __slots__ = ()
+
+
+class Release(Swap):
+    """The swap that gives the lease back: unused, or because the exchange came to nothing."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Send(Unpicklable):
+    """Hand ``request`` to the inner exchange. It is the request that came, with an earlier deadline at most.
+
+    Then :meth:`Ask.answered`, :meth:`Ask.failed` if it raised, or :meth:`Ask.postponed` if it raised because it had not
+    asked either (``NotNow``, of a tier behind this one).
+    """
+
+    request: TokenRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Sleep:
+    """Wait until the clock shows ``until``, or until the subscription calls; then :meth:`Ask.woken`."""
+
+    until: float
+
+
+@dataclass(frozen=True, slots=True)
+class Answer(Unpicklable):
+    """The exchange is over: return ``response``.
+
+    ``unsaved`` says that the store has not taken it yet: go on in the background with :meth:`Ask.save` if that can be,
+    and do what it says until it says :class:`Over`.
+    """
+
+    response: HttpResponse
+    unsaved: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Postpone:
+    """The exchange is over, and nothing was sent: raise ``NotNow(until, problem)``."""
+
+    until: float
+    problem: Problem
+
+
+@dataclass(frozen=True, slots=True)
+class Fail:
+    """The exchange is over: raise again what the inner exchange raised."""
+
+
+@dataclass(frozen=True, slots=True)
+class Over:
+    """Nothing is left to do."""
+
+
+Action = Load | Acquire | Keep | Release | Send | Sleep | Answer | Postpone | Fail | Over

@@ -1,0 +1,1 @@
+"""The machine that shares one token, and the fleet that it makes."""
