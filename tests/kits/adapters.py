@@ -62,7 +62,7 @@ def coordinator_of(grant: ClientCredentials, policy: Policy | None = None) -> Co
 def source_of(kind: Kind, coordinator: Coordinator, **options: object) -> Ours:
     """A new source. ``options`` are those of its exchange."""
     machine = coordinator.machine
-    exchange = exchange_of(kind, max_body=machine.policy.max_body, clock=coordinator.clock, **options)
+    exchange = exchange_of(kind, clock=coordinator.clock, **options)
     runtime = "asyncio" if kind.runtime == "uvloop" else kind.runtime
     module: Ours = import_module(f"evertoken_transports.{runtime}")
     return module.TokenSource(machine.grant, exchange=exchange, coordinator=coordinator)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from evertoken import HttpResponse, TokenRequest
 from evertoken._http import build_request
+from evertoken._secrecy import replace
 from evertoken_transports._exchange import ExchangeFailed
 from evertoken_transports._exchanges.h11_client import MOST_HEAD, Conversation
 from evertoken_transports._exchanges.target import Target
@@ -30,7 +31,7 @@ def request_to(url: str, *headers: tuple[str, str], body: bytes = b"grant_type=c
 
 
 def conversation_with(request: TokenRequest, max_body: int = MAX_BODY) -> Conversation:
-    return Conversation(request, Target.of(request.url), max_body=max_body)
+    return Conversation(replace(request, max_body=max_body), Target.of(request.url))
 
 
 def outcome(*pieces: bytes, max_body: int = MAX_BODY) -> Outcome:

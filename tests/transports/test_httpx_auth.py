@@ -750,4 +750,4 @@ def test_help_shows_the_whole_reference(blocking: Kit) -> None:
     text = blocking.adapter.BearerAuth.__doc__
     assert blocking.library.__name__ in text
     assert "RFC 6750" in text
-    assert "max_body" in blocking.adapter.HttpxExchange.__doc__
+    assert "trust_env" in blocking.adapter.HttpxExchange.__doc__

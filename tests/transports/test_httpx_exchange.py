@@ -169,13 +169,13 @@ def test_a_body_that_never_ends_is_cut_one_byte_past_the_limit(over: Over, limit
             taken += len(chunk)
             yield chunk
 
-    answer = over.exchange(over.answering(200, endless()), max_body=limit)(token_request())
+    answer = over.exchange(over.answering(200, endless()))(token_request(max_body=limit))
     assert len(answer.body) == limit + 1
     assert taken <= limit + 7
 
 
 def test_a_body_of_exactly_the_limit_is_whole(over: Over) -> None:
-    assert over.exchange(over.answering(200, iter([b"12345"])), max_body=5)(token_request()).body == b"12345"
+    assert over.exchange(over.answering(200, iter([b"12345"])))(token_request(max_body=5)).body == b"12345"
 
 
 def test_48_kb_of_gzip_that_are_50_mb_stay_48_kb(over: Over) -> None:
@@ -309,9 +309,6 @@ def test_a_header_that_cannot_be_sent_is_an_error_without_its_value(over: Over) 
 @pytest.mark.parametrize(
     ("options", "named"),
     [
-        ({"max_body": 0}, "max_body"),
-        ({"max_body": 1.5}, "max_body"),
-        ({"max_body": True}, "max_body"),
         ({"ssl_context": "verify"}, "ssl_context"),
         ({"proxy": "proxy.example:3128"}, "proxy"),
         ({"proxy": "nonsense://user:passw0rd@proxy.example"}, "proxy"),

@@ -63,10 +63,7 @@ class AsyncSource(BaseSource):
         super().__init__(grant, policy, coordinator, on_event, keep_warm=keep_warm)
         self._lasting: Exchange | None = None
         if exchange is None:
-            limit = self._coordinator.machine.policy.max_body
-            exchange = self._exchange_class()(
-                max_body=limit, ssl_context=ssl_context, trust_env=trust_env, clock=self._clock
-            )
+            exchange = self._exchange_class()(ssl_context=ssl_context, trust_env=trust_env, clock=self._clock)
             self._outlive_with(default_exchange(self._coordinator, ssl_context, trust_env=trust_env))
         self._exchange = self._coordinator._stand_in(exchange)
         check_type("background", background, bool)

@@ -29,8 +29,8 @@ class Exchange(Protocol):
     """Sends one ``TokenRequest`` and returns the ``HttpResponse``, or raises; nothing more.
 
     It opens a connection for the request and closes it, sends headers and body as they are, follows no redirect, stops
-    reading after ``Policy.max_body`` bytes and a few, and is over at ``request.deadline`` however slowly the other side
-    drips. ``request.deadline`` is a point in time on the coordinator's clock.
+    reading after ``request.max_body`` bytes and a few, and is over at ``request.deadline``, however slowly the other
+    side drips: that is a point in time on the coordinator's clock, of which ``request.seconds_left`` makes seconds.
 
     What it raises is "no answer". People are shown the text of an :class:`~evertoken_transports.h11.ExchangeFailed`,
     with every secret taken out; of an OSError the operating system's words; of others the type alone, since libraries

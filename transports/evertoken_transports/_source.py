@@ -248,5 +248,4 @@ def default_exchange(coordinator: Coordinator, ssl_context: ssl.SSLContext | Non
     """Raw HTTP/1.1 over blocking sockets."""
     from evertoken_transports.h11 import H11Exchange  # noqa: PLC0415 (an extra: imported only by those who need it)
 
-    limit, clock = coordinator.machine.policy.max_body, coordinator.clock
-    return H11Exchange(max_body=limit, ssl_context=ssl_context, trust_env=trust_env, clock=clock)
+    return H11Exchange(ssl_context=ssl_context, trust_env=trust_env, clock=coordinator.clock)

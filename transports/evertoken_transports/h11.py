@@ -23,7 +23,7 @@ from evertoken_transports._exchanges.addresses import (
 from evertoken_transports._exchanges.connecting import (
     HANDSHAKE,
     check_alpn,
-    check_settings,
+    check_context,
     default_ssl_context,
     failure_of,
     refuse_unsafe,
@@ -47,7 +47,6 @@ class H11Exchange(Outbound):
     one for the token endpoint, the request is refused and not sent around it.
 
     Args:
-        max_body: bytes of body that are read, and one more; give it ``Policy.max_body``.
         ssl_context: for client certificates and private CAs. Default: verified against this machine's own store.
         trust_env: heed the proxies that environment or system name. If False, they are ignored.
         clock: the one that ``request.deadline`` is measured on.
@@ -55,19 +54,17 @@ class H11Exchange(Outbound):
     It keeps nothing but the ``ssl_context``, and may be called from several threads at once.
 
     Raises:
-        ValueError: ``max_body`` is not a whole number of at least 1, or ``ssl_context`` is none.
+        ValueError: ``ssl_context`` is none.
     """
 
     def __init__(
         self,
         *,
-        max_body: int = 65_536,
         ssl_context: ssl.SSLContext | None = None,
         trust_env: bool = True,
         clock: Clock = suspend_aware_clock,
     ) -> None:
-        check_settings(max_body, ssl_context)
-        self._max_body = max_body
+        check_context(ssl_context)
         self._ssl_context = ssl_context
         self._trust_env = trust_env
         self._clock = clock
@@ -81,7 +78,7 @@ class H11Exchange(Outbound):
         self.check_fence()
         target = Target.of(request.url)
         refuse_unsafe(target, trust_env=self._trust_env)
-        attempt = _Attempt(request, target, self._clock, self._max_body)
+        attempt = _Attempt(request, target, self._clock)
         try:
             return self._carried(attempt)
         except Exception as error:  # noqa: BLE001 (whatever it is, it is told without its frames)
@@ -110,11 +107,11 @@ class H11Exchange(Outbound):
 class _Attempt:
     """One request under way, and the words for where it is."""
 
-    def __init__(self, request: TokenRequest, target: Target, clock: Clock, max_body: int) -> None:
+    def __init__(self, request: TokenRequest, target: Target, clock: Clock) -> None:
         self.target = target
-        self._deadline = request.deadline
+        self._request = request
         self._clock = clock
-        self._conversation = Conversation(request, target, max_body=max_body)
+        self._conversation = Conversation(request, target)
         self._note = progress()
         self._note.stage = "before it began"
 
@@ -126,8 +123,8 @@ class _Attempt:
     def seconds_left(self, stage: str) -> float:
         """Seconds for what comes next, which is called ``stage``. More than 0, or it raises TimeoutError."""
         self._note.stage = stage
-        left = self._deadline - self._clock()
-        if left <= 0.0:
+        left = self._request.seconds_left(self._clock())
+        if not left:
             raise TimeoutError
         return min(left, LONGEST_TIMEOUT)
 

@@ -19,7 +19,7 @@ __all__ = (
     "HANDSHAKE",
     "WAITING",
     "check_alpn",
-    "check_settings",
+    "check_context",
     "default_ssl_context",
     "explained",
     "failure_of",
@@ -68,10 +68,8 @@ _TLS_REASONS = (
 )
 
 
-def check_settings(max_body: object, ssl_context: object) -> None:
-    """Raise ValueError, naming the argument, unless an exchange can work with these."""
-    if isinstance(max_body, bool) or not isinstance(max_body, int) or max_body < 1:
-        raise ValueError("max_body must be a whole number of bytes, at least 1")
+def check_context(ssl_context: object) -> None:
+    """Raise ValueError, naming the argument, unless an exchange can work with this."""
     if not isinstance(ssl_context, ssl.SSLContext | None):
         raise ValueError(f"ssl_context must be an ssl.SSLContext or None, not {type(ssl_context).__name__}")
 

@@ -52,14 +52,13 @@ class Conversation:
     answer, and close the connection. How the answer is cut into pieces does not matter.
 
     Informational answers (1xx) are skipped. Redirects are answers like others. The body is not decoded, whatever
-    ``Content-Encoding`` says. Of a body longer than ``max_body`` bytes, ``max_body + 1`` are kept and the rest is not
+    ``Content-Encoding`` says. Of a body longer than ``request.max_body`` bytes, one more is kept and the rest is not
     waited for: the machine calls it malformed.
     """
 
-    def __init__(self, request: TokenRequest, target: Target, *, max_body: int) -> None:
+    def __init__(self, request: TokenRequest, target: Target) -> None:
         self._request = request
         self._target = target
-        self._max_body = max_body
         self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=MOST_HEAD)
         self._received = 0
         self._head: h11.Response | None = None
@@ -137,7 +136,7 @@ class Conversation:
                 self._head = event
             elif isinstance(event, h11.Data):
                 self._body += event.data
-            if isinstance(event, h11.EndOfMessage) or len(self._body) > self._max_body:
+            if isinstance(event, h11.EndOfMessage) or len(self._body) > self._request.max_body:
                 self._finish()
 
     def _finish(self) -> None:
@@ -145,7 +144,7 @@ class Conversation:
         headers = tuple(
             (name.decode("latin-1"), value.decode("latin-1")) for name, value in self._head.headers.raw_items()
         )
-        self._answer = HttpResponse(self._head.status_code, headers, bytes(self._body[: self._max_body + 1]))
+        self._answer = HttpResponse(self._head.status_code, headers, bytes(self._body[: self._request.max_body + 1]))
 
     def _cut_off(self) -> str:
         if self._head is None and self._received:

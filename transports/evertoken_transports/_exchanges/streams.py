@@ -16,7 +16,7 @@ from evertoken_transports._exchanges.addresses import CONNECTING, RESOLVING, Add
 from evertoken_transports._exchanges.connecting import (
     HANDSHAKE,
     check_alpn,
-    check_settings,
+    check_context,
     default_ssl_context,
     failure_of,
     refuse_unsafe,
@@ -68,7 +68,6 @@ class StreamExchange(ABC):
     one for the token endpoint, the request is refused and not sent around it.
 
     Args:
-        max_body: bytes of body that are read, and one more; give it ``Policy.max_body``.
         ssl_context: for client certificates and private CAs. Default: verified against this machine's own store.
         trust_env: heed the proxies that environment or system name. If False, they are ignored.
         clock: the one that ``request.deadline`` is measured on.
@@ -76,19 +75,17 @@ class StreamExchange(ABC):
     It keeps nothing but the ``ssl_context``, belongs to no event loop, and may be used by several tasks at once.
 
     Raises:
-        ValueError: ``max_body`` is not a whole number of at least 1, or ``ssl_context`` is none.
+        ValueError: ``ssl_context`` is none.
     """
 
     def __init__(
         self,
         *,
-        max_body: int = 65_536,
         ssl_context: ssl.SSLContext | None = None,
         trust_env: bool = True,
         clock: Clock = suspend_aware_clock,
     ) -> None:
-        check_settings(max_body, ssl_context)
-        self._max_body = max_body
+        check_context(ssl_context)
         self._ssl_context = ssl_context
         self._trust_env = trust_env
         self._clock = clock
@@ -102,9 +99,9 @@ class StreamExchange(ABC):
         """
         target = Target.of(request.url)
         refuse_unsafe(target, trust_env=self._trust_env)
-        attempt = Attempt(Conversation(request, target, max_body=self._max_body), progress())
+        attempt = Attempt(Conversation(request, target), progress())
         try:
-            seconds = max(0.0, request.deadline - self._clock())
+            seconds = request.seconds_left(self._clock())
             return await self._within(seconds, self._carried(attempt, target, seconds))
         except Exception as error:  # noqa: BLE001 (whatever it is, it is told without its frames)
             failure = failure_of(error, target, attempt.stage)

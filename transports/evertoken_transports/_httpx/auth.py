@@ -129,9 +129,9 @@ class BearerAuthBase(Unpicklable, Generic[_Request, _Response]):
             raise ValueError(allowed)
 
         def made(kind: type[_Exchange]) -> _Exchange:
-            limit, clock = shared.machine.policy.max_body, shared.clock
+            clock = shared.clock
             url = None if hidden is None else hidden.reveal
-            return kind(max_body=limit, ssl_context=ssl_context, proxy=url and url(), trust_env=trust_env, clock=clock)
+            return kind(ssl_context=ssl_context, proxy=url and url(), trust_env=trust_env, clock=clock)
 
         self._api_base = grant.api_base or ""
         self._serves_threads = exchange is not None or async_exchange is None

@@ -79,12 +79,12 @@ class AsyncHttpxExchangeBase(Settings):
                     async for chunk in chunks:
                         body += chunk
                         line.read(len(body), response.headers.get("Content-Length"))
-                        if len(body) > self._max_body:
+                        if len(body) > request.max_body:
                             break
             except Exception:
-                if not line.is_whole and len(body) <= self._max_body:
+                if not line.is_whole and len(body) <= request.max_body:
                     raise
-            tell(self._answer(response, bytes(body)))
+            tell(self._answer(request, response, bytes(body)))
             line.cut()  # So that closing waits for nobody.
 
         # The answer is read in a hook for the reason that the synchronous exchange gives.

@@ -21,7 +21,7 @@ from evertoken import HttpResponse, TokenRequest
 from evertoken._checks import fault_of_url
 from evertoken_transports._clock import Clock, suspend_aware_clock
 from evertoken_transports._exchange import ExchangeFailed
-from evertoken_transports._exchanges.connecting import check_settings
+from evertoken_transports._exchanges.connecting import check_context
 from evertoken_transports._exchanges.target import fields_of
 from evertoken_transports._fence import Outbound
 from evertoken_transports._httpx.line import Line, Refused
@@ -44,14 +44,12 @@ class Settings(Outbound):
     def __init__(
         self,
         *,
-        max_body: int = 65_536,
         ssl_context: ssl.SSLContext | None = None,
         proxy: str | None = None,
         trust_env: bool = True,
         clock: Clock = suspend_aware_clock,
     ) -> None:
-        check_settings(max_body, ssl_context)
-        self._max_body = max_body
+        check_context(ssl_context)
         self._ssl_context = ssl_context
         if proxy is not None and not _is_proxy(self._library, proxy):
             del proxy  # It may have a password in it, and error trackers show local variables.
@@ -68,9 +66,9 @@ class Settings(Outbound):
             fault = "proxy: a token request over plain http would show the proxy the secret; leave proxy out"
         if fault is not None:
             raise Refused(fault)
-        line = Line(request, self._max_body)
-        left = request.deadline - self._clock()
-        if left <= 0:
+        line = Line(request)
+        left = request.seconds_left(self._clock())
+        if not left:
             raise line.too_late()
         return line, left
 
@@ -100,17 +98,15 @@ class Settings(Outbound):
             request.method, line.target.url, headers=headers, content=request.body, extensions=extensions
         )
 
-    def _answer(self, response: Response, body: bytes) -> HttpResponse:
+    def _answer(self, request: TokenRequest, response: Response, body: bytes) -> HttpResponse:
         headers = tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in response.headers.raw)
-        return HttpResponse(response.status_code, headers, body[: self._max_body + 1])
+        return HttpResponse(response.status_code, headers, body[: request.max_body + 1])
 
 
 class HttpxExchangeBase(Settings):
-    """Sends each token request over a connection of its own, and reads the answer up to a limit.
+    """Sends each token request over a connection of its own, and reads the answer up to the request's limit.
 
     Args:
-        max_body: bytes of the answer's body that are kept, and one more, by which the machine sees that there were too
-            many. They are counted as they arrive, and never decompressed.
         ssl_context: for private authorities and client certificates (mTLS). Default: the library's, which verifies.
         proxy: URL of an http, https or socks5 proxy, which may carry user and password.
         trust_env: use the proxies and certificate authorities that the environment names, as the library does.
@@ -149,7 +145,7 @@ class HttpxExchangeBase(Settings):
     def _awaited(
         self, outcomes: queue.SimpleQueue[HttpResponse | ExchangeFailed], request: TokenRequest
     ) -> HttpResponse | ExchangeFailed | None:
-        while (left := request.deadline - self._clock()) > 0:
+        while left := request.seconds_left(self._clock()):
             with suppress(queue.Empty):
                 return outcomes.get(timeout=min(left, LONGEST_SLEEP))
         with suppress(queue.Empty):
@@ -177,12 +173,12 @@ class HttpxExchangeBase(Settings):
                     for chunk in chunks:
                         body += chunk
                         line.read(len(body), response.headers.get("Content-Length"))
-                        if len(body) > self._max_body:
+                        if len(body) > request.max_body:
                             break
             except Exception:
-                if not line.is_whole and len(body) <= self._max_body:
+                if not line.is_whole and len(body) <= request.max_body:
                     raise
-            tell(self._answer(response, bytes(body)))
+            tell(self._answer(request, response, bytes(body)))
             line.cut()  # So that closing waits for nobody.
 
         # The answer is read in a hook, because httpx looks at the Location of a redirect even where it does not follow

@@ -55,9 +55,9 @@ class Refused(ExchangeFailed, ValueError):
 class Line:
     """What is known of the connection that carries one token request, and the means to cut it from another thread."""
 
-    def __init__(self, request: TokenRequest, max_body: int) -> None:
+    def __init__(self, request: TokenRequest) -> None:
         self.target = Target.of(request.url)
-        self._conversation = Conversation(request, self.target, max_body=max_body)
+        self._conversation = Conversation(request, self.target)
         self._conversation.request_bytes()
         self.is_whole = False
         """Whether the answer has come to its end: what goes wrong from then on must not cost it."""

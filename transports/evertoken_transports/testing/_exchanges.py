@@ -39,8 +39,8 @@ class _Attempt(Protocol):
 class MemoryExchange(H11Exchange):
     """The exchange of threads: :class:`evertoken_transports.h11.H11Exchange` over a connection in memory."""
 
-    def __init__(self, connect: Connect, clock: VirtualClock, max_body: int, owner: object = None) -> None:
-        super().__init__(max_body=max_body, trust_env=False, clock=clock)
+    def __init__(self, connect: Connect, clock: VirtualClock, owner: object = None) -> None:
+        super().__init__(trust_env=False, clock=clock)
         self.owner = owner
         """The server behind it."""
         self._connect = connect
@@ -84,8 +84,8 @@ class _Socket:
 class AsyncMemoryExchange(StreamExchange):
     """The exchange of asyncio's and trio's sources over a stream in memory, in whichever of the two is running."""
 
-    def __init__(self, connect: Connect, clock: VirtualClock | LoopClock, max_body: int, owner: object = None) -> None:
-        super().__init__(max_body=max_body, ssl_context=_UNUSED, trust_env=False, clock=clock)
+    def __init__(self, connect: Connect, clock: VirtualClock | LoopClock, owner: object = None) -> None:
+        super().__init__(ssl_context=_UNUSED, trust_env=False, clock=clock)
         self.owner = owner
         """The server behind it."""
         self._connect = connect

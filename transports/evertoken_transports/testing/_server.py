@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
 __all__ = ("MangopayServer",)
 
-_MOST_BODY = Policy().max_body
 
 _Clock = TypeVar("_Clock", bound=VirtualClock | LoopClock, default=VirtualClock)
 
@@ -163,13 +162,13 @@ class MangopayServer(Generic[_Clock]):
         self._check_entered()
         if isinstance(self.clock, LoopClock):
             _refuse_thread()
-        return MemoryExchange(self._connect, self.clock, _MOST_BODY, self)
+        return MemoryExchange(self._connect, self.clock, self)
 
     @property
     def async_exchange(self) -> AsyncExchange:
         """For ``exchange=`` of ``asyncio.TokenSource`` and ``trio.TokenSource``."""
         self._check_entered()
-        return AsyncMemoryExchange(self._connect, self.clock, _MOST_BODY, self)
+        return AsyncMemoryExchange(self._connect, self.clock, self)
 
     def coordinator(self, policy: Policy | None = None) -> Coordinator:
         """The one coordinator for this policy, in this server's time."""

@@ -103,9 +103,7 @@ class SourceWorld:
         script = Script(lifetime=scenario.lifetime, overuse=self._overuse(interval))
         self.server = AuthorizationServer("client", "key-0", script=script, seed=scenario.seed, start=1_000.0)
         self._network = HostileNetwork(self.server, self._clock, scenario, self._random, self.checks)
-        self._send = AsyncMemoryExchange(
-            lambda: Wire(self._network.serve, self._clock), self._clock, self._policy.max_body
-        )
+        self._send = AsyncMemoryExchange(lambda: Wire(self._network.serve, self._clock), self._clock)
         self._keys = 0
         self._grant = self.server.grant("https://mangopay.test")
         self._suspended = 0.0
