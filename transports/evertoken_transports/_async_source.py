@@ -16,7 +16,6 @@ from evertoken_transports._events import EventCallback
 from evertoken_transports._exchange import AsyncExchange, Exchange, check_exchange, check_no_settings
 from evertoken_transports._source import (
     LONGEST_SLEEP,
-    PATIENCE,
     SHORTEST_SLEEP,
     BaseSource,
     checked_timeout,
@@ -82,7 +81,7 @@ class AsyncSource(BaseSource):
             return self._header
         return self._authorization_now()
 
-    async def authorization(self, timeout: float = PATIENCE, min_ttl: float = 0.0) -> str:
+    async def authorization(self, timeout: float = 15.0, min_ttl: float = 0.0) -> str:
         """The value for an ``Authorization`` header, waiting up to ``timeout`` seconds for one if need be.
 
         While the token is fresh this returns at once, without giving other tasks a turn. Cancelling a caller cancels
@@ -99,14 +98,14 @@ class AsyncSource(BaseSource):
             LocalProtocolError: the source is closed.
             ValueError: an argument is negative or not a number.
         """
-        if timeout is not PATIENCE:
-            checked_timeout(timeout)
+        if timeout is not self._checked:
+            self._checked = checked_timeout(timeout)
         clock = self._clock  # A local: Python 3.11 takes longer to call an attribute that is no method.
         if not min_ttl and clock() < self._quiet_until:
             return self._header or await self._wait(timeout, min_ttl)
         return await self._wait(timeout, min_ttl)
 
-    async def warm_up(self, timeout: float = PATIENCE) -> None:
+    async def warm_up(self, timeout: float = 15.0) -> None:
         """Get a token ahead of need, or raise as :meth:`authorization` does. For start-up and readiness checks."""
         await self.authorization(timeout)
 

@@ -25,7 +25,6 @@ from evertoken_transports._fence import Outbound
 
 __all__ = (
     "LONGEST_SLEEP",
-    "PATIENCE",
     "SHORTEST_SLEEP",
     "BaseSource",
     "checked_timeout",
@@ -39,10 +38,6 @@ LONGEST_SLEEP = 30.0
 
 SHORTEST_SLEEP = 0.05
 """Seconds. What keeps a token warm never turns faster than this, even where a request that is due cannot be built."""
-
-
-PATIENCE = 15.0
-"""Seconds that callers wait if they do not say how long. Known by its identity, it is not looked at further."""
 
 
 class BaseSource(Unpicklable):
@@ -74,6 +69,8 @@ class BaseSource(Unpicklable):
         self._warmers: dict[Hashable, object] = {}
         self._quiet_until = -math.inf
         self._header: str | None = None
+        self._checked = 15.0
+        """The latest timeout that was found to be one: mostly it is the same object, call after call."""
         self._proven: str | None = None
         """For adapters: the Authorization value that was told last to have worked, so that it is told once."""
         self.on_event = on_event

@@ -18,7 +18,6 @@ from evertoken_transports._events import EventCallback
 from evertoken_transports._exchange import Exchange, check_exchange, check_no_settings
 from evertoken_transports._source import (
     LONGEST_SLEEP,
-    PATIENCE,
     SHORTEST_SLEEP,
     BaseSource,
     checked_timeout,
@@ -89,7 +88,7 @@ class TokenSource(BaseSource):
             return self._header
         return self._authorization_now()
 
-    def authorization(self, timeout: float = PATIENCE, min_ttl: float = 0.0) -> str:
+    def authorization(self, timeout: float = 15.0, min_ttl: float = 0.0) -> str:
         """The value for an ``Authorization`` header, waiting up to ``timeout`` seconds for one if need be.
 
         Args:
@@ -103,13 +102,13 @@ class TokenSource(BaseSource):
             LocalProtocolError: the source is closed.
             ValueError: an argument is negative or not a number.
         """
-        if timeout is not PATIENCE:
-            checked_timeout(timeout)
+        if timeout is not self._checked:
+            self._checked = checked_timeout(timeout)
         if not min_ttl and self._clock() < self._quiet_until:
             return self._header or self._wait(timeout, min_ttl)
         return self._wait(timeout, min_ttl)
 
-    def warm_up(self, timeout: float = PATIENCE) -> None:
+    def warm_up(self, timeout: float = 15.0) -> None:
         """Get a token ahead of need, or raise as :meth:`authorization` does. For start-up and readiness checks."""
         self.authorization(timeout)
 

@@ -18,7 +18,7 @@ from evertoken_transports._httpx.beside import AsyncHttpxExchangeBase, AsyncSour
 from evertoken_transports._httpx.bodies import AsyncPeekedStream, PeekedStream
 from evertoken_transports._httpx.exchange import HttpxExchangeBase, Settings, with_reference
 from evertoken_transports._httpx.flow import Flow, Origin, origin_of
-from evertoken_transports._source import PATIENCE, checked_timeout, found_coordinator
+from evertoken_transports._source import checked_timeout, found_coordinator
 from evertoken_transports.threads import TokenSource
 
 __all__ = ("BearerAuthBase",)
@@ -104,7 +104,7 @@ class BearerAuthBase(Unpicklable, Generic[_Request, _Response]):
         grant: ClientCredentials,
         *,
         policy: Policy = Policy(),  # noqa: B008 (frozen: sharing it is safe)
-        timeout: float = PATIENCE,
+        timeout: float = 15.0,
         replay: bool = True,
         origins: Iterable[str] = (),
         ssl_context: ssl.SSLContext | None = None,
