@@ -121,7 +121,7 @@ def test_a_thread_that_is_interrupted_while_its_call_waits_for_a_token_holds_not
 
     client = blocking.client(auth)
     with monkeypatch.context() as patched:
-        patched.setattr(threads._Caller, "sleep", interrupted)
+        patched.setattr(threads.Caller, "sleep", interrupted)
         with pytest.raises(kind):
             client.get("/users")
     assert blocking.world.coordinator._wakers == {}
