@@ -39,9 +39,9 @@ EVERYWHERE = (*KINDS, *(Kind("uvloop", library) for library in ("h11", *LIBRARIE
 
 _RAW = {
     "threads": ("h11", "H11Exchange"),
-    "asyncio": ("_asyncio_exchange", "AsyncioExchange"),
-    "trio": ("_trio_exchange", "TrioExchange"),
-    "uvloop": ("_asyncio_exchange", "AsyncioExchange"),
+    "asyncio": ("_exchanges.on_asyncio", "AsyncioExchange"),
+    "trio": ("_exchanges.on_trio", "TrioExchange"),
+    "uvloop": ("_exchanges.on_asyncio", "AsyncioExchange"),
 }
 
 

@@ -11,7 +11,7 @@ import pytest
 import trio
 
 from evertoken import RequestState
-from evertoken_transports import threads
+from evertoken_transports._threads import Caller
 from tests.kits.httpx_kits import LIBRARIES, TOKEN_401, Answer, Kit, Theirs, run_in
 from tests.kits.loops import LOOPS, Loop, assert_nothing_held, sleep, struck
 from tests.kits.worlds import World, run_in_threads
@@ -121,7 +121,7 @@ def test_a_thread_that_is_interrupted_while_its_call_waits_for_a_token_holds_not
 
     client = blocking.client(auth)
     with monkeypatch.context() as patched:
-        patched.setattr(threads._Caller, "sleep", interrupted)
+        patched.setattr(Caller, "sleep", interrupted)
         with pytest.raises(kind):
             client.get("/users")
     assert blocking.world.coordinator._wakers == {}

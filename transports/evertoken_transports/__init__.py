@@ -17,11 +17,12 @@ from evertoken_transports._events import (
     RequestFailed,
     RequestNotSigned,
     RequestStarted,
+    StoreReported,
     TokenDropped,
     TokenGranted,
     TokenKept,
 )
-from evertoken_transports._exchange import AsyncExchange, Exchange
+from evertoken_transports._exchange import AsyncExchange, Exchange, NotNow
 
 __all__ = (
     "AsyncExchange",
@@ -32,10 +33,12 @@ __all__ = (
     "EndpointUnblocked",
     "Event",
     "Exchange",
+    "NotNow",
     "RequestAbandoned",
     "RequestFailed",
     "RequestNotSigned",
     "RequestStarted",
+    "StoreReported",
     "TokenDropped",
     "TokenGranted",
     "TokenKept",

@@ -8,6 +8,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Hashable
 from typing import TYPE_CHECKING, ClassVar
 
+from typing_extensions import override
+
 from evertoken import ClientCredentials, GiveUp, Policy, Ready, TokenRequest
 from evertoken._checks import check_type
 from evertoken_transports._carrier import carry, carry_async
@@ -15,13 +17,13 @@ from evertoken_transports._coordinator import Coordinator, Waker
 from evertoken_transports._events import EventCallback
 from evertoken_transports._exchange import AsyncExchange, Exchange, check_exchange, check_no_settings
 from evertoken_transports._source import (
-    LONGEST_SLEEP,
     SHORTEST_SLEEP,
     BaseSource,
+    Shares,
     checked_timeout,
     default_exchange,
 )
-from evertoken_transports._threads import start_thread
+from evertoken_transports._threads import LONGEST_SLEEP, start_thread
 
 if TYPE_CHECKING:
     from evertoken_transports._exchanges.streams import StreamExchange
@@ -55,16 +57,18 @@ class AsyncSource(BaseSource):
         keep_warm: bool,
         ssl_context: ssl.SSLContext | None,
         trust_env: bool,
+        shares: Shares,
     ) -> None:
         if exchange is not None:
             check_exchange("exchange", exchange, is_async=True, instead=f"{self._exchange_name} makes one")
             check_no_settings("exchange", ssl_context, trust_env=trust_env)
-        super().__init__(grant, policy, coordinator, on_event, keep_warm=keep_warm)
+        super().__init__(grant, policy, coordinator, on_event, keep_warm=keep_warm, stores=shares.stores(exchange))
         self._lasting: Exchange | None = None
         if exchange is None:
             exchange = self._exchange_class()(ssl_context=ssl_context, trust_env=trust_env, clock=self._clock)
-            self._outlive_with(default_exchange(self._coordinator, ssl_context, trust_env=trust_env))
-        self._exchange = self._coordinator._stand_in(exchange)
+            lasting = default_exchange(self._coordinator, ssl_context, trust_env=trust_env)
+            self._outlive_with(shares.around(lasting, self._clock))
+        self._exchange = self._coordinator._stand_in(shares.around_async(exchange, self._clock))
         check_type("background", background, bool)
         self._background = background
         if self._can_spawn():
@@ -81,7 +85,7 @@ class AsyncSource(BaseSource):
             return self._header
         return self._authorization_now()
 
-    async def authorization(self, timeout: float = 15.0, min_ttl: float = 0.0) -> str:
+    async def authorization(self, timeout: float | None = None, min_ttl: float = 0.0) -> str:
         """The value for an ``Authorization`` header, waiting up to ``timeout`` seconds for one if need be.
 
         While the token is fresh this returns at once, without giving other tasks a turn. Cancelling a caller cancels
@@ -98,16 +102,20 @@ class AsyncSource(BaseSource):
             LocalProtocolError: the source is closed.
             ValueError: an argument is negative or not a number.
         """
-        if timeout is not self._checked:
+        if timeout is not None and timeout is not self._checked:
             self._checked = checked_timeout(timeout)
         clock = self._clock  # A local: Python 3.11 takes longer to call an attribute that is no method.
         if not min_ttl and clock() < self._quiet_until:
             return self._header or await self._wait(timeout, min_ttl)
         return await self._wait(timeout, min_ttl)
 
-    async def warm_up(self, timeout: float = 15.0) -> None:
+    async def warm_up(self, timeout: float | None = None) -> None:
         """Get a token ahead of need, or raise as :meth:`authorization` does. For start-up and readiness checks."""
         await self.authorization(timeout)
+
+    @override
+    def _lift_in_store(self, unblock: Callable[[], object]) -> None:
+        start_thread("evertoken-store", super()._lift_in_store, unblock)
 
     def _outlive_with(self, exchange: Exchange) -> None:
         """For adapters: carry due refreshes by ``exchange``, in threads.
@@ -178,9 +186,9 @@ class AsyncSource(BaseSource):
             self._coordinator.catch_up()
         return answer.authorization if isinstance(answer, Ready) else None
 
-    async def _wait(self, timeout: float, min_ttl: float) -> str:
+    async def _wait(self, timeout: float | None, min_ttl: float) -> str:
         since = self._clock()
-        deadline = since + timeout
+        deadline = since + self._seconds(timeout)
         sleeper = self._sleeper()
         departed = self._coordinator.departure(sleeper.wake)
         self._ensure_warm()

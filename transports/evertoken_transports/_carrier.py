@@ -5,12 +5,13 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass, field
 from inspect import isawaitable, iscoroutine
+from typing import NamedTuple
 
-from evertoken import HttpResponse, TokenRequest
+from evertoken import HttpResponse, Problem, TokenRequest
 from evertoken._secrecy import Unpicklable
 from evertoken_transports._blame import bug_in, causes_of, place_of
 from evertoken_transports._coordinator import Coordinator
-from evertoken_transports._exchange import AsyncExchange, Exchange, ExchangeBroken, ExchangeFailed
+from evertoken_transports._exchange import AsyncExchange, Exchange, ExchangeBroken, ExchangeFailed, NotNow
 from evertoken_transports._exchanges.connecting import reason_of
 from evertoken_transports._progress import carrying
 
@@ -21,6 +22,13 @@ __all__ = ("carry", "carry_async")
 class _NoAnswer(Unpicklable):
     reason: str = field(repr=False)
     is_bug: bool = False
+
+
+class _Later(NamedTuple):
+    """Nothing was sent."""
+
+    until: float
+    problem: Problem | None
 
 
 def carry(coordinator: Coordinator, exchange: Exchange, request: TokenRequest) -> None:
@@ -51,7 +59,7 @@ async def carry_async(coordinator: Coordinator, exchange: AsyncExchange, request
 # before anybody is told: else it would be the context of whatever a callback raises.
 
 
-def _outcome(exchange: Exchange, request: TokenRequest) -> HttpResponse | _NoAnswer:
+def _outcome(exchange: Exchange, request: TokenRequest) -> HttpResponse | _NoAnswer | _Later:
     try:
         return _checked(exchange, exchange(request))
     except BaseException as error:
@@ -60,7 +68,7 @@ def _outcome(exchange: Exchange, request: TokenRequest) -> HttpResponse | _NoAns
         return _no_answer(error)
 
 
-async def _outcome_async(exchange: AsyncExchange, request: TokenRequest) -> HttpResponse | _NoAnswer:
+async def _outcome_async(exchange: AsyncExchange, request: TokenRequest) -> HttpResponse | _NoAnswer | _Later:
     try:
         answer: object = exchange(request)
         if not isawaitable(answer):
@@ -102,8 +110,10 @@ def _not_awaitable(exchange: object, answer: object) -> _NoAnswer:
     return _NoAnswer(f"the exchange {_name(exchange)} {what}: make it a coroutine function", is_bug=True)
 
 
-def _no_answer(error: BaseException) -> _NoAnswer:
+def _no_answer(error: BaseException) -> _NoAnswer | _Later:
     """What people are told of ``error``; the machine takes every secret out of it before anybody sees it."""
+    if isinstance(error, NotNow):
+        return _Later(error.until, error.problem)
     if isinstance(error, ExchangeFailed):
         return _NoAnswer(str(error), is_bug=isinstance(error, ExchangeBroken))
     bug = bug_in(error)
@@ -127,7 +137,10 @@ def _weather(error: BaseException) -> str:
     return f"{_kind(error)}: {text}" if text else _kind(error)
 
 
-def _report(coordinator: Coordinator, request: TokenRequest, outcome: HttpResponse | _NoAnswer) -> None:
+def _report(coordinator: Coordinator, request: TokenRequest, outcome: HttpResponse | _NoAnswer | _Later) -> None:
+    if isinstance(outcome, _Later):
+        coordinator.request_postponed(request, outcome.until, outcome.problem)
+        return
     if isinstance(outcome, HttpResponse):
         coordinator.receive_response(request, outcome)
     else:

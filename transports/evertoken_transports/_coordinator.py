@@ -13,7 +13,7 @@ import random
 import threading
 import weakref
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from contextlib import suppress
 from functools import partial
 from typing import Any, Protocol, TypeVar, cast
@@ -44,7 +44,7 @@ from evertoken import (
 from evertoken._checks import WrongArgument, check_type, fault_of_authorization
 from evertoken._secrecy import Hidden, Unpicklable
 from evertoken_transports._clock import Clock, suspend_aware_clock
-from evertoken_transports._events import EventCallback, check_callback, events_of, log, tell
+from evertoken_transports._events import EventCallback, StoreReported, check_callback, events_of, log, tell
 from evertoken_transports._exchange import Exchange
 from evertoken_transports._inside import is_inside, step
 from evertoken_transports._progress import Progress
@@ -108,6 +108,8 @@ class Coordinator(Unpicklable):
         check_callback(on_event)
         self.machine = machine
         self.clock = clock
+        self.stores: tuple[Hashable, ...] = ()
+        """What the requests of this coordinator are shared by, if it is one of :meth:`shared`."""
         self._on_event = on_event
         self._lock = threading.RLock()
         self._subscribers: weakref.WeakValueDictionary[int, Subscriber] = weakref.WeakValueDictionary()
@@ -124,8 +126,10 @@ class Coordinator(Unpicklable):
         return f"<Coordinator of {machine!r}>"
 
     @classmethod
-    def shared(cls, grant: ClientCredentials, policy: Policy) -> Coordinator:
+    def shared(cls, grant: ClientCredentials, policy: Policy, stores: tuple[Hashable, ...] = ()) -> Coordinator:
         """The process-wide coordinator of this grant and policy: equal arguments, one machine.
+
+        ``stores`` are those on the way to the endpoint, the nearest first.
 
         This is what makes an auth object per request, or per view, cost one token request in all, for any number of
         grants. A coordinator that nobody uses any more is kept for as long as forgetting it would cost something: while
@@ -133,7 +137,8 @@ class Coordinator(Unpicklable):
         """
         check_type("grant", grant, ClientCredentials)
         check_type("policy", policy, Policy)
-        return _registry.get(grant, policy)
+        check_type("stores", stores, tuple)
+        return _registry.get(grant, policy, stores)
 
     # For those who wait
     # ------------------
@@ -190,7 +195,7 @@ class Coordinator(Unpicklable):
                 return None
             self._claimant = (None, 0)
             if self._progress.attempt != request.id:
-                self._progress = Progress(request.id)
+                self._progress = Progress(request.id, self._report)
             return self._progress
 
     def wake_all(self) -> None:
@@ -230,6 +235,14 @@ class Coordinator(Unpicklable):
         """The carrier was cancelled."""
         outcome: Outcome = Abandoned()
         return self._feed(lambda: self._answer(request, outcome), outcome)
+
+    def request_postponed(self, request: TokenRequest, until: float, problem: Problem | None = None) -> None:
+        """Nothing was sent, since another process is asking, or none may before ``until``."""
+
+        def postpone() -> None:
+            self.machine.request_postponed(self.clock(), request, until, problem)
+
+        self._feed(postpone, None)
 
     # News from elsewhere
     # -------------------
@@ -288,6 +301,15 @@ class Coordinator(Unpicklable):
     def _expect(self, waker: Waker) -> None:
         """What keeps a token warm is being started, and will ask by ``waker``. For tests, whose time waits for it."""
 
+    def _check_tiers(self, stores: int) -> None:
+        """Raise ValueError if the machine does not know of as many stores as there are."""
+        tiers = self.machine.tiers
+        if tiers != stores:
+            raise ValueError(
+                f"coordinator: its machine was made for {tiers} shared stores on the way to the endpoint, and here are "
+                f"{stores}: make it by TokenMachine(..., tiers={stores}), or leave it out"
+            )
+
     def _stand_in(self, exchange: _T) -> _T:
         """What carries requests for a source that would use ``exchange``: itself, except in tests."""
         return exchange
@@ -295,6 +317,15 @@ class Coordinator(Unpicklable):
     def _stand_in_thread(self, exchange: Exchange) -> Exchange | None:
         """What carries requests in threads for a source of an event loop; None in tests, where time is the loop's."""
         return exchange
+
+    def _report(self, note: str) -> None:
+        """Tell everybody of ``note``, which is of a store."""
+        event = StoreReported(self.machine.grant.client_id, note)
+        log(event)
+        with self._lock, step():
+            callbacks = self._callbacks()
+        for callback in callbacks:
+            tell(callback, event)
 
     # In a step, and after it
     # -----------------------
@@ -460,8 +491,10 @@ _behind: deque[Coordinator] = deque()
 """Those that something was put off for while a thread was in the midst of a step of another."""
 
 
-def _made(grant: ClientCredentials, policy: Policy) -> Coordinator:
-    return Coordinator(TokenMachine(grant, policy=policy, draw=random.random))
+def _made(grant: ClientCredentials, policy: Policy, stores: tuple[Hashable, ...]) -> Coordinator:
+    made = Coordinator(TokenMachine(grant, policy=policy, draw=random.random, tiers=len(stores)))
+    made.stores = stores
+    return made
 
 
 _registry = Registry(_made, lambda coordinator: bool(coordinator._subscribers))

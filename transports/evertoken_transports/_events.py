@@ -34,6 +34,7 @@ __all__ = (
     "RequestFailed",
     "RequestNotSigned",
     "RequestStarted",
+    "StoreReported",
     "TokenDropped",
     "TokenGranted",
     "TokenKept",
@@ -162,6 +163,20 @@ class RequestNotSigned:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class StoreReported:
+    """A shared store is in trouble, or holds what was not believed. Each such thing is told once an hour at most.
+
+    Tokens are had all the same, unless ``store_required`` says otherwise; each process asks for itself meanwhile.
+    """
+
+    client_id: str
+    note: str
+
+    def __str__(self) -> str:
+        return f"{self.client_id}: {self.note}"
+
+
 Event = (
     RequestStarted
     | TokenGranted
@@ -173,6 +188,7 @@ Event = (
     | TokenKept
     | CredentialsReplaced
     | RequestNotSigned
+    | StoreReported
 )
 
 EventCallback = Callable[[Event], object]
@@ -181,6 +197,7 @@ _LEVELS: dict[type, int] = {
     EndpointBlocked: logging.WARNING,
     EndpointUnblocked: logging.INFO,
     RequestFailed: logging.INFO,
+    StoreReported: logging.WARNING,
     TokenDropped: logging.INFO,
     CredentialsReplaced: logging.INFO,
 }

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from inspect import isclass, iscoroutinefunction, unwrap
 from typing import Protocol
 
-from evertoken import HttpResponse, TokenRequest
+from evertoken import HttpResponse, Problem, TokenRequest
 
-__all__ = ("AsyncExchange", "Exchange", "ExchangeBroken", "ExchangeFailed", "check_exchange", "check_no_settings")
+__all__ = (
+    "AsyncExchange",
+    "Exchange",
+    "ExchangeBroken",
+    "ExchangeFailed",
+    "NotNow",
+    "check_exchange",
+    "check_no_settings",
+    "stores_of",
+)
 
 
 class ExchangeFailed(Exception):
@@ -25,6 +35,21 @@ class ExchangeBroken(ExchangeFailed):
     __module__ = "evertoken_transports.h11"
 
 
+class NotNow(ExchangeFailed):
+    """Nothing was sent, and nothing is to be before ``until``, a point in time on the clock of the request's deadline.
+
+    That is no failure: it costs nothing, and is tried again then. ``problem`` is what callers are told who cannot wait
+    for it. An exchange with a shared store raises this while another process is asking.
+    """
+
+    __module__ = "evertoken_transports"
+
+    def __init__(self, until: float, problem: Problem | None = None) -> None:
+        super().__init__("nothing was sent: " + ("it is to be tried later" if problem is None else problem.summary))
+        self.until = until
+        self.problem = problem
+
+
 class Exchange(Protocol):
     """Sends one ``TokenRequest`` and returns the ``HttpResponse``, or raises; nothing more.
 
@@ -35,7 +60,7 @@ class Exchange(Protocol):
     What it raises is "no answer". People are shown the text of an :class:`~evertoken_transports.h11.ExchangeFailed`,
     with every secret taken out; of an OSError the operating system's words; of others the type alone, since libraries
     quote in their errors what the server sent. A TypeError, an AttributeError and the like is called a bug, with where
-    it was raised, and logged at ERROR.
+    it was raised, and logged at ERROR. :class:`NotNow` says that nothing was sent, and is no failure.
     """
 
     def __call__(self, request: TokenRequest, /) -> HttpResponse:
@@ -81,6 +106,12 @@ def check_no_settings(name: str, ssl_context: object, *, trust_env: bool) -> Non
     """Raise ValueError if settings of a default exchange come with one of the caller's own, called ``name``."""
     if ssl_context is not None or not trust_env:
         raise ValueError(f"{name} has settings of its own: give ssl_context and trust_env to it instead")
+
+
+def stores_of(exchange: object) -> tuple[Hashable, ...]:
+    """The shared stores by which ``exchange`` goes, the nearest first."""
+    stores: tuple[Hashable, ...] = getattr(exchange, "stores", ())
+    return stores
 
 
 def _is_async(exchange: object) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextvars
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import TypeVar
@@ -19,11 +19,18 @@ _T = TypeVar("_T")
 class Progress:
     """Where the request is that is being carried here. Written by one, read by any number of threads."""
 
-    def __init__(self, attempt: int | None = None) -> None:
+    def __init__(self, attempt: int | None = None, report: Callable[[str], object] | None = None) -> None:
         self.attempt = attempt
         """The request's id."""
         self.stage = ""
         """As in "while reading the answer's body, 5 of 100 bytes so far"; empty before anything was done."""
+        self._report = report
+
+    def tell(self, note: str) -> bool:
+        """Whether whoever carries the request has been told of ``note``, which is of a store, and tells everybody."""
+        if self._report is not None:
+            self._report(note)
+        return self._report is not None
 
     def told(self, machine: TokenMachine, now: float, answer: _T) -> _T | GiveUp:
         """``answer``; if a caller is to give up because of this request, with how far it has come.

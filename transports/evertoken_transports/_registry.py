@@ -8,7 +8,7 @@ import os
 import threading
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -30,7 +30,8 @@ _TOO_MANY = (
     "%d grants have a token, a block or a request of their own in this process, and each costs some memory. If there"
     " are not so many clients, look for what makes a grant anew with another secret, scope or parameter each time"
 )
-_Key = tuple[ClientCredentials, Policy]
+_Stores = tuple[Hashable, ...]
+_Key = tuple[ClientCredentials, Policy, _Stores]
 
 
 class Registry:
@@ -42,7 +43,7 @@ class Registry:
 
     def __init__(
         self,
-        make: Callable[[ClientCredentials, Policy], Coordinator],
+        make: Callable[[ClientCredentials, Policy, _Stores], Coordinator],
         has_sources: Callable[[Coordinator], bool],
     ) -> None:
         self._make = make
@@ -54,13 +55,13 @@ class Registry:
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._make_lock_anew)
 
-    def get(self, grant: ClientCredentials, policy: Policy) -> Coordinator:
-        """The one of ``grant`` and ``policy``, made if there is none."""
-        key = (grant, policy)
+    def get(self, grant: ClientCredentials, policy: Policy, stores: _Stores) -> Coordinator:
+        """The one of ``grant``, ``policy`` and ``stores``, made if there is none."""
+        key = (grant, policy, stores)
         with self._lock, step():
             coordinator = self._found(key)
             if coordinator is None:
-                made = self._make(grant, policy)
+                made = self._make(grant, policy, stores)
                 coordinator = self._found(key) or made  # Making one may run a destructor, which may come in here.
                 self._forget_two()
             self._keep(key, coordinator)
@@ -72,10 +73,10 @@ class Registry:
 
     def add_name(self, coordinator: Coordinator, old: ClientCredentials, new: ClientCredentials) -> None:
         """After a rotation, an object made with the new secret must find the same machine."""
-        policy = coordinator.machine.policy
+        policy, stores = coordinator.machine.policy, coordinator.stores
         with self._lock, step():
-            if self._alive.get((old, policy)) is coordinator:
-                self._keep((new, policy), coordinator)
+            if self._alive.get((old, policy, stores)) is coordinator:
+                self._keep((new, policy, stores), coordinator)
 
     def clear(self) -> None:
         """Forget all, for tests."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import ssl
-from collections.abc import Callable, Hashable
-from typing import Any
+from collections.abc import Callable, Hashable, Sequence
+from typing import TYPE_CHECKING, Any, cast
 
 from evertoken import (
     BlockKind,
@@ -18,26 +18,28 @@ from evertoken import (
 )
 from evertoken._checks import check_type, fault_of_authorization, is_moment
 from evertoken._secrecy import Hidden, Unpicklable
+from evertoken_transports._blame import place_of
+from evertoken_transports._clock import Clock
 from evertoken_transports._coordinator import Coordinator
 from evertoken_transports._events import EventCallback, check_callback
-from evertoken_transports._exchange import Exchange
+from evertoken_transports._exchange import AsyncExchange, Exchange, stores_of
 from evertoken_transports._fence import Outbound
+from evertoken_transports._threads import start_thread
 
-__all__ = (
-    "LONGEST_SLEEP",
-    "SHORTEST_SLEEP",
-    "BaseSource",
-    "checked_timeout",
-    "default_exchange",
-    "found_coordinator",
-)
+if TYPE_CHECKING:
+    from evertoken.sharing import Store
 
-LONGEST_SLEEP = 30.0
-"""Seconds. Conditions and event loops stand still during suspend, so the clock is read again this often."""
-
+__all__ = ("SHORTEST_SLEEP", "BaseSource", "Shares", "checked_timeout", "default_exchange", "found_coordinator")
 
 SHORTEST_SLEEP = 0.05
 """Seconds. What keeps a token warm never turns faster than this, even where a request that is due cannot be built."""
+
+
+_PATIENCE = 15.0
+"""Seconds that a caller waits who does not say for how long."""
+
+_LEASE, _MORE = 5.0, 5.0
+"""Seconds that a lease lasts longer than what it is for, and that a caller waits longer than a lease."""
 
 
 class BaseSource(Unpicklable):
@@ -57,10 +59,11 @@ class BaseSource(Unpicklable):
         on_event: EventCallback | None,
         *,
         keep_warm: bool,
+        stores: tuple[Hashable, ...] = (),
     ) -> None:
         check_type("keep_warm", keep_warm, bool)
         check_callback(on_event)
-        self._coordinator = found_coordinator(grant, policy, coordinator)
+        self._coordinator = found_coordinator(grant, policy, coordinator, stores)
         self._clock = self._coordinator.clock
         self._closed = False
         self._farewell = "this TokenSource is closed"
@@ -122,8 +125,14 @@ class BaseSource(Unpicklable):
         self._coordinator.token_worked(hidden.reveal())
 
     def endpoint_blocked(self, seconds: float | None = None) -> None:
-        """An API said that the account is locked (Mangopay: 400 ``unauthorized_client``), for ``seconds`` if known."""
+        """An API said that the account is locked (Mangopay: 400 ``unauthorized_client``), for ``seconds`` if known.
+
+        Where there is a store it is told as well, beside the caller.
+        """
         self._coordinator.endpoint_blocked(BlockKind.LOCKED, seconds)
+        block, grant, policy = getattr(self._exchange, "block", None), self._grant, self._policy
+        if block is not None:
+            start_thread("evertoken-store", self._tell_store, lambda: block(grant, BlockKind.LOCKED, seconds, policy))
 
     def replace_credentials(self, credentials: ClientCredentials) -> None:
         """Use another secret from now on; see :meth:`evertoken.TokenMachine.replace_credentials`.
@@ -137,8 +146,44 @@ class BaseSource(Unpicklable):
         self._coordinator.replace_credentials(credentials)
 
     def lift_block(self) -> None:
-        """The operator's word, after mending the cause: blocks and stated waits are over. Back-off and budget stay."""
+        """The operator's word, after mending the cause: blocks and stated waits are over. Back-off and budget stay.
+
+        Where there is a store, every process that shares by it obeys within a minute. The source for threads waits for
+        the store here, a moment; those of event loops do not, and tell it beside the caller.
+        """
         self._coordinator.lift_block()
+        unblock, grant, policy = getattr(self._exchange, "unblock", None), self._grant, self._policy
+        if unblock is not None:
+            self._lift_in_store(lambda: unblock(grant, policy))
+
+    def _lift_in_store(self, unblock: Callable[[], object]) -> None:
+        """And once more here: a look that came between has found the old block."""
+        self._tell_store(unblock)
+        self._coordinator.lift_block()
+
+    def _tell_store(self, act: Callable[[], object]) -> None:
+        try:
+            act()
+        except Exception as error:  # noqa: BLE001 (StoreTrouble, which is for people; else a bug)
+            told = type(error).__name__ == "StoreTrouble"
+            self._coordinator._report(str(error) if told else f"the store was not told, by a bug: {place_of(error)}")
+
+    @property
+    def _grant(self) -> ClientCredentials:
+        return self._coordinator.machine.grant
+
+    @property
+    def _policy(self) -> Policy:
+        return self._coordinator.machine.policy
+
+    def _seconds(self, timeout: float | None) -> float:
+        """``timeout``, which is sound. None: enough for whoever holds a lease to die, and for another to ask."""
+        if timeout is not None:
+            return timeout
+        tiers = self._coordinator.machine.tiers
+        if not tiers:
+            return _PATIENCE
+        return self._policy.request_timeout + (tiers - 1) * self._policy.store_wait + _LEASE + _MORE
 
     def next_deadline(self) -> float:
         """When something will next be worth doing, a point in time on the coordinator's clock.
@@ -215,15 +260,56 @@ class BaseSource(Unpicklable):
             follower._shut(farewell)
 
 
-def found_coordinator(grant: ClientCredentials, policy: Policy, coordinator: Coordinator | None) -> Coordinator:
-    """``coordinator``, or the one that is shared by all with this ``grant`` and ``policy``.
+class Shares(Unpicklable):
+    """How a source shares its token with other processes: not at all, or by ``store``.
+
+    Raises TypeError or ValueError, which name the argument that is wrong.
+    """
+
+    def __init__(self, store: Store | None, keys: Sequence[str | bytes], *, store_required: bool) -> None:
+        check_type("store_required", store_required, bool)
+        if store is None and (store_required or keys):
+            del keys  # Error trackers show local variables.
+            raise ValueError("store_required and keys go with a store: give one")
+        if store is not None:
+            from evertoken_transports.stores._known import check_store  # noqa: PLC0415 (for those who share)
+
+            check_store(store)
+        self._store, self._keys, self._required = store, keys, store_required
+
+    def stores(self, exchange: object) -> tuple[Hashable, ...]:
+        """The stores on the way to the endpoint, if ``exchange`` is used: the nearest first."""
+        behind = stores_of(exchange)
+        return behind if self._store is None else (cast("Hashable", self._store), *behind)
+
+    def around(self, exchange: Exchange, clock: Clock) -> Exchange:
+        """``exchange``, shared."""
+        if self._store is None:
+            return exchange
+        from evertoken_transports.stores.exchange import SharedExchange  # noqa: PLC0415 (for those who share)
+
+        return SharedExchange(exchange, self._store, keys=self._keys, store_required=self._required, clock=clock)
+
+    def around_async(self, exchange: AsyncExchange, clock: Clock) -> AsyncExchange:
+        """The same for event loops."""
+        if self._store is None:
+            return exchange
+        from evertoken_transports.stores.exchange import AsyncSharedExchange  # noqa: PLC0415
+
+        return AsyncSharedExchange(exchange, self._store, keys=self._keys, store_required=self._required, clock=clock)
+
+
+def found_coordinator(
+    grant: ClientCredentials, policy: Policy, coordinator: Coordinator | None, stores: tuple[Hashable, ...] = ()
+) -> Coordinator:
+    """``coordinator``, or the one that is shared by all with this ``grant``, ``policy`` and ``stores``.
 
     Raises TypeError or ValueError, which name the argument that is wrong.
     """
     check_type("grant", grant, ClientCredentials)
     check_type("policy", policy, Policy)
     if coordinator is None:
-        return Coordinator.shared(grant, policy)
+        return Coordinator.shared(grant, policy, stores)
     if isinstance(coordinator, BaseSource):
         raise TypeError("coordinator must be a Coordinator, not a source: give it source.coordinator")
     check_type("coordinator", coordinator, Coordinator)
@@ -231,6 +317,7 @@ def found_coordinator(grant: ClientCredentials, policy: Policy, coordinator: Coo
         raise ValueError("coordinator: it belongs to another client or endpoint than the grant")
     if policy not in (coordinator.machine.policy, Policy()):
         raise ValueError("policy: the given coordinator has another one already; leave it out")
+    coordinator._check_tiers(len(stores))
     return coordinator
 
 

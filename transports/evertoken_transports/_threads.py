@@ -1,14 +1,21 @@
-"""Starting a thread beside a caller, where one can be had."""
+"""Starting a thread beside a caller, where one can be had; and waiting in one."""
 
 from __future__ import annotations
 
 import _thread
 import contextvars
+import queue
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 
-__all__ = ("may_start_threads", "start_thread")
+__all__ = ("LONGEST_SLEEP", "Caller", "may_start_threads", "start_thread")
+
+
+LONGEST_SLEEP = 30.0
+"""Seconds. Conditions and event loops stand still during suspend, so the clock is read again this often."""
 
 
 def may_start_threads() -> bool:
@@ -36,3 +43,22 @@ def start_thread(name: str, work: Callable[..., object], *arguments: object) -> 
     except RuntimeError:
         return False
     return True
+
+
+class Caller:
+    """One thread that waits.
+
+    By a queue, which is C through and through: whoever wakes a caller may be interrupted anywhere, and would then leave
+    the lock of an ``Event`` held.
+    """
+
+    def __init__(self) -> None:
+        self._woken: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self.wake = partial(self._woken.put, None)
+
+    def sleep(self, seconds: float) -> None:
+        """Return after ``seconds``, or soon after ``wake`` was called since the last sleep ended."""
+        with suppress(queue.Empty):
+            self._woken.get(timeout=min(max(0.0, seconds), LONGEST_SLEEP))
+            while True:
+                self._woken.get_nowait()

@@ -8,7 +8,7 @@ import logging
 import ssl
 import time
 import weakref
-from collections.abc import Callable, Coroutine, Hashable
+from collections.abc import Callable, Coroutine, Hashable, Sequence
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -22,8 +22,10 @@ from evertoken_transports._coordinator import Coordinator
 from evertoken_transports._events import EventCallback, write
 from evertoken_transports._exchange import AsyncExchange
 from evertoken_transports._loop_end import when_closed
+from evertoken_transports._source import Shares
 
 if TYPE_CHECKING:
+    from evertoken.sharing import Store
     from evertoken_transports._exchanges.on_asyncio import AsyncioExchange
     from evertoken_transports._exchanges.streams import StreamExchange
 
@@ -65,6 +67,9 @@ class TokenSource(AsyncSource):
         ssl_context: client certificates (mTLS) and private CAs of the default exchange. Default: verified against this
             machine's own store. Give it to ``exchange`` where there is one.
         trust_env: as of :class:`AsyncioExchange`.
+        store: share the token by it with every process that does: :class:`~evertoken_transports.stores.FileStore`,
+            :class:`~evertoken_transports.stores.RedisStore`. It is asked in threads of its own. See
+            :class:`~evertoken_transports.stores.SharedExchange`, also for ``store_required`` and ``keys``.
         on_event: called with each event; see :class:`~evertoken_transports.Coordinator`.
 
     Raises TypeError if ``exchange`` is of another kind, and ValueError for other wrong arguments.
@@ -84,8 +89,13 @@ class TokenSource(AsyncSource):
         keep_warm: bool = False,
         ssl_context: ssl.SSLContext | None = None,
         trust_env: bool = True,
+        store: Store | None = None,
+        store_required: bool = False,
+        keys: Sequence[str | bytes] = (),
         on_event: EventCallback | None = None,
     ) -> None:
+        shares = Shares(store, keys, store_required=store_required)
+        del keys  # Error trackers show local variables.
         self._tasks: set[asyncio.Task[None]] = set()
         super().__init__(
             grant,
@@ -97,6 +107,7 @@ class TokenSource(AsyncSource):
             keep_warm=keep_warm,
             ssl_context=ssl_context,
             trust_env=trust_env,
+            shares=shares,
         )
 
     async def aclose(self) -> None:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import queue
 import ssl
 import weakref
-from contextlib import suppress
-from functools import partial
+from collections.abc import Sequence
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from evertoken import ClientCredentials, GiveUp, Policy, Ready, TokenRequest
 from evertoken._checks import check_type
@@ -16,14 +14,11 @@ from evertoken_transports._carrier import carry
 from evertoken_transports._coordinator import Coordinator
 from evertoken_transports._events import EventCallback
 from evertoken_transports._exchange import Exchange, check_exchange, check_no_settings
-from evertoken_transports._source import (
-    LONGEST_SLEEP,
-    SHORTEST_SLEEP,
-    BaseSource,
-    checked_timeout,
-    default_exchange,
-)
-from evertoken_transports._threads import may_start_threads, start_thread
+from evertoken_transports._source import SHORTEST_SLEEP, BaseSource, Shares, checked_timeout, default_exchange
+from evertoken_transports._threads import Caller, may_start_threads, start_thread
+
+if TYPE_CHECKING:
+    from evertoken.sharing import Store
 
 __all__ = ("TokenSource",)
 
@@ -46,6 +41,9 @@ class TokenSource(BaseSource):
         ssl_context: client certificates (mTLS) and private CAs of the default exchange. Default: verified against this
             machine's own store. Give it to ``exchange`` where there is one.
         trust_env: as of the default exchange.
+        store: share the token by it with every process that does: :class:`~evertoken_transports.stores.FileStore`,
+            :class:`~evertoken_transports.stores.RedisStore`. See :class:`~evertoken_transports.stores.SharedExchange`,
+            also for ``store_required`` and ``keys``.
         on_event: called with each event; see :class:`~evertoken_transports.Coordinator`.
 
     Raises TypeError if ``exchange`` is of another kind, and ValueError for other wrong arguments.
@@ -65,15 +63,20 @@ class TokenSource(BaseSource):
         keep_warm: bool = False,
         ssl_context: ssl.SSLContext | None = None,
         trust_env: bool = True,
+        store: Store | None = None,
+        store_required: bool = False,
+        keys: Sequence[str | bytes] = (),
         on_event: EventCallback | None = None,
     ) -> None:
+        shares = Shares(store, keys, store_required=store_required)
+        del keys  # Error trackers show local variables.
         if exchange is not None:
             check_exchange("exchange", exchange, is_async=False, instead=f"{_DEFAULT} makes one")
             check_no_settings("exchange", ssl_context, trust_env=trust_env)
-        super().__init__(grant, policy, coordinator, on_event, keep_warm=keep_warm)
+        super().__init__(grant, policy, coordinator, on_event, keep_warm=keep_warm, stores=shares.stores(exchange))
         if exchange is None:
             exchange = default_exchange(self._coordinator, ssl_context, trust_env=trust_env)
-        self._exchange = self._coordinator._stand_in(exchange)
+        self._exchange = self._coordinator._stand_in(shares.around(exchange, self._clock))
         check_type("background", background, bool)
         self._background = background
         self._ensure_warm()
@@ -88,12 +91,13 @@ class TokenSource(BaseSource):
             return self._header
         return self._authorization_now()
 
-    def authorization(self, timeout: float = 15.0, min_ttl: float = 0.0) -> str:
+    def authorization(self, timeout: float | None = None, min_ttl: float = 0.0) -> str:
         """The value for an ``Authorization`` header, waiting up to ``timeout`` seconds for one if need be.
 
         Args:
             timeout: seconds that the caller can wait. Waiting ends early when it is hopeless. A request that is due
-                when they are over is started beside the caller, as :meth:`authorization_nowait` does.
+                when they are over is started beside the caller, as :meth:`authorization_nowait` does. Default: 15; with
+                a store 20, and 10 more for each further one, so that another process can die while it asks.
             min_ttl: seconds for which the token must still be handed out; for work that waits in a queue.
 
         Raises:
@@ -102,13 +106,13 @@ class TokenSource(BaseSource):
             LocalProtocolError: the source is closed.
             ValueError: an argument is negative or not a number.
         """
-        if timeout is not self._checked:
+        if timeout is not None and timeout is not self._checked:
             self._checked = checked_timeout(timeout)
         if not min_ttl and self._clock() < self._quiet_until:
             return self._header or self._wait(timeout, min_ttl)
         return self._wait(timeout, min_ttl)
 
-    def warm_up(self, timeout: float = 15.0) -> None:
+    def warm_up(self, timeout: float | None = None) -> None:
         """Get a token ahead of need, or raise as :meth:`authorization` does. For start-up and readiness checks."""
         self.authorization(timeout)
 
@@ -135,7 +139,7 @@ class TokenSource(BaseSource):
         self._ensure_warm()
         if not (self._background and may_start_threads()):
             return self._coordinator.machine.authorization(self._clock(), min_ttl)
-        caller = _Caller()
+        caller = Caller()
         departed = self._coordinator.departure(caller.wake)
         try:
             answer, request = self._coordinator.claim_or_wait(caller.wake, since=self._clock(), min_ttl=min_ttl)
@@ -146,10 +150,10 @@ class TokenSource(BaseSource):
             self._coordinator.catch_up()
         return answer.authorization if isinstance(answer, Ready) else None
 
-    def _wait(self, timeout: float, min_ttl: float) -> str:
+    def _wait(self, timeout: float | None, min_ttl: float) -> str:
         since = self._clock()
-        deadline = since + timeout
-        caller = _Caller()
+        deadline = since + self._seconds(timeout)
+        caller = Caller()
         departed = self._coordinator.departure(caller.wake)
         self._ensure_warm()
         try:
@@ -188,7 +192,7 @@ class TokenSource(BaseSource):
         self._see_warm("a thread", self._start_warmer)
 
     def _start_warmer(self) -> bool:
-        caller = _Caller()
+        caller = Caller()
         self._coordinator._expect(caller.wake)
         what = weakref.ref(self), self._coordinator, self._exchange, caller
         if start_thread("evertoken-keep-warm", _stay_warm, *what):
@@ -198,26 +202,7 @@ class TokenSource(BaseSource):
         return False
 
 
-class _Caller:
-    """One thread that waits.
-
-    By a queue, which is C through and through: whoever wakes a caller may be interrupted anywhere, and would then leave
-    the lock of an ``Event`` held.
-    """
-
-    def __init__(self) -> None:
-        self._woken: queue.SimpleQueue[None] = queue.SimpleQueue()
-        self.wake = partial(self._woken.put, None)
-
-    def sleep(self, seconds: float) -> None:
-        """Return after ``seconds``, or soon after ``wake`` was called since the last sleep ended."""
-        with suppress(queue.Empty):
-            self._woken.get(timeout=min(max(0.0, seconds), LONGEST_SLEEP))
-            while True:
-                self._woken.get_nowait()
-
-
-def _stay_warm(source: weakref.ref[TokenSource], coordinator: Coordinator, exchange: Exchange, caller: _Caller) -> None:
+def _stay_warm(source: weakref.ref[TokenSource], coordinator: Coordinator, exchange: Exchange, caller: Caller) -> None:
     """Carry every request as it falls due, until the source is closed or gone."""
     departed = coordinator.departure(caller.wake)
     try:

@@ -3,23 +3,35 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncGenerator, Generator, Iterable
+from collections.abc import AsyncGenerator, Generator, Hashable, Iterable, Sequence
+from functools import partial
 from types import ModuleType
-from typing import ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
 from urllib.parse import urlsplit
 
 from evertoken import ClientCredentials, Policy
 from evertoken._checks import check_type, fault_of_url
 from evertoken._secrecy import Hidden, Unpicklable
+from evertoken_transports._clock import Clock
 from evertoken_transports._coordinator import Coordinator
 from evertoken_transports._events import EventCallback, check_callback
 from evertoken_transports._exchange import AsyncExchange, Exchange, check_exchange
-from evertoken_transports._httpx.beside import AsyncHttpxExchangeBase, AsyncSources, TasksOnlySource, beside, tasks_only
+from evertoken_transports._httpx.beside import (
+    AsyncHttpxExchangeBase,
+    AsyncSources,
+    Beside,
+    TasksOnlyExchange,
+    TasksOnlySource,
+    tasks_only,
+)
 from evertoken_transports._httpx.bodies import AsyncPeekedStream, PeekedStream
 from evertoken_transports._httpx.exchange import HttpxExchangeBase, Settings, with_reference
 from evertoken_transports._httpx.flow import Flow, Origin, origin_of
-from evertoken_transports._source import checked_timeout, found_coordinator
+from evertoken_transports._source import Shares, checked_timeout, found_coordinator
 from evertoken_transports.threads import TokenSource
+
+if TYPE_CHECKING:
+    from evertoken.sharing import Store
 
 __all__ = ("BearerAuthBase",)
 
@@ -43,7 +55,8 @@ class BearerAuthBase(Unpicklable, Generic[_Request, _Response]):
             for.
         policy: the tunables; see :class:`evertoken.Policy`.
         timeout: seconds that a call may wait for a token before it is sent, and once more before it is repeated. Has
-            nothing to do with the client's own timeouts.
+            nothing to do with the client's own timeouts. Default: 15; with a store 20, and 10 more for each
+            further one.
         replay: repeat a call whose token was rejected, by the rules below. If False, the caller gets every 401.
         origins: further origins that tokens may be sent to, such as ``("https://files.example.com",)``.
         ssl_context, proxy, trust_env: for the token request only; see the ``HttpxExchange`` of this module. The client
@@ -55,6 +68,9 @@ class BearerAuthBase(Unpicklable, Generic[_Request, _Response]):
             ``AsyncHttpxExchange`` of this module.
         coordinator: share this one. Default: that of everybody in the process with an equal grant and policy, so that
             an auth object made for one call costs no token request of its own.
+        store: share the token by it with every process that does: :class:`~evertoken_transports.stores.FileStore`,
+            :class:`~evertoken_transports.stores.RedisStore`. See :class:`~evertoken_transports.stores.SharedExchange`,
+            also for ``store_required`` and ``keys``.
         on_event: called with each event; see :class:`~evertoken_transports.Coordinator`.
 
     **What is signed.** Requests to the grant's origin and to ``origins``. Our value replaces an ``Authorization``
@@ -104,7 +120,7 @@ class BearerAuthBase(Unpicklable, Generic[_Request, _Response]):
         grant: ClientCredentials,
         *,
         policy: Policy = Policy(),  # noqa: B008 (frozen: sharing it is safe)
-        timeout: float = 15.0,
+        timeout: float | None = None,
         replay: bool = True,
         origins: Iterable[str] = (),
         ssl_context: ssl.SSLContext | None = None,
@@ -113,36 +129,36 @@ class BearerAuthBase(Unpicklable, Generic[_Request, _Response]):
         exchange: Exchange | None = None,
         async_exchange: AsyncExchange | None = None,
         coordinator: Coordinator | None = None,
+        store: Store | None = None,
+        store_required: bool = False,
+        keys: Sequence[str | bytes] = (),
         on_event: EventCallback | None = None,
     ) -> None:
         check_type("grant", grant, ClientCredentials)
         # Either may have a password in it, and error trackers show local variables.
+        shares = Shares(store, keys, store_required=store_required)
         hidden = None if proxy is None else Hidden(proxy)
         allowed = _origins(self._library, grant.api_base, origins)
-        del proxy, origins
+        del proxy, origins, keys
         _check_exchanges(exchange, async_exchange, own_settings=ssl_context is not None or hidden is not None)
-        seconds = checked_timeout(timeout)
-        shared = found_coordinator(grant, policy, coordinator)
+        seconds = None if timeout is None else checked_timeout(timeout)
+        shared = found_coordinator(grant, policy, coordinator, _stores(shares, exchange, async_exchange))
         check_callback(on_event)
         check_type("replay", replay, bool)
         if isinstance(allowed, str):
             raise ValueError(allowed)
 
-        def made(kind: type[_Exchange]) -> _Exchange:
-            clock = shared.clock
-            url = None if hidden is None else hidden.reveal
-            return kind(ssl_context=ssl_context, proxy=url and url(), trust_env=trust_env, clock=clock)
-
+        own = partial(_own, shared.clock, hidden, ssl_context, trust_env=trust_env)
         self._api_base = grant.api_base or ""
         self._serves_threads = exchange is not None or async_exchange is None
-        blocking = made(self._exchange_class) if exchange is None else exchange
+        blocking = shares.around(exchange or own(self._exchange_class), shared.clock)
+        in_thread = Beside(blocking) if exchange is not None and async_exchange is None else None
+        awaited = in_thread or shares.around_async(async_exchange or own(self._async_exchange_class), shared.clock)
         lasting = blocking if async_exchange is None else None
-        if async_exchange is None:
-            async_exchange = made(self._async_exchange_class) if exchange is None else beside(exchange)
         self._source = (TokenSource if self._serves_threads else TasksOnlySource)(
             grant,
             policy=policy,
-            exchange=blocking,
+            exchange=blocking if self._serves_threads else TasksOnlyExchange(awaited),
             coordinator=shared,
             background=self._serves_threads,
             on_event=on_event,
@@ -152,7 +168,7 @@ class BearerAuthBase(Unpicklable, Generic[_Request, _Response]):
             self._stream_class,
             self._async_stream_class,
             self._source,
-            AsyncSources(self._source, async_exchange, lasting).current,
+            AsyncSources(self._source, awaited, lasting).current,
             allowed,
             seconds,
             replay,
@@ -190,6 +206,22 @@ class BearerAuthBase(Unpicklable, Generic[_Request, _Response]):
     def async_auth_flow(self, request: _Request) -> AsyncGenerator[_Request, _Response]:
         """The same for the asynchronous client, on asyncio or trio. It waits in the event loop, and never blocks it."""
         return self._flow.arun(request)
+
+
+def _own(
+    clock: Clock, proxy: Hidden | None, ssl_context: ssl.SSLContext | None, kind: type[_Exchange], *, trust_env: bool
+) -> _Exchange:
+    """An exchange of ours, with the settings that were given for it."""
+    url = None if proxy is None else proxy.reveal
+    return kind(ssl_context=ssl_context, proxy=url and url(), trust_env=trust_env, clock=clock)
+
+
+def _stores(shares: Shares, exchange: object, async_exchange: object) -> tuple[Hashable, ...]:
+    """The stores on the way to the endpoint, whichever of the two is used."""
+    stores = shares.stores(exchange if async_exchange is None else async_exchange)
+    if exchange is not None and shares.stores(exchange) != stores:
+        raise ValueError("exchange and async_exchange must share by the same stores, since they share one token")
+    return stores
 
 
 def _check_exchanges(exchange: object, async_exchange: object, *, own_settings: bool) -> None:

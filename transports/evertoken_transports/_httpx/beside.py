@@ -11,14 +11,14 @@ from typing_extensions import override
 
 from evertoken import HttpResponse, LocalProtocolError, TokenRequest
 from evertoken_transports._async_source import AsyncSource
-from evertoken_transports._exchange import AsyncExchange, Exchange, ExchangeFailed
+from evertoken_transports._exchange import AsyncExchange, Exchange, ExchangeFailed, stores_of
 from evertoken_transports._httpx.exchange import Settings, with_reference
 from evertoken_transports._httpx.line import CLOSING, Line
 from evertoken_transports._httpx.network import direct_async
 from evertoken_transports._runtime import Limit, Runtime, in_thread, runtime, within
 from evertoken_transports.threads import TokenSource
 
-__all__ = ("AsyncHttpxExchangeBase", "AsyncSources", "TasksOnlySource", "beside", "tasks_only")
+__all__ = ("AsyncHttpxExchangeBase", "AsyncSources", "Beside", "TasksOnlyExchange", "TasksOnlySource", "tasks_only")
 
 # httpx's or httpx2's.
 Client = Any
@@ -97,20 +97,35 @@ class AsyncHttpxExchangeBase(Settings):
         return self._library.AsyncClient(event_hooks={"response": [read]}, **self._client_options(request, seconds))
 
 
-def beside(exchange: Exchange) -> AsyncExchange:
+class Beside:
     """``exchange`` for use in an event loop: it runs in a worker thread."""
 
-    async def run(request: TokenRequest, /) -> HttpResponse:
-        return await in_thread(partial(exchange, request))
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+        self.stores = stores_of(exchange)
 
-    return run
+    async def __call__(self, request: TokenRequest, /) -> HttpResponse:
+        """What it answers to ``request``."""
+        return await in_thread(partial(self._exchange, request))
+
+
+class TasksOnlyExchange:
+    """In the place of an exchange where only tasks can send. What is told to stores is told by threads all the same."""
+
+    def __init__(self, exchange: AsyncExchange) -> None:
+        self.stores = stores_of(exchange)
+        self.unblock, self.block = getattr(exchange, "unblock", None), getattr(exchange, "block", None)
+
+    def __call__(self, _: TokenRequest, /) -> HttpResponse:
+        """Not for use. Raises LocalProtocolError, always."""
+        raise tasks_only()
 
 
 class TasksOnlySource(TokenSource):
     """Behind a ``BearerAuth`` that can send from an event loop alone: no thread waits for a token here."""
 
     @override
-    def authorization(self, timeout: float = 15.0, min_ttl: float = 0.0) -> str:
+    def authorization(self, timeout: float | None = None, min_ttl: float = 0.0) -> str:
         """Not for use: it could not send a token request.
 
         Raises:

@@ -26,8 +26,7 @@ from evertoken_transports._exchanges.target import fields_of
 from evertoken_transports._fence import Outbound
 from evertoken_transports._httpx.line import Line, Refused
 from evertoken_transports._httpx.network import direct
-from evertoken_transports._source import LONGEST_SLEEP
-from evertoken_transports._threads import start_thread
+from evertoken_transports._threads import LONGEST_SLEEP, start_thread
 
 __all__ = ("HttpxExchangeBase", "Settings", "with_reference")
 

@@ -79,7 +79,7 @@ class Flow:
     source: TokenSource
     async_source: Callable[[], AsyncSource]
     origins: frozenset[Origin]
-    timeout: float
+    timeout: float | None
     replay: bool
     profile: Profile
     unsigned: dict[str, object] = field(default_factory=dict, repr=False)

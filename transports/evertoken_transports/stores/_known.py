@@ -1,0 +1,249 @@
+"""What this process knows of a store: one for all exchanges that share by it, however many there are."""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import socket
+import threading
+import time
+import weakref
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
+from inspect import iscoroutinefunction
+from typing import Generic, TypeVar
+
+from evertoken import BlockKind, ClientCredentials, HttpResponse, Policy, TokenRequest
+from evertoken.sharing import (
+    Acquire,
+    Ask,
+    Edit,
+    Keep,
+    Load,
+    Release,
+    Send,
+    Sharing,
+    Sleep,
+    Store,
+    StoreTrouble,
+)
+from evertoken_transports._blame import place_of
+from evertoken_transports._clock import Clock
+from evertoken_transports._events import write
+from evertoken_transports._exchange import ExchangeBroken
+from evertoken_transports._progress import progress
+from evertoken_transports._threads import Caller, start_thread
+from evertoken_transports.stores._cipher import made_cipher
+
+__all__ = ("Errand", "Known", "StoreCall", "Way", "check_store", "known")
+
+_Doing = TypeVar("_Doing", Ask, Edit)
+
+_AGAIN = 3_600.0
+"""Seconds for which what was told of a store is not told again."""
+
+_MOST_TOLD = 32
+
+StoreCall = Load | Acquire | Keep | Release
+
+
+class Known:
+    """What is known of ``store``, and what has been told of it."""
+
+    def __init__(self, store: Store, sharing: Sharing) -> None:
+        self.store, self.sharing = store, sharing
+        self._told: dict[str, float] = {}
+
+    def way(self, clock: Clock, request: TokenRequest) -> Way:
+        """Begin with ``request``."""
+        ask = self.sharing.ask(clock(), request, nonce=_nonce(), unix_time=time.time())
+        return Way(self, ask, clock)
+
+    def unblock(self, clock: Clock, grant: ClientCredentials, policy: Policy) -> Errand[Edit]:
+        """Begin to lift the block that the store knows of."""
+        return Errand(self, self.sharing.unblock(clock(), grant, policy, nonce=_nonce()), clock)
+
+    def block(
+        self, clock: Clock, grant: ClientCredentials, policy: Policy, kind: BlockKind, seconds: float | None
+    ) -> Errand[Edit]:
+        """Begin to tell the store of a block."""
+        return Errand(self, self.sharing.block(clock(), grant, policy, kind, seconds, nonce=_nonce()), clock)
+
+    def tell(self, note: str) -> None:
+        """Tell people of ``note``, unless they have been told lately."""
+        now = time.monotonic()
+        if now - self._told.get(note, -_AGAIN) < _AGAIN:
+            return
+        if len(self._told) >= _MOST_TOLD:
+            self._told.clear()
+        self._told[note] = now
+        if not progress().tell(note):
+            write(logging.WARNING, "%s", note)
+
+
+class Errand(Generic[_Doing]):
+    """What is to be done at a store, step by step as the machine says, in whichever thread."""
+
+    def __init__(self, known: Known, ask: _Doing, clock: Clock) -> None:
+        self.known, self.clock = known, clock
+        self.ask: _Doing = ask
+        self.trouble = ""
+        """Why the last call of the store came to nothing; empty if it did not."""
+        self._key = ""
+        self._told = 0
+
+    def call(self) -> None:
+        """Do the call of the store that is to be done now."""
+        try:
+            tell = self._called()
+        except Exception as error:  # noqa: BLE001 (a store of somebody else's may raise anything)
+            self.trouble = _why(error)
+            self.ask.store_failed(self.clock(), self.trouble)
+        else:
+            self.trouble = ""
+            tell(self.clock())
+        self.tell()
+
+    def _called(self) -> Callable[[float], object]:
+        """What tells of the answer."""
+        action, store = self.ask.action, self.known.store
+        assert isinstance(action, StoreCall)  # noqa: S101 (for type checkers)
+        self._key = action.key
+        if isinstance(action, Load):
+            found = store.load(action.key, timeout=action.timeout)
+            return lambda now: self.ask.loaded(now, found)
+        lasts, holder, timeout = action.lasts, action.holder, action.timeout
+        done = store.swap(action.key, action.expected, action.value, lasts=lasts, holder=holder, timeout=timeout)
+        return lambda now: self.ask.swapped(now, done)
+
+    def tell(self) -> None:
+        """Tell people what they have not been told of this."""
+        for note in self.ask.notes[self._told :]:
+            self.known.tell(note)
+        self._told = len(self.ask.notes)
+
+    def calls(self) -> None:
+        """Do the calls of the store that are to be done one after the other."""
+        while isinstance(self.ask.action, StoreCall):
+            self.call()
+
+
+class Way(Errand[Ask]):
+    """One request on its way through a store, with what can be done for it in a thread."""
+
+    def __init__(self, known: Known, ask: Ask, clock: Clock) -> None:
+        super().__init__(known, ask, clock)
+        self._subscribed = False
+        self._end: Callable[[], None] | None = None
+
+    def answered(self, response: object) -> Exception | None:
+        """The inner exchange returned ``response``. If it is none: what is to be raised."""
+        wrong: Exception | None = None
+        if not isinstance(response, HttpResponse):
+            wrong = ExchangeBroken(f"the inner exchange returned {type(response).__name__}, not an HttpResponse")
+        else:
+            try:
+                self.ask.answered(self.clock(), response)
+            except Exception as error:  # noqa: BLE001 (what cannot be read)
+                wrong = error
+        if wrong is not None:
+            self.ask.failed(self.clock())
+        return wrong
+
+    def subscribe(self, wake: Callable[[], object]) -> None:
+        """Have ``wake`` called when the record may have changed, for as long as this is under way."""
+        if not self._subscribed and self._key:
+            self._subscribed = True
+            try:
+                self._end = self.known.store.subscribe(self._key, partial(_wake, wake))
+            except Exception as error:  # noqa: BLE001 (to look again is what counts)
+                self.known.tell(_why(error))
+
+    def over(self) -> None:
+        """Nothing more is waited for here."""
+        end, self._end = self._end, None
+        if end is not None:
+            end()
+
+    def leave(self) -> None:
+        """Whoever carried the request is torn away: give back what it holds, in a thread of its own."""
+        self.over()
+        action = self.ask.action
+        if isinstance(action, Send):
+            self.ask.failed(self.clock())  # It may have been sent.
+        elif isinstance(action, Load | Acquire | Sleep):
+            self.ask.given_up(self.clock())
+        self._beside()  # What the endpoint has said is still worth keeping.
+
+    def save(self) -> None:
+        """Go on with what the store has not taken yet, beside the caller, who has the answer."""
+        self.ask.save(self.clock())
+        self._beside()
+
+    def _beside(self) -> None:
+        if isinstance(self.ask.action, StoreCall | Sleep):
+            start_thread("evertoken-store", self._to_the_end)
+
+    def _to_the_end(self) -> None:
+        sleeper = Caller()
+        while True:
+            self.calls()
+            if not isinstance(action := self.ask.action, Sleep):
+                return
+            sleeper.sleep(action.until - self.clock())
+            self.ask.woken(self.clock())
+
+
+def known(store: Store, *, behind: int, required: bool, keys: Sequence[str | bytes]) -> Known:
+    """What this process knows of ``store``: the same for equal stores that are used alike."""
+    what = (store, behind, required, tuple(keys))
+    with _lock:
+        found = _all.get(what)
+        if found is None:
+            cipher = made_cipher(keys)
+            host, draw = socket.gethostname(), random.random
+            found = Known(store, Sharing(host=host, draw=draw, behind=behind, required=required, cipher=cipher))
+            _all[what] = found
+        return found
+
+
+def check_store(store: object) -> None:
+    """Raise TypeError unless ``store`` can be one."""
+    if isinstance(store, type) or not all(callable(getattr(store, name, None)) for name in ("load", "swap")):
+        raise TypeError(
+            f"store must be a FileStore, a RedisStore or an evertoken.sharing.Store of your own, not "
+            f"{store.__name__ if isinstance(store, type) else type(store).__name__}"
+        )
+    if getattr(store, "__hash__", None) is None:
+        raise TypeError("store must be hashable: what is known of it is kept once for each process")
+    if iscoroutinefunction(getattr(store, "load", None)):
+        raise TypeError("store must be one that blocks: it is called in threads of its own")
+
+
+def _nonce() -> str:
+    """Of the operating system: neither a fork nor a copy of a machine draws it again."""
+    return os.urandom(16).hex()
+
+
+def _wake(wake: Callable[[], object]) -> None:
+    with suppress(Exception):  # Whose event loop is closed cannot be woken.
+        wake()
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, StoreTrouble):
+        return str(error)
+    return f"the store failed by a bug, not by weather: {place_of(error)}"
+
+
+def _make_lock_anew() -> None:
+    global _lock  # noqa: PLW0603 (in a forked child another thread may hold it, who is not there)
+    _lock = threading.Lock()
+
+
+_lock = threading.Lock()
+_all: weakref.WeakValueDictionary[tuple[object, ...], Known] = weakref.WeakValueDictionary()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_make_lock_anew)
