@@ -203,7 +203,7 @@ class Stage:
         self.venue.let_go()
         await self._runtime.pass_time(seconds)
         if not self._runtime.has_timers_of_its_own:
-            self.coordinator.wake_all()
+            self.coordinator._wake_all()
         await self.settle()
 
     async def suspend(self, seconds: float) -> None:

@@ -44,7 +44,7 @@ Arguments = Any
 
 
 def each_waiter_sends_for_itself(patch: pytest.MonkeyPatch) -> None:
-    claim_or_wait, latest = Coordinator.claim_or_wait, list[TokenRequest]()
+    claim_or_wait, latest = Coordinator._claim_or_wait, list[TokenRequest]()
 
     def claimed(coordinator: Coordinator, *arguments: Arguments, **options: Arguments) -> Answer:
         answer, request = claim_or_wait(coordinator, *arguments, **options)
@@ -173,7 +173,7 @@ def every_401_is_about_the_token(patch: pytest.MonkeyPatch) -> None:
 
 def _change_arguments(patch: pytest.MonkeyPatch, **changed: object) -> None:
     """Of callers who wait; of what looks, or keeps a token warm, nothing."""
-    claim_or_wait = Coordinator.claim_or_wait
+    claim_or_wait = Coordinator._claim_or_wait
 
     def called(*arguments: Arguments, **options: Arguments) -> object:
         return claim_or_wait(*arguments, **{**options, **(changed if "deadline" in options else {})})

@@ -74,7 +74,7 @@ class World:
     def advance(self, seconds: float) -> None:
         """Let time pass, and everyone look at the clock."""
         self.clock.now += seconds
-        self.coordinator.wake_all()
+        self.coordinator._wake_all()
 
     def token_requests(self) -> list[Arrival]:
         return [arrival for arrival in self.server.arrivals if arrival.route is Route.TOKEN]
@@ -91,8 +91,8 @@ class World:
 
 def gone(coordinator: Coordinator, waker: Waker) -> None:
     """The caller behind ``waker`` goes."""
-    coordinator.departure(waker)()
-    coordinator.catch_up()
+    coordinator._departure(waker)()
+    coordinator._catch_up()
 
 
 def until(condition: Callable[[], bool]) -> None:

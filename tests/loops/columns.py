@@ -86,7 +86,7 @@ class App:
     async def let_refresh_fall_due(self) -> None:
         """Let time pass, and everyone look at the clock."""
         await self.kit.pass_time(self.clock, REFRESH_IS_DUE)
-        self.coordinator.wake_all()
+        self.coordinator._wake_all()
 
     def _new_source(self) -> Any:  # noqa: ANN401 (of either kind)
         options: dict[str, Any] = {} if self._place.cafile is None else {"ssl_context": self._place.ssl_context()}

@@ -302,10 +302,10 @@ def test_waiting_callers_are_told_where_the_request_is_stuck(kind: Kind, data: b
             join = run_in_threads(1, lambda _: run_in(kind.runtime, work))
         until(lambda: coordinator._progress.stage == stage)
         skipped = 40.0
-        coordinator.wake_all()
+        coordinator._wake_all()
         until(lambda: 30.0 in told)
         skipped = 70.0
-        coordinator.wake_all()
+        coordinator._wake_all()
         until(lambda: 60.3 in told)
         over.set()
         join()

@@ -500,13 +500,13 @@ def test_whoever_waits_is_served_wherever_the_carrier_of_its_request_is_interrup
     tried = 0
     for at in itertools.count(step=2):
         world = World()
-        _, request = world.coordinator.claim_or_wait(print)
+        _, request = world.coordinator._claim_or_wait(print)
         assert request is not None
         others = TokenSource(world.grant, coordinator=world.coordinator, exchange=world.endpoint)
         join = run_in_threads(1, lambda _, others=others: others.authorization())  # type: ignore[misc]
         world.wait_for_waiters(2)
         interruption = Interruption(KeyboardInterrupt, at)
-        departed = world.coordinator.departure(print)
+        departed = world.coordinator._departure(print)
 
         def work(
             world: World = world, request: TokenRequest = request, departed: Callable[[], object] = departed
@@ -515,7 +515,7 @@ def test_whoever_waits_is_served_wherever_the_carrier_of_its_request_is_interrup
                 carry(world.coordinator, world.endpoint, request)
             finally:
                 departed()
-                world.coordinator.catch_up()
+                world.coordinator._catch_up()
 
         interruption.run(work)
         assert isinstance(join()[0], str)

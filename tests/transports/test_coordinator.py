@@ -118,7 +118,7 @@ def test_a_life_is_told_in_events_without_a_secret(world: World) -> None:
 def test_an_abandoned_request_is_told(world: World) -> None:
     ear = Ear()
     source = source_of(world, ear)
-    _, request = world.coordinator.claim_or_wait(print)
+    _, request = world.coordinator._claim_or_wait(print)
     assert request is not None
     world.coordinator.request_abandoned(request)
     assert ear.kinds == [RequestStarted, RequestAbandoned]
@@ -143,9 +143,9 @@ def test_a_late_failure_is_no_news_while_a_newer_token_is_in_hand(world: World) 
     coordinator = Coordinator(TokenMachine(world.grant, draw=lambda: 0.0), clock=world.clock, on_event=ear)
 
     def claim() -> TokenRequest:
-        _, request = coordinator.claim_or_wait(lambda: None)
+        _, request = coordinator._claim_or_wait(lambda: None)
         assert request is not None
-        coordinator.took(request)
+        coordinator._took(request)
         return request
 
     first = claim()
@@ -285,12 +285,12 @@ def test_a_callback_that_returns_a_coroutine_is_named_and_loses_nothing(
 def test_a_waker_is_called_once_after_the_next_input(world: World) -> None:
     calls: list[int] = []
     now = world.clock()
-    answer, request = world.coordinator.claim_or_wait(lambda: calls.append(1), since=now, deadline=now + 10)
+    answer, request = world.coordinator._claim_or_wait(lambda: calls.append(1), since=now, deadline=now + 10)
     assert request is not None
     assert isinstance(answer, Wait)
     assert answer.reason is WaitReason.RESPONSE
     world.coordinator.send_failed(request, "reset")
-    world.coordinator.wake_all()
+    world.coordinator._wake_all()
     assert calls == [1]
 
 
@@ -301,7 +301,7 @@ def test_the_token_is_there_before_anyone_is_woken(world: World) -> None:
     def waker() -> None:
         seen.append(world.coordinator.machine.published[1])
 
-    _, request = world.coordinator.claim_or_wait(waker, since=now, deadline=now + 10)
+    _, request = world.coordinator._claim_or_wait(waker, since=now, deadline=now + 10)
     assert request is not None
     world.coordinator.receive_response(request, world.endpoint(request))
     assert seen == [world.coordinator.machine.authorization(now)]
@@ -312,8 +312,9 @@ def test_a_waiter_whose_loop_is_closed_does_not_stop_the_others(world: World) ->
     loop.close()
     woken: list[str] = []
     now = world.clock()
-    _, request = world.coordinator.claim_or_wait(lambda: loop.call_soon_threadsafe(print), since=now, deadline=now + 10)
-    world.coordinator.claim_or_wait(lambda: woken.append("next"), since=now, deadline=now + 10)
+    ask = world.coordinator._claim_or_wait
+    _, request = ask(lambda: loop.call_soon_threadsafe(print), since=now, deadline=now + 10)
+    ask(lambda: woken.append("next"), since=now, deadline=now + 10)
     assert request is not None
     world.coordinator.send_failed(request, "reset")
     assert woken == ["next"]
@@ -326,38 +327,38 @@ def test_a_caller_who_forgets_is_not_woken(world: World) -> None:
         calls.append(1)
 
     now = world.clock()
-    world.coordinator.claim_or_wait(waker, since=now, deadline=now + 10)
+    world.coordinator._claim_or_wait(waker, since=now, deadline=now + 10)
     gone(world.coordinator, waker)
     gone(world.coordinator, waker)
-    world.coordinator.wake_all()
+    world.coordinator._wake_all()
     assert calls == []
 
 
 def test_a_caller_that_is_collected_in_the_midst_of_a_step_is_forgotten_after_it(world: World) -> None:
     now = world.clock()
-    _, request = world.coordinator.claim_or_wait(print, since=now, deadline=now + 10)
+    _, request = world.coordinator._claim_or_wait(print, since=now, deadline=now + 10)
     assert request is not None
     with world.coordinator._lock:
         gone(world.coordinator, print)
         assert world.coordinator.machine.state_value.attempt is not None
-    _, another = world.coordinator.claim_or_wait(str, since=now, deadline=now + 10)
+    _, another = world.coordinator._claim_or_wait(str, since=now, deadline=now + 10)
     assert another is not None
     assert another.id == request.id + 1
     assert print not in world.coordinator._wakers
 
 
 def test_a_carrier_that_is_collected_in_the_midst_of_a_step_gives_up_after_it(world: World) -> None:
-    _, request = world.coordinator.claim_or_wait(print)
+    _, request = world.coordinator._claim_or_wait(print)
     assert request is not None
     with world.coordinator._lock:
         world.coordinator.request_abandoned(request)
         assert world.coordinator.explain().attempt_deadline is not None
-    world.coordinator.catch_up()
+    world.coordinator._catch_up()
     assert world.coordinator.explain().attempt_deadline is None
 
 
 def test_a_claim_that_was_given_back_is_not_sent(world: World) -> None:
-    _, request = world.coordinator.claim_or_wait(print)
+    _, request = world.coordinator._claim_or_wait(print)
     assert request is not None
     gone(world.coordinator, print)
     carry(world.coordinator, world.endpoint, request)
@@ -390,16 +391,16 @@ def test_a_broken_client_authentication_is_named_and_hurts_nobody_who_has_a_toke
         TokenSource(grant, coordinator=coordinator, exchange=world.endpoint).authorization()
     canary.assert_clean(caught.value)
     plug.works = True
-    answer, request = coordinator.claim_or_wait(print, since=now, deadline=now + 10)
+    answer, request = coordinator._claim_or_wait(print, since=now, deadline=now + 10)
     assert request is not None
     body = f'{{"access_token":"{canary.token()}","token_type":"bearer","expires_in":1200}}'.encode()
     coordinator.receive_response(request, HttpResponse(200, (), body))
     plug.works = False
     world.clock.now += 1_180
-    answer, request = coordinator.claim_or_wait(print, since=now, deadline=now + 10)
+    answer, request = coordinator._claim_or_wait(print, since=now, deadline=now + 10)
     assert isinstance(answer, Ready)
     assert request is None
-    assert coordinator.claim_or_wait(print) == (Ready(f"Bearer {canary.token()}"), None)
+    assert coordinator._claim_or_wait(print) == (Ready(f"Bearer {canary.token()}"), None)
 
 
 def test_next_deadline_is_now_when_a_request_is_due_and_the_wait_when_not(world: World) -> None:
@@ -445,7 +446,7 @@ def test_nobody_waits_while_an_answer_is_read(world: World) -> None:
         machine = Reader(world.grant, draw=lambda: 0.5)
         coordinator = Coordinator(machine, clock=world.clock)
         machine.meanwhile = coordinator.explain
-        _, request = coordinator.claim_or_wait(print)
+        _, request = coordinator._claim_or_wait(print)
         assert request is not None
         if isinstance(answer, str):
             coordinator.send_failed(request, answer)

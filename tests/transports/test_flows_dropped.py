@@ -22,7 +22,7 @@ ELSEWHERE = "https://elsewhere.example/"
 def world_with_an_old_token() -> World:
     """Its token is about to be rejected, and old enough for that to be believed."""
     world = World()
-    _, request = world.coordinator.claim_or_wait(print)
+    _, request = world.coordinator._claim_or_wait(print)
     assert request is not None
     world.coordinator.receive_response(request, world.endpoint(request))
     world.clock.now += 400

@@ -119,8 +119,8 @@ OPERATIONS: Mapping[str, Callable[[Stage], object]] = {
     "lift_block": lambda stage: stage.source.lift_block(),
     "explain": lambda stage: stage.source.explain(),
     "next_deadline": lambda stage: stage.source.next_deadline(),
-    "a look": lambda stage: stage.coordinator.claim_or_wait(print),
-    "claim_or_wait": lambda stage: stage.coordinator.claim_or_wait(print, since=stage.now, deadline=stage.now + 5),
+    "a look": lambda stage: stage.coordinator._claim_or_wait(print),
+    "claim_or_wait": lambda stage: stage.coordinator._claim_or_wait(print, since=stage.now, deadline=stage.now + 5),
     "a sent request": lambda stage: send(stage, granted(9)),
     "a failed request": lambda stage: send(stage, canary.secret()),
 }
@@ -129,10 +129,10 @@ AGES = {"without a token": None, "fresh": 10.0, "due": 280.0, "expired": 400.0}
 
 def send(stage: Stage, answer: HttpResponse | str) -> object:
     """Carry a request by hand."""
-    _, request = stage.coordinator.claim_or_wait(print)
+    _, request = stage.coordinator._claim_or_wait(print)
     if request is None:
         return None
-    stage.coordinator.took(request)
+    stage.coordinator._took(request)
     if isinstance(answer, str):
         return stage.coordinator.send_failed(request, answer)
     return stage.coordinator.receive_response(request, answer)

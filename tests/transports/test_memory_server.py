@@ -432,9 +432,9 @@ def test_what_kept_a_token_warm_and_ends_without_a_word_does_not_hold_up_the_tim
     with MangopayServer() as server:
         server.token_source().warm_up()
         coordinator = server.coordinator()
-        coordinator.claim_or_wait(lambda: None)
+        coordinator._claim_or_wait(lambda: None)
         server.advance(3_600)
-        coordinator.wake_all()
+        coordinator._wake_all()
         server.sleep(1)
         assert server.clock() == 4_601.0
 

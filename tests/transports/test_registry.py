@@ -106,7 +106,7 @@ def be_granted(coordinator: Coordinator, clock: Clock) -> None:
 
 
 def leave_in_flight(coordinator: Coordinator, _: Clock) -> None:
-    coordinator.claim_or_wait(print)
+    coordinator._claim_or_wait(print)
 
 
 def be_locked(coordinator: Coordinator, _: Clock) -> None:
@@ -140,7 +140,7 @@ def be_rotated(coordinator: Coordinator, _: Clock) -> None:
 
 
 def claimed(coordinator: Coordinator) -> TokenRequest:
-    _, request = coordinator.claim_or_wait(print)
+    _, request = coordinator._claim_or_wait(print)
     assert request is not None
     return request
 

@@ -82,17 +82,17 @@ class EachForItself(Coordinator):
     latest: TokenRequest | None = None
 
     @override
-    def claim_or_wait(
+    def _claim_or_wait(
         self, waker: Waker, *, since: float = 0.0, deadline: float | None = None, min_ttl: float = 0.0
     ) -> Answer:
-        answer, request = super().claim_or_wait(waker, since=since, deadline=deadline, min_ttl=min_ttl)
+        answer, request = super()._claim_or_wait(waker, since=since, deadline=deadline, min_ttl=min_ttl)
         self.latest = request or self.latest
         waits = isinstance(answer, Wait) and answer.reason is WaitReason.RESPONSE
         return answer, self.latest if waits else request
 
     @override
-    def took(self, request: TokenRequest) -> Progress:
-        return super().took(request) or Progress(request.id)
+    def _took(self, request: TokenRequest) -> Progress:
+        return super()._took(request) or Progress(request.id)
 
 
 class Spendthrift(Coordinator):
@@ -109,12 +109,12 @@ class Hoarder(Coordinator):
     hoarded: Ready | None = None
 
     @override
-    def claim_or_wait(
+    def _claim_or_wait(
         self, waker: Waker, *, since: float = 0.0, deadline: float | None = None, min_ttl: float = 0.0
     ) -> Answer:
         if self.hoarded is not None:
             return self.hoarded, None
-        answer, request = super().claim_or_wait(waker, since=since, deadline=deadline, min_ttl=min_ttl)
+        answer, request = super()._claim_or_wait(waker, since=since, deadline=deadline, min_ttl=min_ttl)
         if isinstance(answer, Ready):
             self.hoarded = answer
         return answer, request
@@ -124,10 +124,10 @@ class Stubborn(Coordinator):
     """Lets nobody go without a token."""
 
     @override
-    def claim_or_wait(
+    def _claim_or_wait(
         self, waker: Waker, *, since: float = 0.0, deadline: float | None = None, min_ttl: float = 0.0
     ) -> Answer:
-        return super().claim_or_wait(waker, since=since, deadline=math.inf, min_ttl=min_ttl)
+        return super()._claim_or_wait(waker, since=since, deadline=math.inf, min_ttl=min_ttl)
 
 
 def stormy(seed: int) -> Scenario:

@@ -537,10 +537,10 @@ def test_a_coordinator_whose_clock_is_not_there_harms_no_other_in_a_forked_child
         raise RuntimeError("must be called from async context")
 
     elsewhere = World()
-    _, parents = elsewhere.coordinator.claim_or_wait(print)
+    _, parents = elsewhere.coordinator._claim_or_wait(print)
     assert parents is not None
     elsewhere.coordinator.clock = raises  # As trio's own, outside of its run.
-    _, parents = world.coordinator.claim_or_wait(print)
+    _, parents = world.coordinator._claim_or_wait(print)
     assert parents is not None
     source = source_of(world)
     monkeypatch.setattr(_coordinator, "_all", [elsewhere.coordinator, world.coordinator])
@@ -583,7 +583,7 @@ def test_a_waiter_who_registers_just_after_the_closing_is_sent_home_and_gives_it
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = source_of(world)
-    claim_or_wait = world.coordinator.claim_or_wait
+    claim_or_wait = world.coordinator._claim_or_wait
 
     def closed_meanwhile(*arguments: Any, **options: Any) -> object:  # noqa: ANN401
         source.close()

@@ -259,8 +259,8 @@ def test_a_waiter_whose_run_has_ended_is_skipped(world: World) -> None:
     trio.run(leave)
     woken = threading.Event()
     now = world.clock()
-    _, request = world.coordinator.claim_or_wait(lambda: tokens[0].run_sync_soon(print), since=now, deadline=now + 10)
-    world.coordinator.claim_or_wait(woken.set, since=now, deadline=now + 10)
+    _, request = world.coordinator._claim_or_wait(lambda: tokens[0].run_sync_soon(print), since=now, deadline=now + 10)
+    world.coordinator._claim_or_wait(woken.set, since=now, deadline=now + 10)
     assert request is not None
     world.coordinator.receive_response(request, world.endpoint(request))
     assert woken.is_set()

@@ -119,7 +119,7 @@ def test_who_waits_looks_again_before_the_limit_is_far_behind(server: MangopaySe
     def waker() -> None:
         """Nobody sleeps here."""
 
-    answer, _ = coordinator.claim_or_wait(waker, since=now, deadline=now + 60.0)
+    answer, _ = coordinator._claim_or_wait(waker, since=now, deadline=now + 60.0)
     gone(coordinator, waker)
     assert isinstance(answer, Wait)
     assert answer.until == now + SOON

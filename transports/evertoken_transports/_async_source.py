@@ -176,26 +176,26 @@ class AsyncSource(BaseSource):
         if not (in_loop and self._background):
             return self._coordinator.machine.authorization(self._clock(), min_ttl)
         caller = _caller()
-        departed = self._coordinator.departure(caller)
+        departed = self._coordinator._departure(caller)
         try:
-            answer, request = self._coordinator.claim_or_wait(caller, since=self._clock(), min_ttl=min_ttl)
+            answer, request = self._coordinator._claim_or_wait(caller, since=self._clock(), min_ttl=min_ttl)
             if request is not None:
                 self._carry_beside(request, answer)
         finally:
             departed()
-            self._coordinator.catch_up()
+            self._coordinator._catch_up()
         return answer.authorization if isinstance(answer, Ready) else None
 
     async def _wait(self, timeout: float | None, min_ttl: float) -> str:
         since = self._clock()
         deadline = since + self._seconds(timeout)
         sleeper = self._sleeper()
-        departed = self._coordinator.departure(sleeper.wake)
+        departed = self._coordinator._departure(sleeper.wake)
         self._ensure_warm()
         try:
             while True:
                 self._check_open()
-                answer, request = self._coordinator.claim_or_wait(
+                answer, request = self._coordinator._claim_or_wait(
                     sleeper.wake, since=since, deadline=deadline, min_ttl=min_ttl
                 )
                 self._check_open()  # Closing wakes those who are registered by now.
@@ -214,13 +214,13 @@ class AsyncSource(BaseSource):
                 await sleeper.sleep(min(max(0.0, answer.until - self._clock()), LONGEST_SLEEP))
         finally:
             departed()
-            self._coordinator.catch_up()
+            self._coordinator._catch_up()
 
     def _carry_beside(self, request: TokenRequest, answer: object) -> None:
         """In a thread if it is a refresh, and may be; else in a task."""
         if not (isinstance(answer, Ready) and self._outlived(request)):
             self._spawn(request)
-        self._coordinator.took(request)
+        self._coordinator._took(request)
 
     def _outlived(self, request: TokenRequest) -> bool:
         """Whether a thread took ``request``, which is a refresh: it does not end with the event loop."""
@@ -241,12 +241,12 @@ async def stay_warm(
     sleeper: Sleeper,
 ) -> None:
     """See every request carried as it falls due, until the source is closed or gone."""
-    departed = coordinator.departure(sleeper.wake)
+    departed = coordinator._departure(sleeper.wake)
     try:
         while (held := source()) is not None and not held.closed:
-            answer, request = coordinator.claim_or_wait(sleeper.wake)
+            answer, request = coordinator._claim_or_wait(sleeper.wake)
             if request is not None and isinstance(answer, Ready) and held._outlived(request):
-                coordinator.took(request)
+                coordinator._took(request)
                 request = None
             del held
             if request is not None:
@@ -256,4 +256,4 @@ async def stay_warm(
                 await sleeper.sleep(min(max(SHORTEST_SLEEP, ahead), LONGEST_SLEEP))
     finally:
         departed()
-        coordinator.catch_up()
+        coordinator._catch_up()

@@ -34,7 +34,7 @@ class _Later(NamedTuple):
 def carry(coordinator: Coordinator, exchange: Exchange, request: TokenRequest) -> None:
     """Send ``request`` from this thread. One that raises has failed; a torn down thread gave up."""
     try:
-        if (note := coordinator.took(request)) is not None:
+        if (note := coordinator._took(request)) is not None:
             with carrying(note):
                 outcome = _outcome(exchange, request)
             _report(coordinator, request, outcome)
@@ -46,7 +46,7 @@ def carry(coordinator: Coordinator, exchange: Exchange, request: TokenRequest) -
 async def carry_async(coordinator: Coordinator, exchange: AsyncExchange, request: TokenRequest) -> None:
     """The same from a task. Cancellation is not failure: it is reported as abandoned, and goes on its way."""
     try:
-        if (note := coordinator.took(request)) is not None:
+        if (note := coordinator._took(request)) is not None:
             with carrying(note):
                 outcome = await _outcome_async(exchange, request)
             _report(coordinator, request, outcome)

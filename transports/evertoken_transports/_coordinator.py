@@ -143,7 +143,7 @@ class Coordinator(Unpicklable):
     # For those who wait
     # ------------------
 
-    def claim_or_wait(
+    def _claim_or_wait(
         self, waker: Waker, *, since: float = 0.0, deadline: float | None = None, min_ttl: float = 0.0
     ) -> Answer:
         """What a caller should do who came at ``since`` and can wait until ``deadline``, both on :attr:`clock`.
@@ -153,25 +153,25 @@ class Coordinator(Unpicklable):
         called once after the next input, and the caller asks again then, or when ``Wait.until`` has passed. Without a
         ``deadline`` the caller only looks, or waits for whatever comes next, and is registered in any case.
 
-        See :meth:`departure` for a caller that is interrupted.
+        See :meth:`_departure` for a caller that is interrupted.
         """
         if self._is_inside():
             header = self.machine.authorization(self.clock(), min_ttl)
             return (GiveUp(TokenUnavailable(_MISPLACED)) if header is None else Ready(header)), None
-        self.catch_up()
+        self._catch_up()
         answer = self._do(lambda: self._claimed_or_waits(waker, since, deadline, min_ttl), wakes=False)
-        self.catch_up()
+        self._catch_up()
         return answer
 
-    def departure(self, waker: Waker) -> Callable[[], object]:
+    def _departure(self, waker: Waker) -> Callable[[], object]:
         """What notes that the caller behind ``waker`` has gone: it no longer waits, and gives back what nobody took.
 
-        To be called in a ``finally``, and :meth:`catch_up` after it. It is made of C alone, so that no interruption
+        To be called in a ``finally``, and :meth:`_catch_up` after it. It is made of C alone, so that no interruption
         comes between its being called and being done. Twice is harmless.
         """
         return partial(self._late.append, partial(self._forget, waker))
 
-    def catch_up(self) -> None:
+    def _catch_up(self) -> None:
         """Do what was put off, by whomsoever and here or elsewhere; wake those whom an interrupted thread has not."""
         if self._is_inside():
             _behind.append(self)
@@ -181,14 +181,14 @@ class Coordinator(Unpicklable):
                 self._do(self._do_late)
             self._wake()
             with suppress(IndexError):
-                _behind.popleft().catch_up()
+                _behind.popleft()._catch_up()
 
-    def took(self, request: TokenRequest) -> Progress | None:
+    def _took(self, request: TokenRequest) -> Progress | None:
         """Somebody carries ``request`` now, reports its outcome, and notes in what this returns how far it has come.
 
         None, and no sending, if it was given back, or is lost already.
         """
-        self.catch_up()
+        self._catch_up()
         with self._lock, step():
             attempt = self.machine.state_value.attempt
             if attempt is None or attempt.id != request.id:
@@ -198,7 +198,7 @@ class Coordinator(Unpicklable):
                 self._progress = Progress(request.id, self._report)
             return self._progress
 
-    def wake_all(self) -> None:
+    def _wake_all(self) -> None:
         """Make every waiter ask again, as after an input."""
         self._later(self._take_wakers)
 
@@ -207,14 +207,14 @@ class Coordinator(Unpicklable):
 
         For embedders with a timer of their own. The answer may change after any input.
         """
-        self.catch_up()
+        self._catch_up()
         now = self.clock()
         action = self.machine.poll(now)
         return action.until if isinstance(action, Wait) else now
 
     def explain(self) -> Explanation:
         """The machine's own account of its state; see :meth:`evertoken.TokenMachine.explain`."""
-        self.catch_up()
+        self._catch_up()
         return self.machine.explain(self.clock())
 
     # For those who carry a request
@@ -353,9 +353,9 @@ class Coordinator(Unpicklable):
         if self._is_inside():
             self._later(act)
             return meanwhile
-        self.catch_up()
+        self._catch_up()
         result = self._do(act)
-        self.catch_up()
+        self._catch_up()
         return result
 
     def _later(self, act: Callable[[], object]) -> None:
@@ -365,7 +365,7 @@ class Coordinator(Unpicklable):
         act at once would be undone when that step ends, and to wait for another lock could be for ever.
         """
         self._late.append(act)
-        self.catch_up()
+        self._catch_up()
 
     def _wake(self) -> None:
         """A waiter whose event loop is closed cannot be woken, and must not stop the others."""

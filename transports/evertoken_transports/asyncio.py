@@ -114,7 +114,7 @@ class TokenSource(AsyncSource):
         """Refuse further calls and send current waiters home. A request under way is finished for the others."""
         if not self._closed:
             self._shut()
-            self._coordinator.wake_all()
+            self._coordinator._wake_all()
 
     async def __aenter__(self) -> Self:
         self._check_open()

@@ -120,7 +120,7 @@ class TokenSource(BaseSource):
         """Refuse further calls and send current waiters home. A request under way is finished for the others."""
         if not self._closed:
             self._shut()
-            self._coordinator.wake_all()
+            self._coordinator._wake_all()
 
     def __enter__(self) -> Self:
         self._check_open()
@@ -140,26 +140,26 @@ class TokenSource(BaseSource):
         if not (self._background and may_start_threads()):
             return self._coordinator.machine.authorization(self._clock(), min_ttl)
         caller = Caller()
-        departed = self._coordinator.departure(caller.wake)
+        departed = self._coordinator._departure(caller.wake)
         try:
-            answer, request = self._coordinator.claim_or_wait(caller.wake, since=self._clock(), min_ttl=min_ttl)
+            answer, request = self._coordinator._claim_or_wait(caller.wake, since=self._clock(), min_ttl=min_ttl)
             if request is not None:
                 self._is_carried_beside(request)
         finally:
             departed()
-            self._coordinator.catch_up()
+            self._coordinator._catch_up()
         return answer.authorization if isinstance(answer, Ready) else None
 
     def _wait(self, timeout: float | None, min_ttl: float) -> str:
         since = self._clock()
         deadline = since + self._seconds(timeout)
         caller = Caller()
-        departed = self._coordinator.departure(caller.wake)
+        departed = self._coordinator._departure(caller.wake)
         self._ensure_warm()
         try:
             while True:
                 self._check_open()
-                answer, request = self._coordinator.claim_or_wait(
+                answer, request = self._coordinator._claim_or_wait(
                     caller.wake, since=since, deadline=deadline, min_ttl=min_ttl
                 )
                 self._check_open()  # Closing wakes those who are registered by now.
@@ -175,13 +175,13 @@ class TokenSource(BaseSource):
                 caller.sleep(answer.until - self._clock())
         finally:
             departed()
-            self._coordinator.catch_up()
+            self._coordinator._catch_up()
 
     def _is_carried_beside(self, request: TokenRequest) -> bool:
         """Whether a daemon thread took ``request``. At interpreter shutdown, or at the limit of threads, none does."""
         if not start_thread("evertoken-request", carry, self._coordinator, self._exchange, request):
             return False
-        self._coordinator.took(request)
+        self._coordinator._took(request)
         return True
 
     # Keeping warm
@@ -197,24 +197,24 @@ class TokenSource(BaseSource):
         what = weakref.ref(self), self._coordinator, self._exchange, caller
         if start_thread("evertoken-keep-warm", _stay_warm, *what):
             return True
-        self._coordinator.departure(caller.wake)()
-        self._coordinator.catch_up()
+        self._coordinator._departure(caller.wake)()
+        self._coordinator._catch_up()
         return False
 
 
 def _stay_warm(source: weakref.ref[TokenSource], coordinator: Coordinator, exchange: Exchange, caller: Caller) -> None:
     """Carry every request as it falls due, until the source is closed or gone."""
-    departed = coordinator.departure(caller.wake)
+    departed = coordinator._departure(caller.wake)
     try:
         while _wants_warmth(source()):
-            _, request = coordinator.claim_or_wait(caller.wake)
+            _, request = coordinator._claim_or_wait(caller.wake)
             if request is not None:
                 carry(coordinator, exchange, request)
             else:
                 caller.sleep(max(SHORTEST_SLEEP, coordinator.next_deadline() - coordinator.clock()))
     finally:
         departed()
-        coordinator.catch_up()
+        coordinator._catch_up()
         if (held := source()) is not None:
             held._cooled("a thread")
 

@@ -57,7 +57,7 @@ class Checks:
         for law in broken_in(machine.policy, machine.state_value, max(now, machine.state_value.now)):
             self.fail(law)
 
-    def departure(self, request: TokenRequest) -> None:
+    def _departure(self, request: TokenRequest) -> None:
         """A token request is sent: the only one, and within the budget."""
         now = self._clock()
         if any(now < other.deadline for other in self._in_flight):

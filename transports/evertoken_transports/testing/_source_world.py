@@ -153,7 +153,7 @@ class SourceWorld:
         return made
 
     async def _exchange(self, request: TokenRequest, /) -> HttpResponse:
-        self.checks.departure(request)
+        self.checks._departure(request)
         try:
             return await self._send(request)
         finally:

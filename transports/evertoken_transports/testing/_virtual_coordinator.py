@@ -47,7 +47,7 @@ class ServerCoordinator(Coordinator):
         for subscriber in subscribers:
             if isinstance(subscriber, BaseSource):
                 subscriber._shut(OVER)
-        self.wake_all()
+        self._wake_all()
 
     @override
     def _check_tiers(self, stores: int) -> None:
@@ -87,17 +87,17 @@ class VirtualCoordinator(ServerCoordinator):
         self._time.stir(waker)
 
     @override
-    def claim_or_wait(
+    def _claim_or_wait(
         self, waker: Waker, *, since: float = 0.0, deadline: float | None = None, min_ttl: float = 0.0
     ) -> Answer:
         if deadline is None:  # What keeps a token warm. Who only looks is forgotten at once.
-            found = super().claim_or_wait(waker, since=since, min_ttl=min_ttl)
+            found = super()._claim_or_wait(waker, since=since, min_ttl=min_ttl)
             self._warmers.add(waker)
             self._wait(waker, self.next_deadline(), is_patient=True)
             return found
         self._time.check_progress(waker)
         self._time.stir(waker, this_one())
-        answer, request = super().claim_or_wait(waker, since=since, deadline=deadline, min_ttl=min_ttl)
+        answer, request = super()._claim_or_wait(waker, since=since, deadline=deadline, min_ttl=min_ttl)
         if not isinstance(answer, Wait):
             return answer, request
         self._wait(waker, answer.until, is_patient=False)
@@ -111,8 +111,8 @@ class VirtualCoordinator(ServerCoordinator):
         self._time.forget(waker)
 
     @override
-    def wake_all(self) -> None:
-        super().wake_all()
+    def _wake_all(self) -> None:
+        super()._wake_all()
         # A source was closed: what kept it warm may end without a word.
         for waker in self._warmers.copy():
             self._time.forget(waker)
