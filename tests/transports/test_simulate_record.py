@@ -176,15 +176,6 @@ def test_a_failure_survives_the_file(
     assert ran(capsys, *many) == first
 
 
-def test_a_file_that_cannot_be_written_is_told_before_anything_is_run(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
-    path = tmp_path / "nowhere" / "out.json"
-    status, out, complaint = ran(capsys, "--seeds", "0-999999", "--out", str(path))
-    assert (status, out) == (1, "")
-    assert complaint == f"evertoken: [Errno 2] No such file or directory: '{path}'\n"
-
-
 def test_a_file_that_cannot_be_written_whole_is_left_as_it_was(tmp_path: Path) -> None:
     path = tmp_path / "out.json"
     write_whole(path, "what was there")
