@@ -196,10 +196,36 @@ def test_a_stored_token_is_as_old_as_it_is_at_the_most() -> None:
     fleet.now += 100
     second = fleet.process()
     ask = second.begin()
-    fleet.now += 2  # The call took so long, and the clock was read at its end or at its beginning.
+    fleet.now += 1  # The call took so long, and the clock was read at its end or at its beginning.
     found = fleet.stock.found(ask.action.key if isinstance(ask.action, Load) else "")
     ask.loaded(fleet.now, found)
-    assert said(ask).asked_at == asked - 2
+    assert said(ask).asked_at == asked - 1
+
+
+def test_what_was_loaded_before_a_pause_is_loaded_again() -> None:
+    fleet = Fleet()
+    fleet.process().fetch()
+    second = fleet.process()
+    ask = second.begin()
+    assert isinstance(ask.action, Load)
+    found = fleet.stock.found(ask.action.key)
+    fleet.now += 3
+    assert isinstance(ask.loaded(fleet.now, found), Load)
+    second.step(ask)
+    assert said(ask).asked_at == fleet.now - 3
+
+
+def test_with_no_time_left_for_an_exchange_nobody_asks() -> None:
+    fleet = Fleet()
+    process = fleet.process()
+    ask = process.begin()
+    fleet.now += 16
+    process.step(ask)
+    assert isinstance(ask.action, Postpone)
+    ask = fleet.process().begin()
+    fleet.now += 16
+    ask.store_failed(fleet.now, AWAY)
+    assert isinstance(ask.store_failed(fleet.now, AWAY), Postpone)
 
 
 def test_with_two_clocks_the_older_word_counts_unless_it_is_absurd() -> None:
