@@ -283,6 +283,7 @@ class Ask(_Call):
         "_response",
         "_saving",
         "_sent",
+        "_untaken",
         "_wait_end",
         "_wall",
     )
@@ -309,7 +310,7 @@ class Ask(_Call):
         self._response: HttpResponse | None = None
         self._final: Action | None = None
         self._lone = self._saving = False
-        self._downs = 0
+        self._downs = self._untaken = 0
         self._drawn = 0.0
         if self._is_unshared():
             self._note(
@@ -335,6 +336,7 @@ class Ask(_Call):
         began = self._passed(now)
         if now - began > self._timeout and not self._saving and not self._is_late(now):
             return self._load(self._phase)
+        self._tries = 0
         self._find(began, now, found)
         return self._keep(now) if self._saving else self._look(now)
 
@@ -349,7 +351,6 @@ class Ask(_Call):
         if self._phase == "acquire":
             if not swapped.done:
                 return self._look(now)
-            self._tries = 0
             self._lease = self._record.lease
             return self._go(now)
         if swapped.done or self._writes > _MOST_SWAPS:
@@ -361,14 +362,15 @@ class Ask(_Call):
         self._passed(now)
         self._note(why)
         self._tries += 1
+        self._untaken += self._phase == "acquire"
         if self._saving:
             return self.save(now)
         match self._phase:
             case "last":
-                return self._send(now, lone=True)
+                return self._load("last") if self._tries < 2 else self._send(now, lone=True)
             case "keep" | "release":
                 return self._finish(now, unsaved=True)
-            case _ if self._tries < 2:
+            case _ if max(self._tries, self._untaken) < 2:
                 return self._load()  # It may have acted: if it did, our nonce is in the record.
             case _:
                 self.memory = self.memory._replace(down_until=now + self._policy.store_wait * (2 + 2 * self._draw()))
@@ -682,6 +684,7 @@ class Ask(_Call):
         """The store is down: what is known stays in force, else each asks for itself, once and at a drawn moment."""
         memory, longest = self.memory, now + _schedule.longest_look(self._policy)
         self._downs += 1
+        self._tries = 0
         if memory.blocked is not None and now < memory.blocked[2]:
             blocked, asked_at, ends = memory.blocked
             look_at = min(ends, now + _schedule.look_pause(self._policy, self._draw()))
