@@ -101,6 +101,7 @@ class _Call:
     __slots__ = (
         "_began",
         "_beside",
+        "_doubted",
         "_grant",
         "_heard",
         "_key",
@@ -146,6 +147,7 @@ class _Call:
         self._raw: bytes | None = None
         self._record = self._pending = _record.blank(policy)
         self._beside: JsonObject = {}
+        self._doubted = False
         self._store_now = 0.0
         self._tries = self._writes = 0
         self._memories = memories
@@ -178,6 +180,8 @@ class _Call:
 
     def _swap(self, phase: str, kind: type[Swap], after: Record, holder: str = "") -> Action:
         self._writes += 1
+        # Numbers go on growing, also where the store has lost some since this process has seen them.
+        after = after._replace(n=max(after.n, self.memory.n))
         self._pending = after
         write = f"{self._nonce}.{self._writes}"
         cipher = self._setup.cipher
@@ -202,12 +206,12 @@ class _Call:
         if read.fault is not None:
             self._note(f"The record in the shared store was not believed and is written anew: {read.fault}.")
         record = _record.blank(self._policy) if read.record is None else read.record
-        if record.n < self.memory.n and read.record is not None:
+        self._doubted = record.n < self.memory.n and record.grant is not None
+        if self._doubted:
             self._note(
-                "The record in the shared store is older than one that this process has seen, and is written anew:"
-                " the store has lost data, or somebody has put an old record back."
+                "The record in the shared store is older than one that this process has seen, and its token is not"
+                " believed: the store has lost data, or somebody has put an old record back."
             )
-            record = _record.blank(self._policy)
         ours = record.lease is not None and record.lease.nonce.startswith(f"{self._nonce}-")
         lives = None if ours else found.holder_lives
         self._raw, self._beside = found.value, read.beside
@@ -279,6 +283,7 @@ class Ask(_Call):
         "_response",
         "_saving",
         "_sent",
+        "_untaken",
         "_wait_end",
         "_wall",
     )
@@ -305,7 +310,7 @@ class Ask(_Call):
         self._response: HttpResponse | None = None
         self._final: Action | None = None
         self._lone = self._saving = False
-        self._downs = 0
+        self._downs = self._untaken = 0
         self._drawn = 0.0
         if self._is_unshared():
             self._note(
@@ -327,8 +332,12 @@ class Ask(_Call):
     # ------------
 
     def loaded(self, now: float, found: Found) -> Action:
-        """The store gave its record."""
-        self._find(self._passed(now), now, found)
+        """The store gave its record. After a pause of ours in mid-call it is asked again: nobody knows how old that is."""
+        began = self._passed(now)
+        if now - began > self._timeout and not self._saving and not self._is_late(now):
+            return self._load(self._phase)
+        self._tries = 0
+        self._find(began, now, found)
         return self._keep(now) if self._saving else self._look(now)
 
     def swapped(self, now: float, swapped: Swapped) -> Action:
@@ -342,7 +351,6 @@ class Ask(_Call):
         if self._phase == "acquire":
             if not swapped.done:
                 return self._look(now)
-            self._tries = 0
             self._lease = self._record.lease
             return self._go(now)
         if swapped.done or self._writes > _MOST_SWAPS:
@@ -354,14 +362,15 @@ class Ask(_Call):
         self._passed(now)
         self._note(why)
         self._tries += 1
+        self._untaken += self._phase == "acquire"
         if self._saving:
             return self.save(now)
         match self._phase:
             case "last":
-                return self._send(now, lone=True)
+                return self._load("last") if self._tries < 2 else self._send(now, lone=True)
             case "keep" | "release":
                 return self._finish(now, unsaved=True)
-            case _ if self._tries < 2:
+            case _ if max(self._tries, self._untaken) < 2:
                 return self._load()  # It may have acted: if it did, our nonce is in the record.
             case _:
                 self.memory = self.memory._replace(down_until=now + self._policy.store_wait * (2 + 2 * self._draw()))
@@ -465,15 +474,21 @@ class Ask(_Call):
             blocked = Blocked(BlockKind.UNCLEAR, bar.problem)
             return self._end(now, Answer(self._blocked(now, blocked, t, bar.until, soon=True)))
         free_at = _record.free_at(self._policy, record, t)
+        if self._is_late(now):
+            return self._do("over", Postpone(now + self._short(), ASKED_ELSEWHERE))
         if free_at > t:
             return self._wait(now, self._local(free_at), is_gate=True)
         return self._acquire(now)
+
+    def _is_late(self, now: float) -> bool:
+        """Whether there is so little time left that an exchange would be asked for nothing."""
+        return now >= self._request.deadline - self._exchange_time / 2
 
     def _usable(self, now: float) -> AccessToken | None:
         """The token in the record, if it is fresh by our own policy and lives longer than the one in hand."""
         grant, policy, request = self._record.grant, self._policy, self._request
         doubt = _record.clock_doubt(policy)
-        if grant is None or grant.asked > self._store_now + doubt:
+        if grant is None or self._doubted or grant.asked > self._store_now + doubt:
             return None
         asked_at = min(now, self._earliest(grant.asked))
         by_wall = grant.wall - self._wall
@@ -669,6 +684,7 @@ class Ask(_Call):
         """The store is down: what is known stays in force, else each asks for itself, once and at a drawn moment."""
         memory, longest = self.memory, now + _schedule.longest_look(self._policy)
         self._downs += 1
+        self._tries = 0
         if memory.blocked is not None and now < memory.blocked[2]:
             blocked, asked_at, ends = memory.blocked
             look_at = min(ends, now + _schedule.look_pause(self._policy, self._draw()))
@@ -679,7 +695,7 @@ class Ask(_Call):
             return self._do("over", Postpone(min(gate, longest), ASKED_ELSEWHERE))
         if self._setup.required:
             return self._do("over", Postpone(now + self._short(), _REQUIRED))
-        if self._downs > 1:
+        if self._downs > 1 or self._is_late(now):
             return self._do("over", Postpone(now + self._short(), ASKED_ELSEWHERE))
         if self._request.held is not None or now >= self._wait_end:  # It came at a drawn moment.
             return self._load("last")

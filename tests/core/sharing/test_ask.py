@@ -196,10 +196,36 @@ def test_a_stored_token_is_as_old_as_it_is_at_the_most() -> None:
     fleet.now += 100
     second = fleet.process()
     ask = second.begin()
-    fleet.now += 2  # The call took so long, and the clock was read at its end or at its beginning.
+    fleet.now += 1  # The call took so long, and the clock was read at its end or at its beginning.
     found = fleet.stock.found(ask.action.key if isinstance(ask.action, Load) else "")
     ask.loaded(fleet.now, found)
-    assert said(ask).asked_at == asked - 2
+    assert said(ask).asked_at == asked - 1
+
+
+def test_what_was_loaded_before_a_pause_is_loaded_again() -> None:
+    fleet = Fleet()
+    fleet.process().fetch()
+    second = fleet.process()
+    ask = second.begin()
+    assert isinstance(ask.action, Load)
+    found = fleet.stock.found(ask.action.key)
+    fleet.now += 3
+    assert isinstance(ask.loaded(fleet.now, found), Load)
+    second.step(ask)
+    assert said(ask).asked_at == fleet.now - 3
+
+
+def test_with_no_time_left_for_an_exchange_nobody_asks() -> None:
+    fleet = Fleet()
+    process = fleet.process()
+    ask = process.begin()
+    fleet.now += 16
+    process.step(ask)
+    assert isinstance(ask.action, Postpone)
+    ask = fleet.process().begin()
+    fleet.now += 16
+    ask.store_failed(fleet.now, AWAY)
+    assert isinstance(ask.store_failed(fleet.now, AWAY), Postpone)
 
 
 def test_with_two_clocks_the_older_word_counts_unless_it_is_absurd() -> None:
@@ -571,6 +597,14 @@ def gone(process: Process, *, times: int = 2) -> Ask:
     return ask
 
 
+def looks_in_vain(fleet: Fleet, ask: Ask) -> None:
+    """The drawn pause is over, and the last look and its repetition fail too: the request is sent."""
+    fleet.now += 5
+    ask.woken(fleet.now)
+    ask.store_failed(fleet.now, AWAY)
+    assert isinstance(ask.store_failed(fleet.now, AWAY), Send)
+
+
 def test_with_the_store_down_a_process_asks_for_itself_at_a_drawn_moment_after_one_last_look() -> None:
     fleet = Fleet()
     process = fleet.process()
@@ -580,6 +614,7 @@ def test_with_the_store_down_a_process_asks_for_itself_at_a_drawn_moment_after_o
     assert isinstance(ask.woken(fleet.now + 1), Sleep)
     fleet.now += 5
     assert isinstance(ask.woken(fleet.now), Load)
+    assert isinstance(ask.store_failed(fleet.now, AWAY), Load)
     assert isinstance(ask.store_failed(fleet.now, AWAY), Send)
     ask.answered(fleet.now, granted(0, 1_200))
     assert said(ask) == Seen(fleet.now, store_down=True)
@@ -603,9 +638,7 @@ def test_a_lone_request_is_made_once_a_minute_at_most() -> None:
     fleet = Fleet()
     process = fleet.process()
     ask = gone(process)
-    fleet.now += 5
-    ask.woken(fleet.now)
-    ask.store_failed(fleet.now, AWAY)
+    looks_in_vain(fleet, ask)
     sent = fleet.now
     assert isinstance(ask.failed(fleet.now), Fail)
     process.tell(ask)
@@ -619,16 +652,12 @@ def test_tokens_that_live_shortly_are_asked_for_as_often_as_they_need() -> None:
     fleet = Fleet()
     process = fleet.process()
     ask = gone(process)
-    fleet.now += 5
-    ask.woken(fleet.now)
-    ask.store_failed(fleet.now, AWAY)
+    looks_in_vain(fleet, ask)
     ask.answered(fleet.now, granted(0, 20))
     assert ask.memory.lone_at == fleet.now + 10
     process = fleet.process()
     ask = gone(process)
-    fleet.now += 5
-    ask.woken(fleet.now)
-    ask.store_failed(fleet.now, AWAY)
+    looks_in_vain(fleet, ask)
     ask.answered(fleet.now, granted(0, None))
     assert ask.memory.lone_at == fleet.now + 60
 
@@ -637,9 +666,7 @@ def test_with_the_store_down_a_failure_is_told_with_no_moment_but_our_own() -> N
     fleet = Fleet()
     process = fleet.process()
     ask = gone(process)
-    fleet.now += 5
-    ask.woken(fleet.now)
-    ask.store_failed(fleet.now, AWAY)
+    looks_in_vain(fleet, ask)
     ask.answered(fleet.now, FAILED)
     assert said(ask) == Seen(fleet.now, store_down=True)
     assert ask.memory.lone_at == fleet.now + 60
@@ -653,6 +680,7 @@ def test_who_has_a_live_token_makes_its_lone_request_when_it_looks_since_that_mo
     fleet.now = action.until if isinstance(action, Wait) else math.nan
     ask = gone(process)
     assert isinstance(ask.action, Load)
+    ask.store_failed(fleet.now, AWAY)
     assert isinstance(ask.store_failed(fleet.now, AWAY), Send)
 
 
@@ -711,7 +739,8 @@ def test_with_no_time_left_the_last_look_is_taken_at_once() -> None:
     ask = process.begin()
     fleet.now += 11
     ask.store_failed(fleet.now, AWAY)
-    assert isinstance(ask.store_failed(fleet.now, AWAY), Load)
+    for _ in range(2):
+        assert isinstance(ask.store_failed(fleet.now, AWAY), Load)
     assert isinstance(ask.store_failed(fleet.now, AWAY), Send)
 
 
@@ -904,9 +933,7 @@ def test_alone_with_a_store_behind_its_word_is_told_as_it_is() -> None:
     fleet = Fleet()
     process = fleet.process()
     ask = gone(process)
-    fleet.now += 5
-    ask.woken(fleet.now)
-    ask.store_failed(fleet.now, AWAY)
+    looks_in_vain(fleet, ask)
     given = Seen(fleet.now - 9, asked=False)
     ask.answered(fleet.now, behind(given, granted(0, 1_200)))
     assert said(ask) == given

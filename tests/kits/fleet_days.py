@@ -1,0 +1,212 @@
+"""A large fleet over a long time, event by event: what its rules cost and bring when hundreds of processes follow them.
+
+Each process wants a token at all times. Calls of the store and exchanges take time, by draws from one seed; faults are
+functions of the moment and the process. Every token that a process hands out is held to the endpoint's own word.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import json
+from collections.abc import Callable
+from typing import NamedTuple
+
+from evertoken import HttpResponse, Policy, TokenMachine, Wait
+from evertoken.sharing import Answer, Ask, Fail, Found, Load, Over, Postpone, Send, Sharing, Sleep, Swapped
+from evertoken.sharing._actions import Swap
+from evertoken.testing._random import Random
+from tests.kits import canary
+from tests.kits.fleet_world import plain_records
+
+__all__ = ("Days", "Sent", "busiest", "quantile")
+
+
+class Sent(NamedTuple):
+    """One exchange: when, by which process, and whether it was made without the store."""
+
+    now: float
+    process: int
+    lone: bool
+
+
+class Member:
+    """One process of the fleet."""
+
+    def __init__(self, days: Days, number: int, host: str) -> None:
+        self.days = days
+        self.number = number
+        self.host = host
+        self.alive = True
+        self.ask: Ask | None = None
+        self.served_at: float | None = None
+        self.machine = TokenMachine(canary.grant(), policy=days.policy, draw=days.random.draw, tiers=1)
+        self.sharing = Sharing(host=host, draw=days.random.draw)
+
+
+def _up(_now: float, _process: int) -> bool:
+    return True
+
+
+def _well(_now: float, _process: int) -> int:
+    return 200
+
+
+class Days:
+    """A fleet of ``size`` processes on as many hosts, all started within a tenth of a second.
+
+    ``store_up`` and ``endpoint`` say of a moment and a process whether a call of the store gets there, and with which
+    status the endpoint answers. ``failing`` is the share of the store's calls that fail besides.
+    """
+
+    def __init__(
+        self,
+        seed: int,
+        size: int,
+        *,
+        life: float = 1_200.0,
+        store_up: Callable[[float, int], bool] = _up,
+        endpoint: Callable[[float, int], int] = _well,
+        failing: float = 0.0,
+        took: float = 0.2,
+        policy: Policy | None = None,
+    ) -> None:
+        self.random = Random(seed)
+        self.policy = policy or Policy()
+        self.life, self.took, self.failing = life, took, failing
+        self.store_up, self.endpoint = store_up, endpoint
+        self.now = 0.0
+        self.value: bytes | None = None
+        self.sent: list[Sent] = []
+        self.calls = 0
+        self.expiry: dict[str, float] = {}
+        self._events: list[tuple[float, int, Callable[[], None]]] = []
+        self._numbers = itertools.count()
+        self.members = [Member(self, number, f"host {number}") for number in range(size)]
+        for member in self.members:
+            self.at(self.random.between(0, 0.1), member, self._wake)
+
+    def run(self, until: float) -> Days:
+        """All that happens until then."""
+        with plain_records():
+            while self._events and self._events[0][0] <= until:
+                self.now, _, happen = heapq.heappop(self._events)
+                happen()
+        self.now = until
+        return self
+
+    def at(self, moment: float, member: Member, do: Callable[[Member], None]) -> None:
+        """Have ``do`` happen to ``member`` at ``moment``, if that process lives by then."""
+
+        def happen() -> None:
+            if member.alive:
+                do(member)
+
+        heapq.heappush(self._events, (max(moment, self.now), next(self._numbers), happen))
+
+    def restart(self, number: int) -> None:
+        """The process ends, in the middle of whatever it does, and another one takes its place."""
+        old = self.members[number]
+        old.alive = False
+        self.members[number] = new = Member(self, number, old.host)
+        self.at(self.now + self.random.between(0, 1), new, self._wake)
+
+    def served(self) -> list[float]:
+        """When each process had its first token, of those that had one."""
+        return [member.served_at for member in self.members if member.served_at is not None]
+
+    # What a process does
+    # -------------------
+
+    def _wake(self, member: Member) -> None:
+        if member.ask is not None:
+            return
+        header = member.machine.authorization(self.now)
+        if header is not None:
+            assert self.now < self.expiry[header], "a token is handed out that has expired"
+            member.served_at = self.now if member.served_at is None else member.served_at
+        action = member.machine.poll(self.now)
+        if isinstance(action, Wait):
+            self.at(action.until, member, self._wake)
+            return
+        request = member.machine.start_request(self.now)
+        nonce = f"{next(self._numbers):032x}"
+        member.ask = member.sharing.ask(self.now, request, nonce=nonce, unix_time=self.now)
+        self._drive(member, member.ask)
+
+    def _drive(self, member: Member, ask: Ask) -> None:
+        match ask.action:
+            case Load() | Swap():
+                self.at(self.now + self.random.between(0.001, 0.005), member, lambda m: self._call(m, ask))
+            case Sleep(until):
+                self.at(until, member, lambda m: self._woken(m, ask))
+            case Send():
+                self.sent.append(Sent(self.now, member.number, ask._lone))
+                sent = self.now
+                self.at(self.now + self.took, member, lambda m: self._answered(m, ask, sent))
+            case _:
+                self._over(member, ask)
+
+    def _woken(self, member: Member, ask: Ask) -> None:
+        ask.woken(self.now)
+        self._drive(member, ask)
+
+    def _call(self, member: Member, ask: Ask) -> None:
+        self.calls += 1
+        action = ask.action
+        if not self.store_up(self.now, member.number) or self.random.chance(self.failing):
+            ask.store_failed(self.now, "The store is away.")
+        elif isinstance(action, Load):
+            ask.loaded(self.now, Found(self.value, self.now))
+        elif isinstance(action, Swap):
+            done = self.value == action.expected
+            self.value = action.value if done else self.value
+            ask.swapped(self.now, Swapped(done, Found(self.value, self.now)))
+        self._drive(member, ask)
+
+    def _answered(self, member: Member, ask: Ask, sent: float) -> None:
+        status = self.endpoint(self.now, member.number)
+        if status == 200:
+            name = f"token#{len(self.expiry)}"
+            self.expiry[f"Bearer {name}"] = sent + self.life
+            content = {"access_token": name, "token_type": "bearer", "expires_in": self.life}
+            ask.answered(self.now, HttpResponse(200, (), json.dumps(content).encode()))
+        elif status == 0:
+            ask.failed(self.now)
+        else:
+            body = b'{"error":"unauthorized_client"}' if status == 400 else b""
+            ask.answered(self.now, HttpResponse(status, (), body))
+        self._drive(member, ask)
+
+    def _over(self, member: Member, ask: Ask) -> None:
+        if member.ask is not ask:  # It was saved in the background.
+            return
+        member.ask = None
+        request, machine = ask._request, member.machine
+        match ask.action:
+            case Answer(response, unsaved):
+                machine.receive_response(self.now, request, response)
+                if unsaved and not isinstance(ask.save(self.now), Over):
+                    self._drive(member, ask)
+            case Postpone(until, problem):
+                machine.request_postponed(self.now, request, until, problem)
+            case Fail():
+                machine.send_failed(self.now, request, "reset")
+            case other:
+                raise AssertionError(other)
+        self._wake(member)
+
+
+def busiest(moments: list[float], width: float = 1.0) -> int:
+    """The most of ``moments`` that lie within ``width`` seconds."""
+    most = first = 0
+    for last, moment in enumerate(sorted(moments)):
+        while sorted(moments)[first] <= moment - width:
+            first += 1
+        most = max(most, last - first + 1)
+    return most
+
+
+def quantile(values: list[float], share: float) -> float:
+    """The value below which this share of ``values`` lies."""
+    return sorted(values)[min(len(values) - 1, int(share * len(values)))]
