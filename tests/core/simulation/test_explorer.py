@@ -287,7 +287,7 @@ def mixes_up_the_header(policy: Policy, state: State, happened: Input) -> State:
 
 _REPORT = "a report of a block leaves token, attempt, back-off, budget and credentials alone"
 SABOTAGE: dict[Step, str] = {
-    refunds: "the budget is never refunded",
+    refunds: "the budget is refunded for what was not sent, once, and for nothing else",
     ends_blocks_at_a_second_report: "a reported block stands as long as was said, or our own wait",
     forgets_the_back_off_at_a_report: _REPORT,
     frees_the_slot_for_a_report: _REPORT,
@@ -317,9 +317,9 @@ def test_a_violation_tells_its_shortest_path() -> None:
     found = explore(step=telling(refunds), max_violations=1)
     first = found.violations[0]
     assert str(first) == (
-        "the budget is never refunded, at 0.0, after\n"
-        "    RequestClaimed(now=0.0, draw=0.0, min_ttl=0.0)\n"
-        "    AnswerReceived(now=0.0, id=1, answer=Abandoned())"
+        "the budget is refunded for what was not sent, once, and for nothing else, at 0.0, after\n"
+        "    RequestClaimed(now=0.0, draw=0.0, min_ttl=0.0, tiers=0)\n"
+        "    AnswerReceived(now=0.0, id=1, answer=Abandoned(), seen=None)"
     )
     assert str(found).endswith(str(first))
 
