@@ -8,6 +8,8 @@
 .DELETE_ON_ERROR:
 # What is set for other programs. Tests start many interpreters, which need what the first of them has compiled.
 unexport PYTHONHOME PYTHONPATH PYTHONDONTWRITEBYTECODE
+# Many tests wait for threads and sockets: with half as many processes again as there are cores, none of these is idle.
+export PYTEST_XDIST_AUTO_NUM_WORKERS ?= $(shell echo $$(( ($$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2) * 3 + 1) / 2 )))
 
 PYTHON       ?=
 PYTHON_NEWER ?=

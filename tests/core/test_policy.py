@@ -66,12 +66,10 @@ def test_a_policy_is_a_value() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize(
-    "value", [math.nan, math.inf, -math.inf, -1, 10**400, -(10**400), True, False, "5", None, 2.0**31 + 1], ids=repr
-)
-def test_a_value_that_makes_no_sense_is_refused_by_name(name: str, value: object) -> None:
-    with pytest.raises(ValueError, match=rf"Policy\.{name}\b"):
-        policy(name, value)
+def test_a_value_that_makes_no_sense_is_refused_by_name(name: str) -> None:
+    for value in (math.nan, math.inf, -math.inf, -1, 10**400, -(10**400), True, False, "5", None, 2.0**31 + 1):
+        with pytest.raises(ValueError, match=rf"Policy\.{name}\b"):
+            policy(name, value)
 
 
 @pytest.mark.parametrize("name", SHARES)

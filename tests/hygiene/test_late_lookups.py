@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import ast
 
-import pytest
-
-from tests.kits.source_tree import TRANSPORTS, Module, modules
+from tests.kits.source_tree import TRANSPORTS, modules
 
 TRANSPORT_MODULES = modules(TRANSPORTS)
 
@@ -32,38 +30,35 @@ PATCHED = {
 POSIX_ALONE = {"fcntl", "grp", "posix", "pwd", "pty", "resource", "termios", "tty"}
 
 
-@pytest.mark.parametrize("module", TRANSPORT_MODULES, ids=lambda module: module.name)
-def test_nothing_that_gevent_patches_is_imported_by_name(module: Module) -> None:
-    bound = [
-        f"from {node.module} import {', '.join(alias.name for alias in node.names)}"
+def test_nothing_that_gevent_patches_is_imported_by_name() -> None:
+    assert not [
+        f"{module.name}: from {node.module} import {', '.join(alias.name for alias in node.names)}"
+        for module in TRANSPORT_MODULES
         for node in ast.walk(module.tree)
         if isinstance(node, ast.ImportFrom) and node.level == 0 and node.module in PATCHED
     ]
-    assert not bound
 
 
-@pytest.mark.parametrize("module", TRANSPORT_MODULES, ids=lambda module: module.name)
-def test_nothing_that_gevent_patches_is_a_base_class_or_a_default(module: Module) -> None:
+def test_nothing_that_gevent_patches_is_a_base_class_or_a_default() -> None:
     """Either binds it at import as well. gevent leaves clocks alone; and the test kit's own loop is not gevent's."""
-    kept = {ast.unparse(each) for each in _bound_at_import(module.tree) if _root(each) in PATCHED}
-    kit = {"selectors.DefaultSelector"} if module.name == "evertoken_transports.testing._loops" else set[str]()
-    assert not kept - {"time.monotonic", "time.time"} - kit
-
-
-@pytest.mark.parametrize("module", TRANSPORT_MODULES, ids=lambda module: module.name)
-def test_nothing_of_posix_alone_is_imported_at_module_level(module: Module) -> None:
-    names = {
-        name
-        for node in module.tree.body
-        for name in (
-            [alias.name for alias in node.names]
-            if isinstance(node, ast.Import)
-            else [node.module or ""]
-            if isinstance(node, ast.ImportFrom)
-            else []
-        )
+    kept = {
+        (module.name, ast.unparse(each))
+        for module in TRANSPORT_MODULES
+        for each in _bound_at_import(module.tree)
+        if _root(each) in PATCHED and ast.unparse(each) not in ("time.monotonic", "time.time")
     }
-    assert not names & POSIX_ALONE
+    assert kept == {("evertoken_transports.testing._loops", "selectors.DefaultSelector")}
+
+
+def test_nothing_of_posix_alone_is_imported_at_module_level() -> None:
+    imported = {
+        (module.name, name)
+        for module in TRANSPORT_MODULES
+        for node in module.tree.body
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for name in ([alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""])
+    }
+    assert not {(module, name) for module, name in imported if name in POSIX_ALONE}
 
 
 def _bound_at_import(tree: ast.Module) -> list[ast.expr]:

@@ -126,16 +126,18 @@ WRITERS: Mapping[str, Callable[[Any], object]] = {
 }
 
 
-@pytest.mark.parametrize("write", WRITERS.values(), ids=WRITERS)
 @pytest.mark.parametrize("name", VALUES)
-def test_a_value_with_a_secret_is_refused_or_redacted(name: str, write: Callable[[Any], object]) -> None:
-    for value in (VALUES[name], [VALUES[name]], {"nested": VALUES[name]}):
-        try:
-            written = write(value)
-        except Exception as error:  # noqa: BLE001 - whatever it raises, it writes nothing
-            written = f"{error!r} {error}"
-        text = written if isinstance(written, bytes) else f"{written!r} {written}"
-        assert not canary.find_marks(text)
+def test_a_value_with_a_secret_is_refused_or_redacted(name: str) -> None:
+    values = (VALUES[name], [VALUES[name]], {"nested": VALUES[name]})
+    assert not [way for way, write in WRITERS.items() for value in values if _is_given_away(write, value)]
+
+
+def _is_given_away(write: Callable[[Any], object], value: object) -> bool:
+    try:
+        written = write(value)
+    except Exception as error:  # noqa: BLE001 - whatever it raises, it writes nothing
+        written = f"{error!r} {error}"
+    return bool(canary.find_marks(written if isinstance(written, bytes) else f"{written!r} {written}"))
 
 
 def test_every_kind_of_value_that_can_hold_a_secret_was_tried() -> None:
