@@ -17,8 +17,6 @@ from evertoken.testing import SMALL_POLICY, Alphabet, explore
 Stepped = tuple[State, tuple[Happening, ...]]
 Step = Callable[[Policy, State, Input], Stepped]
 
-pytestmark = pytest.mark.no_cover
-
 
 def charges_for_looks(policy: Policy, state: State, happened: Input) -> Stepped:
     """What nobody was asked for is charged all the same."""
