@@ -597,7 +597,8 @@ class _Naming:
         return (
             ask._phase,
             rel(action.until) if isinstance(action, Sleep) else type(action).__name__,
-            *(ask._lone, ask._saving, ask._downs, ask._tries, ask._doubted, type(ask._final).__name__),
+            *(ask._lone, ask._saving, ask._asked_twice, ask._doubted, ask._downs, ask._tries, ask._untaken),
+            type(ask._final).__name__,
             ask._sent is not None and rel(ask._sent),
             rel(ask._wait_end),
             self.of_token(outcome.access_token) if isinstance(outcome, Granted) else type(outcome).__name__,

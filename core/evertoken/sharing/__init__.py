@@ -28,6 +28,8 @@ from evertoken.sharing._actions import (
     Sleep,
 )
 from evertoken.sharing._ask import Ask, Edit, Sharing
+from evertoken.sharing._codec import key_of
+from evertoken.sharing._status import Status, status_of
 from evertoken.sharing._store import Cipher, Found, Store, StoreTrouble, Swapped
 
 __all__ = (
@@ -47,7 +49,10 @@ __all__ = (
     "Send",
     "Sharing",
     "Sleep",
+    "Status",
     "Store",
     "StoreTrouble",
     "Swapped",
+    "key_of",
+    "status_of",
 )

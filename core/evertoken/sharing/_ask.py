@@ -273,6 +273,7 @@ class Ask(_Call):
     """
 
     __slots__ = (
+        "_asked_twice",
         "_downs",
         "_drawn",
         "_final",
@@ -309,7 +310,7 @@ class Ask(_Call):
         self._outcome: Outcome | None = None
         self._response: HttpResponse | None = None
         self._final: Action | None = None
-        self._lone = self._saving = False
+        self._lone = self._saving = self._asked_twice = False
         self._downs = self._untaken = 0
         self._drawn = 0.0
         if self._is_unshared():
@@ -332,13 +333,21 @@ class Ask(_Call):
     # ------------
 
     def loaded(self, now: float, found: Found) -> Action:
-        """The store gave its record. After a pause of ours in mid-call it is asked again: nobody knows how old that is."""
+        """The store gave its record.
+
+        After a pause of ours in mid-call, nobody knows by how much its token is older than it says: if that makes it
+        useless, the store is asked once more.
+        """
         began = self._passed(now)
-        if now - began > self._timeout and not self._saving and not self._is_late(now):
-            return self._load(self._phase)
         self._tries = 0
         self._find(began, now, found)
-        return self._keep(now) if self._saving else self._look(now)
+        if self._saving:
+            return self._keep(now)
+        again = now - began > self._timeout and not self._asked_twice
+        if again and self._record.grant is not None and self._usable(now) is None and not self._is_late(now):
+            self._asked_twice = True
+            return self._load(self._phase)
+        return self._look(now)
 
     def swapped(self, now: float, swapped: Swapped) -> Action:
         """The store swapped, or did not since another value stood there."""

@@ -202,17 +202,17 @@ def test_a_stored_token_is_as_old_as_it_is_at_the_most() -> None:
     assert said(ask).asked_at == asked - 1
 
 
-def test_what_was_loaded_before_a_pause_is_loaded_again() -> None:
+def test_what_a_pause_in_mid_call_has_made_useless_is_loaded_once_more() -> None:
     fleet = Fleet()
-    fleet.process().fetch()
-    second = fleet.process()
-    ask = second.begin()
-    assert isinstance(ask.action, Load)
-    found = fleet.stock.found(ask.action.key)
-    fleet.now += 3
-    assert isinstance(ask.loaded(fleet.now, found), Load)
-    second.step(ask)
-    assert said(ask).asked_at == fleet.now - 3
+    fleet.process().fetch(granted(0, 20))
+    fleet.now += 10
+    for pause, again in ((5, False), (9, True)):
+        process = fleet.process()
+        ask = process.begin()
+        assert isinstance(ask.action, Load)
+        found = Found(fleet.stock.values[ask.action.key], fleet.now + fleet.stock.ahead)
+        assert isinstance(ask.loaded(fleet.now + pause, found), Load if again else Answer)
+    assert isinstance(ask.loaded(fleet.now + 19, found), Acquire | Postpone)
 
 
 def test_with_no_time_left_for_an_exchange_nobody_asks() -> None:
