@@ -228,6 +228,7 @@ def test_a_server_that_restarts_each_half_hour_costs_no_401_beyond_the_first() -
         assert reject(m, now + 1799, n) is Rejection.DROPPED
 
 
+@pytest.mark.no_cover
 def test_a_node_that_refuses_every_third_call_costs_nine_requests_in_the_first_hour_and_two_in_each_later_one() -> None:
     m = machine()
     asked, n, hours = 0, -1, list[int]()

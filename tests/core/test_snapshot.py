@@ -101,6 +101,7 @@ class RestoredClient(Client):
     machine_class = RestoredMachine
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("seed", range(3))
 def test_restored_at_every_step_of_a_run_the_trace_stays_the_same(seed: int) -> None:
     scenario = replace(draw_scenario(seed), seconds=20_000.0)

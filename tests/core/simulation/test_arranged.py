@@ -95,6 +95,7 @@ for seed in range({seeds}):
 """
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize(
     ("clients", "faults"),
     [(6, None), (None, "EVERY_FAULT"), (3, "EVERY_FAULT"), (3, ())],
