@@ -231,6 +231,14 @@ def test_an_answer_is_not_told_as_a_failure(run: Simulation) -> None:
     assert "came to an answer, and a failure was told" in only(run, DriverRule.AS_IT_CAME).did
 
 
+def test_a_request_that_was_postponed_was_given_up_and_is_told_once(run: Simulation) -> None:
+    request = run.claim()
+    run.machine.request_postponed(run.now, request, run.now + 3)
+    assert not run.rules
+    run.machine.request_postponed(run.now, request, run.now + 3)
+    only(run, DriverRule.ONE_OUTCOME)
+
+
 def test_whoever_is_cancelled_gives_up_whatever_came(run: Simulation) -> None:
     request = run.sent()
     run.check.answered(request)

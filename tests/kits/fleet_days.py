@@ -12,7 +12,7 @@ import json
 from collections.abc import Callable
 from typing import NamedTuple
 
-from evertoken import HttpResponse, Policy, TokenMachine, Wait
+from evertoken import HttpResponse, Policy, TokenMachine, TokenRequest, Wait
 from evertoken.sharing import Answer, Ask, Fail, Found, Load, Over, Postpone, Send, Sharing, Sleep, Swapped
 from evertoken.sharing._actions import Swap
 from evertoken.testing._random import Random
@@ -30,6 +30,15 @@ class Sent(NamedTuple):
     lone: bool
 
 
+class Leg(NamedTuple):
+    """A request on its way through the store of this name; what comes of it is told to the leg before it, if any."""
+
+    ask: Ask
+    store: str
+    tier: int
+    before: Leg | None = None
+
+
 class Member:
     """One process of the fleet."""
 
@@ -40,8 +49,9 @@ class Member:
         self.alive = True
         self.ask: Ask | None = None
         self.served_at: float | None = None
-        self.machine = TokenMachine(canary.grant(), policy=days.policy, draw=days.random.draw, tiers=1)
-        self.sharing = Sharing(host=host, draw=days.random.draw)
+        draw, tiers = days.random.draw, days.tiers
+        self.machine = TokenMachine(canary.grant(), policy=days.policy, draw=draw, tiers=tiers)
+        self.sharings = [Sharing(host=host, draw=draw, behind=tiers - 1 - tier) for tier in range(tiers)]
 
 
 def _up(_now: float, _process: int) -> bool:
@@ -53,10 +63,11 @@ def _well(_now: float, _process: int) -> int:
 
 
 class Days:
-    """A fleet of ``size`` processes on as many hosts, all started within a tenth of a second.
+    """A fleet of ``size`` processes on as many hosts, or so many ``hosts``, all started within a tenth of a second.
 
-    ``store_up`` and ``endpoint`` say of a moment and a process whether a call of the store gets there, and with which
-    status the endpoint answers. ``failing`` is the share of the store's calls that fail besides.
+    With two ``tiers``, each host has a store of its own before that of all. ``store_up`` and ``endpoint`` say of a
+    moment and a process whether a call of the fleet's store gets there, and with which status the endpoint answers.
+    ``failing`` is the share of those calls that fail besides.
     """
 
     def __init__(
@@ -70,19 +81,22 @@ class Days:
         failing: float = 0.0,
         took: float = 0.2,
         policy: Policy | None = None,
+        hosts: int | None = None,
+        tiers: int = 1,
     ) -> None:
         self.random = Random(seed)
+        self.tiers = tiers
         self.policy = policy or Policy()
         self.life, self.took, self.failing = life, took, failing
         self.store_up, self.endpoint = store_up, endpoint
         self.now = 0.0
-        self.value: bytes | None = None
+        self.values: dict[str, bytes | None] = {}
         self.sent: list[Sent] = []
         self.calls = 0
         self.expiry: dict[str, float] = {}
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._numbers = itertools.count()
-        self.members = [Member(self, number, f"host {number}") for number in range(size)]
+        self.members = [Member(self, number, f"host {number % (hosts or size)}") for number in range(size)]
         for member in self.members:
             self.at(self.random.between(0, 0.1), member, self._wake)
 
@@ -130,42 +144,50 @@ class Days:
             self.at(action.until, member, self._wake)
             return
         request = member.machine.start_request(self.now)
+        leg = self._leg(member, request, 0, None)
+        member.ask = leg.ask
+        self._drive(member, leg)
+
+    def _leg(self, member: Member, request: TokenRequest, tier: int, before: Leg | None) -> Leg:
         nonce = f"{next(self._numbers):032x}"
-        member.ask = member.sharing.ask(self.now, request, nonce=nonce, unix_time=self.now)
-        self._drive(member, member.ask)
+        ask = member.sharings[tier].ask(self.now, request, nonce=nonce, unix_time=self.now)
+        return Leg(ask, "fleet" if tier == self.tiers - 1 else member.host, tier, before)
 
-    def _drive(self, member: Member, ask: Ask) -> None:
-        match ask.action:
+    def _drive(self, member: Member, leg: Leg) -> None:
+        match leg.ask.action:
             case Load() | Swap():
-                self.at(self.now + self.random.between(0.001, 0.005), member, lambda m: self._call(m, ask))
+                self.at(self.now + self.random.between(0.001, 0.005), member, lambda m: self._call(m, leg))
             case Sleep(until):
-                self.at(until, member, lambda m: self._woken(m, ask))
+                self.at(until, member, lambda m: self._woken(m, leg))
+            case Send(request) if leg.tier < self.tiers - 1:
+                self._drive(member, self._leg(member, request, leg.tier + 1, leg))
             case Send():
-                self.sent.append(Sent(self.now, member.number, ask._lone))
+                self.sent.append(Sent(self.now, member.number, leg.ask._lone))
                 sent = self.now
-                self.at(self.now + self.took, member, lambda m: self._answered(m, ask, sent))
+                self.at(self.now + self.took, member, lambda m: self._answered(m, leg, sent))
             case _:
-                self._over(member, ask)
+                self._over(member, leg)
 
-    def _woken(self, member: Member, ask: Ask) -> None:
-        ask.woken(self.now)
-        self._drive(member, ask)
+    def _woken(self, member: Member, leg: Leg) -> None:
+        leg.ask.woken(self.now)
+        self._drive(member, leg)
 
-    def _call(self, member: Member, ask: Ask) -> None:
+    def _call(self, member: Member, leg: Leg) -> None:
         self.calls += 1
-        action = ask.action
-        if not self.store_up(self.now, member.number) or self.random.chance(self.failing):
+        ask, action, value = leg.ask, leg.ask.action, self.values.get(leg.store)
+        is_up = self.store_up(self.now, member.number) and not self.random.chance(self.failing)
+        if leg.store == "fleet" and not is_up:
             ask.store_failed(self.now, "The store is away.")
         elif isinstance(action, Load):
-            ask.loaded(self.now, Found(self.value, self.now))
+            ask.loaded(self.now, Found(value, self.now))
         elif isinstance(action, Swap):
-            done = self.value == action.expected
-            self.value = action.value if done else self.value
-            ask.swapped(self.now, Swapped(done, Found(self.value, self.now)))
-        self._drive(member, ask)
+            done = value == action.expected
+            self.values[leg.store] = action.value if done else value
+            ask.swapped(self.now, Swapped(done, Found(self.values[leg.store], self.now)))
+        self._drive(member, leg)
 
-    def _answered(self, member: Member, ask: Ask, sent: float) -> None:
-        status = self.endpoint(self.now, member.number)
+    def _answered(self, member: Member, leg: Leg, sent: float) -> None:
+        status, ask = self.endpoint(self.now, member.number), leg.ask
         if status == 200:
             name = f"token#{len(self.expiry)}"
             self.expiry[f"Bearer {name}"] = sent + self.life
@@ -176,24 +198,42 @@ class Days:
         else:
             body = b'{"error":"unauthorized_client"}' if status == 400 else b""
             ask.answered(self.now, HttpResponse(status, (), body))
-        self._drive(member, ask)
+        self._drive(member, leg)
 
-    def _over(self, member: Member, ask: Ask) -> None:
-        if member.ask is not ask:  # It was saved in the background.
-            return
-        member.ask = None
-        request, machine = ask._request, member.machine
-        match ask.action:
+    def _over(self, member: Member, leg: Leg) -> None:
+        """A leg has come to its end: whoever is before it is told, or the machine."""
+        match leg.ask.action:
+            case Over():  # It was saved in the background.
+                return
             case Answer(response, unsaved):
-                machine.receive_response(self.now, request, response)
-                if unsaved and not isinstance(ask.save(self.now), Over):
-                    self._drive(member, ask)
+                self._tell(member, leg, response)
+                if unsaved:
+                    leg.ask.save(self.now)
+                    self._drive(member, leg)
+            case other:
+                self._tell(member, leg, other)
+
+    def _tell(self, member: Member, leg: Leg, what: object) -> None:
+        before, machine, request = leg.before, member.machine, leg.ask._request
+        match what:
+            case HttpResponse() if before is not None:
+                before.ask.answered(self.now, what)
+            case HttpResponse():
+                machine.receive_response(self.now, request, what)
+            case Postpone(until, problem) if before is not None:
+                before.ask.postponed(self.now, until, problem)
             case Postpone(until, problem):
                 machine.request_postponed(self.now, request, until, problem)
+            case Fail() if before is not None:
+                before.ask.failed(self.now)
             case Fail():
                 machine.send_failed(self.now, request, "reset")
-            case other:
-                raise AssertionError(other)
+            case _:
+                raise AssertionError(what)
+        if before is not None:
+            self._drive(member, before)
+            return
+        member.ask = None
         self._wake(member)
 
 

@@ -40,6 +40,20 @@ def test_with_the_store_dead_for_a_whole_life_each_process_asks_once_and_not_all
     assert busiest([sent.now for sent in lone]) <= 0.025 * 200
 
 
+def test_with_a_store_for_each_host_and_one_for_all_the_fleet_makes_one_request_for_each_life() -> None:
+    days = Days(8, 60, hosts=4, tiers=2).run(3_600)
+    assert len(days.served()) == 60
+    assert max(days.served()) < 3
+    assert len(days.sent) == 4
+
+
+def test_with_the_store_of_the_fleet_dead_each_host_asks_once_in_a_life() -> None:
+    days = Days(9, 60, hosts=4, tiers=2, store_up=lambda now, _process: now < 100).run(100 + LIFE)
+    lone = [sent for sent in days.sent if sent.lone]
+    assert len(days.sent) == 1 + len(lone)
+    assert max(Counter(sent.process % 4 for sent in lone).values()) == 1
+
+
 def test_a_cold_start_while_a_tenth_of_all_calls_fail_makes_hardly_more_than_one_request() -> None:
     days = Days(4, 300, failing=0.1).run(15)
     assert len(days.served()) == 300

@@ -67,6 +67,7 @@ def test_a_machine_that_does_what_it_is_told_breaks_no_law() -> None:
     m = watched(told)
     m.request_abandoned(NOW, m.start_request(NOW))
     m.send_failed(NOW, m.start_request(NOW), "no route")
+    m.request_postponed(NOW + 90, m.start_request(NOW + 90), NOW + 95)
     serve(m, NOW + 100)
     m.token_rejected(NOW + 150, bearer(1), Challenge.TOKEN)
     m.lift_block(NOW + 900)

@@ -181,8 +181,7 @@ def _check_trouble(case: _Case, meaning: Meaning) -> None:
     elif meaning is _POSTPONED:
         _check_postponed(case)
     else:
-        if after.blocks is not before.blocks and after.blocks != before.blocks:
-            _check_blocks_left_alone(case, meaning)
+        _check_other_blocks(case, meaning)
         if after.credentials != before.credentials:
             found.append("only a block, a grant or new credentials change what is known of the credentials")
         _check_back_off(case, meaning)
@@ -237,12 +236,14 @@ def _check_token_not_due(case: _Case) -> None:
         case.found.append("no token is taken that was dead on arrival")
 
 
-def _check_blocks_left_alone(case: _Case, meaning: Meaning) -> None:
-    before, after, found = case.before, case.after, case.found
-    seen = case.seen
+def _check_other_blocks(case: _Case, meaning: Meaning) -> None:
+    """What becomes of the blocks by an answer that is none."""
+    before, after, found, seen = case.before, case.after, case.found, case.seen
     if seen is not None and seen.look_at is not None and meaning in (_FAILED, _MALFORMED):
         if after.blocks != lifted(before, tuple(BlockKind), case.looked_at):
             found.append("a failure that a store has let happen says that none of the known blocks stands")
+        return
+    if after.blocks is before.blocks or after.blocks == before.blocks:
         return
     until = {block.kind: block.until for block in after.blocks}
     if any(until.get(block.kind, LONG_AGO) < block.until for block in before.blocks):
