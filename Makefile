@@ -30,7 +30,7 @@ APART    := --ignore=tests/real --ignore=tests/searches
 LOOPS    := tests/loops tests/hygiene/test_pins.py $(addprefix tests/transports/test_,asyncio.py async_sources.py \
                cancellation.py threads.py trio.py virtual_time.py)
 
-.PHONY: help test demo lint simulate ablations timeline real newer loops wheel minimums bench pins clean FORCE
+.PHONY: help test demo lint simulate ablations timeline real fleet newer loops wheel minimums bench pins clean FORCE
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1 \t\2/p' Makefile
@@ -62,7 +62,11 @@ timeline: $(VENV)/.ready ## draw docs/timeline.svg, the picture of the README, a
 	    partition,outage,revoked,crash,restart,suspend,late,token:server-error,token:rate-limited-reset,token:hang,api:unauthorized
 
 real: $(VENV)/.ready $(NODE)/node_modules/.ready ## run the tests against servers that others wrote
-	$(BIN)/python -m pytest -n auto tests/real
+	$(BIN)/python -m pytest -n auto --ignore=tests/real/fleet tests/real
+
+# FLEET=200 for a larger one. Needs Redis and Valkey, which the pins bring for Linux; tries the system's Redis as well.
+fleet: $(VENV)/.ready ## 50 processes that share a token: cold starts, deploys, deaths, a lock, stores in trouble
+	FLEET=$(or $(FLEET),50) $(BIN)/python -m pytest -n0 tests/real/fleet tests/real/stores
 
 newer: ## the same pins under Python 3.12 or later: every event loop, also those that need it
 	@$(MAKE) --no-print-directory VENV=.venv-newer OLDEST=3.12 VARIABLE=PYTHON_NEWER NAMED='$(PYTHON_NEWER)' loops

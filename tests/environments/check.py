@@ -34,7 +34,15 @@ HERE = Path(sys.prefix)
 LIMIT = 120.0
 TYPED = {"evertoken/py.typed", "evertoken_transports/py.typed"}
 # What each command needs. The rest of what it does, it does with any extra or none.
-NEEDED = {"demo": ("h11", "httpx", "rich"), "emulate": ("h11",), "simulate": ("rich",)}
+NEEDED = {
+    "demo": ("h11", "httpx", "rich"),
+    "emulate": ("h11",),
+    "header": ("h11",),
+    "simulate": ("rich",),
+    "status": (),
+    "token": ("h11",),
+    "unblock": (),
+}
 
 
 # With any extra, or none
@@ -140,7 +148,12 @@ def complaint_of(module: str) -> str | None:
     return None
 
 
-WRONG = {"demo": ["--seconds", "0"], "emulate": ["--client-id", "a:b"], "simulate": ["--days", "0"]}
+WRONG = {
+    "demo": ["--seconds", "0"],
+    "emulate": ["--client-id", "a:b"],
+    "simulate": ["--days", "0"],
+    **{name: [] for name in ("header", "status", "token", "unblock")},
+}
 
 
 # What each extra is for

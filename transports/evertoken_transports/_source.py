@@ -261,21 +261,30 @@ class BaseSource(Unpicklable):
 
 
 class Shares(Unpicklable):
-    """How a source shares its token with other processes: not at all, or by ``store``.
-
-    Raises TypeError or ValueError, which name the argument that is wrong.
-    """
+    """How a source shares its token with other processes: not at all, or by ``store``. To be checked when made."""
 
     def __init__(self, store: Store | None, keys: Sequence[str | bytes], *, store_required: bool) -> None:
-        check_type("store_required", store_required, bool)
-        if store is None and (store_required or keys):
-            del keys  # Error trackers show local variables.
-            raise ValueError("store_required and keys go with a store: give one")
+        self._store, self._required = store, store_required
+        self._lonely = store is None and (bool(keys) or bool(store_required))
+        self._keys: Any = ()
         if store is not None:
-            from evertoken_transports.stores._known import check_store  # noqa: PLC0415 (for those who share)
+            from evertoken_transports.stores._cipher import Keys  # noqa: PLC0415 (for those who share)
 
-            check_store(store)
-        self._store, self._keys, self._required = store, keys, store_required
+            self._keys = Keys(keys)
+
+    def check(self) -> None:
+        """Raise TypeError or ValueError, which name the argument that is wrong.
+
+        Apart from the making, so that the keys are in nobody's local variables by now: error trackers show those.
+        """
+        check_type("store_required", self._required, bool)
+        if self._lonely:
+            raise ValueError("store_required and keys go with a store: give one")
+        if self._store is not None:
+            from evertoken_transports.stores._known import check_store  # noqa: PLC0415
+
+            check_store(self._store)
+            self._keys.cipher()
 
     def stores(self, exchange: object) -> tuple[Hashable, ...]:
         """The stores on the way to the endpoint, if ``exchange`` is used: the nearest first."""

@@ -96,6 +96,7 @@ class TokenSource(AsyncSource):
     ) -> None:
         shares = Shares(store, keys, store_required=store_required)
         del keys  # Error trackers show local variables.
+        shares.check()
         self._tasks: set[asyncio.Task[None]] = set()
         super().__init__(
             grant,

@@ -70,6 +70,7 @@ class TokenSource(BaseSource):
     ) -> None:
         shares = Shares(store, keys, store_required=store_required)
         del keys  # Error trackers show local variables.
+        shares.check()
         if exchange is not None:
             check_exchange("exchange", exchange, is_async=False, instead=f"{_DEFAULT} makes one")
             check_no_settings("exchange", ssl_context, trust_env=trust_env)

@@ -91,6 +91,7 @@ class TokenSource(AsyncSource):
     ) -> None:
         shares = Shares(store, keys, store_required=store_required)
         del keys  # Error trackers show local variables.
+        shares.check()
         self._carriers: dict[trio.CancelScope, _Carrier] = {}
         super().__init__(
             grant,

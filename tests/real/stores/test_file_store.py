@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import pickle
 import stat
 import subprocess
 import sys
@@ -181,6 +182,11 @@ def test_what_is_no_path_is_refused_where_it_is_given(path: object) -> None:
         FileStore(cast("Any", path))
     with pytest.raises(ValueError, match="null character"):
         FileStore("a\0b")
+
+
+def test_a_pickled_store_is_a_store_of_the_same_folder(store: FileStore) -> None:
+    assert put(store, None, b"a")
+    assert load(pickle.loads(pickle.dumps(store))) == b"a"
 
 
 # ----------------------------------------------------------------------------------------------- what stands in the way

@@ -140,6 +140,7 @@ class BearerAuthBase(Unpicklable, Generic[_Request, _Response]):
         hidden = None if proxy is None else Hidden(proxy)
         allowed = _origins(self._library, grant.api_base, origins)
         del proxy, origins, keys
+        shares.check()
         _check_exchanges(exchange, async_exchange, own_settings=ssl_context is not None or hidden is not None)
         seconds = None if timeout is None else checked_timeout(timeout)
         shared = found_coordinator(grant, policy, coordinator, _stores(shares, exchange, async_exchange))

@@ -4,15 +4,54 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from hashlib import sha256
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
+from evertoken._secrecy import Unpicklable
 from evertoken.sharing import Cipher
 
 if TYPE_CHECKING:
     from cryptography.fernet import MultiFernet
 
-__all__ = ("made_cipher",)
+__all__ = ("Keys", "made_cipher")
+
+
+class Keys(Unpicklable):
+    """Keys out of sight: who holds this has a cipher, and no key in its local variables, which error trackers show.
+
+    Equal for equal keys.
+    """
+
+    def __init__(self, keys: object) -> None:
+        self._digest = b""
+        self._fault: Exception | None = None
+        self._cipher: Cipher | None = None
+        try:
+            self._cipher = made_cipher(cast("Sequence[str | bytes]", keys))
+            self._digest = sha256(repr([_ascii(key) for key in cast("Sequence[str | bytes]", keys)]).encode()).digest()
+        except (ImportError, TypeError, ValueError) as error:
+            self._fault = type(error)(*error.args)
+        del keys
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Keys) and self._digest == other._digest
+
+    def __hash__(self) -> int:
+        return hash(self._digest)
+
+    def __bool__(self) -> bool:
+        return self._cipher is not None or self._fault is not None
+
+    def cipher(self) -> Cipher | None:
+        """What encrypts with them; None if there are none. Raises as :func:`made_cipher`."""
+        if self._fault is not None:
+            raise self._fault
+        return self._cipher
+
+
+def _ascii(key: str | bytes) -> bytes:
+    return key.encode() if isinstance(key, str) else key
 
 
 class _Fernet:

@@ -9,7 +9,7 @@ import socket
 import threading
 import time
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from inspect import iscoroutinefunction
@@ -35,7 +35,7 @@ from evertoken_transports._events import write
 from evertoken_transports._exchange import ExchangeBroken
 from evertoken_transports._progress import progress
 from evertoken_transports._threads import Caller, start_thread
-from evertoken_transports.stores._cipher import made_cipher
+from evertoken_transports.stores._cipher import Keys
 
 __all__ = ("Errand", "Known", "StoreCall", "Way", "check_store", "known")
 
@@ -196,13 +196,13 @@ class Way(Errand[Ask]):
             self.ask.woken(self.clock())
 
 
-def known(store: Store, *, behind: int, required: bool, keys: Sequence[str | bytes]) -> Known:
+def known(store: Store, *, behind: int, required: bool, keys: Keys) -> Known:
     """What this process knows of ``store``: the same for equal stores that are used alike."""
-    what = (store, behind, required, tuple(keys))
+    what = (store, behind, required, keys)
     with _lock:
         found = _all.get(what)
         if found is None:
-            cipher = made_cipher(keys)
+            cipher = keys.cipher()
             host, draw = socket.gethostname(), random.random
             found = Known(store, Sharing(host=host, draw=draw, behind=behind, required=required, cipher=cipher))
             _all[what] = found

@@ -8,6 +8,7 @@ from inspect import isawaitable
 from typing import Any, Literal
 
 from evertoken import BlockKind, ClientCredentials, HttpResponse, Policy, TokenRequest
+from evertoken._secrecy import Unpicklable
 from evertoken.sharing import Answer, Edit, Fail, Postpone, Send, Sleep, Store, StoreTrouble
 from evertoken_transports._clock import Clock, suspend_aware_clock
 from evertoken_transports._exchange import AsyncExchange, Exchange, NotNow, check_exchange
@@ -15,6 +16,7 @@ from evertoken_transports._fence import Outbound
 from evertoken_transports._progress import progress
 from evertoken_transports._runtime import in_thread, runtime
 from evertoken_transports._threads import LONGEST_SLEEP, Caller
+from evertoken_transports.stores._cipher import Keys
 from evertoken_transports.stores._known import Errand, Known, StoreCall, Way, check_store, known
 
 __all__ = ("AsyncSharedExchange", "SharedExchange")
@@ -22,7 +24,7 @@ __all__ = ("AsyncSharedExchange", "SharedExchange")
 _WAITING = "while waiting for another process that asks"
 
 
-class _Shared(Outbound):
+class _Shared(Outbound, Unpicklable):
     """What both have in common."""
 
     def __init__(
@@ -30,10 +32,11 @@ class _Shared(Outbound):
         inner: Any,  # noqa: ANN401 (an exchange of either kind)
         store: Store,
         *,
-        keys: Sequence[str | bytes] = (),
-        store_required: bool = False,
-        clock: Clock = suspend_aware_clock,
+        keys: Keys,
+        store_required: bool,
+        clock: Clock,
     ) -> None:
+        keys.cipher()
         check_store(store)
         if not isinstance(store_required, bool):
             raise TypeError(f"store_required must be True or False, not {type(store_required).__name__}")
@@ -41,7 +44,6 @@ class _Shared(Outbound):
         self._inner = inner
         self._clock = clock
         self._known = known(store, behind=len(behind), required=store_required, keys=keys)
-        del keys
         self._all = (self._known, *behind)
         self.stores: tuple[Store, ...] = tuple(each.store for each in self._all)
         """The stores on the way to the endpoint: this one first."""
@@ -98,12 +100,14 @@ class SharedExchange(_Shared):
         inner: Exchange,
         store: Store,
         *,
-        keys: Sequence[str | bytes] = (),
+        keys: Sequence[str | bytes] | Keys = (),
         store_required: bool = False,
         clock: Clock = suspend_aware_clock,
     ) -> None:
         check_exchange("inner", inner, is_async=False, instead="AsyncSharedExchange takes a coroutine function")
-        super().__init__(inner, store, keys=keys, store_required=store_required, clock=clock)
+        hidden = keys if isinstance(keys, Keys) else Keys(keys)
+        del keys
+        super().__init__(inner, store, keys=hidden, store_required=store_required, clock=clock)
 
     def __call__(self, request: TokenRequest, /) -> HttpResponse:
         """What the store or the endpoint says to ``request``.
@@ -159,12 +163,14 @@ class AsyncSharedExchange(_Shared):
         inner: AsyncExchange,
         store: Store,
         *,
-        keys: Sequence[str | bytes] = (),
+        keys: Sequence[str | bytes] | Keys = (),
         store_required: bool = False,
         clock: Clock = suspend_aware_clock,
     ) -> None:
         check_exchange("inner", inner, is_async=True, instead="SharedExchange takes a plain callable")
-        super().__init__(inner, store, keys=keys, store_required=store_required, clock=clock)
+        hidden = keys if isinstance(keys, Keys) else Keys(keys)
+        del keys
+        super().__init__(inner, store, keys=hidden, store_required=store_required, clock=clock)
 
     async def __call__(self, request: TokenRequest, /) -> HttpResponse:
         """What the store or the endpoint says to ``request``. Raises as :class:`SharedExchange`."""

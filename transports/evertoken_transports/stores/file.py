@@ -126,6 +126,9 @@ class FileStore:
     def __hash__(self) -> int:
         return hash((FileStore, self._path))
 
+    def __reduce__(self) -> tuple[type[FileStore], tuple[str | None]]:
+        return FileStore, (self._path,)
+
     def load(self, key: str, /, *, timeout: float) -> Found:
         """What stands under ``key``. See :class:`evertoken.sharing.Store`."""
         check_key(key)

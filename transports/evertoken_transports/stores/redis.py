@@ -14,6 +14,7 @@ from inspect import iscoroutinefunction
 from typing import Any, cast
 from urllib.parse import parse_qs, urlsplit
 
+from evertoken._secrecy import Unpicklable
 from evertoken.sharing import Found, StoreTrouble, Swapped
 from evertoken_transports._blame import place_of
 from evertoken_transports._runtime import OwnThread
@@ -80,7 +81,7 @@ _BY_WORD = {
 }
 
 
-class RedisStore:
+class RedisStore(Unpicklable):
     """A store in Redis 6 or later, or in Valkey: for all processes that reach it.
 
     Args:
@@ -131,9 +132,6 @@ class RedisStore:
 
     def __hash__(self) -> int:
         return hash(self._identity())
-
-    def __reduce__(self) -> str | tuple[Any, ...]:
-        raise TypeError("a RedisStore cannot be pickled: the pickle would hold its password")
 
     def load(self, key: str, /, *, timeout: float) -> Found:
         """What stands under ``key``. See :class:`evertoken.sharing.Store`."""

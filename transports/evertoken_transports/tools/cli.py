@@ -1,7 +1,9 @@
-"""The ``evertoken`` command: ``evertoken demo``, ``emulate`` and ``simulate``. ``evertoken[cli]`` brings all they need.
+"""The ``evertoken`` command. ``evertoken[cli]`` brings all that it needs.
 
-Its help and its version need nothing. A command whose libraries are not all there says what to install, and exits 2.
-What the commands do stands in ``_demo`` and ``_simulate``, which are imported once those are known to be there.
+``token``, ``header``, ``status`` and ``unblock`` are for shells and cron jobs, ``demo``, ``emulate`` and ``simulate``
+for people. Its help and its version need nothing. A command whose libraries are not all there says what to install, and
+exits 2. What the commands do stands in ``_shell``, ``_demo`` and ``_simulate``, which are imported once those are known
+to be there.
 """
 
 from __future__ import annotations
@@ -11,7 +13,6 @@ import importlib.util
 import os
 import sys
 from collections.abc import Sequence
-from importlib import metadata
 from pathlib import Path
 
 __all__ = ("main",)
@@ -101,11 +102,44 @@ def _simulate(options: argparse.Namespace) -> int:
     return 0 if is_kept else _BROKEN
 
 
-_COMMANDS = {"demo": _demo, "emulate": _emulate, "simulate": _simulate}
-_NEEDED = {"demo": ("h11", "httpx", "rich"), "emulate": ("h11",), "simulate": ("rich",)}
+def _shell(options: argparse.Namespace) -> int:
+    from evertoken_transports.tools._shell import COMMANDS, UsageError  # noqa: PLC0415 (not needed for a demo)
+
+    try:
+        return COMMANDS[options.command](options)
+    except UsageError as error:
+        return _complain(f"{options.command}: {error}", _USAGE)
+
+
+_FOR_SHELLS = {
+    "token": "print a valid token, and nothing else",
+    "header": "the same as the value of an Authorization header: Bearer …",
+    "status": "show what the store holds: when the token expires, what is blocked; no token",
+    "unblock": "lift a block for all processes that share by the store, after mending its cause",
+}
+_COMMANDS = {"demo": _demo, "emulate": _emulate, "simulate": _simulate, **dict.fromkeys(_FOR_SHELLS, _shell)}
+_NEEDED = {
+    "token": ("h11",),
+    "header": ("h11",),
+    "status": (),
+    "unblock": (),
+    "demo": ("h11", "httpx", "rich"),
+    "emulate": ("h11",),
+    "simulate": ("rich",),
+}
+
+
+class _Version(argparse.Action):
+    """Looked up when it is asked for: that costs as much as all the rest."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        print(f"evertoken {_version()}")
+        parser.exit()
 
 
 def _version() -> str:
+    from importlib import metadata  # noqa: PLC0415
+
     try:
         return metadata.version("evertoken")
     except metadata.PackageNotFoundError:  # The packages are on the path without being installed.
@@ -113,9 +147,14 @@ def _version() -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="evertoken", description="See evertoken at work, or try a client on it.")
-    parser.add_argument("--version", action="version", version=f"evertoken {_version()}", help="say which, and exit")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="demo | emulate | simulate")
+    parser = argparse.ArgumentParser(
+        prog="evertoken",
+        description="A token for shells and cron jobs; evertoken at work; and a server to try a client on.",
+    )
+    parser.add_argument("--version", action=_Version, nargs=0, help="say which, and exit")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, help_ in _FOR_SHELLS.items():
+        _add_shell(commands.add_parser(name, help=help_))
     _add_demo(
         commands.add_parser("demo", help="keep a token alive through foul weather, and judge it", epilog=_STATUSES)
     )
@@ -126,6 +165,12 @@ def _parser() -> argparse.ArgumentParser:
         )
     )
     return parser
+
+
+def _add_shell(parser: argparse.ArgumentParser) -> None:
+    from evertoken_transports.tools._shell import add_arguments  # noqa: PLC0415
+
+    add_arguments(parser)
 
 
 def _add_demo(parser: argparse.ArgumentParser) -> None:

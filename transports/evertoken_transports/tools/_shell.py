@@ -1,0 +1,241 @@
+"""``evertoken token``, ``header``, ``status`` and ``unblock``: for shells, cron jobs and other languages.
+
+Each run is a process of its own, so all of them share by a store. What is not needed is not imported: most runs find a
+token there, and end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from evertoken import (
+    ClientCredentials,
+    CredentialsRefused,
+    EndpointLocked,
+    HttpResponse,
+    Policy,
+    RateLimited,
+    TokenEndpoint,
+    TokenRequest,
+    TokenUnavailable,
+    mangopay,
+)
+from evertoken.sharing import Store, StoreTrouble
+from evertoken_transports._events import Event, StoreReported
+
+if TYPE_CHECKING:
+    import ssl
+
+__all__ = ("COMMANDS", "UsageError", "add_arguments")
+
+_REFUSED, _LOCKED, _LIMITED, _LATER = 3, 4, 5, 75
+_LAST_WORDS = 5.0
+"""Seconds for what is still to be written into the store when the answer is out."""
+
+_PROFILES = {"mangopay-sandbox": mangopay.sandbox, "mangopay-production": mangopay.production}
+
+STATUSES = """\
+The client id and the API key (or secret) come from EVERTOKEN_CLIENT_ID and EVERTOKEN_API_KEY, or from the files that
+EVERTOKEN_CLIENT_ID_FILE and EVERTOKEN_API_KEY_FILE name; what is in neither is read from standard input, a line each.
+
+exit status: 0 if it went well, 2 for wrong usage or a missing library, 3 if the credentials or the request were
+refused, 4 if the account or this address is locked, 5 if the rate limit is reached, 75 to try again later, 130 if
+interrupted"""
+
+
+class UsageError(Exception):
+    """What is wrong with how the command was called, for people."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of all four commands."""
+    add = parser.add_argument
+    parser.epilog = STATUSES
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    add("--profile", choices=sorted(_PROFILES), help="whose token endpoint is asked")
+    add("--url", help="the token endpoint; with a profile, another host for it, such as an emulator")
+    add("--scope", help="space-separated scopes, if the endpoint wants any")
+    add("--mtls-cert", metavar="FILE", help="client certificate, PEM; with a profile this asks its mTLS host")
+    add("--mtls-key", metavar="FILE", help="its private key, PEM, if it is not in the same file")
+    add("--store", metavar="PLACE", help="a folder, or redis://…, rediss://… (default: this user's own folder)")
+    add("--timeout", type=_seconds, default=None, help="seconds to wait for a token (default: 20)")
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 <= seconds < 2**31:
+        raise argparse.ArgumentTypeError("must be a number of seconds")
+    return seconds
+
+
+# What is given
+# -------------
+
+
+def _grant(options: argparse.Namespace) -> ClientCredentials:
+    if options.profile is None and options.url is None:
+        raise UsageError(f"say whom to ask, by --profile ({', '.join(sorted(_PROFILES))}) or --url URL")
+    client_id = _given("EVERTOKEN_CLIENT_ID", "client id")
+    secret = _given("EVERTOKEN_API_KEY", "API key")
+    try:
+        if options.profile is None:
+            return ClientCredentials(TokenEndpoint(options.url), client_id, secret, scope=options.scope)
+        url = None if options.url is None else options.url.removesuffix("/").removesuffix("/oauth/token")
+        made = _PROFILES[options.profile](client_id, secret, mtls=options.mtls_cert is not None, base_url=url)
+        if options.scope is None:
+            return made
+        return ClientCredentials(made.endpoint, client_id, secret, scope=options.scope, api_base=made.api_base)
+    except ValueError as error:
+        fault = str(error)
+    raise UsageError(fault)
+
+
+def _given(name: str, what: str) -> str:
+    """From the environment, a file that it names, or standard input. Never from an argument, which others can see."""
+    value, file = os.environ.get(name), os.environ.get(f"{name}_FILE")
+    if value and file:
+        raise UsageError(f"{name} and {name}_FILE are both set: unset one")
+    if value:
+        return value
+    if file:
+        try:
+            with open(file, encoding="utf-8") as opened:  # noqa: PTH123 (pathlib costs time)
+                return opened.read().rstrip("\r\n")
+        except (OSError, UnicodeDecodeError) as error:
+            why = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else "it is not UTF-8"
+        raise UsageError(f"the {what} cannot be read from {file}, which {name}_FILE names: {why}")
+    line = "" if sys.stdin is None or sys.stdin.isatty() else sys.stdin.readline().rstrip("\r\n")
+    if not line:
+        raise UsageError(f"there is no {what}: set {name} or {name}_FILE, or give it on standard input")
+    return line
+
+
+def _store(options: argparse.Namespace) -> Store:
+    try:
+        if options.store is not None and "://" in options.store:
+            from evertoken_transports.stores.redis import RedisStore  # noqa: PLC0415
+
+            return RedisStore(options.store)
+        from evertoken_transports.stores.file import FileStore  # noqa: PLC0415
+
+        return FileStore(options.store)
+    except (ImportError, TypeError, ValueError) as error:
+        fault = str(error)
+    raise UsageError(f"--store: {fault}")
+
+
+def _ssl_context(options: argparse.Namespace) -> ssl.SSLContext | None:
+    if options.mtls_cert is None:
+        if options.mtls_key is not None:
+            raise UsageError("--mtls-key goes with --mtls-cert")
+        return None
+    import ssl  # noqa: PLC0415 (not needed where a token is found)
+
+    context = ssl.create_default_context()
+    try:
+        # A key with a password would be asked for at the terminal, and nobody may be there.
+        context.load_cert_chain(options.mtls_cert, options.mtls_key, password=lambda: "")
+    except (OSError, ValueError) as error:
+        files = " and ".join(filter(None, (options.mtls_cert, options.mtls_key)))
+        why = (
+            os.strerror(error.errno)
+            if type(error) in (FileNotFoundError, PermissionError, IsADirectoryError)
+            and (isinstance(error, OSError) and error.errno)
+            else "they are no certificate and its key in PEM, without a password"
+        )
+        raise UsageError(f"the client certificate cannot be loaded from {files}: {why}") from None
+    return context
+
+
+# What is done
+# ------------
+
+
+def _token(options: argparse.Namespace) -> int:
+    return _told(options, lambda header: header.partition(" ")[2])
+
+
+def _header(options: argparse.Namespace) -> int:
+    return _told(options, lambda header: header)
+
+
+def _told(options: argparse.Namespace, show: Callable[[str], str]) -> int:
+    grant, store, context = _grant(options), _store(options), _ssl_context(options)
+    notes = list[str]()
+
+    def note(event: Event) -> None:
+        if isinstance(event, StoreReported):
+            notes.append(event.note)
+
+    def ask(request: TokenRequest) -> HttpResponse:
+        from evertoken_transports.h11 import H11Exchange  # noqa: PLC0415 (not needed where a token is found)
+
+        return H11Exchange(ssl_context=context)(request)
+
+    from evertoken_transports.threads import TokenSource  # noqa: PLC0415
+
+    try:
+        store.load("0" * 64, timeout=2.0)  # Where the store cannot be had, nobody is asked: a loop would ask each time.
+        source = TokenSource(grant, exchange=ask, store=store, store_required=True, background=False, on_event=note)
+        with source:
+            print(show(source.authorization(options.timeout)), flush=True)
+    except StoreTrouble as trouble:
+        return _complained(str(trouble), _LATER)
+    except TokenUnavailable as error:
+        return _complained(" ".join((str(error), *notes)), _status_of(error))
+    finally:
+        _let_write()
+    return 0
+
+
+def _status_of(error: TokenUnavailable) -> int:
+    kinds = {CredentialsRefused: _REFUSED, EndpointLocked: _LOCKED, RateLimited: _LIMITED}
+    return next((status for kind, status in kinds.items() if isinstance(error, kind)), _LATER)
+
+
+def _let_write() -> None:
+    """Wait for what is still written into the store: this process must not end in the midst of it."""
+    for thread in threading.enumerate():
+        if thread.name == "evertoken-store":
+            thread.join(_LAST_WORDS)
+
+
+def _unblock(options: argparse.Namespace) -> int:
+    grant, store = _grant(options), _store(options)
+    from evertoken_transports.stores.exchange import SharedExchange  # noqa: PLC0415
+
+    try:
+        SharedExchange(_nobody, store).unblock(grant)
+    except StoreTrouble as trouble:
+        return _complained(str(trouble), _LATER)
+    print(f"unblocked: whoever shares by {store!r} asks again within a minute")
+    return 0
+
+
+def _nobody(_: TokenRequest) -> HttpResponse:
+    raise NotImplementedError("an operator's word asks no endpoint")
+
+
+def _status(options: argparse.Namespace) -> int:
+    grant, store = _grant(options), _store(options)
+    from evertoken_transports.tools._standing import lines  # noqa: PLC0415
+
+    try:
+        told = lines(grant, store, Policy())
+    except StoreTrouble as trouble:
+        return _complained(str(trouble), _LATER)
+    print("\n".join(told))
+    return 0
+
+
+def _complained(text: str, status: int) -> int:
+    print(f"evertoken: {text}", file=sys.stderr)
+    return status
+
+
+COMMANDS = {"token": _token, "header": _header, "status": _status, "unblock": _unblock}
