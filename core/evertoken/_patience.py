@@ -15,7 +15,7 @@ from evertoken._machine import TokenMachine
 from evertoken._policy import whole_ticks
 from evertoken._problems import Problem, ProblemKind, TokenUnavailable, unavailable
 from evertoken._secrecy import Unpicklable
-from evertoken._states import RequestState
+from evertoken._states import BlockKind, RequestState
 
 __all__ = ("GiveUp", "Ready", "next_move")
 
@@ -73,24 +73,29 @@ def _is_too_short(machine: TokenMachine, now: float, since: float, min_ttl: floa
 
 
 def _weighed(machine: TokenMachine, now: float, wait: Wait, deadline: float) -> GiveUp | Wait:
-    if wait.reason is WaitReason.RESPONSE and machine.request_state(now) is not RequestState.BLOCKED:
-        return Wait(min(wait.until, deadline), wait.reason) if now < deadline else _give_up(machine, now, now)
-    if _is_hopeless(machine, now) or wait.until > deadline or now >= deadline:
-        return _give_up(machine, now, wait.until)
-    return wait
+    blocks = _blocks(machine, now)
+    if wait.reason is WaitReason.RESPONSE:
+        if not blocks:
+            return Wait(min(wait.until, deadline), wait.reason) if now < deadline else _give_up(machine, now, now)
+        until = max(end for _, end in blocks)  # It is a look: it may find that the block is over, and may not.
+    else:
+        until = max([wait.until, *(end for _, end in blocks)])
+    if any(kind.is_grave for kind, _ in blocks) or until > deadline or now >= deadline:
+        return _give_up(machine, now, until)
+    return Wait(min(wait.until, deadline), wait.reason)
 
 
-def _is_hopeless(machine: TokenMachine, now: float) -> bool:
-    """Whether there is a block that only time and people end: no caller is patient enough for that."""
-    if machine.request_state(now) is not RequestState.BLOCKED:
-        return False
-    return any(kind.is_grave for kind, _ in machine.explain(now).blocks)
+def _blocks(machine: TokenMachine, now: float) -> tuple[tuple[BlockKind, float], ...]:
+    """The blocks that stand, with their ends; none while a request is under way that may end them any moment.
+
+    A grave one, which only time and people end, is one that no caller is patient enough for.
+    """
+    return machine.explain(now).blocks if machine.request_state(now) is RequestState.BLOCKED else ()
 
 
 def _give_up(machine: TokenMachine, now: float, until: float) -> GiveUp:
     """The error's class speaks of the present: an old refusal whose block is over is a mere problem."""
-    problem = machine.problem(now) or _NOTHING_YET
-    retry_after = max(0.0, until - now)
-    if machine.request_state(now) is RequestState.BLOCKED:
-        return GiveUp(unavailable(problem, retry_after))
-    return GiveUp(TokenUnavailable(problem, retry_after))
+    problem, blocks = machine.problem(now) or _NOTHING_YET, _blocks(machine, now)
+    if blocks:
+        return GiveUp(unavailable(problem, max([until, *(end for _, end in blocks)]) - now))
+    return GiveUp(TokenUnavailable(problem, max(0.0, until - now)))

@@ -346,12 +346,28 @@ def test_callers_fail_at_once_while_a_store_is_looked_at_whether_a_block_still_s
     assert m.explain(52).blocks == ()
 
 
+@pytest.mark.parametrize("now", [20, 45, 51])
+def test_callers_are_told_when_a_block_ends_and_not_when_it_is_looked_at(now: float) -> None:
+    m = blocked()
+    if now > 45:
+        m.start_request(50)
+    for deadline in (now, now + 10):
+        move = next_move(m, now, since=now, deadline=deadline)
+        if isinstance(move, GiveUp):
+            assert move.error.retry_after == 20_000 - now
+        else:
+            assert isinstance(move, SendRequest)
+            assert deadline > now == 45
+
+
 def test_who_can_wait_waits_for_the_end_of_a_rate_limit_also_during_a_look() -> None:
     m = machine()
-    m.receive_response(0, m.start_request(0), seen(LIMITED, unasked(0, look_at=10, ends=30)))
+    m.receive_response(0, m.start_request(0), seen(LIMITED, unasked(0, look_at=10, ends=15)))
+    assert next_move(m, 5, since=5, deadline=20) == Wait(10, Why.UNBLOCK)
+    assert isinstance(next_move(m, 5, since=5, deadline=14), GiveUp)
     m.start_request(10)
-    assert isinstance(next_move(m, 11, since=11, deadline=100), Wait)
-    assert isinstance(next_move(m, 11, since=11, deadline=20), GiveUp)
+    assert next_move(m, 11, since=11, deadline=20) == Wait(20, Why.RESPONSE)
+    assert isinstance(next_move(m, 11, since=11, deadline=14), GiveUp)
 
 
 def test_a_store_that_says_another_block_replaces_the_one_that_was_known() -> None:
