@@ -25,9 +25,10 @@ from evertoken import (
     Policy,
     TokenMachine,
     TokenRequest,
+    TokenUnavailable,
 )
 from evertoken.sharing import StoreTrouble, Swapped
-from evertoken_transports import Coordinator, Event, NotNow, StoreReported
+from evertoken_transports import Coordinator, Event, NotNow, RequestFailed, StoreReported
 from evertoken_transports import asyncio as on_asyncio
 from evertoken_transports import trio as on_trio
 from evertoken_transports._clock import suspend_aware_clock
@@ -263,6 +264,38 @@ def test_trouble_is_told_by_an_event_once(store: MemoryStore, inner: Counting) -
     assert [str(note).count("on fire") for note in notes] == [1]
     assert notes[0].client_id == machine.grant.client_id
     assert store.calls.count("load") > 1
+
+
+def test_what_was_told_of_a_store_is_not_told_again_by_the_next_request(store: MemoryStore, inner: Counting) -> None:
+    store.fail("the store is on fire: put it out")
+    heard = list[Event]()
+    for client_id in ("one", "other"):
+        grant = canary.grant(client_id=client_id)
+        machine = TokenMachine(grant, policy=Policy(store_wait=0.05), draw=lambda: 0.5, tiers=1)
+        source = TokenSource(
+            grant, coordinator=Coordinator(machine), exchange=inner.blocking, store=store, on_event=heard.append
+        )
+        assert source.authorization().startswith("Bearer ")
+    assert [type(event) for event in heard].count(StoreReported) == 1
+
+
+def test_to_be_put_off_is_no_failure(store: MemoryStore, inner: Counting) -> None:
+    store.fail()
+    heard = list[Event]()
+    machine = TokenMachine(canary.grant(), policy=Policy(store_wait=0.05), draw=lambda: 0.5, tiers=1)
+    source = TokenSource(
+        machine.grant,
+        coordinator=Coordinator(machine),
+        exchange=inner.blocking,
+        store=store,
+        store_required=True,
+        on_event=heard.append,
+    )
+    with pytest.raises(TokenUnavailable, match="shared store cannot be reached"):
+        source.authorization(1.0)
+    assert not any(isinstance(event, RequestFailed) for event in heard)
+    assert machine.explain(suspend_aware_clock()).failures == 0
+    assert inner.asked == 0
 
 
 # ------------------------------------------------------------ who is torn away

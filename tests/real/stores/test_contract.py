@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -12,12 +13,14 @@ import pytest
 
 from evertoken.sharing import Store
 from tests.kits.worlds import LIMIT, run_in_threads, until
-from tests.real.stores.kits import process
+from tests.real.stores.kits import SERVERS, process, server
 from tests.real.stores.places import KEY, OTHER
 from tests.real.stores.register import Call, is_linearizable
 
 Make = Callable[[], Store]
 SOON = 5.0
+CALLS = int(os.environ.get("HISTORY", "90"))
+"""So many calls each process makes whose history is judged; ``make fleet`` has more."""
 
 
 def put(store: Store, expected: bytes | None, value: bytes | None, *, lasts: float = 600.0) -> bool:
@@ -137,7 +140,7 @@ def test_a_forked_child_uses_the_store_beside_its_parent(place: str) -> None:
 def test_what_processes_see_that_are_killed_and_paused_is_what_one_register_does(place: str) -> None:
     with ExitStack() as stack:
         names = [f"p{number}" for number in range(4)]
-        processes = [stack.enter_context(process("record", place, name, "90")) for name in names]
+        processes = [stack.enter_context(process("record", place, name, str(CALLS))) for name in names]
         assert [each.line() for each in processes] == ["ready"] * 4
         for each in processes:
             each.tell()
@@ -149,7 +152,25 @@ def test_what_processes_see_that_are_killed_and_paused_is_what_one_register_does
         paused.go_on()
         lines += [line for each in processes for line in each.rest().splitlines()]
     history = history_of(lines)
-    assert len(history) > 270
+    assert len(history) > 3 * CALLS
+    assert is_linearizable(history)
+
+
+@pytest.mark.parametrize("kind", SERVERS)
+def test_a_server_that_is_killed_and_keeps_what_it_was_told_is_one_register_all_the_while(kind: str) -> None:
+    with server(kind, durable=True) as running, ExitStack() as stack:
+        processes = [
+            stack.enter_context(process("record", running.url, f"p{number}", str(CALLS))) for number in range(3)
+        ]
+        assert [each.line() for each in processes] == ["ready"] * 3
+        for each in processes:
+            each.tell()
+        lines = [processes[0].line() for _ in range(20)]
+        running.restart()
+        lines += [line for each in processes for line in each.rest().splitlines()]
+    history = history_of(lines)
+    assert len(history) == 3 * CALLS
+    assert any(call.end is None for call in history)
     assert is_linearizable(history)
 
 
