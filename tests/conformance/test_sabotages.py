@@ -52,7 +52,7 @@ def each_waiter_sends_for_itself(patch: pytest.MonkeyPatch) -> None:
         waits = isinstance(answer, Wait) and answer.reason is WaitReason.RESPONSE
         return answer, latest[-1] if waits else request
 
-    patch.setattr(Coordinator, "claim_or_wait", claimed)
+    patch.setattr(Coordinator, "_claim_or_wait", claimed)
 
 
 def a_caller_takes_the_request_along(patch: pytest.MonkeyPatch) -> None:
@@ -72,7 +72,7 @@ def nobody_is_woken(patch: pytest.MonkeyPatch) -> None:
 
 
 def closing_wakes_nobody(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Coordinator, "wake_all", _always(None))
+    patch.setattr(Coordinator, "_wake_all", _always(None))
 
 
 def deadlines_are_ignored(patch: pytest.MonkeyPatch) -> None:
@@ -178,7 +178,7 @@ def _change_arguments(patch: pytest.MonkeyPatch, **changed: object) -> None:
     def called(*arguments: Arguments, **options: Arguments) -> object:
         return claim_or_wait(*arguments, **{**options, **(changed if "deadline" in options else {})})
 
-    patch.setattr(Coordinator, "claim_or_wait", called)
+    patch.setattr(Coordinator, "_claim_or_wait", called)
 
 
 def _always(answer: object) -> Callable[..., object]:

@@ -589,7 +589,7 @@ def test_a_waiter_who_registers_just_after_the_closing_is_sent_home_and_gives_it
         source.close()
         return claim_or_wait(*arguments, **options)
 
-    monkeypatch.setattr(world.coordinator, "claim_or_wait", closed_meanwhile)
+    monkeypatch.setattr(world.coordinator, "_claim_or_wait", closed_meanwhile)
     with pytest.raises(LocalProtocolError, match="closed"):
         source.authorization()
     assert world.token_requests() == []

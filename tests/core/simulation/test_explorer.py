@@ -111,7 +111,6 @@ def test_the_time_to_a_token_is_the_same_from_tick_to_tick_as_from_deadline_to_d
     assert len(set(needed)) > 5
 
 
-@pytest.mark.no_cover
 def test_an_exploration_ends_when_no_state_is_left() -> None:
     alphabet = replace(CALM, answers=EVERY_ANSWER[:1], challenges=(), repeats=False)
     found = explore(alphabet=alphabet, max_states=5_000)

@@ -42,7 +42,6 @@ def restarts_after_inputs(trace: Trace) -> Iterator[tuple[float, Restart]]:
         last[entry.client] = entry.happened.now
 
 
-@pytest.mark.no_cover
 def test_a_run_full_of_restarts_breaks_no_law_and_can_be_replayed() -> None:
     report = simulate(RESTLESS, keep_trace=True)
     assert report.ok, report.broken

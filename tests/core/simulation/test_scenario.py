@@ -14,7 +14,6 @@ from evertoken.testing import ClientPlan, Scenario, TokenFault, draw_scenario, s
 DAY = 86_400.0
 
 
-@pytest.mark.no_cover
 def test_long_runs_are_left_as_drawn_but_for_one_in_fifty_of_fair_weather() -> None:
     years = [draw_scenario(seed, seconds=365 * DAY) for seed in range(1_000)]
     fair = sum(not scenario.faults for scenario in years)

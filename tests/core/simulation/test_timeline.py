@@ -163,7 +163,6 @@ def whole(timeline: Timeline) -> None:
         assert len(spans) <= 2 * timeline.columns + 2
 
 
-@pytest.mark.no_cover
 def test_a_long_run_takes_no_more_room_than_a_short_one() -> None:
     short, long = Timeline(50), Timeline(50)
     World(hostile(5, DAY / 40), watch=short).run()

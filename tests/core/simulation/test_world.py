@@ -128,7 +128,6 @@ def test_who_gives_up_is_counted_by_what_was_in_the_way(
     assert sum(counts.values()) == report.seen[GAVE_UP]
 
 
-@pytest.mark.no_cover
 def test_one_seed_gives_one_trace_and_another_seed_another() -> None:
     first, again, other = (simulate(seed, days=0.25) for seed in (17, 17, 18))
     assert first.digest == again.digest != other.digest
@@ -198,7 +197,6 @@ def replay_of(trace: Trace, last: Entry) -> None:
     replay(trace)
 
 
-@pytest.mark.no_cover
 def test_a_trace_holds_names_and_no_token() -> None:
     report = simulate(13, keep_trace=True)
     text = "\n".join(map(repr, report.trace.entries))
@@ -321,7 +319,6 @@ def test_an_expired_token_is_forgiven_where_the_clock_was_at_fault() -> None:
 # -----------------
 
 
-@pytest.mark.no_cover
 def test_a_failing_seed_is_made_small_and_says_how_to_run_it_again(monkeypatch: pytest.MonkeyPatch) -> None:
     never_backs_off(monkeypatch)
     large = replace(
