@@ -66,7 +66,8 @@ real: $(VENV)/.ready $(NODE)/node_modules/.ready ## run the tests against server
 
 # FLEET=200 for a larger one, HISTORY=9000 for longer histories. Needs Redis and Valkey, which the pins bring for Linux; tries the system's Redis as well.
 fleet: $(VENV)/.ready ## 50 processes that share a token: cold starts, deploys, deaths, a lock, stores in trouble
-	FLEET=$(or $(FLEET),50) HISTORY=$(or $(HISTORY),1000) $(BIN)/python -m pytest -n0 tests/real/fleet tests/real/stores
+	FLEET=$(or $(FLEET),50) HISTORY=$(or $(HISTORY),1000) $(BIN)/python -m pytest -n0 \
+	    -o faulthandler_timeout=1800 tests/real/fleet tests/real/stores
 
 newer: ## the same pins under Python 3.12 or later: every event loop, also those that need it
 	@$(MAKE) --no-print-directory VENV=.venv-newer OLDEST=3.12 VARIABLE=PYTHON_NEWER NAMED='$(PYTHON_NEWER)' loops

@@ -123,6 +123,7 @@ LIBRARIES = {
     "h11": "h11",
     "httpx": "httpx",
     "httpx2": "httpx2",
+    "stores": None,
     "testing.hypothesis": "hypothesis",
     "threads": None,
     "trio": "trio",

@@ -346,10 +346,18 @@ def test_swaps_of_others_that_name_no_holder_leave_the_holder_as_it_is(store: Fi
     assert put(store, None, b"a", "me")
     assert put(other, b"a", b"b")
     assert holder_lives(other) is True
-    assert put(store, b"b", b"c")
-    assert holder_lives(other) is True
     store.close()
     assert holder_lives(other) is False
+
+
+def test_a_swap_of_its_own_that_names_no_holder_ends_it_and_nobody_is_asked_about(
+    store: FileStore, folder: Path
+) -> None:
+    assert put(store, None, b"a", "me")
+    assert put(store, b"a", b"b")
+    assert holder_lives(FileStore(folder)) is None
+    assert names(folder) == {"", ".lock"}
+    assert not store._held
 
 
 def test_a_new_holder_takes_the_place_of_the_old_one_who_lets_go_of_its_lock(store: FileStore, folder: Path) -> None:

@@ -170,7 +170,9 @@ class FileStore:
                     self._folder.remove(_name(key))
                     self._free(key, "")
                     return Swapped(done=True, found=Found(None, stamp.written))
-                new = _Entry(value, stamp, stamp.written + lasts, holder or entry.holder)
+                # A swap of its own that names no holder ends what this process holds. Nobody need ask about it then.
+                stays = "" if entry.holder == self._mine(key) else entry.holder
+                new = _Entry(value, stamp, stamp.written + lasts, holder or stays)
                 return self._written(key, entry, new, stamp)
             finally:
                 lock.free()
@@ -228,7 +230,7 @@ class FileStore:
     def _written(self, key: str, old: _Entry, new: _Entry, stamp: Stamp) -> Swapped:
         """Replace the file, and tie a new holder to this process: its lock comes first, so that it never seems dead."""
         held = None
-        if new.holder != old.holder:
+        if new.holder and new.holder != old.holder:
             self._sweep(key, old.holder)
             held = FileLock.taken(self._folder, _name_of_holder(key, new.holder), 0.0, make=True)
         try:
@@ -238,10 +240,11 @@ class FileStore:
                 held.free()
                 self._remove_holder(key, new.holder)
             raise
-        if held is not None:
+        if new.holder != old.holder:
             self._free(key, "")
-            self._held[key] = (new.holder, held)
             self._remove_holder(key, old.holder)
+        if held is not None:
+            self._held[key] = (new.holder, held)
         return Swapped(done=True, found=Found(new.value, stamp.written, self._lives(key, new.holder)))
 
     def _free(self, key: str, keep: str) -> None:
@@ -267,14 +270,16 @@ class FileStore:
     # Who lives
     # ---------
 
+    def _mine(self, key: str) -> str | None:
+        """The last holder that this very process has named, if its lock is still held."""
+        mine, held = self._held.get(key, (None, None))
+        return mine if held is not None and held.is_ours else None
+
     def _lives(self, key: str, holder: str) -> bool | None:
         """Whether whoever named ``holder`` has its lock still."""
         if not holder:
             return None
-        mine, held = self._held.get(key, ("", None))
-        if holder == mine and held is not None and held.is_ours:
-            return True
-        return self._is_locked(_name_of_holder(key, holder))
+        return holder == self._mine(key) or self._is_locked(_name_of_holder(key, holder))
 
     def _is_locked(self, name: str) -> bool:
         try:
