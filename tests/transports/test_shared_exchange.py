@@ -291,7 +291,7 @@ def test_to_be_put_off_is_no_failure(store: MemoryStore, inner: Counting) -> Non
         store_required=True,
         on_event=heard.append,
     )
-    with pytest.raises(TokenUnavailable, match="shared store cannot be reached"):
+    with pytest.raises(TokenUnavailable, match="shared store cannot be used"):
         source.authorization(1.0)
     assert not any(isinstance(event, RequestFailed) for event in heard)
     assert machine.explain(suspend_aware_clock()).failures == 0
@@ -662,3 +662,10 @@ def test_a_source_made_before_the_fake_server_asks_no_store_in_the_test(store: M
     with MangopayServer(), pytest.raises(Exception, match="fake server is entered"):
         source.authorization()
     assert store.calls == []
+
+
+def test_sources_that_use_a_store_with_other_keys_or_more_strictly_do_not_share_in_the_process() -> None:
+    grant, store, keys = canary.grant(), MemoryStore(), (Fernet.generate_key(),)
+    ways: list[dict[str, Any]] = [{}, {"keys": keys}, {"keys": keys, "store_required": True}]
+    made = [TokenSource(grant, store=store, **way) for way in (*ways, *ways)]
+    assert len({id(source.coordinator) for source in made}) == len(ways)

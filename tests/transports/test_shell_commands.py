@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import trustme
+from cryptography.fernet import Fernet
 
 from evertoken.testing import Script, TokenBehaviour, TokenFault
 from evertoken_transports._coordinator import _registry
@@ -141,6 +142,20 @@ def test_a_store_that_cannot_be_had_is_no_reason_to_ask_around_it(
     assert (status, value) == (75, "")
     assert "chmod 700" in complaint
     assert asked(emulator) == 0
+
+
+def test_an_encrypted_store_is_read_and_written_by_its_keys(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EVERTOKEN_STORE_KEYS", f"{Fernet.generate_key().decode()},{Fernet.generate_key().decode()}")
+    first = run("token")
+    assert first[0] == 0
+    assert run("token") == first
+    assert "expires in" in run("status")[1]
+    assert run("unblock")[0] == 0
+    assert run("token") == first
+    monkeypatch.setenv("EVERTOKEN_STORE_KEYS", "no-key")
+    status, _, said = run("token")
+    assert status == 2
+    assert "EVERTOKEN_STORE_KEYS" in said
 
 
 def test_credentials_come_from_files_and_from_standard_input(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import ssl
 from collections.abc import Callable, Hashable, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from evertoken import (
     BlockKind,
@@ -287,9 +287,16 @@ class Shares(Unpicklable):
             self._keys.cipher()
 
     def stores(self, exchange: object) -> tuple[Hashable, ...]:
-        """The stores on the way to the endpoint, if ``exchange`` is used: the nearest first."""
+        """The stores on the way to the endpoint, if ``exchange`` is used: the nearest first.
+
+        One that is used otherwise, with other keys, is another one.
+        """
         behind = stores_of(exchange)
-        return behind if self._store is None else (cast("Hashable", self._store), *behind)
+        if self._store is None:
+            return behind
+        is_plain = not self._keys and not self._required
+        mine = self._store if is_plain else (self._store, self._keys, self._required)
+        return (cast("Hashable", mine), *behind)
 
     def around(self, exchange: Exchange, clock: Clock) -> Exchange:
         """``exchange``, shared."""

@@ -61,8 +61,15 @@ _MOST_SWAPS = 8
 
 _REQUIRED = Problem(
     ProblemKind.POSTPONED,
-    "The shared store cannot be reached, and no token is asked for without it",
+    "The shared store cannot be used, and no token is asked for without it",
     "Bring the store back; or leave store_required off, and each process asks for itself while the store is away.",
+)
+
+
+_DOWN = Problem(
+    ProblemKind.POSTPONED,
+    "The shared store cannot be used, and this process asks for itself only now and then",
+    "Mend the store: what is wrong with it was told in a warning. Give calls without a token more time meanwhile.",
 )
 
 
@@ -377,6 +384,8 @@ class Ask(_Call):
         match self._phase:
             case "last":
                 return self._load("last") if self._tries < 2 else self._send(now, lone=True)
+            case "acquire" if self._downs:  # After the last look: it can be read, and not written.
+                return self._send(now, lone=True)
             case "keep" | "release":
                 return self._finish(now, unsaved=True)
             case _ if max(self._tries, self._untaken) < 2:
@@ -701,11 +710,11 @@ class Ask(_Call):
             return self._do("over", Answer(_refusal(blocked, seen)))
         gate = max(memory.retry_at, memory.lone_at)
         if now < gate:
-            return self._do("over", Postpone(min(gate, longest), ASKED_ELSEWHERE))
+            return self._do("over", Postpone(min(gate, longest), _DOWN))
         if self._setup.required:
             return self._do("over", Postpone(now + self._short(), _REQUIRED))
         if self._downs > 1 or self._is_late(now):
-            return self._do("over", Postpone(now + self._short(), ASKED_ELSEWHERE))
+            return self._do("over", Postpone(now + self._short(), _DOWN))
         if self._request.held is not None or now >= self._wait_end:  # It came at a drawn moment.
             return self._load("last")
         return self._do("pause", Sleep(now + self._draw() * (self._wait_end - now)))

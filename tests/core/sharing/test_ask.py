@@ -622,6 +622,29 @@ def test_with_the_store_down_a_process_asks_for_itself_at_a_drawn_moment_after_o
     assert fleet.stock.values == {}
 
 
+@pytest.mark.parametrize("holds_a_token", [False, True])
+def test_with_a_store_that_can_be_read_and_not_written_a_process_asks_for_itself(holds_a_token: bool) -> None:
+    fleet = Fleet()
+    process = fleet.process()
+    if holds_a_token:
+        assert isinstance(process.fetch(granted(0, 1_200)), Granted)
+        fleet.now += 1_180
+    ask = process.begin()
+    for _ in range(2):
+        process.step(ask)
+        assert isinstance(ask.action, Acquire)
+        ask.store_failed(fleet.now, AWAY)
+    if isinstance(ask.action, Sleep):  # Who has a token comes at a drawn moment anyway.
+        fleet.now += 5
+        ask.woken(fleet.now)
+    process.step(ask)
+    assert isinstance(ask.action, Acquire)
+    assert isinstance(ask.store_failed(fleet.now, AWAY), Send)
+    ask.answered(fleet.now, granted(1, 1_200))
+    assert said(ask) == Seen(fleet.now, store_down=True)
+    assert isinstance(process.tell(ask), Granted)
+
+
 def test_the_last_look_finds_a_store_that_is_back() -> None:
     fleet = Fleet()
     process = fleet.process()
@@ -730,7 +753,7 @@ def test_a_store_that_comes_and_goes_does_not_keep_a_request_going_round() -> No
                 ask.woken(fleet.now)
             case _:
                 break
-    assert isinstance(ask.action, Postpone)
+    assert isinstance(ask.action, Send)
 
 
 def test_with_no_time_left_the_last_look_is_taken_at_once() -> None:

@@ -170,6 +170,11 @@ def test_what_belongs_to_another_user_is_refused(
     assert "while this runs as user 54321" in text
 
 
+def test_the_sign_for_the_home_is_understood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert FileStore("~/tokens") == FileStore(tmp_path / "tokens")
+
+
 def test_the_folder_that_leads_to_it_is_not_made(tmp_path: Path) -> None:
     text = refused(lambda: put(FileStore(tmp_path / "a" / "b"), None, b"a"))
     assert "make the folder that it is to be in" in text

@@ -103,13 +103,15 @@ class FileStore:
             raise TypeError(f"path must be the path of a folder, not {type(path).__name__}")
         if path is not None and "\0" in os.fspath(path):
             raise ValueError("path must be the path of a folder, and such have no null character")
+        if path is not None and not os.fspath(path):
+            raise ValueError("path must be the path of a folder, not an empty one: leave it out for the user's own")
         missing = [name for name in ("filelock", "platformdirs") if find_spec(name) is None]
         if missing:
             raise ImportError(
                 f"FileStore needs {' and '.join(missing)}. To install: pip install {' '.join(missing)} "
                 "(or, in a checkout of evertoken, pip install '.[file]')"
             )
-        self._path = None if path is None else os.path.abspath(os.fspath(path))  # noqa: PTH100 (keeps links, to refuse)
+        self._path = None if path is None else os.path.abspath(os.path.expanduser(path))  # noqa: PTH100, PTH111 (keeps links, to refuse)
         self._folder = Folder(self._path)
         self._clock = HostClock()
         self._offsets: dict[str, float] = {}

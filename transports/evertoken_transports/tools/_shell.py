@@ -27,6 +27,7 @@ from evertoken import (
 )
 from evertoken.sharing import Store, StoreTrouble
 from evertoken_transports._events import Event, StoreReported
+from evertoken_transports.stores._cipher import made_cipher
 
 if TYPE_CHECKING:
     import ssl
@@ -42,6 +43,7 @@ _PROFILES = {"mangopay-sandbox": mangopay.sandbox, "mangopay-production": mangop
 STATUSES = """\
 The client id and the API key (or secret) come from EVERTOKEN_CLIENT_ID and EVERTOKEN_API_KEY, or from the files that
 EVERTOKEN_CLIENT_ID_FILE and EVERTOKEN_API_KEY_FILE name; what is in neither is read from standard input, a line each.
+Keys of a store that is encrypted come from EVERTOKEN_STORE_KEYS, with commas, or from EVERTOKEN_STORE_KEYS_FILE.
 
 exit status: 0 if it went well, 2 for wrong usage or a missing library, 3 if the credentials or the request were
 refused, 4 if the account or this address is locked, 5 if the rate limit is reached, 75 to try again later, 130 if
@@ -97,11 +99,33 @@ def _grant(options: argparse.Namespace) -> ClientCredentials:
 
 def _given(name: str, what: str) -> str:
     """From the environment, a file that it names, or standard input. Never from an argument, which others can see."""
+    value = _from_environment(name, what)
+    if value:
+        return value
+    line = "" if sys.stdin is None or sys.stdin.isatty() else sys.stdin.readline().rstrip("\r\n")
+    if not line:
+        raise UsageError(f"there is no {what}: set {name} or {name}_FILE, or give it on standard input")
+    return line
+
+
+def _keys() -> list[str]:
+    """Those by which the store is encrypted; none where it is not."""
+    told = _from_environment("EVERTOKEN_STORE_KEYS", "keys of the store") or ""
+    keys = [key for key in (each.strip() for each in told.replace("\n", ",").split(",")) if key]
+    try:
+        if keys:
+            made_cipher(keys)
+    except (ImportError, TypeError, ValueError) as error:
+        fault = str(error)
+    else:
+        return keys
+    raise UsageError(f"EVERTOKEN_STORE_KEYS: {fault}")
+
+
+def _from_environment(name: str, what: str) -> str | None:
     value, file = os.environ.get(name), os.environ.get(f"{name}_FILE")
     if value and file:
         raise UsageError(f"{name} and {name}_FILE are both set: unset one")
-    if value:
-        return value
     if file:
         try:
             with open(file, encoding="utf-8") as opened:  # noqa: PTH123 (pathlib costs time)
@@ -109,10 +133,7 @@ def _given(name: str, what: str) -> str:
         except (OSError, UnicodeDecodeError) as error:
             why = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else "it is not UTF-8"
         raise UsageError(f"the {what} cannot be read from {file}, which {name}_FILE names: {why}")
-    line = "" if sys.stdin is None or sys.stdin.isatty() else sys.stdin.readline().rstrip("\r\n")
-    if not line:
-        raise UsageError(f"there is no {what}: set {name} or {name}_FILE, or give it on standard input")
-    return line
+    return value
 
 
 def _store(options: argparse.Namespace) -> Store:
@@ -166,7 +187,7 @@ def _header(options: argparse.Namespace) -> int:
 
 def _told(options: argparse.Namespace, show: Callable[[str], str]) -> int:
     grant, store, context = _grant(options), _store(options), _ssl_context(options)
-    notes = list[str]()
+    keys, notes = _keys(), list[str]()
 
     def note(event: Event) -> None:
         if isinstance(event, StoreReported):
@@ -181,7 +202,9 @@ def _told(options: argparse.Namespace, show: Callable[[str], str]) -> int:
 
     try:
         store.load("0" * 64, timeout=2.0)  # Where the store cannot be had, nobody is asked: a loop would ask each time.
-        source = TokenSource(grant, exchange=ask, store=store, store_required=True, background=False, on_event=note)
+        source = TokenSource(
+            grant, exchange=ask, store=store, keys=keys, store_required=True, background=False, on_event=note
+        )
         with source:
             print(show(source.authorization(options.timeout)), flush=True)
     except StoreTrouble as trouble:
@@ -210,7 +233,7 @@ def _unblock(options: argparse.Namespace) -> int:
     from evertoken_transports.stores.exchange import SharedExchange  # noqa: PLC0415
 
     try:
-        SharedExchange(_nobody, store).unblock(grant)
+        SharedExchange(_nobody, store, keys=_keys()).unblock(grant)
     except StoreTrouble as trouble:
         return _complained(str(trouble), _LATER)
     print(f"unblocked: whoever shares by {store!r} asks again within a minute")
@@ -222,11 +245,11 @@ def _nobody(_: TokenRequest) -> HttpResponse:
 
 
 def _status(options: argparse.Namespace) -> int:
-    grant, store = _grant(options), _store(options)
+    grant, store, keys = _grant(options), _store(options), _keys()
     from evertoken_transports.tools._standing import lines  # noqa: PLC0415
 
     try:
-        told = lines(grant, store, Policy())
+        told = lines(grant, store, Policy(), made_cipher(keys) if keys else None)
     except StoreTrouble as trouble:
         return _complained(str(trouble), _LATER)
     print("\n".join(told))

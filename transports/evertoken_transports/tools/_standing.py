@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from evertoken import ClientCredentials, Policy
-from evertoken.sharing import Found, Store
+from evertoken.sharing import Cipher, Found, Store
 from evertoken.sharing._codec import key_of, read_record
 from evertoken.sharing._record import Record
 
 __all__ = ("lines",)
 
 
-def lines(grant: ClientCredentials, store: Store, policy: Policy) -> list[str]:
+def lines(grant: ClientCredentials, store: Store, policy: Policy, cipher: Cipher | None = None) -> list[str]:
     """What is to be shown. Raises :class:`~evertoken.sharing.StoreTrouble`."""
     key = key_of(grant)
     found = store.load(key, timeout=2.0)
     head = [f"client: {grant.client_id} at {grant.endpoint.url}", f"store: {store!r}, key {key[:12]}…"]
-    read = read_record(grant, key, found.value, None)
+    read = read_record(grant, key, found.value, cipher)
     if read.fault is not None:
         return [*head, f"record: not believed: {read.fault}"]
     if read.record is None:
