@@ -152,10 +152,11 @@ def test_an_encrypted_store_is_read_and_written_by_its_keys(run: Run, monkeypatc
     assert "expires in" in run("status")[1]
     assert run("unblock")[0] == 0
     assert run("token") == first
-    monkeypatch.setenv("EVERTOKEN_STORE_KEYS", "no-key")
-    status, _, said = run("token")
-    assert status == 2
-    assert "EVERTOKEN_STORE_KEYS" in said
+    for wrong in ("no-key", "", " , "):
+        monkeypatch.setenv("EVERTOKEN_STORE_KEYS", wrong)
+        status, out, said = run("token")
+        assert (status, out) == (2, "")
+        assert "EVERTOKEN_STORE_KEYS" in said
 
 
 def test_credentials_come_from_files_and_from_standard_input(

@@ -110,11 +110,14 @@ def _given(name: str, what: str) -> str:
 
 def _keys() -> list[str]:
     """Those by which the store is encrypted; none where it is not."""
-    told = _from_environment("EVERTOKEN_STORE_KEYS", "keys of the store") or ""
+    told = _from_environment("EVERTOKEN_STORE_KEYS", "keys of the store")
+    if told is None:
+        return []
     keys = [key for key in (each.strip() for each in told.replace("\n", ",").split(",")) if key]
+    if not keys:  # Else the token would be written in clear by whoever lost the keys.
+        raise UsageError("EVERTOKEN_STORE_KEYS is set, and holds no key: unset it where the store is not encrypted")
     try:
-        if keys:
-            made_cipher(keys)
+        made_cipher(keys)
     except (ImportError, TypeError, ValueError) as error:
         fault = str(error)
     else:
@@ -241,7 +244,7 @@ def _unblock(options: argparse.Namespace) -> int:
 
 
 def _nobody(_: TokenRequest) -> HttpResponse:
-    raise NotImplementedError("an operator's word asks no endpoint")
+    raise RuntimeError("a bug in evertoken: to lift a block asks no endpoint")
 
 
 def _status(options: argparse.Namespace) -> int:
