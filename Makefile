@@ -30,7 +30,7 @@ APART    := --ignore=tests/real --ignore=tests/searches
 LOOPS    := tests/loops tests/hygiene/test_pins.py $(addprefix tests/transports/test_,asyncio.py async_sources.py \
                cancellation.py threads.py trio.py virtual_time.py)
 
-.PHONY: help test demo lint simulate ablations timeline real fleet newer loops wheel minimums bench pins clean FORCE
+.PHONY: help test demo lint simulate ablations timeline real node fleet newer loops wheel minimums bench pins clean FORCE
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1 \t\2/p' Makefile
@@ -61,8 +61,11 @@ timeline: $(VENV)/.ready ## draw docs/timeline.svg, the picture of the README, a
 	$(BIN)/evertoken simulate --seed 704 --days 0.5 --clients 3 --quiet --svg docs/timeline.svg --faults \
 	    partition,outage,revoked,crash,restart,suspend,late,token:server-error,token:rate-limited-reset,token:hang,api:unauthorized
 
-real: $(VENV)/.ready $(NODE)/node_modules/.ready ## run the tests against servers that others wrote
-	$(BIN)/python -m pytest -n auto --ignore=tests/real/fleet tests/real
+real: $(VENV)/.ready ## run the tests against servers and clients that others wrote
+	$(BIN)/python -m pytest -n auto --ignore=tests/real/fleet --ignore=$(NODE) tests/real
+
+node: $(VENV)/.ready $(NODE)/node_modules/.ready ## the same with clients for Node.js, which has to be there
+	$(BIN)/python -m pytest -n auto $(NODE)
 
 # FLEET=200 for a larger one, HISTORY=9000 for longer histories. Needs Redis and Valkey, which the pins bring for Linux; tries the system's Redis as well.
 fleet: $(VENV)/.ready ## 50 processes that share a token: cold starts, deploys, deaths, a lock, stores in trouble
@@ -123,7 +126,7 @@ $(VENV)/.ready: $(VENV)/.pins pyproject.toml
 	@$(INSTALL) $(VENV)/evertoken.log --no-build-isolation --no-deps -e .
 	@touch $@
 
-# Mangopay's SDK for Node.js, which only `make real` needs.
+# Mangopay's SDK for Node.js, which only `make node` needs.
 $(NODE)/node_modules/.ready: $(NODE)/package.json $(NODE)/package-lock.json | $(VENV)/.ready
 	@if ! node -e 'process.exit(parseInt(process.versions.node) < 18 ? 1 : 0)' 2>/dev/null || ! npm --version >/dev/null 2>&1; then \
 	    echo 'missing: Node.js 18 or later with npm (Debian has them in the packages nodejs and npm)' >&2; exit 1; \

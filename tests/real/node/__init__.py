@@ -1,0 +1,1 @@
+"""What needs Node.js, which `make node` asks for."""
