@@ -174,15 +174,18 @@ class BaseSource(Unpicklable, ABC):
         except TypeError:
             del headers, body  # As secret as a token, perhaps.
             raise
+        # 401 means that the call was not applied (RFC 9110 section 15.5.2), if a server of that API said it: without
+        # a word about the token, it may have come from something behind or before it.
+        had_no_effect = challenge is Challenge.TOKEN or method.upper() in _SAFE_METHODS
+        return self._heed(hidden, challenge) and resendable and had_no_effect
+
+    def _heed(self, carried: Hidden, challenge: Challenge) -> bool:
+        """Tell on what an answer said of the token that was ``carried``; whether another is to be tried."""
         if challenge is Challenge.LOCKED:
             self.endpoint_blocked()
         if challenge not in (Challenge.TOKEN, Challenge.UNKNOWN):
             return False
-        verdict = self.token_rejected(hidden.reveal(), challenge)
-        # 401 means that the call was not applied (RFC 9110 section 15.5.2), if a server of that API said it: without
-        # a word about the token, it may have come from something behind or before it.
-        had_no_effect = challenge is Challenge.TOKEN or method.upper() in _SAFE_METHODS
-        return verdict is not Rejection.KEPT and resendable and had_no_effect
+        return self.token_rejected(carried.reveal(), challenge) is not Rejection.KEPT
 
     def token_rejected(self, authorization: str, challenge: Challenge) -> Rejection:
         """An API refused a call that carried ``authorization``; see :meth:`evertoken.TokenMachine.token_rejected`.
