@@ -150,12 +150,14 @@ class TokenMachine:
         "Left" is counted to the moment from which the token is no longer handed out. A live token is handed out
         whatever the endpoint's state. RFC 6750 section 2.1.
         """
-        token = self._live(now, min_ttl)
+        token = self.token(now, min_ttl)
         return None if token is None else token.authorization
 
-    def token(self, now: float) -> AccessToken | None:
-        """The token that is handed out at ``now`` with all its moments, or None."""
-        return self._live(now, 0.0)
+    def token(self, now: float, min_ttl: float = 0.0) -> AccessToken | None:
+        """The same token with all its moments, or None where :meth:`authorization` says None."""
+        state, min_ttl = self._at(now), min_ttl_on_the_grid(min_ttl)
+        token = state.token
+        return token if token is not None and state.now < token.fresh_until - min_ttl else None
 
     def freshness(self, now: float) -> Freshness:
         """How good the token in hand is."""
@@ -433,11 +435,6 @@ class TokenMachine:
     def _at(self, now: float) -> State:
         """The state as it stands at ``now``: time enters a query here, and nowhere else."""
         return settle(self._policy, self._state, on_the_grid(now))
-
-    def _live(self, now: float, min_ttl: float) -> AccessToken | None:
-        state, min_ttl = self._at(now), min_ttl_on_the_grid(min_ttl)
-        token = state.token
-        return token if token is not None and state.now < token.fresh_until - min_ttl else None
 
     def _request(self, attempt: Attempt) -> TokenRequest:
         token, started = self._state.token, attempt.started

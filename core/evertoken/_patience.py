@@ -8,14 +8,14 @@ before its time: it may succeed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from evertoken._grammar import SendRequest, Wait, WaitReason
 from evertoken._machine import TokenMachine
 from evertoken._policy import whole_ticks
 from evertoken._problems import Problem, ProblemKind, TokenUnavailable, unavailable
 from evertoken._secrecy import Unpicklable
-from evertoken._states import BlockKind, RequestState
+from evertoken._states import AccessToken, BlockKind, RequestState
 
 __all__ = ("GiveUp", "Ready", "next_move")
 
@@ -33,9 +33,14 @@ _TOO_SHORT = Problem(
 
 @dataclass(frozen=True, slots=True)
 class Ready(Unpicklable):
-    """There is a token: send the call with this Authorization value."""
+    """There is a token: send the call with its Authorization value."""
 
-    authorization: str = field(repr=False)
+    token: AccessToken
+
+    @property
+    def authorization(self) -> str:
+        """The complete header value, ``Bearer ...``."""
+        return self.token.authorization
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +58,9 @@ def next_move(
     Ask again after every input, and when ``Wait.until`` or ``deadline`` has passed. Changes nothing. Raises as the
     machine's queries do.
     """
-    header = machine.authorization(now, min_ttl)
-    if header is not None:
-        return Ready(header)
+    token = machine.token(now, min_ttl)
+    if token is not None:
+        return Ready(token)
     if min_ttl and _is_too_short(machine, now, since, min_ttl):
         return GiveUp(unavailable(_TOO_SHORT))
     action = machine.poll(now, min_ttl)

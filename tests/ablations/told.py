@@ -10,7 +10,7 @@ from tests.ablations.double import whole_machine
 
 __all__ = ()
 
-_live = TokenMachine._live
+_token = TokenMachine.token
 _poll = TokenMachine.poll
 _endpoint_blocked = TokenMachine.endpoint_blocked
 _token_rejected = TokenMachine.token_rejected
@@ -20,10 +20,10 @@ _token_rejected = TokenMachine.token_rejected
 def hands_out_what_there_is(patch: pytest.MonkeyPatch) -> None:
     """A caller gets the token in hand, however little life is left in it."""
 
-    def live(self: TokenMachine, now: float, min_ttl: float) -> AccessToken | None:
-        return _live(self, now, min(min_ttl, 0.0))
+    def token(self: TokenMachine, now: float, min_ttl: float = 0.0) -> AccessToken | None:
+        return _token(self, now, min(min_ttl, 0.0))
 
-    patch.setattr(TokenMachine, "_live", live)
+    patch.setattr(TokenMachine, "token", token)
 
 
 @whole_machine("min_ttl")

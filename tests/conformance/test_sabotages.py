@@ -84,11 +84,11 @@ def min_ttl_is_ignored(patch: pytest.MonkeyPatch) -> None:
 
 
 def the_synchronous_call_sends_nothing(patch: pytest.MonkeyPatch) -> None:
-    def looked(source: BaseSource) -> str | None:
-        return source.coordinator.machine.authorization(source._clock())
+    def looked(source: BaseSource) -> AccessToken | None:
+        return source.coordinator.machine.token(source._clock())
 
-    patch.setattr(TokenSource, "_authorization_now", looked)
-    patch.setattr(AsyncSource, "_authorization_now", looked)
+    patch.setattr(TokenSource, "_held_now", looked)
+    patch.setattr(AsyncSource, "_held_now", looked)
 
 
 def the_clock_is_not_read_again(patch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from typing_extensions import override
 
-from evertoken import Challenge, ClientCredentials, HttpResponse, Rejection, TokenRequest, read_challenge
+from evertoken import ClientCredentials, HttpResponse, TokenRequest
 from evertoken_transports import Coordinator
 from evertoken_transports._exchanges.on_asyncio import AsyncioExchange
 from evertoken_transports._exchanges.on_trio import TrioExchange
@@ -61,22 +61,17 @@ class _H11Wire(Wire):
     def __init__(self, runtime: str, grant: ClientCredentials, coordinator: Coordinator) -> None:
         self.exchange = _H11_EXCHANGES[runtime](clock=coordinator.clock, trust_env=False)
         self._api_base = grant.api_base
-        self._profile = grant.endpoint.profile
         self._clock = coordinator.clock
 
     @override
     async def call(self, source: Source, method: str, path: str, body: bytes) -> int:
         header = await self._header(source)
-        response = await self._sent(header, method, path, body)
-        challenge = read_challenge(response.status, response.headers, response.body, self._profile)
-        if challenge not in (Challenge.TOKEN, Challenge.UNKNOWN):
-            return response.status
-        if source.token_rejected(header, challenge) is Rejection.KEPT:
-            return response.status
-        another = await self._header(source)
-        if another == header:
-            return response.status
-        return (await self._sent(another, method, path, body)).status
+        answer = await self._sent(header, method, path, body)
+        if source.answered(header, method, answer.status, answer.headers, answer.body, resendable=True):
+            header = await self._header(source)
+            answer = await self._sent(header, method, path, body)
+            source.answered(header, method, answer.status, answer.headers, answer.body, resendable=False)
+        return answer.status
 
     async def _header(self, source: Source) -> str:
         header = source.authorization_nowait()

@@ -56,6 +56,14 @@ def after(answer: HttpResponse, policy: Policy | None = None) -> TokenMachine:
     return m
 
 
+def ready(m: TokenMachine) -> Ready:
+    """What a caller is told who may have the token in hand, which is the first one."""
+    token = m.state_value.token
+    assert token is not None
+    assert (token.value, token.authorization) == (canary.token(), bearer())
+    return Ready(token)
+
+
 # A usable token settles everything
 # ---------------------------------
 
@@ -67,14 +75,14 @@ def test_a_usable_token_is_returned_whatever_block_stands_and_after_any_deadline
         if answer is not None:
             attempt(m, 270, answer)
         for deadline in (0.0, 271.0, math.inf):
-            assert next_move(m, 271, since=271, deadline=deadline) == Ready(bearer())
+            assert next_move(m, 271, since=271, deadline=deadline) == ready(m)
 
 
 def test_a_usable_token_is_returned_while_another_is_on_its_way() -> None:
     m = machine()
     serve(m, 0)
     m.start_request(270)
-    assert next_move(m, 271, since=271, deadline=280) == Ready(bearer())
+    assert next_move(m, 271, since=271, deadline=280) == ready(m)
 
 
 # A block fails at once
@@ -210,7 +218,7 @@ def test_more_life_than_tokens_have_to_give_is_refused_at_once() -> None:
     serve(m, 0)
     move = given_up(m, 150, since=150, deadline=1000, min_ttl=148)
     assert type(move.error) is LifetimeTooShort
-    assert next_move(m, 150, since=150, deadline=1000, min_ttl=144) == Ready(bearer())
+    assert next_move(m, 150, since=150, deadline=1000, min_ttl=144) == ready(m)
 
 
 def test_more_life_than_the_token_in_hand_has_left_is_asked_for() -> None:

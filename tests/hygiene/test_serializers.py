@@ -33,7 +33,7 @@ from evertoken.happenings import RequestEnded
 from evertoken.sharing import Acquire, Answer, Found, Send
 from evertoken.sharing._actions import Swap
 from evertoken.sharing._record import Grant
-from evertoken_transports import Coordinator
+from evertoken_transports import Coordinator, Token
 from evertoken_transports._carrier import _NoAnswer
 from evertoken_transports._httpx.flow import _Signature
 from evertoken_transports.threads import TokenSource
@@ -63,6 +63,7 @@ def values() -> dict[str, object]:
         *(TokenWorked(0, bearer(1)), RequestEnded(1, outcome)),
         *(Found(value, 0.0), Swap("k", value, value, 1.0, "", 1.0), Acquire("k", value, value, 1.0, "", 1.0)),
         *(Send(request), Answer(granted(1)), evertoken.Seen(0.0, read=outcome), Grant(outcome, 0.0, 0.0, 1)),
+        Token(canary.token(), bearer(), 0.0, None, 0.0, float),
         *(_NoAnswer(canary.secret()), _Signature(bearer(1)), Coordinator(m), TokenSource(post, exchange=refuse)),
     )
     return {type(value).__name__: value for value in found}

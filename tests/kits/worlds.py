@@ -12,10 +12,14 @@ from evertoken_transports import Coordinator
 from evertoken_transports._coordinator import Waker
 from tests.kits import canary
 
-__all__ = ("LIMIT", "Clock", "Endpoint", "World", "gone", "run_in_threads", "until")
+__all__ = ("EPOCH", "LIMIT", "Clock", "Endpoint", "World", "gone", "run_in_threads", "until")
 
 LIMIT = 20.0
 """Real seconds after which a test that waits for a thread gives up. No test comes near it unless something hangs."""
+
+
+EPOCH = 1_700_000_000.0
+"""The Unix time at 0 on the clock of a world."""
 
 
 class Clock:
@@ -69,7 +73,7 @@ class World:
 
     def new_coordinator(self) -> Coordinator:
         machine = TokenMachine(self.grant, policy=self.policy, draw=lambda: 0.5)
-        return Coordinator(machine, clock=self.clock)
+        return Coordinator(machine, clock=self.clock, wall=lambda: EPOCH + self.clock())
 
     def advance(self, seconds: float) -> None:
         """Let time pass, and everyone look at the clock."""

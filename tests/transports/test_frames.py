@@ -16,14 +16,16 @@ from evertoken import (
     TokenEndpoint,
     TokenMachine,
     TokenRequest,
+    TokenUnavailable,
     mangopay,
 )
-from evertoken_transports import Coordinator, Event
+from evertoken_transports import Coordinator, Event, Token
 from evertoken_transports.httpx import BearerAuth, HttpxExchange
 from evertoken_transports.threads import TokenSource
 from tests.kits import canary
 from tests.kits.driving import bearer, granted
 
+LOCKED = b'{"error":"unauthorized_client"}'
 MOST = 40
 """Calls of one callback in one operation: more than any makes."""
 PATIENCE = 0.5
@@ -74,7 +76,7 @@ class Stage:
         endpoint = TokenEndpoint("https://as.example/token", Proof(self.fuse))
         self.grant = ClientCredentials(endpoint, "canary", canary.secret(), api_base="https://api.example")
         machine = TokenMachine(self.grant, draw=self.draw)
-        self.coordinator = Coordinator(machine, clock=self.clock, on_event=self.told)
+        self.coordinator = Coordinator(machine, clock=self.clock, wall=self.wall, on_event=self.told)
         self.source = TokenSource(
             self.grant, exchange=self.exchange, coordinator=self.coordinator, background=False, on_event=self.told
         )
@@ -85,6 +87,14 @@ class Stage:
             self.fuse.left -= 1
             return self.now if self.fuse.left else math.nan
         return self.now
+
+    def wall(self) -> float:
+        self.fuse.burn("wall")
+        return 1_700_000_000.0
+
+    def called(self, came: Token | TokenUnavailable) -> None:
+        assert str(came)
+        self.fuse.burn("callback")
 
     def draw(self) -> float:
         self.fuse.burn("draw")
@@ -113,6 +123,13 @@ OPERATIONS: Mapping[str, Callable[[Stage], object]] = {
     "authorization_nowait": lambda stage: stage.source.authorization_nowait(),
     "token_rejected": lambda stage: stage.source.token_rejected(bearer(stage.tokens), Challenge.TOKEN),
     "token_rejected, unknown": lambda stage: stage.source.token_rejected(bearer(77), Challenge.TOKEN),
+    "token": lambda stage: stage.source.token(PATIENCE),
+    "token with min_ttl": lambda stage: stage.source.token(PATIENCE, 100),
+    "token_nowait": lambda stage: stage.source.token_nowait(),
+    "when_token": lambda stage: stage.source.when_token(stage.called, 0),
+    "answered, 200": lambda stage: stage.source.answered(bearer(stage.tokens), "GET", 200, (), b"", resendable=True),
+    "answered, 401": lambda stage: stage.source.answered(bearer(stage.tokens), "GET", 401, (), b"", resendable=True),
+    "answered, locked": lambda stage: stage.source.answered(bearer(), "GET", 400, (), LOCKED, resendable=True),
     "token_worked": lambda stage: stage.source.token_worked(bearer(stage.tokens)),
     "replace_credentials": lambda stage: stage.source.replace_credentials(stage.grant.with_secret(canary.secret(1))),
     "endpoint_blocked": lambda stage: stage.source.endpoint_blocked(5),
@@ -165,7 +182,7 @@ def test_whichever_callback_raises_our_frames_show_nothing(
     act: Callable[[Stage], object], age: float | None, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG, logger="evertoken")
-    for callback in ("clock", "NaN", "draw", "on_event", "exchange", "authenticate", "log filter"):
+    for callback in ("clock", "NaN", "wall", "callback", "draw", "on_event", "exchange", "authenticate", "log filter"):
         for error in raised(callback, act, age):
             canary.assert_clean(error)
 

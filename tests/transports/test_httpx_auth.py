@@ -19,7 +19,6 @@ from typing import Any
 import pytest
 
 from evertoken import (
-    Challenge,
     ClientCredentials,
     EndpointLocked,
     HttpResponse,
@@ -353,20 +352,6 @@ def test_if_no_other_token_can_be_had_the_caller_gets_the_401_whole(kit: Kit) ->
     assert answer.history == []
 
 
-class Scripted:
-    """A source that gives one verdict on every rejection, and has another value to hand or not."""
-
-    def __init__(self, verdict: Rejection, value: str) -> None:
-        self.verdict = verdict
-        self.value = value
-
-    def authorization_nowait(self) -> str:
-        return self.value
-
-    def token_rejected(self, authorization: str, challenge: Challenge) -> Rejection:
-        return self.verdict
-
-
 @pytest.mark.parametrize(
     ("verdict", "has_another", "repeats"),
     [
@@ -377,13 +362,14 @@ class Scripted:
     ],
 )
 def test_a_call_is_repeated_unless_the_token_is_kept_and_only_with_another(
-    blocking: Kit, verdict: Rejection, *, has_another: bool, repeats: bool
+    blocking: Kit, verdict: Rejection, monkeypatch: pytest.MonkeyPatch, *, has_another: bool, repeats: bool
 ) -> None:
     auth = blocking.auth()
     flow = auth.sync_auth_flow(request := blocking.library.Request("GET", f"{auth.api_base}/users"))
     next(flow)
     value = "Bearer other" if has_another else request.headers["Authorization"]
-    object.__setattr__(auth._flow, "source", Scripted(verdict, value))
+    monkeypatch.setattr(auth.source, "token_rejected", lambda *_: verdict)
+    monkeypatch.setattr(auth.source, "authorization_nowait", lambda: value)
     answer = blocking.library.Response(401, json={"Type": "invalid_credentials"}, request=request)
     if repeats:
         assert flow.send(answer).headers["Authorization"] == "Bearer other"

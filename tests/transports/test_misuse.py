@@ -111,6 +111,7 @@ def test_a_wrong_setting_of_an_auth_object_is_named(
     [
         ({"machine": canary.grant()}, "machine must be a TokenMachine, not ClientCredentials"),
         ({"clock": 5.0}, "clock must be a function that returns seconds, not float"),
+        ({"wall": 5.0}, "wall must be a function that returns seconds, not float"),
         ({"on_event": []}, "on_event must be"),
         ({"on_event": coroutine_function}, "on_event must be a plain function"),
     ],

@@ -23,6 +23,7 @@ from evertoken_transports._events import (
     TokenKept,
 )
 from evertoken_transports._exchange import AsyncExchange, Exchange, NotNow
+from evertoken_transports._token import Token
 
 __all__ = (
     "AsyncExchange",
@@ -39,6 +40,7 @@ __all__ = (
     "RequestNotSigned",
     "RequestStarted",
     "StoreReported",
+    "Token",
     "TokenDropped",
     "TokenGranted",
     "TokenKept",

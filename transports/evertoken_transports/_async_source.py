@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from typing_extensions import override
 
-from evertoken import ClientCredentials, GiveUp, Policy, Ready, TokenRequest
+from evertoken import AccessToken, ClientCredentials, GiveUp, Policy, Ready, TokenRequest, TokenUnavailable
 from evertoken._checks import check_type
 from evertoken_transports._carrier import carry, carry_async
 from evertoken_transports._coordinator import Coordinator, Waker
@@ -24,6 +24,8 @@ from evertoken_transports._source import (
     default_exchange,
 )
 from evertoken_transports._threads import LONGEST_SLEEP, start_thread
+from evertoken_transports._token import Token
+from evertoken_transports._when import NO_LOOP, LastCall, TokenCallback, Waiting, could_not_wait, told
 
 if TYPE_CHECKING:
     from evertoken_transports._exchanges.streams import StreamExchange
@@ -71,6 +73,7 @@ class AsyncSource(BaseSource):
         self._exchange = self._coordinator._stand_in(shares.around_async(exchange, self._clock))
         check_type("background", background, bool)
         self._background = background
+        self._waiting = Waiting(self._coordinator, self._check_open, self._see_carried, self._token_of)
         if self._can_spawn():
             self._ensure_warm()
 
@@ -83,7 +86,8 @@ class AsyncSource(BaseSource):
         """
         if self._clock() < self._quiet_until:
             return self._header
-        return self._authorization_now()
+        held = self._held_now()
+        return None if held is None else held.authorization
 
     async def authorization(self, timeout: float | None = None, min_ttl: float = 0.0) -> str:
         """The value for an ``Authorization`` header, waiting up to ``timeout`` seconds for one if need be.
@@ -106,8 +110,48 @@ class AsyncSource(BaseSource):
             self._checked = checked_timeout(timeout)
         clock = self._clock  # A local: Python 3.11 takes longer to call an attribute that is no method.
         if not min_ttl and clock() < self._quiet_until:
-            return self._header or await self._wait(timeout, min_ttl)
-        return await self._wait(timeout, min_ttl)
+            return self._header or (await self._wait(timeout, min_ttl)).authorization
+        return (await self._wait(timeout, min_ttl)).authorization
+
+    async def token(self, timeout: float | None = None, min_ttl: float = 0.0) -> Token:
+        """The token itself, with its expiry and scope, waiting for one as :meth:`authorization` does.
+
+        For libraries that want the bare token or its expiry. Arguments and errors are those of :meth:`authorization`,
+        which is cheaper where the header is all that is wanted.
+        """
+        if timeout is not None:
+            checked_timeout(timeout)
+        held = None if min_ttl else self._held()
+        return self._token_of(held or await self._wait(timeout, min_ttl))
+
+    @override
+    def when_token(self, callback: TokenCallback, timeout: float | None = None) -> None:
+        """Call ``callback`` once: with a :class:`~evertoken_transports.Token`, or with why there is none in time.
+
+        For callers who must not wait, such as the plug-ins of gRPC and of Kafka's clients. This never blocks: where
+        there is a usable token, ``callback`` is called before it returns; else later, from a task of its own.
+        It must be quick, since others wait for it. What it raises is logged, and changes nothing.
+
+        Args:
+            callback: a plain function. It may call this source again.
+            timeout: seconds within which it is called; as of :meth:`authorization`.
+
+        Outside the event loop it works with the default exchange alone, since no other can be used in a thread: with
+        another, ``callback`` gets a token that is there, or an error that says so. If the loop ends, it is told that.
+
+        Raises:
+            LocalProtocolError: the source is closed. Closed later, a ``TokenUnavailable`` says so to ``callback``.
+            TypeError, ValueError: an argument is of another kind, or negative. ``callback`` is not called then.
+        """
+        if self._call_now(callback, timeout):
+            return
+        since = self._clock()
+        if self._can_spawn():
+            self._start_waiting(LastCall(callback), timeout)
+        elif self._lasting is not None:
+            self._waiting.add(callback, since, since + self._seconds(timeout))
+        else:
+            told(callback, TokenUnavailable(NO_LOOP))
 
     async def warm_up(self, timeout: float | None = None) -> None:
         """Get a token ahead of need, or raise as :meth:`authorization` does. For start-up and readiness checks."""
@@ -143,6 +187,10 @@ class AsyncSource(BaseSource):
         """Start a task that carries ``request``, and reports its outcome whatever becomes of the caller."""
 
     @abstractmethod
+    def _start_waiting(self, call: LastCall, timeout: float | None) -> None:
+        """Start a task that waits for a token, and tells ``call`` what came of it, whatever becomes of the loop."""
+
+    @abstractmethod
     def _can_spawn(self) -> bool:
         """Whether the caller is in an event loop of this runtime."""
 
@@ -168,13 +216,14 @@ class AsyncSource(BaseSource):
         """In the event loop: start what keeps the token warm where there should be something and is nothing."""
         self._see_warm(self._place(), self._start_warmer)
 
-    def _authorization_now(self, min_ttl: float = 0.0) -> str | None:
+    @override
+    def _held_now(self, min_ttl: float = 0.0) -> AccessToken | None:
         self._check_open()
         in_loop = self._can_spawn()
         if in_loop:
             self._ensure_warm()
         if not (in_loop and self._background):
-            return self._coordinator.machine.authorization(self._clock(), min_ttl)
+            return self._coordinator.machine.token(self._clock(), min_ttl)
         caller = _caller()
         departed = self._coordinator._departure(caller)
         try:
@@ -184,9 +233,9 @@ class AsyncSource(BaseSource):
         finally:
             departed()
             self._coordinator._catch_up()
-        return answer.authorization if isinstance(answer, Ready) else None
+        return answer.token if isinstance(answer, Ready) else None
 
-    async def _wait(self, timeout: float | None, min_ttl: float) -> str:
+    async def _wait(self, timeout: float | None, min_ttl: float) -> AccessToken:
         since = self._clock()
         deadline = since + self._seconds(timeout)
         sleeper = self._sleeper()
@@ -206,15 +255,34 @@ class AsyncSource(BaseSource):
                 if request is not None:
                     self._carry_beside(request, answer)
                 if isinstance(answer, Ready):
-                    return answer.authorization
+                    return answer.token
                 if isinstance(answer, GiveUp):
                     if self._clock() >= deadline:
-                        self._authorization_now(min_ttl)  # The next caller finds what this one could not wait for.
+                        self._held_now(min_ttl)  # The next caller finds what this one could not wait for.
                     raise answer.error from None
                 await sleeper.sleep(min(max(0.0, answer.until - self._clock()), LONGEST_SLEEP))
         finally:
             departed()
             self._coordinator._catch_up()
+
+    async def _wait_to_call(self, call: LastCall, timeout: float | None) -> None:
+        came: Token | TokenUnavailable | None = None
+        try:
+            came = self._token_of(await self._wait(timeout, 0.0))
+        except Exception as error:  # noqa: BLE001 (nobody else is to be told)
+            came = could_not_wait(error)
+        finally:
+            call.end() if came is None else call.tell(came)
+
+    def _see_carried(self, request: TokenRequest) -> None:
+        """In the thread of those who wait to be called outside the event loop."""
+        if self._lasting is not None:
+            carry(self._coordinator, self._lasting, request)
+
+    @override
+    def _forked(self) -> None:
+        super()._forked()
+        self._waiting.forget()
 
     def _carry_beside(self, request: TokenRequest, answer: object) -> None:
         """In a thread if it is a refresh, and may be; else in a task."""

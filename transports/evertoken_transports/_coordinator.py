@@ -11,6 +11,7 @@ import math
 import os
 import random
 import threading
+import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Hashable
@@ -44,7 +45,7 @@ from evertoken import (
 from evertoken._checks import WrongArgument, check_type, fault_of_authorization
 from evertoken._secrecy import Hidden, Unpicklable
 from evertoken_transports._clock import Clock, suspend_aware_clock
-from evertoken_transports._events import EventCallback, StoreReported, check_callback, events_of, log, tell
+from evertoken_transports._events import EventCallback, StoreReported, check_on_event, events_of, log, tell
 from evertoken_transports._exchange import Exchange
 from evertoken_transports._inside import is_inside, step
 from evertoken_transports._progress import Progress
@@ -88,6 +89,7 @@ class Coordinator(Unpicklable):
     Args:
         machine: the machine; from now on only this coordinator may feed it.
         clock: seconds as float, never backwards, the same for all who share it. The default goes on during suspend.
+        wall: Unix time, for :attr:`Token.expires_at <evertoken_transports.Token>` alone. It may be set at any time.
         on_event: called with each :data:`~evertoken_transports.Event`, outside the lock, in whichever thread made it
             happen. It must be quick and must not block; what it raises is logged and otherwise ignored.
 
@@ -100,14 +102,21 @@ class Coordinator(Unpicklable):
     """
 
     def __init__(
-        self, machine: TokenMachine, *, clock: Clock = suspend_aware_clock, on_event: EventCallback | None = None
+        self,
+        machine: TokenMachine,
+        *,
+        clock: Clock = suspend_aware_clock,
+        wall: Clock = time.time,
+        on_event: EventCallback | None = None,
     ) -> None:
         check_type("machine", machine, TokenMachine)
-        if not callable(clock):
-            raise TypeError(f"clock must be a function that returns seconds, not {type(clock).__name__}")
-        check_callback(on_event)
+        for name, function in (("clock", clock), ("wall", wall)):
+            if not callable(function):
+                raise TypeError(f"{name} must be a function that returns seconds, not {type(function).__name__}")
+        check_on_event(on_event)
         self.machine = machine
         self.clock = clock
+        self.wall = wall
         self.stores: tuple[Hashable, ...] = ()
         """What the requests of this coordinator are shared by, if it is one of :meth:`shared`."""
         self._on_event = on_event
@@ -156,8 +165,8 @@ class Coordinator(Unpicklable):
         See :meth:`_departure` for a caller that is interrupted.
         """
         if self._is_inside():
-            header = self.machine.authorization(self.clock(), min_ttl)
-            return (GiveUp(TokenUnavailable(_MISPLACED)) if header is None else Ready(header)), None
+            held = self.machine.token(self.clock(), min_ttl)
+            return (GiveUp(TokenUnavailable(_MISPLACED)) if held is None else Ready(held)), None
         self._catch_up()
         answer = self._do(lambda: self._claimed_or_waits(waker, since, deadline, min_ttl), wakes=False)
         self._catch_up()
@@ -299,7 +308,7 @@ class Coordinator(Unpicklable):
         self._later(lambda: subscriber._republish(*self.machine.published))
 
     def _expect(self, waker: Waker) -> None:
-        """What keeps a token warm is being started, and will ask by ``waker``. For tests, whose time waits for it."""
+        """Somebody is being started, or woken, and will ask by ``waker``. For tests, whose time waits for it."""
 
     def _check_tiers(self, stores: int) -> None:
         """Raise ValueError if the machine does not know of as many stores as there are."""

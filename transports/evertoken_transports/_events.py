@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import assert_never
+from typing import TypeVar, assert_never
 
 from evertoken import (
     Abandoned,
@@ -39,6 +39,8 @@ __all__ = (
     "TokenGranted",
     "TokenKept",
 )
+
+_T = TypeVar("_T")
 
 logger = logging.getLogger("evertoken")
 logger.addHandler(logging.NullHandler())  # Where nobody set up logging, nothing is printed behind their back.
@@ -243,14 +245,18 @@ def _event_of_outcome(client_id: str, state: State, outcome: Outcome) -> Event |
             return None
 
 
-def check_callback(callback: object) -> None:
+def check_on_event(callback: object) -> None:
     """Raise TypeError unless ``callback`` can be an ``on_event``."""
-    if callback is None:
-        return
+    if callback is not None:
+        check_callback("on_event", callback, "an event, or None")
+
+
+def check_callback(name: str, callback: object, takes: str) -> None:
+    """Raise TypeError, naming ``name``, unless ``callback`` can be called with what it ``takes``."""
     if not callable(callback):
-        raise TypeError(f"on_event must be a function that takes an event, or None, not {type(callback).__name__}")
+        raise TypeError(f"{name} must be a function that takes {takes}, not {type(callback).__name__}")
     if any(map(inspect.iscoroutinefunction, (callback, getattr(callback, "__call__", None)))):  # noqa: B004
-        raise TypeError("on_event must be a plain function, not a coroutine function: nobody awaits what it returns")
+        raise TypeError(f"{name} must be a plain function, not a coroutine function: nobody awaits what it returns")
 
 
 def log(event: Event, level: int | None = None) -> None:
@@ -265,15 +271,20 @@ def log(event: Event, level: int | None = None) -> None:
 
 def tell(callback: EventCallback, event: Event) -> None:
     """Call ``callback``; whatever it does, the caller goes on."""
+    call("on_event", callback, event)
+
+
+def call(name: str, callback: Callable[[_T], object], argument: _T) -> None:
+    """Call ``callback``, which people know by ``name``; whatever it does, the caller goes on."""
     try:
-        answer = callback(event)
+        answer = callback(argument)
     except Exception as error:  # noqa: BLE001 (the embedder's callback may raise anything)
         error.__context__ = None  # What was being handled meanwhile may quote a secret.
-        write(logging.ERROR, "on_event raised while it was told of %s", type(event).__name__, error=error)
+        write(logging.ERROR, "%s raised while it was told of %s", name, type(argument).__name__, error=error)
         return
     if inspect.iscoroutine(answer):
         answer.close()
-        write(logging.ERROR, "on_event must be a plain function: the coroutine that it returned was not run")
+        write(logging.ERROR, "%s must be a plain function: the coroutine that it returned was not run", name)
 
 
 def write(level: int, text: str, *arguments: object, error: Exception | None = None) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 import ssl
-from collections.abc import Callable, Hashable, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeGuard, cast
 
 from evertoken import (
+    AccessToken,
     BlockKind,
     Challenge,
     ClientCredentials,
@@ -15,16 +17,19 @@ from evertoken import (
     LocalProtocolError,
     Policy,
     Rejection,
+    read_challenge,
 )
 from evertoken._checks import check_type, fault_of_authorization, is_moment
 from evertoken._secrecy import Hidden, Unpicklable
 from evertoken_transports._blame import place_of
 from evertoken_transports._clock import Clock
 from evertoken_transports._coordinator import Coordinator
-from evertoken_transports._events import EventCallback, check_callback
+from evertoken_transports._events import EventCallback, check_callback, check_on_event
 from evertoken_transports._exchange import AsyncExchange, Exchange, stores_of
 from evertoken_transports._fence import Outbound
 from evertoken_transports._threads import start_thread
+from evertoken_transports._token import Token
+from evertoken_transports._when import TokenCallback, told
 
 if TYPE_CHECKING:
     from evertoken.sharing import Store
@@ -38,11 +43,14 @@ SHORTEST_SLEEP = 0.05
 _PATIENCE = 15.0
 """Seconds that a caller waits who does not say for how long."""
 
+_SAFE_METHODS = ("GET", "HEAD", "OPTIONS", "TRACE")
+"""RFC 9110 section 9.2.1."""
+
 _LEASE, _MORE = 5.0, 5.0
 """Seconds that a lease lasts longer than what it is for, and that a caller waits longer than a lease."""
 
 
-class BaseSource(Unpicklable):
+class BaseSource(Unpicklable, ABC):
     """One client's token, as callers of any runtime see it. See the ``TokenSource`` of each runtime.
 
     A copy of a source is the source itself: another would not be told when a token is dropped, or that it is closed.
@@ -62,8 +70,9 @@ class BaseSource(Unpicklable):
         stores: tuple[Hashable, ...] = (),
     ) -> None:
         check_type("keep_warm", keep_warm, bool)
-        check_callback(on_event)
+        check_on_event(on_event)
         self._coordinator = found_coordinator(grant, policy, coordinator, stores)
+        self._profile = grant.endpoint.profile
         self._clock = self._coordinator.clock
         self._closed = False
         self._farewell = "this TokenSource is closed"
@@ -75,7 +84,7 @@ class BaseSource(Unpicklable):
         self._checked = 15.0
         """The latest timeout that was found to be one: mostly it is the same object, call after call."""
         self._proven: str | None = None
-        """For adapters: the Authorization value that was told last to have worked, so that it is told once."""
+        """The Authorization value that was told last to have worked, so that it is told once."""
         self.on_event = on_event
         self._coordinator._subscribe(self)
 
@@ -95,10 +104,94 @@ class BaseSource(Unpicklable):
         """The coordinator behind this source; give it to another source to share one token with it."""
         return self._coordinator
 
+    def token_nowait(self) -> Token | None:
+        """The token, if there is a usable one now, else None; as ``authorization_nowait``, it never waits.
+
+        For libraries that want the bare token, its scope or its expiry. Where the header is all that is wanted,
+        ``authorization_nowait`` is cheaper.
+        """
+        held = self._held() or self._held_now()
+        return None if held is None else self._token_of(held)
+
+    @abstractmethod
+    def when_token(self, callback: TokenCallback, timeout: float | None = None) -> None:
+        """See the source of each runtime."""
+
+    def answered(
+        self,
+        authorization: str | None,
+        method: str,
+        status: int,
+        headers: Sequence[tuple[str, str]] | Mapping[str, str],
+        body: bytes,
+        *,
+        resendable: bool,
+    ) -> bool:
+        """An API answered a call that carried ``authorization``; whether to make the call once more, with a new token.
+
+        This is all that an adapter has to say of an answer: that the token has worked, was rejected, or that the
+        account is locked, is read from it and told on. On every event loop it is a plain call, which never blocks.
+        While the same token goes on working it costs a comparison.
+
+        ::
+
+            header = source.authorization()
+            answer = send(header)
+            if source.answered(header, "GET", answer.status, answer.headers, answer.body, resendable=True):
+                header = source.authorization()
+                answer = send(header)
+                source.answered(header, "GET", answer.status, answer.headers, answer.body, resendable=False)
+
+        Args:
+            authorization: what the request carried that this is the answer to, which after a redirect need not be the
+                one that was made. Without a bearer token in it, the answer says nothing about ours.
+            method: that of the request. One that is not safe (RFC 9110 section 9.2.1) is repeated only if the answer
+                names the token as its cause: else the call may have had its effect.
+            status: of the answer, which must come from an origin that tokens are for.
+            headers: its names and values: pairs, or a mapping such as the headers of an HTTP library.
+            body: matters on 400 and 401 alone, and the first 64 KiB of it suffice; ``b""`` where it was not read.
+            resendable: whether the call can be sent again at all. False for the answer to a call that was repeated, for
+                a body that is used up, and where the caller wants no repetition.
+
+        Where no other token can be had, ``authorization()`` says so, and this answer is the caller's. Raises
+        LocalProtocolError if ``authorization`` is the token alone, and TypeError for arguments of other types.
+        """
+        works = 200 <= status < 300
+        if (authorization == self._proven) if works else not 400 <= status <= 499:
+            return False
+        if not _may_be_ours(authorization):
+            return False
+        hidden, fault = Hidden(authorization), fault_of_authorization(authorization)
+        del authorization  # Error trackers show local variables.
+        if fault is not None:
+            raise LocalProtocolError(fault)
+        if works:
+            self.token_worked(hidden.reveal())
+            return False
+        try:
+            check_type("method", method, str)
+            challenge = read_challenge(status, headers, body, self._profile)
+        except TypeError:
+            del headers, body  # As secret as a token, perhaps.
+            raise
+        # 401 means that the call was not applied (RFC 9110 section 15.5.2), if a server of that API said it: without
+        # a word about the token, it may have come from something behind or before it.
+        had_no_effect = challenge is Challenge.TOKEN or method.upper() in _SAFE_METHODS
+        return self._heed(hidden, challenge) and resendable and had_no_effect
+
+    def _heed(self, carried: Hidden, challenge: Challenge) -> bool:
+        """Tell on what an answer said of the token that was ``carried``; whether another is to be tried."""
+        if challenge is Challenge.LOCKED:
+            self.endpoint_blocked()
+        if challenge not in (Challenge.TOKEN, Challenge.UNKNOWN):
+            return False
+        return self.token_rejected(carried.reveal(), challenge) is not Rejection.KEPT
+
     def token_rejected(self, authorization: str, challenge: Challenge) -> Rejection:
         """An API refused a call that carried ``authorization``; see :meth:`evertoken.TokenMachine.token_rejected`.
 
-        Repeat the call once unless the answer is KEPT, if it can be repeated, and with another token.
+        For who has read the answer already; :meth:`answered` reads it, and says this. Repeat the call once unless what
+        is returned is KEPT, if it can be repeated, and with another token.
         """
         if not isinstance(challenge, Challenge):
             kind = type(challenge).__name__
@@ -196,6 +289,30 @@ class BaseSource(Unpicklable):
         """State, deadlines, budget and the last problem, redacted and printable."""
         return self._coordinator.explain()
 
+    # The token in hand
+    # -----------------
+
+    def _held(self) -> AccessToken | None:
+        """The token in hand, if it is fresh and nothing needs doing. The moment is looked at before the token."""
+        return self._coordinator.machine.state_value.token if self._clock() < self._quiet_until else None
+
+    @abstractmethod
+    def _held_now(self, min_ttl: float = 0.0) -> AccessToken | None:
+        """The token in hand if it is usable; see to it that a request which is due is under way beside the caller."""
+
+    def _call_now(self, callback: TokenCallback, timeout: float | None) -> bool:
+        """Whether there is a usable token, and ``callback`` was called with it; raises what is wrong with either."""
+        check_callback("callback", callback, "a Token or a TokenUnavailable")
+        if timeout is not None:
+            checked_timeout(timeout)
+        held = self._held() or self._held_now()
+        if held is not None:
+            told(callback, self._token_of(held))
+        return held is not None
+
+    def _token_of(self, held: AccessToken) -> Token:
+        return Token.of(held, self._grant.scope, self._clock, self._coordinator.wall)
+
     def _close_with(self, other: BaseSource) -> None:
         """Count as closed, too, once ``other`` is closed."""
         other._followers.append(self)
@@ -258,6 +375,14 @@ class BaseSource(Unpicklable):
         self._quiet_until = -math.inf
         for follower in self._followers:
             follower._shut(farewell)
+
+
+def _may_be_ours(authorization: str | None) -> TypeGuard[str]:
+    """Whether it is a bearer token, or is to be refused as none: one of another scheme has nothing to do with us."""
+    if not isinstance(authorization, str):
+        return authorization is not None
+    scheme, space, _ = authorization.partition(" ")
+    return bool(authorization) and (scheme.lower() == "bearer" or not space)
 
 
 class Shares(Unpicklable):

@@ -23,6 +23,7 @@ from evertoken_transports._events import EventCallback, write
 from evertoken_transports._exchange import AsyncExchange
 from evertoken_transports._loop_end import when_closed
 from evertoken_transports._source import Shares
+from evertoken_transports._when import LastCall
 
 if TYPE_CHECKING:
     from evertoken.sharing import Store
@@ -160,6 +161,11 @@ class TokenSource(AsyncSource):
             write(logging.ERROR, "bug: what carries a token request raised %s", type(error).__name__, error=error)
         # Else nothing was raised, or a KeyboardInterrupt, which the loop itself raises: no need to tell of it twice.
 
+    def _start_waiting(self, call: LastCall, timeout: float | None) -> None:
+        task = self._task(self._wait_to_call(call, timeout), "evertoken-when-token")
+        over = when_closed(task.get_loop(), _FOR_EVER, call.end)
+        task.add_done_callback(lambda _: _end(over, call), context=contextvars.Context())
+
     def _start_warmer(self) -> bool:
         carry = partial(carry_async, self._coordinator, self._exchange)
         cooled = partial(_cooled, weakref.ref(self), self._place())
@@ -180,6 +186,11 @@ class TokenSource(AsyncSource):
         self._tasks.add(task)  # The loop itself holds tasks weakly.
         task.add_done_callback(self._tasks.discard, context=contextvars.Context())
         return task
+
+
+def _end(over: Callable[[], None], call: LastCall) -> None:
+    over()
+    call.end()
 
 
 async def _until_cooled(staying: Coroutine[None, None, None], cooled: Callable[[], None]) -> None:

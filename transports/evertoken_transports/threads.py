@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from evertoken import ClientCredentials, GiveUp, Policy, Ready, TokenRequest
+from typing_extensions import override
+
+from evertoken import AccessToken, ClientCredentials, GiveUp, Policy, Ready, TokenRequest
 from evertoken._checks import check_type
 from evertoken_transports._carrier import carry
 from evertoken_transports._coordinator import Coordinator
@@ -16,6 +18,8 @@ from evertoken_transports._events import EventCallback
 from evertoken_transports._exchange import Exchange, check_exchange, check_no_settings
 from evertoken_transports._source import SHORTEST_SLEEP, BaseSource, Shares, checked_timeout, default_exchange
 from evertoken_transports._threads import Caller, may_start_threads, start_thread
+from evertoken_transports._token import Token
+from evertoken_transports._when import TokenCallback, Waiting
 
 if TYPE_CHECKING:
     from evertoken.sharing import Store
@@ -80,6 +84,7 @@ class TokenSource(BaseSource):
         self._exchange = self._coordinator._stand_in(shares.around(exchange, self._clock))
         check_type("background", background, bool)
         self._background = background
+        self._waiting = Waiting(self._coordinator, self._check_open, self._see_carried, self._token_of)
         self._ensure_warm()
 
     def authorization_nowait(self) -> str | None:
@@ -90,7 +95,8 @@ class TokenSource(BaseSource):
         """
         if self._clock() < self._quiet_until:
             return self._header
-        return self._authorization_now()
+        held = self._held_now()
+        return None if held is None else held.authorization
 
     def authorization(self, timeout: float | None = None, min_ttl: float = 0.0) -> str:
         """The value for an ``Authorization`` header, waiting up to ``timeout`` seconds for one if need be.
@@ -110,8 +116,41 @@ class TokenSource(BaseSource):
         if timeout is not None and timeout is not self._checked:
             self._checked = checked_timeout(timeout)
         if not min_ttl and self._clock() < self._quiet_until:
-            return self._header or self._wait(timeout, min_ttl)
-        return self._wait(timeout, min_ttl)
+            return self._header or self._wait(timeout, min_ttl).authorization
+        return self._wait(timeout, min_ttl).authorization
+
+    def token(self, timeout: float | None = None, min_ttl: float = 0.0) -> Token:
+        """The token itself, with its expiry and scope, waiting for one as :meth:`authorization` does.
+
+        For libraries that want the bare token or its expiry. Arguments and errors are those of :meth:`authorization`,
+        which is cheaper where the header is all that is wanted.
+        """
+        if timeout is not None:
+            checked_timeout(timeout)
+        held = None if min_ttl else self._held()
+        return self._token_of(held or self._wait(timeout, min_ttl))
+
+    @override
+    def when_token(self, callback: TokenCallback, timeout: float | None = None) -> None:
+        """Call ``callback`` once: with a :class:`~evertoken_transports.Token`, or with why there is none in time.
+
+        For callers who must not wait, such as the plug-ins of gRPC and of Kafka's clients. This never blocks: where
+        there is a usable token, ``callback`` is called before it returns; else later, from a thread in which all wait
+        together. It must be quick, since others wait for it. What it raises is logged, and changes nothing.
+
+        Args:
+            callback: a plain function. It may call this source again.
+            timeout: seconds within which it is called; as of :meth:`authorization`.
+
+        A forked child does not call those that its parent was asked to call.
+
+        Raises:
+            LocalProtocolError: the source is closed. Closed later, a ``TokenUnavailable`` says so to ``callback``.
+            TypeError, ValueError: an argument is of another kind, or negative. ``callback`` is not called then.
+        """
+        since = self._clock()
+        if not self._call_now(callback, timeout):
+            self._waiting.add(callback, since, since + self._seconds(timeout))
 
     def warm_up(self, timeout: float | None = None) -> None:
         """Get a token ahead of need, or raise as :meth:`authorization` does. For start-up and readiness checks."""
@@ -135,11 +174,12 @@ class TokenSource(BaseSource):
     # Waiting and carrying
     # --------------------
 
-    def _authorization_now(self, min_ttl: float = 0.0) -> str | None:
+    @override
+    def _held_now(self, min_ttl: float = 0.0) -> AccessToken | None:
         self._check_open()
         self._ensure_warm()
         if not (self._background and may_start_threads()):
-            return self._coordinator.machine.authorization(self._clock(), min_ttl)
+            return self._coordinator.machine.token(self._clock(), min_ttl)
         caller = Caller()
         departed = self._coordinator._departure(caller.wake)
         try:
@@ -149,9 +189,9 @@ class TokenSource(BaseSource):
         finally:
             departed()
             self._coordinator._catch_up()
-        return answer.authorization if isinstance(answer, Ready) else None
+        return answer.token if isinstance(answer, Ready) else None
 
-    def _wait(self, timeout: float | None, min_ttl: float) -> str:
+    def _wait(self, timeout: float | None, min_ttl: float) -> AccessToken:
         since = self._clock()
         deadline = since + self._seconds(timeout)
         caller = Caller()
@@ -164,19 +204,25 @@ class TokenSource(BaseSource):
                     caller.wake, since=since, deadline=deadline, min_ttl=min_ttl
                 )
                 self._check_open()  # Closing wakes those who are registered by now.
-                if request is not None and not (self._background and self._is_carried_beside(request)):
-                    carry(self._coordinator, self._exchange, request)
+                if request is not None and not self._see_carried(request):
                     continue  # What was known before it was carried here may no longer be so.
                 if isinstance(answer, Ready):
-                    return answer.authorization
+                    return answer.token
                 if isinstance(answer, GiveUp):
                     if self._clock() >= deadline:
-                        self._authorization_now(min_ttl)  # The next caller finds what this one could not wait for.
+                        self._held_now(min_ttl)  # The next caller finds what this one could not wait for.
                     raise answer.error from None
                 caller.sleep(answer.until - self._clock())
         finally:
             departed()
             self._coordinator._catch_up()
+
+    def _see_carried(self, request: TokenRequest) -> bool:
+        """Send ``request`` beside the caller, or here where that cannot be; whether it is under way beside."""
+        if self._background and self._is_carried_beside(request):
+            return True
+        carry(self._coordinator, self._exchange, request)
+        return False
 
     def _is_carried_beside(self, request: TokenRequest) -> bool:
         """Whether a daemon thread took ``request``. At interpreter shutdown, or at the limit of threads, none does."""
@@ -184,6 +230,11 @@ class TokenSource(BaseSource):
             return False
         self._coordinator._took(request)
         return True
+
+    @override
+    def _forked(self) -> None:
+        super()._forked()
+        self._waiting.forget()
 
     # Keeping warm
     # ------------

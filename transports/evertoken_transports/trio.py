@@ -25,6 +25,7 @@ from evertoken_transports._coordinator import Coordinator
 from evertoken_transports._events import EventCallback, write
 from evertoken_transports._exchange import AsyncExchange
 from evertoken_transports._source import Shares
+from evertoken_transports._when import LastCall
 
 if TYPE_CHECKING:
     from evertoken.sharing import Store
@@ -150,6 +151,9 @@ class TokenSource(AsyncSource):
         """What carries a request, without a reference to this source: a task must not keep it alive."""
         return partial(_carry, self._coordinator, self._exchange, self._carriers)
 
+    def _start_waiting(self, call: LastCall, timeout: float | None) -> None:
+        _spawn("evertoken-when-token", _wait_to_call, self._wait_to_call, call, timeout)
+
     def _is_simulated(self) -> bool:
         return type(trio.lowlevel.current_clock()).__name__ != "SystemClock"  # Which has no public name.
 
@@ -174,6 +178,18 @@ async def _stay_warm(
     finally:
         if (held := source()) is not None:
             held._cooled(trio.lowlevel.current_trio_token())
+
+
+async def _wait_to_call(
+    wait: Callable[[LastCall, float | None], Awaitable[None]], call: LastCall, timeout: float | None
+) -> None:
+    """A system task must not raise, and a callback may raise SystemExit."""
+    try:
+        await wait(call, timeout)
+    except trio.Cancelled:
+        raise
+    except BaseException as error:  # noqa: BLE001
+        write(logging.ERROR, "the callback of when_token raised %s", type(error).__name__)
 
 
 class _Carrier(NamedTuple):

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from evertoken import (
+    AccessToken,
     Challenge,
     Policy,
     Rejection,
@@ -140,10 +141,16 @@ def _failed(self: TokenMachine, now: float, request: TokenRequest) -> Outcome:
     return TokenMachine.send_failed(self, now, request, "no route")
 
 
+def held() -> AccessToken:
+    token = holding().token
+    assert token is not None
+    return token
+
+
 Right = tuple[State, float, Want, Ready | GiveUp | SendRequest | Wait]
 ANY = Want(NOW, NOW + 60, 0.0)
 RIGHT: dict[str, Callable[[], Right]] = {
-    "ready": lambda: (holding(), NOW, ANY, Ready(bearer())),
+    "ready": lambda: (holding(), NOW, ANY, Ready(held())),
     "the first request": lambda: (NOTHING, NOW, ANY, SEND),
     "no request while the token is good": lambda: (holding(), NOW, ANY, WAIT),
     "a request for more life": lambda: (holding(), NOW + 700, Want(NOW + 700, math.inf, 590.0), SEND),
@@ -154,8 +161,8 @@ RIGHT: dict[str, Callable[[], Right]] = {
 SERVED = "a caller gets the token in hand, with as much life left in it as was asked for"
 TOLD = "who may send a request is told so"
 WRONG: dict[str, tuple[str, Callable[[], Right]]] = {
-    "ready without a token": (SERVED, lambda: (NOTHING, NOW, ANY, Ready("Bearer x"))),
-    "another token": (SERVED, lambda: (holding(), NOW, ANY, Ready("Bearer x"))),
+    "ready without a token": (SERVED, lambda: (NOTHING, NOW, ANY, Ready(replace(held(), authorization="Bearer x")))),
+    "another token": (SERVED, lambda: (holding(), NOW, ANY, Ready(replace(held(), authorization="Bearer x")))),
     "too little life": (SERVED, lambda: (holding(), NOW + 700, ANY._replace(min_ttl=600.0), RIGHT["ready"]()[3])),
     "given up for nothing": ("who can be served is served", lambda: (holding(), NOW, ANY, GAVE_UP)),
     "given up too early": (TOLD, lambda: (NOTHING, NOW, ANY, GAVE_UP)),

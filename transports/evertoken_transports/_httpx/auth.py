@@ -14,7 +14,7 @@ from evertoken._checks import check_type, fault_of_url
 from evertoken._secrecy import Hidden, Unpicklable
 from evertoken_transports._clock import Clock
 from evertoken_transports._coordinator import Coordinator
-from evertoken_transports._events import EventCallback, check_callback
+from evertoken_transports._events import EventCallback, check_on_event
 from evertoken_transports._exchange import AsyncExchange, Exchange, check_exchange
 from evertoken_transports._httpx.beside import (
     AsyncHttpxExchangeBase,
@@ -144,7 +144,7 @@ class BearerAuthBase(Unpicklable, Generic[_Request, _Response]):
         _check_exchanges(exchange, async_exchange, own_settings=ssl_context is not None or hidden is not None)
         seconds = None if timeout is None else checked_timeout(timeout)
         shared = found_coordinator(grant, policy, coordinator, _stores(shares, exchange, async_exchange))
-        check_callback(on_event)
+        check_on_event(on_event)
         check_type("replay", replay, bool)
         if isinstance(allowed, str):
             raise ValueError(allowed)
@@ -173,7 +173,6 @@ class BearerAuthBase(Unpicklable, Generic[_Request, _Response]):
             allowed,
             seconds,
             replay,
-            grant.endpoint.profile,
         )
 
     @property

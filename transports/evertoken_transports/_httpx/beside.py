@@ -16,6 +16,8 @@ from evertoken_transports._httpx.exchange import Settings, with_reference
 from evertoken_transports._httpx.line import CLOSING, Line
 from evertoken_transports._httpx.network import direct_async
 from evertoken_transports._runtime import Limit, Runtime, in_thread, runtime, within
+from evertoken_transports._token import Token
+from evertoken_transports._when import TokenCallback
 from evertoken_transports.threads import TokenSource
 
 __all__ = ("AsyncHttpxExchangeBase", "AsyncSources", "Beside", "TasksOnlyExchange", "TasksOnlySource", "tasks_only")
@@ -123,6 +125,16 @@ class TasksOnlyExchange:
 
 class TasksOnlySource(TokenSource):
     """Behind a ``BearerAuth`` that can send from an event loop alone: no thread waits for a token here."""
+
+    @override
+    def token(self, timeout: float | None = None, min_ttl: float = 0.0) -> Token:
+        """As :meth:`authorization`."""
+        raise tasks_only()
+
+    @override
+    def when_token(self, callback: TokenCallback, timeout: float | None = None) -> None:
+        """As :meth:`authorization`."""
+        raise tasks_only()
 
     @override
     def authorization(self, timeout: float | None = None, min_ttl: float = 0.0) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType, ModuleType
 from typing import Any, NamedTuple
 
-from evertoken import Challenge, Profile, Rejection, TokenUnavailable, read_challenge
+from evertoken import TokenUnavailable
 from evertoken._secrecy import Unpicklable
 from evertoken_transports._async_source import AsyncSource
 from evertoken_transports._events import RequestNotSigned, log, tell
@@ -22,9 +22,6 @@ __all__ = ("Flow", "Origin", "origin_of")
 Request = Any
 Response = Any
 Url = Any
-
-_SAFE_METHODS = ("GET", "HEAD", "OPTIONS", "TRACE")
-"""RFC 9110 section 9.2.1."""
 
 _TELLING = (400, 401)
 """The statuses whose bodies say something about locks and tokens. Of others the header lines suffice."""
@@ -81,7 +78,6 @@ class Flow:
     origins: frozenset[Origin]
     timeout: float | None
     replay: bool
-    profile: Profile
     unsigned: dict[str, object] = field(default_factory=dict, repr=False)
     """The origins that calls went to unsigned."""
 
@@ -92,7 +88,7 @@ class Flow:
             return
         signature = self._signature()
         response = yield signature.put_on(request)
-        if not (self._heed(signature, response) and self._judge(signature, response, self._peek(response))):
+        if not (self._is_news(signature, response) and self._answered(signature, response, self._peek(response))):
             return
         try:
             another = self._signature()
@@ -104,8 +100,8 @@ class Flow:
             self._let_go(response)
             response = yield another.put_on(request)
             # The answer is the caller's, whatever it is; what it says about the token is for everybody.
-            if self._heed(another, response):
-                self._judge(another, response, self._peek(response))
+            if self._is_news(another, response):
+                self._answered(another, response, self._peek(response))
 
     async def arun(self, request: Request) -> AsyncGenerator[Request, Response]:
         """The same for the asynchronous clients."""
@@ -114,7 +110,9 @@ class Flow:
             return
         signature = await self._asignature()
         response = yield signature.put_on(request)
-        if not (self._heed(signature, response) and self._judge(signature, response, await self._apeek(response))):
+        if not (
+            self._is_news(signature, response) and self._answered(signature, response, await self._apeek(response))
+        ):
             return
         try:
             another = await self._asignature()
@@ -124,8 +122,8 @@ class Flow:
             request = response.request
             await self._alet_go(response)
             response = yield another.put_on(request)
-            if self._heed(another, response):
-                self._judge(another, response, await self._apeek(response))
+            if self._is_news(another, response):
+                self._answered(another, response, await self._apeek(response))
 
     def _signs(self, request: Request) -> bool:
         url = request.url
@@ -134,12 +132,12 @@ class Flow:
         # What these libraries call netloc has no user and password in it.
         origin = f"{url.scheme}://{url.netloc.decode('ascii', 'replace')}"
         event = RequestNotSigned(origin, self.source.coordinator.machine.grant.api_base)
-        log(event, logging.WARNING if self._is_news(origin) else logging.DEBUG)
+        log(event, logging.WARNING if self._is_new(origin) else logging.DEBUG)
         if self.source.on_event is not None:
             tell(self.source.on_event, event)
         return False
 
-    def _is_news(self, origin: str) -> bool:
+    def _is_new(self, origin: str) -> bool:
         """Whether it is the first time; where there are very many origins, nobody is told of the later ones."""
         if origin in self.unsigned or len(self.unsigned) >= _MOST_TOLD:
             return False
@@ -155,20 +153,15 @@ class Flow:
         source = self.async_source()
         return _Signature(source.authorization_nowait() or await source.authorization(self.timeout))
 
-    def _heed(self, signature: _Signature, response: Response) -> bool:
-        """Note that our token has worked, if ``response`` says so first; and whether it may say that it is bad.
+    def _is_news(self, signature: _Signature, response: Response) -> bool:
+        """Whether ``response`` may say something of our token: it answers a request that carried it, to our API.
 
-        It says something about our token if it answers a request that carried it, to our API.
+        The fair weather of every call comes first: nothing is asked of the answer to one that worked as the last did.
         """
         status, request = response.status_code, response.request
-        works = 200 <= status < 300
-        if (signature.value == self.source._proven) if works else not 400 <= status <= 499:
+        if (signature.value == self.source._proven) if 200 <= status < 300 else not 400 <= status <= 499:
             return False
-        if not signature.is_on(request) or origin_of(request.url) not in self.origins:
-            return False
-        if works:
-            self.source.token_worked(signature.value)
-        return not works
+        return signature.is_on(request) and origin_of(request.url) in self.origins
 
     def _peek(self, response: Response) -> bytes:
         if response.status_code not in _TELLING:
@@ -195,21 +188,17 @@ class Flow:
         except self.library.ResponseNotRead:
             return b"" if response.is_stream_consumed or response.is_closed else None
 
-    def _judge(self, signature: _Signature, response: Response, content: bytes) -> bool:
+    def _answered(self, signature: _Signature, response: Response, content: bytes) -> bool:
         """Tell the source what the answer says; whether the call should be repeated, if another token can be had."""
-        challenge = read_challenge(response.status_code, response.headers.multi_items(), content, self.profile)
-        if challenge is Challenge.LOCKED:
-            self.source.endpoint_blocked()
-        if challenge not in (Challenge.TOKEN, Challenge.UNKNOWN):
-            return False
-        verdict = self.source.token_rejected(signature.value, challenge)
-        return verdict is not Rejection.KEPT and self.replay and self._can_repeat(response.request, challenge)
-
-    def _can_repeat(self, request: Request, challenge: Challenge) -> bool:
-        # 401 means that the call was not applied (RFC 9110 section 15.5.2), if a server of that API said it: without
-        # a word about the token, it may have come from something behind or before it.
-        had_no_effect = challenge is Challenge.TOKEN or request.method in _SAFE_METHODS
-        return had_no_effect and isinstance(request.stream, self.library.ByteStream)
+        request = response.request
+        return self.source.answered(
+            signature.value,
+            request.method,
+            response.status_code,
+            response.headers.multi_items(),
+            content,
+            resendable=self.replay and isinstance(request.stream, self.library.ByteStream),
+        )
 
     def _let_go(self, response: Response) -> None:
         """Free the connection, and bound what the client will read of an answer that becomes history."""

@@ -365,8 +365,12 @@ class MangopayServer(Generic[_Clock]):
     def _new_coordinator(self, grant: ClientCredentials, policy: Policy) -> ServerCoordinator:
         machine = TokenMachine(grant, policy=policy, draw=self._draw)
         if isinstance(self.clock, LoopClock):
-            return ServerCoordinator(machine, self.clock, self._stand_in)
-        return VirtualCoordinator(machine, self.clock, self._stand_in)
+            return ServerCoordinator(machine, self.clock, self._wall, self._stand_in)
+        return VirtualCoordinator(machine, self.clock, self._wall, self._stand_in)
+
+    def _wall(self) -> float:
+        """Unix time: that of the ``Date`` lines in the server's answers."""
+        return self.model.unix_time(self.clock())
 
     def _stand_in(self, exchange: object) -> object:
         if isinstance(exchange, MemoryExchange | AsyncMemoryExchange):

@@ -34,8 +34,8 @@ StandIn = Callable[[object], object]
 class ServerCoordinator(Coordinator):
     """Runs one machine for as long as a fake server is there."""
 
-    def __init__(self, machine: TokenMachine, clock: Clock, stand_in: StandIn) -> None:
-        super().__init__(machine, clock=clock)
+    def __init__(self, machine: TokenMachine, clock: Clock, wall: Clock, stand_in: StandIn) -> None:
+        super().__init__(machine, clock=clock, wall=wall)
         self._stands_in = stand_in
         self._is_over = False
 
@@ -75,8 +75,8 @@ class VirtualCoordinator(ServerCoordinator):
     when the clock shows the moment that it waits for, so that the real timers behind those sleeps never matter.
     """
 
-    def __init__(self, machine: TokenMachine, clock: VirtualClock, stand_in: StandIn) -> None:
-        super().__init__(machine, clock, stand_in)
+    def __init__(self, machine: TokenMachine, clock: VirtualClock, wall: Clock, stand_in: StandIn) -> None:
+        super().__init__(machine, clock, wall, stand_in)
         self._time = clock
         self._warmers: set[Waker] = set()
         self._landing: dict[int, Hashable] = {}

@@ -17,7 +17,7 @@ from evertoken._machine import TokenMachine
 from evertoken._policy import Policy
 from evertoken._problems import Problem
 from evertoken._snapshot import Snapshot
-from evertoken._states import State
+from evertoken._states import AccessToken, State
 from evertoken.happenings import Happening
 from evertoken.outcomes import Outcome
 
@@ -99,11 +99,12 @@ class CheckedMachine(TokenMachine):
         """Whether this header is the one to use at ``moment``."""
         if self.handed.get(authorization, -math.inf) >= moment - grace:
             return True
-        return self.latest > -math.inf and super().authorization(self._shows(moment)) == authorization
+        token = super().token(self._shows(moment)) if self.latest > -math.inf else None
+        return token is not None and token.authorization == authorization
 
     def could_serve_from(self, moment: float, min_ttl: float) -> float | None:
         """Since when there has been a token for a caller; None if there is none at ``moment``."""
-        if self.latest == -math.inf or super().authorization(self._shows(moment), min_ttl) is None:
+        if self.latest == -math.inf or super().token(self._shows(moment), min_ttl) is None:
             return None
         return self._changed
 
@@ -141,16 +142,16 @@ class CheckedMachine(TokenMachine):
             self.book.blocked(self, happened.kind)
 
     @override
-    def authorization(self, now: float, min_ttl: float = 0.0) -> str | None:
+    def token(self, now: float, min_ttl: float = 0.0) -> AccessToken | None:
         self.book.reading(self, now)
-        header = super().authorization(now, min_ttl)
-        if header is not None:
-            self.handed.pop(header, None)
-            self.handed[header] = self.book.moment()
+        token = super().token(now, min_ttl)
+        if token is not None:
+            self.handed.pop(token.authorization, None)
+            self.handed[token.authorization] = self.book.moment()
             if len(self.handed) > _MOST_HANDED:
                 del self.handed[next(iter(self.handed))]
         self.book.wanted(self, now, min_ttl)
-        return header
+        return token
 
     @override
     def poll(self, now: float, min_ttl: float = 0.0) -> SendRequest | Wait:

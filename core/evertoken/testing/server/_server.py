@@ -210,6 +210,10 @@ class AuthorizationServer(Unpicklable):
         """Whether ``token`` is good at ``now``: issued, not expired, not revoked."""
         return self.truth(now, token) is VALID
 
+    def unix_time(self, now: float) -> float:
+        """The server's own idea of the time at ``now``, as its ``Date`` lines say it."""
+        return self._clock.at(now)
+
     def truth(self, now: float, token: str) -> TokenTruth:
         """What ``token`` is at ``now``."""
         return self._register.truth(now, self._register.number(token))
