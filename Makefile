@@ -21,7 +21,9 @@ NAMED    := $(PYTHON)
 BIN      := $(VENV)/bin
 STAGE    := .wheel
 INSTALL  := $(BIN)/python tests/environments/install.py
-SOURCES  := core transports tests benchmarks examples
+SOURCES  := core transports tests benchmarks examples docs/conf.py
+SITE     := .site
+SPHINX    = $(BIN)/sphinx-build -q -E -W -j auto
 NODE     := tests/real/node
 
 # The parts of the suite that `make test` leaves to other targets.
@@ -30,7 +32,7 @@ APART    := --ignore=tests/real --ignore=tests/searches
 LOOPS    := tests/loops tests/hygiene/test_pins.py $(addprefix tests/transports/test_,asyncio.py async_sources.py \
                cancellation.py threads.py trio.py virtual_time.py)
 
-.PHONY: help test demo lint simulate ablations timeline real node fleet newer loops wheel minimums bench pins clean FORCE
+.PHONY: help test demo docs lint simulate ablations timeline real node fleet newer loops wheel minimums bench pins clean FORCE
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1 \t\2/p' Makefile
@@ -42,11 +44,15 @@ test: $(VENV)/.ready ## run the tests; core must be covered whole, branches incl
 demo: $(VENV)/.ready ## keep a token alive over real HTTP for twenty seconds of fair and foul weather
 	@$(BIN)/evertoken demo
 
-lint: $(VENV)/.ready ## ruff, mypy strict and basedpyright strict
+docs: $(VENV)/.ready ## build the site from docs/ and the docstrings: open .site/html/index.html
+	$(SPHINX) -b html docs $(SITE)/html
+
+lint: $(VENV)/.ready ## ruff, mypy strict, basedpyright strict, and every link and reference of the site
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/mypy
 	$(BIN)/basedpyright --pythonpath $(BIN)/python
+	$(SPHINX) -b dummy docs $(SITE)/checked
 
 # SEEDS=0-99 YEARS=1 OUT=years.json for other runs: a file that is there is continued where it ends.
 simulate: $(VENV)/.ready ## search for what breaks a law, and run 1,000 simulated hostile days, on all cores
@@ -57,7 +63,7 @@ simulate: $(VENV)/.ready ## search for what breaks a law, and run 1,000 simulate
 ablations: $(VENV)/.ready ## take each safeguard away, count the seeds until a check fires, and write docs/ablations.md
 	$(BIN)/python -m tests.ablations.table > docs/ablations.new && mv docs/ablations.new docs/ablations.md
 
-timeline: $(VENV)/.ready ## draw docs/timeline.svg, the picture of the README, anew
+timeline: $(VENV)/.ready ## draw docs/timeline.svg, the picture of a few hostile hours, anew
 	$(BIN)/evertoken simulate --seed 704 --days 0.5 --clients 3 --quiet --svg docs/timeline.svg --faults \
 	    partition,outage,revoked,crash,restart,suspend,late,token:server-error,token:rate-limited-reset,token:hang,api:unauthorized
 
@@ -82,7 +88,7 @@ loops: $(VENV)/.ready
 # them and the tools of the tests, in which these run.
 wheel: $(STAGE)/.built ## build the wheel, and try it with no extra, each extra and all of them, as pinned
 	$(BIN)/python -m tests.environments.extras $(STAGE) pins
-	rm -rf $(STAGE)/alone && mkdir $(STAGE)/alone && cp -R tests pyproject.toml README.md $(STAGE)/alone
+	rm -rf $(STAGE)/alone && mkdir $(STAGE)/alone && cp -R tests docs pyproject.toml $(STAGE)/alone
 	cd $(STAGE)/alone && ../pins-all/bin/python -m pytest -n auto --dist worksteal -m 'not no_cover' tests/core
 
 minimums: $(STAGE)/.built ## the same with the oldest releases that pyproject.toml says will do
@@ -107,7 +113,7 @@ pins: $(VENV)/.ready ## write requirements-dev.txt anew with the latest releases
 	    --no-config --no-emit-index-url --no-emit-find-links --custom-compile-command 'make pins' -o requirements-dev.txt
 
 clean: ## remove what make and the tools made
-	rm -rf .venv .venv-newer $(STAGE) $(NODE)/node_modules dist build htmlcov .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-newer $(STAGE) $(SITE) $(NODE)/node_modules dist build htmlcov .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -1,5 +1,7 @@
 """What came of one input to the machine: the closed set of things that a step can bring about, in the order they came.
 
+::
+
     machine.receive_response(now, request, response)
     for happening in machine.happenings:
         ...

@@ -25,6 +25,7 @@ from evertoken import (
 )
 from tests.kits import canary
 from tests.kits.driving import FAILED, LIMITED, LOCKED, MALFORMED, bearer, granted, machine
+from tests.kits.pages import blocks
 
 pytestmark = pytest.mark.no_cover
 
@@ -107,11 +108,10 @@ def test_saved_after_outcomes_only_a_crash_loop_asks_at_each_start() -> None:
     assert lives_of(program, 1) == HOUR
 
 
-# The README's way to keep one
-# ----------------------------
+# The documentation's way to keep one
+# -----------------------------------
 
-README = Path(__file__).parents[2] / "README.md"
-(EXAMPLE,) = re.findall(r"(?ms)^\*\*Over a restart\.\*\*.*?^```python\n(.*?)^```", README.read_text("utf-8"))
+(EXAMPLE,) = [source for _, source in blocks("embedding") if "def resume(" in source]
 
 
 class Clock:
@@ -133,7 +133,7 @@ class Example:
 
     def __init__(self, clock: Clock) -> None:
         names: dict[str, Any] = {}
-        exec(compile(EXAMPLE, str(README), "exec"), names)
+        exec(compile(EXAMPLE, "docs/embedding.md", "exec"), names)
         names["time"] = clock
         self.save: Callable[[TokenMachine], None] = names["save"]
         self.resume: Callable[[ClientCredentials], TokenMachine] = names["resume"]
@@ -150,7 +150,7 @@ def example(clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ex
     return Example(clock)
 
 
-def test_the_readmes_program_goes_on_from_what_it_saved(example: Example, clock: Clock) -> None:
+def test_the_program_of_the_documentation_goes_on_from_what_it_saved(example: Example, clock: Clock) -> None:
     m = example.resume(GRANT)
     request = m.start_request(50)
     example.save(m)
@@ -167,7 +167,7 @@ def test_the_readmes_program_goes_on_from_what_it_saved(example: Example, clock:
     assert token.expires_at == 3 - 40 - 1 + 300
 
 
-def test_the_readmes_program_bears_a_wall_clock_that_is_set_back(example: Example, clock: Clock) -> None:
+def test_the_program_of_the_documentation_bears_a_wall_clock_that_is_set_back(example: Example, clock: Clock) -> None:
     m = example.resume(GRANT)
     m.endpoint_blocked(50, BlockKind.LOCKED)
     example.save(m)
@@ -178,7 +178,7 @@ def test_the_readmes_program_bears_a_wall_clock_that_is_set_back(example: Exampl
 @pytest.mark.parametrize(
     "damage", ["", "{", "[]", '"', "{}", '{"at": 0}', '{"at": "now", "snapshot": ""}', "cut", "older", "other"]
 )
-def test_the_readmes_program_begins_anew_where_its_file_is_of_no_use(
+def test_the_program_of_the_documentation_begins_anew_where_its_file_is_of_no_use(
     example: Example, tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: str
 ) -> None:
     m = example.resume(GRANT)
@@ -199,7 +199,7 @@ def test_the_readmes_program_begins_anew_where_its_file_is_of_no_use(
     assert len(caplog.records) == 1
 
 
-def test_the_readmes_program_keeps_its_file_whole_and_to_itself(
+def test_the_program_of_the_documentation_keeps_its_file_whole_and_to_itself(
     example: Example, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     m = example.resume(GRANT)
@@ -215,7 +215,7 @@ def test_the_readmes_program_keeps_its_file_whole_and_to_itself(
     assert kept.read_text() == before
 
 
-def test_the_readmes_program_writes_through_no_link_that_somebody_put_there(
+def test_the_program_of_the_documentation_writes_through_no_link_that_somebody_put_there(
     example: Example, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     elsewhere = tmp_path / "elsewhere"

@@ -1,31 +1,24 @@
-"""The README's picture of the states is the one that the tables give."""
+"""The documentation's picture of the states is the one that the tables give."""
 
 from __future__ import annotations
 
-from pathlib import Path
+import re
 
-from evertoken.testing._diagram import state_diagram
+from evertoken._states import Freshness, RequestState
 from evertoken.testing.laws._tables import FRESHNESS_TABLE, REQUEST_TABLE
-
-README = Path(__file__).parents[2] / "README.md"
-
-
-def test_the_diagram_shows_every_change_that_the_tables_know_and_no_other() -> None:
-    changes = {
-        (source.name, target.name, event.value)
-        for table in (FRESHNESS_TABLE, REQUEST_TABLE)
-        for event, row in table.items()
-        for source, target in row.items()
-        if source is not target
-    }
-    shown = set()
-    for line in state_diagram().splitlines():
-        arrow, colon, events = line.strip().partition(": ")
-        if colon and "-->" in arrow:
-            source, target = arrow.split(" --> ")
-            shown |= {(source, target, event) for event in events.split(", ")}
-    assert shown == changes
+from tests.kits.diagram import PICTURE, arrows, state_diagram
 
 
-def test_the_readme_shows_the_diagram_of_the_tables() -> None:
-    assert f"```mermaid\n{state_diagram()}\n```" in README.read_text(encoding="utf-8")
+def test_the_picture_shows_every_state_every_change_of_the_tables_and_what_causes_it() -> None:
+    drawn = re.findall(r">([\w ]+)</text>", state_diagram())
+    changes = {**arrows(FRESHNESS_TABLE), **arrows(REQUEST_TABLE)}
+    titles = ["The token in hand", "The request for the next one"]
+    events = [event for caused in changes.values() for event in caused]
+    assert sorted(drawn) == sorted([*titles, *events, *(state.name for state in (*Freshness, *RequestState))])
+    first_states = 2
+    assert state_diagram().count('class="arrow"') == len(changes) + first_states
+
+
+def test_the_picture_in_the_docs_is_the_one_of_the_tables() -> None:
+    shown = PICTURE.read_text(encoding="utf-8")
+    assert shown == state_diagram(), "draw it anew: python -m tests.kits.diagram"

@@ -33,7 +33,8 @@ def gaps_after(old: str, new: str) -> list[str]:
 
 def test_every_pin_is_exact_and_carries_hashes() -> None:
     def is_exact(pin: Pin) -> bool:
-        return [one.operator for one in pin.requirement.specifier] == ["=="] and "*" not in str(pin.requirement)
+        specifier = pin.requirement.specifier
+        return [one.operator for one in specifier] == ["=="] and "*" not in str(specifier)
 
     assert EVERY_PIN
     assert not [str(pin.requirement) for pin in EVERY_PIN if not is_exact(pin)]

@@ -15,6 +15,7 @@ from types import SimpleNamespace
 import pytest
 
 from evertoken import HttpResponse, TokenRequest, TokenUnavailable, mangopay
+from tests.kits.pages import text_of
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 OWN_SIMULATOR = EXAMPLES / "own_simulator.py"
@@ -96,7 +97,8 @@ def test_the_driver_of_ones_own_goes_on_with_a_live_token_and_outlasts_a_failure
     assert tokens.authorization() == "Bearer second"
 
 
-def test_the_readme_shows_the_driver_as_it_stands() -> None:
-    text = OWN_DRIVER.read_text(encoding="utf-8")
-    shown = text[text.index("class Tokens:") : text.index("def main()")].rstrip()
-    assert f"```python\n{shown}\n```" in (EXAMPLES.parent / "README.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize(("example", "first"), [("own_driver.py", "class Tokens:"), ("one_generator.py", "Steps =")])
+def test_the_documentation_shows_the_drivers_as_they_stand(example: str, first: str) -> None:
+    text = (EXAMPLES / example).read_text(encoding="utf-8")
+    shown = text[text.index(first) : text.index("def main()")].rstrip()
+    assert f"{shown}\n```" in text_of("embedding")

@@ -1,4 +1,4 @@
-"""The seeds that README and docstrings show as hostile are hostile; one that has fair weather says so."""
+"""The seeds that the documentation and docstrings show as hostile are hostile; one that has fair weather says so."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from evertoken_transports import testing
 from evertoken_transports.testing import simulate_source
 from evertoken_transports.tools import cli
 from evertoken_transports.tools._simulate.choices import Choices
-from tests.kits.source_tree import ROOT
+from tests.kits.pages import text_of
 
 PROMISED = {WorldFault.LOST_BEFORE, WorldFault.LATE, WorldFault.OUTAGE, WorldFault.ABANDONED}
 
@@ -28,16 +28,16 @@ def seed_in(text: str | None, function: str) -> int:
     return int(seed)
 
 
-def readme_scenario() -> Scenario:
-    (command,) = re.findall(r"`evertoken simulate (--seed [^`]*)`", (ROOT / "README.md").read_text(encoding="utf-8"))
+def documented_scenario() -> Scenario:
+    (command,) = re.findall(r"`evertoken simulate (--seed [^`]*)`", text_of("evidence"))
     words = command.split()
     options = dict(zip(words[::2], words[1::2], strict=True))
     choices = Choices(float(options["--days"]), int(options["--clients"]), options.get("--faults", "swarm"))
     return choices.scenario(int(options["--seed"]))
 
 
-def test_the_command_of_the_readme_has_hostile_weather() -> None:
-    scenario = readme_scenario()
+def test_the_command_of_the_documentation_has_hostile_weather() -> None:
+    scenario = documented_scenario()
     assert set(dict(scenario.rates)) >= PROMISED
     report = simulate(replace(scenario, seconds=43_200.0, clients=scenario.clients[:3]))
     assert report.ok

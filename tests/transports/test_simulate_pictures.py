@@ -26,8 +26,8 @@ from evertoken_transports.tools._simulate.one import _Followed
 from tests.kits.simulating import HOUR, ran
 from tests.kits.source_tree import ROOT
 
-README_PICTURE = ROOT / "docs" / "timeline.svg"
-README_COMMAND = (
+PICTURE = ROOT / "docs" / "timeline.svg"
+COMMAND = (
     "evertoken simulate --seed 704 --days 0.5 --clients 3 --faults partition,outage,revoked,crash,restart,suspend,late,"
     "token:server-error,token:rate-limited-reset,token:hang,api:unauthorized --svg docs/timeline.svg"
 )
@@ -35,10 +35,10 @@ README_COMMAND = (
 
 def test_the_picture_in_the_docs_is_what_its_command_gives(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     svg = tmp_path / "timeline.svg"
-    arguments = README_COMMAND.split()[2:-1]
+    arguments = COMMAND.split()[2:-1]
     assert ran(capsys, *arguments, str(svg), "--quiet")[0] == 0
-    is_the_same = svg.read_text(encoding="utf-8") == README_PICTURE.read_text(encoding="utf-8")
-    assert is_the_same, f"draw it anew: {README_COMMAND}"
+    is_the_same = svg.read_text(encoding="utf-8") == PICTURE.read_text(encoding="utf-8")
+    assert is_the_same, f"draw it anew: {COMMAND}"
 
 
 @pytest.mark.parametrize("seed", ["1", "24"])

@@ -259,6 +259,8 @@ class _Call:
 class Ask(_Call):
     """One request on its way through a store. Do what :attr:`action` says, and tell what came of it.
 
+    ::
+
         ask = sharing.ask(clock(), request, nonce=secrets.token_hex(16), unix_time=time.time())
         while True:
             match ask.action:

@@ -1,5 +1,7 @@
 """The machine as plain functions over frozen values: for those who fold, branch, and look at what may happen next.
 
+::
+
     state = settle(policy, first_state(policy), now)
     for happened in enabled_inputs(policy, state, now):
         after, happenings = step(policy, state, happened)

@@ -1,5 +1,7 @@
 """Property tests around a TokenMachine: strategies, and a state machine of Hypothesis. Needs ``evertoken[hypothesis]``.
 
+::
+
     class MySdk(TokenMachineStateMachine): ...                     every law, after every step of any life
     TestMySdk = MySdk.TestCase
 

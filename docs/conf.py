@@ -1,0 +1,86 @@
+"""The site: Sphinx reads docs/ with MyST, and takes the reference from the docstrings. `make docs` builds it, offline.
+
+Every warning is an error there: a broken link, a page that no list of pages names, a public name that the reference
+does not explain, and a mention of one that there is not.
+"""
+
+from __future__ import annotations
+
+import importlib
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from docutils.nodes import Element, TextElement
+from sphinx.addnodes import pending_xref
+from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
+from sphinx.util import logging
+from sphinx.util.nodes import make_refnode
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+project = PROJECT["name"]
+release = PROJECT["version"]
+html_title = f"{project} {release}"
+html_theme = "furo"
+html_show_copyright = False
+html_show_sphinx = False
+html_copy_source = False
+
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+nitpicky = True
+nitpick_ignore_regex = [
+    (r"py:.*", r"(?!evertoken).*"),  # Other libraries: their documentation is not at hand where this one is built.
+    (r"py:class", r"evertoken\w*\.(.*\.)?_.*"),  # Types in signatures that are nobody's business, and type variables.
+]
+
+myst_heading_anchors = 3
+
+autodoc_member_order = "bysource"
+autodoc_typehints_format = "short"
+autodoc_preserve_defaults = True
+python_use_unqualified_type_names = True
+napoleon_numpy_docstring = False
+napoleon_use_ivar = True
+
+
+def where_users_find_it(app: Sphinx, env: BuildEnvironment, node: pending_xref, content: TextElement) -> Element | None:
+    """A link from where a thing is defined, say ``evertoken._policy.Policy``, to where it is imported from."""
+    known: Any = env.domains.python_domain.objects
+    package, _, path = str(node.get("reftarget", "")).partition(".")
+    if node.get("refdomain") != "py" or not package.startswith("evertoken"):
+        return None
+    names = [part for part in path.split(".") if not part.startswith("_")]
+    ending = "." + ".".join(names)
+    fitting = [name for name in known if name.startswith(package) and name.endswith(ending)]
+    if not names or len(fitting) != 1:
+        return None
+    found = known[fitting[0]]
+    return make_refnode(app.builder, node["refdoc"], found.docname, found.node_id, content, fitting[0])
+
+
+def public_names() -> Iterator[str]:
+    """Every name that a public module lists, with the module that lists it."""
+    for folder in (ROOT / "core", ROOT / "transports"):
+        for path in sorted(folder.rglob("*.py")):
+            module = ".".join(path.relative_to(folder).with_suffix("").parts).removesuffix(".__init__")
+            if not any(part.startswith("_") or part == "tools" for part in module.split(".")):  # The command: --help.
+                yield from (f"{module}.{name}" for name in importlib.import_module(module).__all__)
+
+
+def nothing_is_left_out(_app: Sphinx, env: BuildEnvironment) -> None:
+    """Warn of each public name that no page of the reference explains, there or where it is imported from."""
+    known = set(env.domains.python_domain.objects)
+    for name in public_names():
+        package, last = name.partition(".")[0], name.rpartition(".")[2]
+        if not any(one.startswith(package) and one.endswith(f".{last}") for one in known):
+            logging.getLogger("reference").warning("the reference does not explain %s", name)
+
+
+def setup(app: Sphinx) -> None:
+    """Sphinx calls this."""
+    app.connect("missing-reference", where_users_find_it)
+    app.connect("env-check-consistency", nothing_is_left_out)

@@ -1,0 +1,119 @@
+"""FastAPI, Celery: as much of them as an example of the documentation uses, for where they are not installed.
+
+They keep what is registered, and let a test do what the framework would: nothing more is claimed of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from functools import partial
+from types import ModuleType, SimpleNamespace
+from typing import Any, NoReturn
+
+import pytest
+
+__all__ = ("Celery", "FastAPI", "Retry", "install")
+
+
+@dataclass
+class JSONResponse:
+    """An answer with a body in JSON."""
+
+    content: object
+    status_code: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Raise what FastAPI would raise for what is no JSON."""
+        json.dumps(self.content)
+
+
+View = Callable[..., Awaitable[JSONResponse]]
+
+
+@dataclass
+class Request:
+    """A request knows its application."""
+
+    app: FastAPI
+
+
+class FastAPI:
+    """Routes and handlers of exceptions, and a lifespan around all calls."""
+
+    def __init__(self, lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]]) -> None:
+        self._lifespan = lifespan
+        self._routes: dict[str, View] = {}
+        self._handlers: dict[type[Exception], View] = {}
+        self.state = SimpleNamespace()
+
+    def get(self, path: str) -> Callable[[View], View]:
+        """Register a route."""
+        return lambda view: self._routes.setdefault(path, view)
+
+    def exception_handler(self, kind: type[Exception]) -> Callable[[View], View]:
+        """Register what answers when a view raises ``kind``."""
+        return lambda handler: self._handlers.setdefault(kind, handler)
+
+    def answers(self, path: str, times: int) -> list[JSONResponse]:
+        """What so many calls at once are answered, in one life of the application."""
+
+        async def life() -> list[JSONResponse]:
+            async with self._lifespan(self):
+                return await asyncio.gather(*(self._answer(path) for _ in range(times)))
+
+        return asyncio.run(life())
+
+    async def _answer(self, path: str) -> JSONResponse:
+        request = Request(self)
+        try:
+            return await self._routes[path](request)
+        except Exception as error:
+            for kind, handler in self._handlers.items():
+                if isinstance(error, kind):
+                    return await handler(request, error)
+            raise
+
+
+class Retry(Exception):
+    """The job is to be run again, ``when`` seconds from now."""
+
+    def __init__(self, when: float) -> None:
+        super().__init__(when)
+        self.when = when
+
+
+class Celery:
+    """Tasks that run where they are called."""
+
+    def __init__(self, name: str, broker: str) -> None:
+        self.name, self.broker = name, broker
+
+    def task(self, *, bind: bool, max_retries: int) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+        """Register a task. ``bind``: it gets itself as its first argument."""
+        assert bind
+        assert max_retries > 0
+        return lambda work: partial(work, SimpleNamespace(retry=self._retry))
+
+    def _retry(self, *, exc: Exception, countdown: float) -> NoReturn:
+        raise Retry(countdown) from exc
+
+
+def install(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let ``import fastapi`` and ``import celery`` find these, for as long as a test runs."""
+    for name, things in _MODULES.items():
+        module = ModuleType(name)
+        vars(module).update({thing.__name__: thing for thing in things})
+        monkeypatch.setitem(sys.modules, name, module)
+
+
+_MODULES: dict[str, tuple[type, ...]] = {
+    "celery": (Celery,),
+    "fastapi": (FastAPI, Request),
+    "fastapi.responses": (JSONResponse,),
+}

@@ -1,0 +1,39 @@
+"""What a page lists is what there is: nothing is missing, nothing is invented."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import re
+
+from evertoken import Policy, ProblemKind
+from tests.kits.pages import first_column, text_of
+from tests.kits.source_tree import CORE, TRANSPORTS, modules
+
+
+def public_exceptions() -> set[str]:
+    """Every exception that a public module lists."""
+    found: set[str] = set()
+    for module in modules(CORE, TRANSPORTS):
+        if module.is_public and ".tools" not in module.name:
+            namespace = importlib.import_module(module.name)
+            things = {name: getattr(namespace, name) for name in namespace.__all__}
+            found |= {name for name, it in things.items() if isinstance(it, type) and issubclass(it, BaseException)}
+    return found
+
+
+def test_the_page_of_errors_has_every_public_exception_and_no_other() -> None:
+    text = text_of("errors")
+    builtin = {"ValueError", "TypeError", "ImportError", "AttributeError", "AssertionError"}
+    named = {name for name in re.findall(r"`([A-Z]\w+)`", text) if name[1:] != name[1:].upper()}
+    kinds_apart = {name for name in named if name not in builtin and name != "StoreReported"}
+    assert kinds_apart == public_exceptions()
+
+
+def test_the_page_of_errors_has_every_kind_of_problem_and_no_other() -> None:
+    assert first_column("errors", "Why there is no token") == [kind.name for kind in ProblemKind]
+
+
+def test_the_page_of_the_policy_has_every_field_with_its_default_and_no_other() -> None:
+    shown = re.findall(r"(?m)^\| `(\w+)` \| ([\d.]+) \|", text_of("policy"))
+    assert sorted(shown) == sorted((field.name, str(field.default)) for field in dataclasses.fields(Policy))

@@ -1,0 +1,223 @@
+"""The recipes: each runs as written, with the framework where that is installed, and asks as often as it says."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+
+import django
+import httpx
+import pytest
+import trustme
+from django.conf import settings
+from django.test import RequestFactory
+
+from evertoken import ClientCredentials, CredentialsRefused, TokenUnavailable
+from evertoken.testing import TokenFault
+from evertoken_transports.testing import MangopayServer
+from tests.kits import standins
+from tests.kits.pages import run, run_cells
+
+
+@pytest.fixture(autouse=True)
+def in_this_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No recipe writes to the place where this user's programs keep things."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+
+
+def test_httpx(mangopay: MangopayServer, capsys: pytest.CaptureFixture[str]) -> None:
+    page = run("howto/httpx")
+    assert mangopay.token_requests == 1
+    assert capsys.readouterr().out == ""
+    assert asyncio.run(page.main()).status_code == 200
+
+
+def test_fastapi(mangopay: MangopayServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    standins.install(monkeypatch)
+    page = run("howto/fastapi")
+    assert {answer.status_code for answer in page.app.answers("/users", 20)} == {200}
+    assert mangopay.token_requests == 1
+    mangopay.advance(3_600)
+    mangopay.next_token_requests(TokenFault.LOCKED)
+    refused = page.app.answers("/users", 3)
+    assert [answer.status_code for answer in refused] == [503] * 3
+    assert all(900 <= int(answer.headers["Retry-After"]) <= 930 for answer in refused)
+
+
+def test_flask(mangopay: MangopayServer) -> None:
+    web = run("howto/flask").app.test_client()
+    assert {web.get("/users").status_code for _ in range(5)} == {200}
+    assert mangopay.token_requests == 1
+    mangopay.advance(3_600)
+    mangopay.next_token_requests(TokenFault.LOCKED)
+    answer = web.get("/users")
+    assert answer.status_code == 503
+    assert 900 <= int(answer.headers["Retry-After"]) <= 930
+
+
+def test_django(mangopay: MangopayServer) -> None:
+    if not settings.configured:
+        settings.configure(DEFAULT_CHARSET="utf-8")
+        django.setup()
+    page, request = run("howto/django"), RequestFactory().get("/users")
+    view = page.NoToken(page.users)
+    assert view(request).status_code == 200
+    assert asyncio.run(page.users_async(request)).status_code == 200
+    assert mangopay.token_requests == 1
+    mangopay.advance(3_600)
+    mangopay.next_token_requests(TokenFault.LOCKED)
+    with pytest.raises(TokenUnavailable) as caught:
+        page.users(request)
+    answer = view.process_exception(request, caught.value)
+    assert answer.status_code == 503
+    assert 900 <= int(answer.headers["Retry-After"]) <= 930
+    assert view.process_exception(request, ValueError("another matter")) is None
+
+
+def test_celery(mangopay: MangopayServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    standins.install(monkeypatch)
+    page = run("howto/celery")
+
+    def wallet(_: httpx.Response) -> dict[str, str]:
+        return {"Id": "wallet_1"}
+
+    monkeypatch.setattr(httpx.Response, "json", wallet)
+    assert page.pay_out("wallet_1") == "wallet_1"
+    assert mangopay.token_requests == 1
+    mangopay.advance(3_600)
+    mangopay.next_token_requests(TokenFault.RATE_LIMITED_RETRY_AFTER)
+    with pytest.raises(standins.Retry) as caught:
+        page.pay_out("wallet_1")
+    assert caught.value.when > 29
+    mangopay.advance(600)
+    mangopay.next_token_requests(TokenFault.INVALID_CLIENT)
+    with pytest.raises(CredentialsRefused):
+        page.pay_out("wallet_1")
+
+
+def test_gunicorn_uvicorn_and_what_is_warm(mangopay: MangopayServer) -> None:
+    page = run("howto/servers")
+    told: list[object] = []
+
+    def start_response(status: str, _headers: list[tuple[str, str]]) -> None:
+        told.append(status)
+
+    assert page.application({}, start_response)
+    assert told == ["200 OK"]
+
+    async def send(message: object) -> None:
+        told.append(message)
+
+    asyncio.run(page.asgi({"type": "http"}, None, send))
+    assert len(told) == 3
+    assert page.source.authorization_nowait() is not None
+    assert mangopay.token_requests == 1
+
+
+def test_lambda(mangopay: MangopayServer) -> None:
+    page = run("howto/lambda")
+    assert [page.handler({}, None)["statusCode"] for _ in range(3)] == [200] * 3
+    assert mangopay.token_requests == 1
+    mangopay.advance(7_200)  # Frozen.
+    assert page.handler({}, None)["statusCode"] == 200
+    assert mangopay.token_requests == 2
+
+
+def test_a_job_of_cron(mangopay: MangopayServer) -> None:
+    page = run("howto/cron")
+    assert page.job() == 200
+    assert page.job() == 200
+    assert mangopay.token_requests == 1
+
+
+def test_a_notebook(mangopay: MangopayServer) -> None:
+    page = asyncio.run(run_cells("howto/notebooks"))
+    assert page.users.status_code == 200
+    assert mangopay.token_requests == 1
+    assert "your-api-key" not in repr(page.auth)
+
+
+def test_mtls_and_its_renewal(mangopay: MangopayServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    authority = trustme.CA()
+    monkeypatch.setattr(ssl, "create_default_context", lambda: ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))  # Not shared.
+
+    def put_in_place(days: int) -> None:
+        until = datetime.now(UTC) + timedelta(days=days)
+        made = authority.issue_cert("your-client-id.prod.mangopay.com", not_after=until)
+        (tmp_path / "mangopay.crt").write_bytes(b"".join(pem.bytes() for pem in made.cert_chain_pems))
+        (tmp_path / "mangopay.key").write_bytes(made.private_key_pem.bytes())
+
+    def shown() -> str:
+        """When the certificate runs out that a client with the page's context shows to a server."""
+        server_side = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        authority.issue_cert("api-mtls.mangopay.com").configure_cert(server_side)
+        authority.configure_trust(server_side)
+        server_side.verify_mode = ssl.CERT_REQUIRED
+        to_client, to_server = ssl.MemoryBIO(), ssl.MemoryBIO()
+        client = page.context.wrap_bio(to_client, to_server, server_hostname="api-mtls.mangopay.com")
+        server = server_side.wrap_bio(to_server, to_client, server_side=True)
+        for side in (client, server, client, server):
+            try:
+                side.do_handshake()
+            except ssl.SSLWantReadError:
+                continue
+        return str((server.getpeercert() or {})["notAfter"])
+
+    put_in_place(days=9)
+    page = run("howto/mtls")
+    authority.configure_trust(page.context)
+    first = shown()
+    assert 8 < page.days_left() < 9
+    put_in_place(days=365)
+    assert shown() == first
+    page.renew()
+    assert shown() != first
+    assert 364 < page.days_left() < 365
+    assert page.client.get("/users").status_code == 200
+    assert page.auth.api_base.startswith("https://api-mtls.mangopay.com/")
+    assert mangopay.token_requests == 1
+
+
+def test_the_rotation_of_a_key(mangopay: MangopayServer) -> None:
+    page = run("howto/rotation")
+    assert page.client.get("/users").status_code == 200
+    page.rotate("another-key")
+    mangopay.set_api_key("another-key")
+    mangopay.advance(3_600)
+    assert page.client.get("/users").status_code == 200
+    assert mangopay.token_requests == 2
+
+
+def test_a_key_that_is_dead_already_is_refused_once(mangopay: MangopayServer) -> None:
+    page = run("howto/rotation")
+    mangopay.set_api_key("another-key")
+    for _ in range(3):
+        with pytest.raises(CredentialsRefused):
+            page.client.get("/users")
+    page.rotate("another-key")
+    assert page.client.get("/users").status_code == 200
+    assert mangopay.token_requests == 2
+
+
+def test_other_providers(mangopay: MangopayServer) -> None:
+    page = run("howto/providers")
+    sent = dict(page.keyed.message().headers)
+    assert sent["X-Api-Key"] == "your-secret"
+    assert b"scope=payments%3Aread+payments%3Awrite" in page.grant.message().body
+    secret = "50% + more"
+    spelt = {
+        dict(with_(page, way, secret).message().headers).get("Authorization")
+        for way in ("as_the_rfc_says", "as_they_stand")
+    }
+    assert len(spelt) == 2
+    assert None not in spelt
+    assert "Authorization" not in dict(with_(page, "in_the_form", secret).message().headers)
+    assert mangopay.token_requests == 0
+
+
+def with_(page: SimpleNamespace, endpoint: str, secret: str) -> ClientCredentials:
+    """A grant at one of the page's endpoints."""
+    return ClientCredentials(getattr(page, endpoint), "your-client-id", secret)
