@@ -24,6 +24,7 @@ from evertoken_transports._carrier import carry_async
 from evertoken_transports._coordinator import Coordinator
 from evertoken_transports._events import EventCallback, write
 from evertoken_transports._exchange import AsyncExchange
+from evertoken_transports._runtime import is_simulated_trio
 from evertoken_transports._source import Shares
 
 if TYPE_CHECKING:
@@ -151,7 +152,7 @@ class TokenSource(AsyncSource):
         return partial(_carry, self._coordinator, self._exchange, self._carriers)
 
     def _is_simulated(self) -> bool:
-        return type(trio.lowlevel.current_clock()).__name__ != "SystemClock"  # Which has no public name.
+        return is_simulated_trio()
 
     def _place(self) -> Hashable:
         return trio.lowlevel.current_trio_token()
