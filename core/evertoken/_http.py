@@ -57,7 +57,8 @@ class TokenRequest(Unpicklable):
     life than it has left.
 
     One that ``asks`` is not to be sent as it is: the grant's ``secret_source`` is to be asked first, and what that says
-    is told by :meth:`TokenMachine.secret_told`, which gives the request that travels.
+    is told by :meth:`TokenMachine.secret_told`, which gives the request that travels. That knows by ``asked_at`` that
+    the life of its token counts from then.
     """
 
     id: int
@@ -75,6 +76,7 @@ class TokenRequest(Unpicklable):
     held: AccessToken | None = field(repr=False, default=None, compare=False)
     demanded: bool = field(repr=False, default=False, compare=False)
     asks: bool = False
+    asked_at: float | None = field(repr=False, default=None, compare=False)
 
     def seconds_left(self, now: float) -> float:
         """Seconds until the deadline; 0.0 past it. ``now`` is what the clock of the machine, or its source, shows."""

@@ -51,7 +51,7 @@ from evertoken._look import (
 from evertoken._policy import Policy
 from evertoken._problems import LocalProtocolError, Problem
 from evertoken._schedule import attempt_seconds, longest_look
-from evertoken._secrecy import Hidden
+from evertoken._secrecy import Hidden, replace
 from evertoken._snapshot import Snapshot, read_snapshot, take_snapshot
 from evertoken._states import (
     MOST_TIERS,
@@ -248,7 +248,7 @@ class TokenMachine:
         is_known = self._grant.client_secret == hidden.reveal()
         told = self._grant if is_known else self._grant.with_secret(hidden.reveal())
         deadline = min(attempt.deadline, now + attempt_seconds(self._policy, self.tiers, asks=False))
-        signed = self._request(attempt._replace(deadline=deadline), signing, told)
+        signed = replace(self._request(attempt._replace(deadline=deadline), signing, told), asked_at=now)
         self.happenings = ()
         if not is_known:
             replaced = self._grant.secrets()
@@ -309,12 +309,14 @@ class TokenMachine:
         """
         now = on_the_grid(now)
         if isinstance(response, Outcome):
+            if seen is None and request.asked_at is not None:
+                seen = Seen(request.asked_at)
             return self._answer(now, request, response, seen)
         if not isinstance(response, HttpResponse):
             wrong = _wrong_response(response)
             del response
             raise wrong
-        return self._answer(now, request, self.read_response(request, response), response.seen)
+        return self.receive_response(now, request, self.read_response(request, response), response.seen)
 
     def send_failed(self, now: float, request: TokenRequest, reason: str | Outcome) -> Outcome:
         """The request did not get there, or its answer did not get back; ``reason`` is for people.
