@@ -250,6 +250,21 @@ def no_answer(
     return outcomes.Failed(problem)
 
 
+def no_secret(
+    grant: ClientCredentials, reason: str, secrets: tuple[str, ...], *, is_bug: bool = False
+) -> outcomes.Failed:
+    """What it means that the client's secret could not be had, and so no request was sent."""
+    said = scrub(reason, needles_of(secrets, [value for _, value in grant.parameters])) or "no reason was given"
+    return outcomes.Failed(
+        Problem(
+            ProblemKind.BUG if is_bug else ProblemKind.SECRET,
+            f"The secret of client {grant.client_id} could not be had, so no token was asked for: {said}",
+            "Look at what the callable asks that was given for a secret: a vault, a file, a function of your own.",
+        ),
+        unsent=True,
+    )
+
+
 def _read_token(answer: _Answer) -> outcomes.Granted | str:
     """The token of RFC 6749 section 5.1, or why there is none."""
     content = answer.body.content

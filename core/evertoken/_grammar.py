@@ -37,12 +37,16 @@ __all__ = (
 
 @dataclass(frozen=True, slots=True)
 class RequestClaimed:
-    """``start_request``: an exchange starts now, by way of ``tiers`` shared stores."""
+    """``start_request``: an exchange starts now, by way of ``tiers`` shared stores.
+
+    ``asks``: the client's secret is asked for first.
+    """
 
     now: float
     draw: float
     min_ttl: float = 0.0
     tiers: int = 0
+    asks: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +92,13 @@ class BlockReported:
 
 @dataclass(frozen=True, slots=True)
 class CredentialsReplaced:
-    """The client's secret was changed to a different one."""
+    """The client's secret was changed to a different one.
+
+    ``attempt`` is the id of the one that had asked for it, and is made with it; 0 if none had.
+    """
 
     now: float
+    attempt: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,27 +9,46 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypedDict, TypeVar, Unpack, cast
 from urllib.parse import quote, urlencode
 
-from evertoken._checks import WrongArgument, check_type, fault_of_text, fault_of_url, with_ascii_host
+from typing_extensions import override
+
+from evertoken._checks import WrongArgument, check_type, fault_of_text, fault_of_url, is_moment, with_ascii_host
+from evertoken._problems import LocalProtocolError
 from evertoken._secrecy import Unpicklable
 
 __all__ = (
     "AuthenticationParts",
     "BasicAuthentication",
+    "ClientAssertion",
     "ClientAuthentication",
     "ClientCredentials",
     "PostAuthentication",
     "Profile",
+    "SecretSource",
+    "SignedAuthentication",
+    "Signing",
     "TokenEndpoint",
     "TokenMessage",
 )
 
 Pairs = tuple[tuple[str, str], ...]
 _Read = TypeVar("_Read")
+
+
+class SecretSource(Protocol):
+    """A function that gives the client's secret as it is now. Whoever sends the requests calls it; the core never does.
+
+    Under asyncio and trio it may be a coroutine function.
+    """
+
+    def __call__(self) -> str | Awaitable[str]:
+        """The secret."""
+        ...
+
 
 _RESERVED = frozenset(
     {"grant_type", "client_id", "client_secret", "client_assertion", "client_assertion_type"}
@@ -72,6 +91,24 @@ class TokenMessage(Unpicklable):
     secrets: tuple[str, ...] = field(repr=False)
 
 
+@dataclass(frozen=True, slots=True)
+class Signing:
+    """What a signature needs and the core does not have: given by whoever claims, so that a simulation reproduces it.
+
+    ``unix_time`` is in seconds since 1970. ``entropy`` is at least 16 random bytes, others for each request: a server
+    knows by them that an assertion was sent before. Raises ValueError for anything else.
+    """
+
+    unix_time: float
+    entropy: bytes
+
+    def __post_init__(self) -> None:
+        if not is_moment(self.unix_time):
+            raise ValueError("Signing.unix_time must be a finite number of seconds since 1970")
+        if not isinstance(cast("object", self.entropy), bytes) or len(self.entropy) < 16:
+            raise ValueError("Signing.entropy must be at least 16 random bytes")
+
+
 class ClientAuthentication(Protocol):
     """The plug: anything that can authenticate the client in one token request (RFC 6749 section 2.3).
 
@@ -82,6 +119,18 @@ class ClientAuthentication(Protocol):
 
     def authenticate(self, grant: ClientCredentials) -> AuthenticationParts:
         """The header lines and form fields that prove to ``grant.endpoint`` who ``grant.client_id`` is."""
+        ...
+
+
+class SignedAuthentication(Protocol):
+    """The same for a proof that is signed with the time in it: it is given both time and randomness, and has neither.
+
+    The same ``grant`` and ``signing`` must say the same, so that a simulation reproduces it; a signature apart whose
+    algorithm is randomised.
+    """
+
+    def sign(self, grant: ClientCredentials, signing: Signing) -> AuthenticationParts:
+        """As :meth:`ClientAuthentication.authenticate`."""
         ...
 
 
@@ -118,6 +167,33 @@ class PostAuthentication:
         return AuthenticationParts(form=(("client_id", grant.client_id), ("client_secret", grant.client_secret)))
 
 
+JWT_BEARER = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+"""What kind of assertion a JWT is (RFC 7523 section 2.2)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClientAssertion:
+    """An assertion that somebody else has signed in place of a secret (RFC 7521 section 4.2, RFC 7523 section 2.2).
+
+    For workload identity federation: a projected service-account token of Kubernetes at Microsoft Entra, say; and for
+    keys that a service keeps and signs with. ``secret_source`` gives the assertion as it is now, and is asked before
+    each request, as a callable ``client_secret`` of :class:`ClientCredentials` is, which is left out here.
+    """
+
+    secret_source: SecretSource = field(repr=False)
+
+    def __post_init__(self) -> None:
+        fault = _fault_of_source("ClientAssertion.secret_source", self.secret_source)
+        if fault is not None:
+            del self  # Perhaps it is the assertion itself.
+            raise WrongArgument(fault)
+
+    def authenticate(self, grant: ClientCredentials) -> AuthenticationParts:
+        """Three form fields: the client id, of which kind the assertion is, and the assertion."""
+        proof = (("client_assertion_type", JWT_BEARER), ("client_assertion", grant.client_secret))
+        return AuthenticationParts(form=(("client_id", grant.client_id), *proof))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
     """What is peculiar to one vendor: which refusals mean a lock-out, and what to tell the reader of an error."""
@@ -150,6 +226,9 @@ class Profile:
         return any(code.strip().lower() in locks for code in codes)
 
 
+Authentication = ClientAuthentication | SignedAuthentication
+
+
 @dataclass(frozen=True, slots=True, init=False)
 class TokenEndpoint:
     """Where tokens are asked for (RFC 6749 section 3.2), and in what manner.
@@ -159,15 +238,15 @@ class TokenEndpoint:
     Raises:
         ValueError: ``url`` is not https (http is allowed to this machine only), has user info, a fragment, white space,
             or no host.
-        TypeError: ``authentication`` has no method ``authenticate``, or ``profile`` is no :class:`Profile`.
+        TypeError: ``authentication`` has no method ``authenticate`` or ``sign``, or ``profile`` is no :class:`Profile`.
     """
 
     url: str
-    authentication: ClientAuthentication = BasicAuthentication()
+    authentication: Authentication = BasicAuthentication()
     profile: Profile = Profile()
 
     def __init__(
-        self, url: str, authentication: ClientAuthentication = BasicAuthentication(), profile: Profile = Profile()
+        self, url: str, authentication: Authentication = BasicAuthentication(), profile: Profile = Profile()
     ) -> None:
         fault = fault_of_url("TokenEndpoint.url", url)
         if fault is not None:
@@ -184,12 +263,16 @@ def _fault_of_manner(authentication: object, profile: object) -> str | None:
     """Why tokens cannot be asked for in this manner; None if they can."""
     if isinstance(authentication, type):
         return f"authentication must be an object, not the class {authentication.__name__}: call it"
-    if not callable(getattr(authentication, "authenticate", None)):
+    if not callable(getattr(authentication, "authenticate", None)) and not _signs(authentication):
         kind = type(authentication).__name__
         return f"authentication must have a method authenticate(grant), as PostAuthentication() has, not be a {kind}"
     if not isinstance(profile, Profile):
         return f"profile must be a Profile, not {type(profile).__name__}"
     return None
+
+
+def _signs(authentication: object) -> bool:
+    return callable(getattr(authentication, "sign", None))
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -200,7 +283,9 @@ class ClientCredentials(Unpicklable):
         endpoint: where to ask.
         client_id: who asks.
         client_secret: the proof; Mangopay calls it the API key. Hidden in the repr. May be empty where the client
-            authenticates by other means.
+            authenticates by other means. Or a callable that gives it, from a vault or a file that rotates: it is asked
+            before each token request, and once a minute while the endpoint refuses the secret. Grants with the same
+            callable are equal, and share a token; a lambda that is made anew each time is another one each time.
         scope: space-separated, sent with every request (section 3.3).
         audience: sent with every request, for providers that want one.
         resource: one or several URIs, sent with every request (RFC 8707).
@@ -208,9 +293,12 @@ class ClientCredentials(Unpicklable):
         api_base: where the tokens are to be used: the base URL for API calls.
 
     Immutable; compares and hashes by value. It refuses to be pickled, since a pickle would hold the secret in clear.
+    Where the secret is a callable, that is ``secret_source``, and ``client_secret`` is empty in what you make: the
+    machine has a grant of its own with the secret that it was told last.
 
     Raises:
-        ValueError: an argument is empty, has white space around it, control characters, or is reserved.
+        ValueError: an argument is empty, has white space around it, control characters, or is reserved; a callable
+            cannot be hashed, or an assertion stands beside it.
     """
 
     endpoint: TokenEndpoint
@@ -221,6 +309,7 @@ class ClientCredentials(Unpicklable):
     resource: tuple[str, ...]
     parameters: Pairs = field(repr=False)
     api_base: str | None
+    secret_source: SecretSource | None = field(init=False, repr=False)
     _message: TokenMessage | None = field(init=False, repr=False, compare=False)
     _key: bytes | None = field(init=False, repr=False, compare=False)
 
@@ -228,7 +317,7 @@ class ClientCredentials(Unpicklable):
         self,
         endpoint: TokenEndpoint,
         client_id: str,
-        client_secret: str = "",
+        client_secret: str | SecretSource = "",
         *,
         scope: str | None = None,
         audience: str | None = None,
@@ -237,10 +326,13 @@ class ClientCredentials(Unpicklable):
         api_base: str | None = None,
     ) -> None:
         pairs, uris = _read(parameters, _pairs), _read(resource, _uris)
+        assertion = getattr(getattr(endpoint, "authentication", None), "secret_source", None)
+        source = assertion if client_secret == "" else client_secret if callable(client_secret) else None
         values = {
             "endpoint": endpoint,
             "client_id": client_id,
-            "client_secret": client_secret,
+            "client_secret": client_secret if source is None else "",
+            "secret_source": source,
             "scope": scope,
             "audience": audience,
             "resource": uris or (),
@@ -251,38 +343,55 @@ class ClientCredentials(Unpicklable):
         }
         _assign(self, values)
         fault = _fault_of(self)
+        if assertion is not None and source is not assertion:
+            fault = fault or "client_secret must be left out: the client authentication brings a proof of its own"
         if pairs is None or uris is None:
             fault = (
                 "parameters must map names to values, each name once"
                 if pairs is None
                 else "resource must be a URI, or several that can be read one by one"
             )
-        del client_secret, parameters, pairs, uris, values
+        del client_secret, parameters, pairs, uris, values, source, assertion
         if fault is not None:
             del self, client_id, scope, audience, resource, api_base  # What is wrong with one may be a secret in it.
             raise ValueError(fault)
         if api_base is not None:
             _assign(self, {"api_base": with_ascii_host(api_base)})
 
-    def with_secret(self, client_secret: str) -> ClientCredentials:
-        """The same grant with another secret, for ``replace_credentials``."""
-        made = grant_or_fault(
-            self.endpoint,
-            self.client_id,
-            client_secret,
-            scope=self.scope,
-            audience=self.audience,
-            resource=self.resource,
-            parameters=self.parameters,
-            api_base=self.api_base,
-        )
-        del client_secret
-        return or_raise(made)
+    @override
+    def _arguments(self) -> dict[str, object]:
+        arguments: dict[str, object] = {name: getattr(self, name) for name in self.__match_args__}
+        if self.secret_source is not None:
+            brought = getattr(self.endpoint.authentication, "secret_source", None) is not None
+            arguments["client_secret"] = "" if brought else self.secret_source
+        return arguments
+
+    def with_secret(self, client_secret: str | SecretSource) -> ClientCredentials:
+        """The same grant with another secret, for ``replace_credentials``.
+
+        A callable that the grant has stays, and is asked again before the next request; another one takes its place.
+        Raises ValueError for what cannot be a secret.
+        """
+        known = client_secret if isinstance(client_secret, str) else ""
+        source = self.secret_source if isinstance(client_secret, str) else client_secret
+        made = _with(self, client_secret=known, secret_source=source, _message=None, _key=None)
+        fault = fault_of_text("client_secret", known) if known else _fault_of(made)
+        del self, client_secret, known, source
+        if fault is not None:
+            del made
+            raise ValueError(fault)
+        return made
 
     def same_proof(self, other: ClientCredentials) -> bool:
         """Whether ``other`` would prove who it is by the same secret in the same manner."""
         mine, others = self.endpoint.authentication, other.endpoint.authentication
-        return self.client_secret == other.client_secret and mine == others
+        same_source = self.secret_source == other.secret_source
+        return self.client_secret == other.client_secret and same_source and mine == others
+
+    @property
+    def needs_signing(self) -> bool:
+        """Whether a request of this grant can be made only with a :class:`Signing`."""
+        return _signs(self.endpoint.authentication)
 
     def same_client(self, other: ClientCredentials) -> bool:
         """Whether ``other`` differs in nothing but the secret and the manner of authentication."""
@@ -298,11 +407,14 @@ class ClientCredentials(Unpicklable):
             *self.parameters,
         )
 
-    def message(self) -> TokenMessage:
-        """What a token request of this grant carries, with client authentication built anew where that may matter."""
+    def message(self, signing: Signing | None = None) -> TokenMessage:
+        """What a token request of this grant carries, with client authentication built anew where that may matter.
+
+        Raises LocalProtocolError without the ``signing`` that it needs.
+        """
         if self._message is not None:
             return self._message
-        message = _message_of(self)
+        message = _message_of(self, signing)
         if type(self.endpoint.authentication) in _UNCHANGING:
             _assign(self, {"_message": message})
         return message
@@ -337,13 +449,13 @@ class Extras(TypedDict, total=False):
 def grant_or_fault(
     endpoint: TokenEndpoint,
     client_id: str,
-    client_secret: str,
+    client_secret: str | SecretSource,
     *,
     secret_name: str = "client_secret",
     **rest: Unpack[Extras],
 ) -> ClientCredentials | str:
     """A grant, or what is wrong with the arguments: for callers whose own frames must not be in the traceback."""
-    if client_secret != "":
+    if not callable(client_secret) and client_secret != "":
         fault = fault_of_text(secret_name, client_secret)
         if fault is not None:
             return fault
@@ -382,6 +494,13 @@ def _uris(resource: object) -> tuple[object, ...]:
     return tuple(cast("Iterable[object]", resource))
 
 
+def _with(grant: ClientCredentials, **changes: object) -> ClientCredentials:
+    """``grant`` with some fields changed, as they are."""
+    made = object.__new__(ClientCredentials)
+    _assign(made, {name: getattr(grant, name) for name in ClientCredentials.__slots__} | changes)
+    return made
+
+
 def _assign(value: AuthenticationParts | TokenEndpoint | ClientCredentials, fields: Mapping[str, object]) -> None:
     for name, field_ in fields.items():
         object.__setattr__(value, name, field_)
@@ -400,12 +519,19 @@ def _fault_of_pairs(name: str, value: object) -> str | None:
 _UNCHANGING = (BasicAuthentication, PostAuthentication)
 
 
-def _message_of(grant: ClientCredentials) -> TokenMessage:
-    parts = grant.endpoint.authentication.authenticate(grant)
+def _message_of(grant: ClientCredentials, signing: Signing | None) -> TokenMessage:
+    manner: Any = grant.endpoint.authentication
+    if not _signs(manner):
+        parts = manner.authenticate(grant)
+    elif signing is None:
+        raise LocalProtocolError("this client authentication signs: give start_request(..., signing=Signing(...))")
+    else:
+        parts = manner.sign(grant, signing)
     if not isinstance(cast("object", parts), AuthenticationParts):
         kind = type(parts).__name__
         del parts  # It may be the proof all the same.
-        raise WrongArgument(f"authenticate must return AuthenticationParts, not {kind}")
+        name = "sign" if _signs(manner) else "authenticate"
+        raise WrongArgument(f"{name} must return AuthenticationParts, not {kind}")
     body = urlencode((*grant.form(), *parts.form)).encode("ascii")
     headers = (
         ("Accept", "application/json"),
@@ -456,7 +582,9 @@ def _fault_of(grant: ClientCredentials) -> str | None:
 def _fault_of_secret(grant: ClientCredentials) -> str | None:
     """The two built-in ways send the secret, so there they need one, and Basic cannot send just any client id."""
     authentication = grant.endpoint.authentication
-    if grant.client_secret != "":
+    if grant.secret_source is not None:
+        fault = _fault_of_source("client_secret", grant.secret_source)
+    elif grant.client_secret != "":
         fault = fault_of_text("client_secret", grant.client_secret)
     elif isinstance(authentication, BasicAuthentication | PostAuthentication):
         fault = "client_secret must not be empty: this client authentication sends it"
@@ -466,6 +594,15 @@ def _fault_of_secret(grant: ClientCredentials) -> str | None:
     if fault is None and raw and ":" in str(grant.client_id):
         fault = 'client_id must not contain a colon under Basic "raw" (RFC 7617 section 2)'
     return fault
+
+
+def _fault_of_source(name: str, source: object) -> str | None:
+    """Why ``source`` cannot be asked for the secret; None if it can."""
+    if isinstance(source, type) or not callable(source):
+        return f"{name} must be a function that gives the text, not a {type(source).__name__}"
+    if not isinstance(source, Hashable) or _read(source, hash) is None:
+        return f"{name} must be hashable: grants with the same function share a token, and that is looked up"
+    return None
 
 
 def _fault_of_parameter(name: str, value: str) -> str | None:

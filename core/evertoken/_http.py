@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, cast
 
 from evertoken._checks import WrongArgument, is_moment
-from evertoken._grant import ClientCredentials, Pairs
+from evertoken._grant import ClientCredentials, Pairs, Signing, TokenMessage
 from evertoken._policy import Policy
 from evertoken._secrecy import Unpicklable
 from evertoken._states import AccessToken
@@ -55,6 +55,10 @@ class TokenRequest(Unpicklable):
     API rejected, which are not to be given again; ``grant`` and ``policy`` are those that the request was made by;
     ``held`` is the token in hand that is still good; ``demanded`` says that it is not due, and that a caller needs more
     life than it has left.
+
+    One that ``asks`` is not to be sent as it is: the grant's ``secret_source`` is to be asked first, and what that says
+    is told by :meth:`TokenMachine.secret_told`, which gives the request that travels. That knows by ``asked_at`` that
+    the life of its token counts from then.
     """
 
     id: int
@@ -71,6 +75,8 @@ class TokenRequest(Unpicklable):
     policy: Policy | None = field(repr=False, default=None, compare=False)
     held: AccessToken | None = field(repr=False, default=None, compare=False)
     demanded: bool = field(repr=False, default=False, compare=False)
+    asks: bool = False
+    asked_at: float | None = field(repr=False, default=None, compare=False)
 
     def seconds_left(self, now: float) -> float:
         """Seconds until the deadline; 0.0 past it. ``now`` is what the clock of the machine, or its source, shows."""
@@ -161,9 +167,14 @@ def build_request(
     *,
     max_body: int = 65_536,
     around: Surroundings = Surroundings(),  # noqa: B008 - it is a constant
+    signing: Signing | None = None,
+    asks: bool = False,
 ) -> TokenRequest:
-    """The token request that ``grant`` makes. An embedder's own client authentication is called for each request."""
-    message = grant.message()
+    """The token request that ``grant`` makes. An embedder's own client authentication is called for each request.
+
+    If it ``asks``, the secret is not known yet: then there is nothing in it.
+    """
+    message = TokenMessage((), b"", grant.secrets()) if asks else grant.message(signing)
     return TokenRequest(
         request_id,
         "POST",
@@ -179,6 +190,7 @@ def build_request(
         around.policy,
         around.held,
         around.demanded,
+        asks,
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Self, cast
 
-from evertoken._answer import no_answer, read_answer
+from evertoken._answer import no_answer, no_secret, read_answer
 from evertoken._challenge import Challenge
 from evertoken._checks import (
     WrongArgument,
@@ -17,6 +17,7 @@ from evertoken._checks import (
     check_type,
     check_whole,
     fault_of_authorization,
+    fault_of_text,
     is_moment,
     min_ttl_on_the_grid,
     on_the_grid,
@@ -34,7 +35,7 @@ from evertoken._grammar import (
     TokenWorked,
     Wait,
 )
-from evertoken._grant import ClientCredentials
+from evertoken._grant import ClientCredentials, Signing
 from evertoken._http import HttpResponse, Seen, Surroundings, TokenRequest, build_request
 from evertoken._look import (
     Explanation,
@@ -49,7 +50,8 @@ from evertoken._look import (
 )
 from evertoken._policy import Policy
 from evertoken._problems import LocalProtocolError, Problem
-from evertoken._secrecy import Hidden
+from evertoken._schedule import attempt_seconds, longest_look
+from evertoken._secrecy import Hidden, replace
 from evertoken._snapshot import Snapshot, read_snapshot, take_snapshot
 from evertoken._states import (
     MOST_TIERS,
@@ -194,25 +196,83 @@ class TokenMachine:
     # Inputs: one attempt
     # -------------------
 
-    def start_request(self, now: float, min_ttl: float = 0.0) -> TokenRequest:
+    def start_request(self, now: float, min_ttl: float = 0.0, *, signing: Signing | None = None) -> TokenRequest:
         """Claim the one slot and get the request to send. Its clock starts and the budget is charged now.
 
         Report what came of it with exactly one of :meth:`receive_response`, :meth:`send_failed`,
         :meth:`request_postponed` and :meth:`request_abandoned`; unreported, it is lost at its deadline.
 
+        Where the client's secret is a callable, the request ``asks``: call ``grant.secret_source``, then
+        :meth:`secret_told` or :meth:`secret_failed`. It has a ``Policy.request_timeout`` more for that.
+
+        ``signing`` is for a client authentication that signs, and for no other.
+
         Raises:
-            LocalProtocolError: :meth:`poll` with the same arguments does not say SendRequest. Nothing has changed.
+            LocalProtocolError: :meth:`poll` with the same arguments does not say SendRequest, or ``signing`` is
+                missing. Nothing has changed.
         """
         now, min_ttl = on_the_grid(now), min_ttl_on_the_grid(min_ttl)
         action = self.poll(now, min_ttl)
         if isinstance(action, Wait):
             raise LocalProtocolError(f"no token request may be started now: wait ({action.reason.value})")
-        happened = RequestClaimed(now, self._drawn(), min_ttl, self.tiers)
+        asks = self._grant.secret_source is not None
+        happened = RequestClaimed(now, self._drawn(), min_ttl, self.tiers, asks)
         state, happenings = step(self._policy, self._state, happened)
-        attempt = cast("Attempt", state.attempt)
-        request = self._request(attempt)
+        request = self._request(cast("Attempt", state.attempt), signing, asks=asks)
         self.stepped(happened, state, happenings)
         return request
+
+    def secret_told(
+        self, now: float, request: TokenRequest, secret: str, *, signing: Signing | None = None
+    ) -> TokenRequest | None:
+        """The client's secret is ``secret``, as ``grant.secret_source`` says, that ``request`` asks for.
+
+        Returns the request to send, with ``Policy.request_timeout`` to its deadline. One that is told of the same
+        attempt later takes the place of an earlier one. A change counts as :meth:`replace_credentials`.
+
+        None if nothing is to be sent: the attempt is over, or the endpoint still refuses this very secret. That is
+        looked at once a minute (six times ``Policy.store_wait``); it costs nothing and counts as no failure.
+
+        Raises:
+            ValueError: ``secret`` can be none. Nothing has changed: tell it by :meth:`secret_failed`.
+            LocalProtocolError: the request is another machine's, or ``signing`` is missing.
+        """
+        fault = fault_of_text("the secret", secret)
+        hidden = Hidden("" if fault is not None else secret)
+        del secret  # Error trackers show the local variables of every frame.
+        now = on_the_grid(now)
+        self._check_owner(request)
+        if fault is not None:
+            raise ValueError(fault)
+        attempt = self._at(now).attempt
+        if attempt is None or attempt.id != request.id:
+            return None
+        is_known = self._grant.client_secret == hidden.reveal()
+        told = self._grant if is_known else self._grant.with_secret(hidden.reveal())
+        deadline = min(attempt.deadline, now + attempt_seconds(self._policy, self.tiers, asks=False))
+        signed = replace(self._request(attempt._replace(deadline=deadline), signing, told), asked_at=now)
+        self.happenings = ()
+        if not is_known:
+            replaced = self._grant.secrets()
+            self._keep_from_view(*replaced)
+            self._grant = told
+            if replaced:  # The first that is told replaces none.
+                self._step(CredentialsReplaced(now, request.id))
+        if self.tiers or self._state.unblock_at <= self._state.now:
+            return signed
+        before, until = self.happenings, min(self._state.unblock_at, now + longest_look(self._policy))
+        self.request_postponed(now, request, until, self.problem(now))
+        self.happenings = before + self.happenings
+        return None
+
+    def secret_failed(self, now: float, request: TokenRequest, reason: str | Outcome) -> Outcome:
+        """The client's secret could not be had; ``reason`` is for people. A failure, of which nothing is charged.
+
+        Raises as :meth:`receive_response`.
+        """
+        read = reason if isinstance(reason, Outcome) else self.read_no_secret(request, reason)
+        del reason
+        return self._answer(on_the_grid(now), request, read)
 
     def read_response(self, request: TokenRequest, response: HttpResponse) -> Outcome:
         """What ``response`` says, without consequences: hand it to :meth:`receive_response` instead of the response.
@@ -233,6 +293,10 @@ class TokenMachine:
         """The same for :meth:`send_failed`. ``is_bug``: the fault is in code, and the network has no part in it."""
         return no_answer(self._grant, str(reason), self._secrets(request), is_bug=is_bug)
 
+    def read_no_secret(self, request: TokenRequest, reason: str, *, is_bug: bool = False) -> Outcome:
+        """The same for :meth:`secret_failed`."""
+        return no_secret(self._grant, str(reason), self._secrets(request), is_bug=is_bug)
+
     def receive_response(
         self, now: float, request: TokenRequest, response: HttpResponse | Outcome, seen: Seen | None = None
     ) -> Outcome:
@@ -247,12 +311,14 @@ class TokenMachine:
         """
         now = on_the_grid(now)
         if isinstance(response, Outcome):
+            if seen is None and request.asked_at is not None:
+                seen = Seen(request.asked_at)
             return self._answer(now, request, response, seen)
         if not isinstance(response, HttpResponse):
             wrong = _wrong_response(response)
             del response
             raise wrong
-        return self._answer(now, request, self.read_response(request, response), response.seen)
+        return self.receive_response(now, request, self.read_response(request, response), response.seen)
 
     def send_failed(self, now: float, request: TokenRequest, reason: str | Outcome) -> Outcome:
         """The request did not get there, or its answer did not get back; ``reason`` is for people.
@@ -436,7 +502,14 @@ class TokenMachine:
         """The state as it stands at ``now``: time enters a query here, and nowhere else."""
         return settle(self._policy, self._state, on_the_grid(now))
 
-    def _request(self, attempt: Attempt) -> TokenRequest:
+    def _request(
+        self,
+        attempt: Attempt,
+        signing: Signing | None = None,
+        grant: ClientCredentials | None = None,
+        *,
+        asks: bool = False,
+    ) -> TokenRequest:
         token, started = self._state.token, attempt.started
         held = token if token is not None and started < token.fresh_until else None
         around = Surroundings(
@@ -446,7 +519,15 @@ class TokenMachine:
             demanded=held is not None and started < held.refresh_at,
             shunned=tuple([entry.digest for entry in self._state.rejections.dropped]),
         )
-        return build_request(self._grant, attempt.id, attempt.deadline, max_body=self._policy.max_body, around=around)
+        return build_request(
+            grant or self._grant,
+            attempt.id,
+            attempt.deadline,
+            max_body=self._policy.max_body,
+            around=around,
+            signing=signing,
+            asks=asks,
+        )
 
     def _secrets(self, request: TokenRequest) -> tuple[str, ...]:
         """What may never be shown: what this request carried, what the next one will, and what was of use lately."""
@@ -458,15 +539,18 @@ class TokenMachine:
         self._past = tuple(dict.fromkeys((*secrets, *self._past)))[:_MOST_PAST]
 
     def _answer(self, now: float, request: TokenRequest, answer: Outcome, seen: Seen | None = None) -> Outcome:
+        self._check_owner(request)
+        if isinstance(answer, Granted):  # It may not be taken, and be good all the same.
+            self._keep_from_view(answer.access_token)
+        return cast("RequestEnded", self._step(AnswerReceived(now, request.id, answer, seen))[-1]).outcome
+
+    def _check_owner(self, request: TokenRequest) -> None:
         check_type("request", request, TokenRequest)
         if request.owner is not self.owner:
             raise LocalProtocolError(
                 "this token request was made by another machine, or by the one that this one was restored from: its"
                 " answer must not be told here"
             )
-        if isinstance(answer, Granted):  # It may not be taken, and be good all the same.
-            self._keep_from_view(answer.access_token)
-        return cast("RequestEnded", self._step(AnswerReceived(now, request.id, answer, seen))[-1]).outcome
 
     def _drawn(self) -> float:
         number = self._draw()

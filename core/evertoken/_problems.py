@@ -31,6 +31,8 @@ class ProblemKind(enum.Enum):
     """The request did not get there, or the answer did not get back: DNS, TCP, TLS, a proxy."""
     BUG = "bug"
     """The request was not sent, or its answer not read, because of a fault in code: an exchange's, or ours."""
+    SECRET = "secret"
+    """The callable that gives the client's secret raised, took too long, or gave what can be none. Nothing was sent."""
     SERVER = "server"
     """The token endpoint answered that it cannot serve now: 5xx, 408, 425, ``temporarily_unavailable``."""
     CALLER_TIMEOUT = "caller's timeout"

@@ -9,6 +9,7 @@ from evertoken._policy import TICK, Policy, whole_ticks
 from evertoken._states import MOST_DOUBLINGS, NEVER, AccessToken, BlockKind, Budget
 
 __all__ = (
+    "attempt_seconds",
     "back_off",
     "charge",
     "forgiving_pause",
@@ -70,8 +71,16 @@ def look_pause(policy: Policy, draw: float) -> float:
 
 
 def longest_look(policy: Policy) -> float:
-    """With a shared store no pause is longer, in seconds: the waits stand in the store, and are looked at there."""
+    """With a shared store no pause is longer, in seconds: the waits stand in the store, and are looked at there.
+
+    So often is a callable asked, too, whether there is another secret in place of one that is refused.
+    """
     return whole_ticks(6 * policy.store_wait)
+
+
+def attempt_seconds(policy: Policy, tiers: int, *, asks: bool) -> float:
+    """How long an attempt has: for the endpoint, for each store before it, and for the client's secret before all."""
+    return whole_ticks((1 + asks) * policy.request_timeout + tiers * policy.store_wait)
 
 
 def back_off(policy: Policy, failures: int, draw: float, malformed: int = 0) -> float:

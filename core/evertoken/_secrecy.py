@@ -34,11 +34,15 @@ class Unpicklable:
 
     def __replace__(self, /, **changes: object) -> Self:
         """The same but for ``changes``: for ``copy.replace``, since ``dataclasses.replace`` refuses it as well."""
-        made = _made(type(self), {**{name: getattr(self, name) for name in self.__match_args__}, **changes})
+        made = _made(type(self), {**self._arguments(), **changes})
         del changes  # Error trackers show the local variables of every frame.
         if isinstance(made, Exception):
             raise made
         return made
+
+    def _arguments(self) -> dict[str, object]:
+        """What another one like it is made of."""
+        return {name: getattr(self, name) for name in self.__match_args__}
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
         raise TypeError(f"{type(self).__name__} cannot be pickled: the pickle would hold a secret or a token in clear")

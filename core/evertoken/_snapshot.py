@@ -21,6 +21,8 @@ The seal does not say how old a snapshot is. Who can write the file can put an o
 A grant without a client secret has nothing to derive a key from, so anybody can seal its snapshots. They are believed
 about blocks, counters and the budget, which a policy bounds; a token is neither written nor read. A client whose
 authentication keeps its proof elsewhere can be given a random ``client_secret`` that is never sent: then all is kept.
+Where the secret is a callable, restore with ``grant.with_secret(...)``, which says what it is now: without it, no
+snapshot of that client is believed.
 
 **What it gives away.** With secrets, the token. Without, still: what the server said in errors, when it was asked, and
 how long it keeps us away; digests (SHA-256) of tokens that an API rejected, which are too long to be guessed; a digest
@@ -167,6 +169,8 @@ def read_snapshot(grant: ClientCredentials, policy: Policy, snapshot: Snapshot, 
 
 def is_sealed_by(grant: ClientCredentials, snapshot: Snapshot) -> bool:
     """Whether ``snapshot`` was written by who knows the secret of ``grant``, and is as it was written."""
+    if grant.secret_source is not None and not grant.client_secret:
+        return False  # Its secret is not known yet, and what anybody could have sealed is not believed.
     content, seal = _unsealed(snapshot)
     return hmac.compare_digest(seal, _seal_of(grant, content))
 
@@ -227,7 +231,7 @@ def _unsealed(snapshot: Snapshot) -> tuple[str, str]:
 # The table
 # =========
 
-VERSION = 5
+VERSION = 6
 
 
 def _token(value: str, **rest: Value) -> AccessToken:
@@ -255,6 +259,7 @@ _ATTEMPT = record(
         "draw": number(1),
         "generation": count(),
         "tiers": count(MOST_TIERS),
+        "asks": FLAG,
     },
     ordered("started", "deadline"),
 )
@@ -402,7 +407,7 @@ def _capped_token(policy: Policy, token: AccessToken, taken: float) -> AccessTok
 
 def _capped_attempt(policy: Policy, attempt: Attempt, taken: float) -> Attempt:
     started = min(attempt.started, taken)
-    seconds = whole_ticks(policy.request_timeout + attempt.tiers * policy.store_wait)
+    seconds = _schedule.attempt_seconds(policy, attempt.tiers, asks=attempt.asks)
     return attempt._replace(started=started, deadline=min(attempt.deadline, started + seconds))
 
 

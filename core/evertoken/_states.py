@@ -189,7 +189,7 @@ class Attempt(NamedTuple):
     """One token request under way, or the latest that was lost.
 
     ``draw`` in [0, 1) is all the randomness that this attempt's consequences use, its loss included. ``tiers`` counts
-    the shared stores that it goes by.
+    the shared stores that it goes by. ``asks`` says that the client's secret is asked for first.
     """
 
     id: int
@@ -198,6 +198,7 @@ class Attempt(NamedTuple):
     draw: float
     generation: int
     tiers: int = 0
+    asks: bool = False
 
 
 class BackOff(NamedTuple):
@@ -221,7 +222,8 @@ class Block(NamedTuple):
     ``found`` is the start of the latest attempt that met it, or one tick after the moment of a report. A grant that was
     asked for then or later clears it; lifting it and new credentials only end it. ``times`` says how often in a row a
     wait of our own followed, which doubles the next one. ``problem`` is for people. No request starts before
-    ``look_at``: that is ``until``, unless a shared store can be asked earlier whether the block still stands.
+    ``look_at``: that is ``until``, unless a shared store can be asked earlier whether the block still stands, or a
+    callable whether there is another secret.
     """
 
     kind: BlockKind
@@ -317,7 +319,7 @@ class State(NamedTuple):
 
     @property
     def is_look(self) -> bool:
-        """Whether the attempt in flight was started to look at a block that still stands, in a shared store."""
+        """Whether the attempt in flight was started to look whether a block still stands, or at another secret."""
         attempt = self.attempt
         return attempt is not None and any(block.look_at <= attempt.started for block in self.standing)
 

@@ -110,7 +110,7 @@ def _take(policy: Policy, settled: State, happened: Input) -> tuple[State, Happe
         case BlockReported():
             return _report(policy, settled, happened)
         case CredentialsReplaced():
-            return _replace_credentials(settled)
+            return _replace_credentials(settled, happened)
         case BlockLifted():
             return _lift_blocks(policy, settled)
         case _:
@@ -187,10 +187,11 @@ def _claim(policy: Policy, state: State, claimed: RequestClaimed) -> tuple[State
     attempt = Attempt(
         id=state.next_id,
         started=state.now,
-        deadline=state.now + whole_ticks(policy.request_timeout + claimed.tiers * policy.store_wait),
+        deadline=state.now + _schedule.attempt_seconds(policy, claimed.tiers, asks=claimed.asks),
         draw=claimed.draw,
         generation=state.credentials.generation,
         tiers=claimed.tiers,
+        asks=claimed.asks,
     )
     budget = _schedule.charge(policy, state.budget, state.now)
     after = state._replace(attempt=attempt, next_id=state.next_id + 1, budget=budget)
@@ -340,7 +341,8 @@ def _receive(policy: Policy, state: State, received: AnswerReceived) -> tuple[St
         after = _apply_late(policy, state._replace(lost=None), attempt, judged, received)
     else:
         after = _apply(policy, state.without_attempt(), attempt, judged, seen)
-        if isinstance(judged, Postponed) or (seen is not None and not seen.asked):
+        unsent = isinstance(judged, Postponed) or (isinstance(judged, Failed) and judged.unsent)
+        if unsent or (seen is not None and not seen.asked):
             after = after._replace(budget=_schedule.give_back(policy, after.budget, after.now))
     return after, (*_changes_of_blocks(before, after), RequestEnded(received.id, outcome))
 
@@ -476,8 +478,10 @@ def _block(policy: Policy, state: State, attempt: Attempt, blocked: Blocked) -> 
         state = state._replace(credentials=state.credentials._replace(proven=False))
     else:
         own, times = _own_wait(policy, state, kind)
-    until = state.now + max(own, stated)
-    return _with_block(state, Block(kind, until, attempt.started, times, blocked.problem, look_at=until))
+    until = look_at = state.now + max(own, stated)
+    if attempt.asks and not attempt.tiers and kind in _REFUSALS:  # With a store, that says when to look.
+        look_at = min(until, state.now + _schedule.longest_look(policy))
+    return _with_block(state, Block(kind, until, attempt.started, times, blocked.problem, look_at))
 
 
 def _block_as_told(policy: Policy, state: State, attempt: Attempt, blocked: Blocked, seen: Seen) -> State:
@@ -551,7 +555,7 @@ def _report(policy: Policy, state: State, reported: BlockReported) -> tuple[Stat
     return after, _changes_of_blocks(state, after)
 
 
-def _replace_credentials(state: State) -> tuple[State, Happenings]:
+def _replace_credentials(state: State, replaced: CredentialsReplaced) -> tuple[State, Happenings]:
     """New credentials end refused and unclear blocks three times between grants, and a lock once.
 
     Unclear ones too, since some servers say no more than 403 to a wrong secret. So often and no more, because secrets
@@ -567,7 +571,10 @@ def _replace_credentials(state: State) -> tuple[State, Happenings]:
         lock_lifted=credentials.lock_lifted or BlockKind.LOCKED in ended,
         refusals_lifted=credentials.refusals_lifted + any(kind in _REFUSALS for kind in ended),
     )
-    return after._replace(credentials=credentials), (*changes, happenings.CredentialsReplaced())
+    attempt = after.attempt
+    if attempt is not None and attempt.id == replaced.attempt:
+        attempt = attempt._replace(generation=credentials.generation)
+    return after._replace(credentials=credentials, attempt=attempt), (*changes, happenings.CredentialsReplaced())
 
 
 _REFUSALS = (BlockKind.REFUSED, BlockKind.UNCLEAR)

@@ -11,7 +11,15 @@ from collections.abc import Mapping
 from urllib.parse import quote, urlsplit
 
 from evertoken._checks import fault_of_text, fault_of_url
-from evertoken._grant import BasicAuthentication, ClientCredentials, Profile, TokenEndpoint, grant_or_fault, or_raise
+from evertoken._grant import (
+    BasicAuthentication,
+    ClientCredentials,
+    Profile,
+    SecretSource,
+    TokenEndpoint,
+    grant_or_fault,
+    or_raise,
+)
 
 __all__ = ("PRODUCTION", "PRODUCTION_MTLS", "PROFILE", "SANDBOX", "SANDBOX_MTLS", "production", "sandbox")
 
@@ -37,12 +45,15 @@ PROFILE = Profile(
 )
 
 
-def production(client_id: str, api_key: str, *, mtls: bool = False, base_url: str | None = None) -> ClientCredentials:
+def production(
+    client_id: str, api_key: str | SecretSource, *, mtls: bool = False, base_url: str | None = None
+) -> ClientCredentials:
     """The grant for Mangopay's production environment.
 
     Args:
         client_id: the ClientId, which is part of every API path as well.
-        api_key: one of the ClientId's API keys for this environment.
+        api_key: one of the ClientId's API keys for this environment, or a callable that gives it, from a vault or a
+            file that rotates; see :class:`~evertoken.ClientCredentials`.
         mtls: use the hosts that ask for a client certificate; the certificate itself goes to the transport.
         base_url: another host altogether, such as an emulator on this machine; with or without the ``/v2.01/`` in which
             the base URL of Mangopay's Python SDK ends, and the client id that follows it in ``api_base``.
@@ -55,7 +66,9 @@ def production(client_id: str, api_key: str, *, mtls: bool = False, base_url: st
     return or_raise(made)
 
 
-def sandbox(client_id: str, api_key: str, *, mtls: bool = False, base_url: str | None = None) -> ClientCredentials:
+def sandbox(
+    client_id: str, api_key: str | SecretSource, *, mtls: bool = False, base_url: str | None = None
+) -> ClientCredentials:
     """The grant for Mangopay's sandbox. Arguments and errors as for :func:`production`."""
     made = _made(client_id, api_key, base_url, {False: SANDBOX, True: SANDBOX_MTLS}, mtls)
     del api_key, client_id, base_url  # Error trackers show local variables.
@@ -63,7 +76,7 @@ def sandbox(client_id: str, api_key: str, *, mtls: bool = False, base_url: str |
 
 
 def _made(
-    client_id: str, api_key: str, base_url: str | None, hosts: Mapping[bool, str], mtls: object
+    client_id: str, api_key: str | SecretSource, base_url: str | None, hosts: Mapping[bool, str], mtls: object
 ) -> ClientCredentials | str:
     if not isinstance(mtls, bool):
         return (

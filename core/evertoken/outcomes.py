@@ -48,12 +48,14 @@ class Failed(Outcome):
     """It did not work this time: no answer, a 5xx, an unusable token. Back-off, at least ``retry_after`` seconds.
 
     ``lasting`` says that the answer names a cause that no repetition will mend, such as ``invalid_client`` with a 500:
-    then the back-off grows as long as after :class:`Malformed`, in case that is what the server means.
+    then the back-off grows as long as after :class:`Malformed`, in case that is what the server means. ``unsent`` says
+    that there was no request, since the client's secret could not be had: its charge is given back.
     """
 
     problem: Problem
     retry_after: float | None = None
     lasting: bool = False
+    unsent: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,7 @@ from evertoken.sharing import Acquire, Answer, Found, Send
 from evertoken.sharing._actions import Swap
 from evertoken.sharing._record import Grant
 from evertoken_transports import Coordinator, Token
+from evertoken_transports._asking import Secret
 from evertoken_transports._carrier import _NoAnswer
 from evertoken_transports._httpx.flow import _Signature
 from evertoken_transports.threads import TokenSource
@@ -57,14 +58,20 @@ def values() -> dict[str, object]:
     assert isinstance(move, Ready)
     value = canary.secret().encode()
     found = (
-        *(post, post.message(), post.endpoint.authentication.authenticate(post), request, granted(1), outcome, move),
+        *(post, post.message(), PostAuthentication().authenticate(post), request, granted(1), outcome, move),
         *(m, m.token(0), m.state_value, m.snapshot(0, secrets=True), m.explain(0), Hidden(canary.secret())),
         *(AnswerReceived(0, 1, outcome), TokenRejected(0, bearer(1), Challenge.TOKEN)),
         *(TokenWorked(0, bearer(1)), RequestEnded(1, outcome)),
         *(Found(value, 0.0), Swap("k", value, value, 1.0, "", 1.0), Acquire("k", value, value, 1.0, "", 1.0)),
         *(Send(request), Answer(granted(1)), evertoken.Seen(0.0, read=outcome), Grant(outcome, 0.0, 0.0, 1)),
         Token(canary.token(), bearer(), 0.0, None, 0.0, float),
-        *(_NoAnswer(canary.secret()), _Signature(bearer(1)), Coordinator(m), TokenSource(post, exchange=refuse)),
+        *(
+            _NoAnswer(canary.secret()),
+            Secret(canary.secret()),
+            _Signature(bearer(1)),
+            Coordinator(m),
+            TokenSource(post, exchange=refuse),
+        ),
     )
     return {type(value).__name__: value for value in found}
 

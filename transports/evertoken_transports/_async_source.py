@@ -12,6 +12,7 @@ from typing_extensions import override
 
 from evertoken import AccessToken, ClientCredentials, GiveUp, Policy, Ready, TokenRequest, TokenUnavailable
 from evertoken._checks import check_type
+from evertoken_transports._asking import is_async
 from evertoken_transports._carrier import carry, carry_async
 from evertoken_transports._coordinator import Coordinator, Waker
 from evertoken_transports._events import EventCallback
@@ -292,7 +293,8 @@ class AsyncSource(BaseSource):
 
     def _outlived(self, request: TokenRequest) -> bool:
         """Whether a thread took ``request``, which is a refresh: it does not end with the event loop."""
-        if self._lasting is None or self._is_simulated():
+        secret = self._grant.secret_source
+        if self._lasting is None or self._is_simulated() or (secret is not None and is_async(secret)):
             return False
         return start_thread("evertoken-request", carry, self._coordinator, self._lasting, request)
 

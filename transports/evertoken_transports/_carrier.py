@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass, field
 from inspect import isawaitable, iscoroutine
 from typing import NamedTuple
 
-from evertoken import HttpResponse, Problem, TokenRequest
+from evertoken import Blocked, BlockKind, HttpResponse, Problem, TokenMachine, TokenRequest
 from evertoken._secrecy import Unpicklable
+from evertoken_transports._asking import NoSecret, Secret, ask, ask_async
 from evertoken_transports._blame import bug_in, causes_of, place_of
 from evertoken_transports._coordinator import Coordinator
 from evertoken_transports._exchange import AsyncExchange, Exchange, ExchangeBroken, ExchangeFailed, NotNow
 from evertoken_transports._exchanges.connecting import reason_of
-from evertoken_transports._progress import carrying
+from evertoken_transports._progress import carrying, progress
+from evertoken_transports._runtime import is_cancelled_inside
 
 __all__ = ("carry", "carry_async")
 
@@ -36,8 +37,7 @@ def carry(coordinator: Coordinator, exchange: Exchange, request: TokenRequest) -
     try:
         if (note := coordinator._took(request)) is not None:
             with carrying(note):
-                outcome = _outcome(exchange, request)
-            _report(coordinator, request, outcome)
+                _carry(coordinator, exchange, request)
     except BaseException:
         coordinator.request_abandoned(request)
         raise
@@ -48,11 +48,60 @@ async def carry_async(coordinator: Coordinator, exchange: AsyncExchange, request
     try:
         if (note := coordinator._took(request)) is not None:
             with carrying(note):
-                outcome = await _outcome_async(exchange, request)
-            _report(coordinator, request, outcome)
+                await _carry_async(coordinator, exchange, request)
     except BaseException:
         coordinator.request_abandoned(request)
         raise
+
+
+def _carry(coordinator: Coordinator, exchange: Exchange, request: TokenRequest) -> None:
+    signed: TokenRequest | None = request
+    if request.asks:
+        signed = _signed(coordinator, request, ask(coordinator))
+    if signed is not None:
+        outcome = _outcome(exchange, signed)
+        again = ask(coordinator) if _is_refused(coordinator.machine, signed, outcome) else None
+        _report(coordinator, signed, outcome, again)
+
+
+async def _carry_async(coordinator: Coordinator, exchange: AsyncExchange, request: TokenRequest) -> None:
+    signed: TokenRequest | None = request
+    if request.asks:
+        signed = _signed(coordinator, request, await ask_async(coordinator))
+    if signed is not None:
+        outcome = await _outcome_async(exchange, signed)
+        again = await ask_async(coordinator) if _is_refused(coordinator.machine, signed, outcome) else None
+        _report(coordinator, signed, outcome, again)
+
+
+# The client's secret, where a callable gives it
+# ----------------------------------------------
+
+
+def _signed(coordinator: Coordinator, request: TokenRequest, said: Secret | NoSecret) -> TokenRequest | None:
+    """The request that travels, with the secret that was ``said``; None if there is nothing to be sent, as is known."""
+    if isinstance(said, NoSecret):
+        coordinator.secret_failed(request, coordinator.machine.read_no_secret(request, said.reason, is_bug=said.is_bug))
+        return None
+    progress().stage = ""
+    try:
+        return coordinator.secret_told(request, said.text)
+    except Exception as error:  # noqa: BLE001 (the embedder's own client authentication runs in there)
+        reason = str(error) if isinstance(error, ValueError) else f"the client authentication raised {_kind(error)}"
+        coordinator.secret_failed(request, coordinator.machine.read_no_secret(request, reason, is_bug=True))
+        return None
+
+
+def _is_refused(machine: TokenMachine, request: TokenRequest, outcome: HttpResponse | _NoAnswer | _Later) -> bool:
+    """Whether the secret was refused that a callable gave, so that it may have been replaced a moment ago.
+
+    Not twice in a row: where each answer of the callable is another one, that says nothing.
+    """
+    source = request.grant is not None and request.grant.secret_source is not None
+    if not source or not isinstance(outcome, HttpResponse) or machine.state_value.credentials.refusals_lifted:
+        return False
+    read = machine.read_response(request, outcome)
+    return isinstance(read, Blocked) and read.kind in (BlockKind.REFUSED, BlockKind.UNCLEAR)
 
 
 # An exchange may raise anything, with the secret in its text and in its frames. So its exception is over and forgotten
@@ -63,7 +112,7 @@ def _outcome(exchange: Exchange, request: TokenRequest) -> HttpResponse | _NoAns
     try:
         return _checked(exchange, exchange(request))
     except BaseException as error:
-        if not (isinstance(error, Exception) or _is_of_the_exchange(error)):
+        if not (isinstance(error, Exception) or is_cancelled_inside(error)):
             raise
         return _no_answer(error)
 
@@ -75,25 +124,9 @@ async def _outcome_async(exchange: AsyncExchange, request: TokenRequest) -> Http
             return _not_awaitable(exchange, answer)
         return _checked(exchange, await answer)
     except BaseException as error:
-        if not (isinstance(error, Exception) or _is_of_the_exchange(error)):
+        if not (isinstance(error, Exception) or is_cancelled_inside(error)):
             raise
         return _no_answer(error)
-
-
-def _is_of_the_exchange(error: BaseException) -> bool:
-    """Whether a cancellation of asyncio befell what the exchange awaited, and not whoever carries the request.
-
-    That is a failure, with a back-off. Taken for a carrier that gave up, it would be asked again at once, until the
-    budget is spent. (trio cancels only whole scopes, so that there it is always the carrier's own.)
-    """
-    asyncio = sys.modules.get("asyncio")  # Without it, nothing can be cancelled so.
-    if asyncio is None or not isinstance(error, asyncio.CancelledError):
-        return False
-    try:
-        task = asyncio.current_task()
-    except RuntimeError:
-        return True  # In a thread without a loop nobody can be cancelled.
-    return task is None or not task.cancelling()
 
 
 def _checked(exchange: object, answer: object) -> HttpResponse | _NoAnswer:
@@ -137,12 +170,17 @@ def _weather(error: BaseException) -> str:
     return f"{_kind(error)}: {text}" if text else _kind(error)
 
 
-def _report(coordinator: Coordinator, request: TokenRequest, outcome: HttpResponse | _NoAnswer | _Later) -> None:
+def _report(
+    coordinator: Coordinator,
+    request: TokenRequest,
+    outcome: HttpResponse | _NoAnswer | _Later,
+    again: Secret | NoSecret | None,
+) -> None:
     if isinstance(outcome, _Later):
         coordinator.request_postponed(request, outcome.until, outcome.problem)
         return
     if isinstance(outcome, HttpResponse):
-        coordinator.receive_response(request, outcome)
+        coordinator.receive_response(request, outcome, again if isinstance(again, Secret) else None)
     else:
         read = coordinator.machine.read_failure(request, outcome.reason, is_bug=outcome.is_bug)
         coordinator.send_failed(request, read)

@@ -35,6 +35,7 @@ from evertoken import (
     Ready,
     Rejection,
     SendRequest,
+    Signing,
     TokenMachine,
     TokenRequest,
     TokenUnavailable,
@@ -83,6 +84,15 @@ class Subscriber(Protocol):
         ...
 
 
+class Told(Protocol):
+    """A secret, out of sight of whoever prints local variables."""
+
+    @property
+    def text(self) -> str:
+        """The secret itself."""
+        ...
+
+
 class Coordinator(Unpicklable):
     """Runs one :class:`~evertoken.TokenMachine` for any number of sources.
 
@@ -119,6 +129,8 @@ class Coordinator(Unpicklable):
         self.wall = wall
         self.stores: tuple[Hashable, ...] = ()
         """What the requests of this coordinator are shared by, if it is one of :meth:`shared`."""
+        self.asking: set[object] = set()
+        """A mark for each call for the client's secret that has not come back."""
         self._on_event = on_event
         self._lock = threading.RLock()
         self._subscribers: weakref.WeakValueDictionary[int, Subscriber] = weakref.WeakValueDictionary()
@@ -229,10 +241,40 @@ class Coordinator(Unpicklable):
     # For those who carry a request
     # -----------------------------
 
-    def receive_response(self, request: TokenRequest, response: HttpResponse) -> Outcome:
-        """The exchange brought an answer."""
+    def receive_response(self, request: TokenRequest, response: HttpResponse, again: Told | None = None) -> Outcome:
+        """The exchange brought an answer.
+
+        ``again`` is what the grant's ``secret_source`` said after that. If it is another secret than the endpoint has
+        refused here, nobody hears of the refusal: it takes the place of the old one in the same step.
+        """
         outcome = self.machine.read_response(request, response)  # Not under the lock: an answer can be long.
-        return self._feed(lambda: self._answer(request, outcome, response), outcome)
+
+        def receive() -> Outcome:
+            told = self._answer(request, outcome, response)
+            if again is not None:
+                happenings = self.machine.happenings
+                self.machine.replace_credentials(self.clock(), self.machine.grant.with_secret(again.text))
+                self.machine.happenings = happenings + self.machine.happenings
+            return told
+
+        return self._feed(receive, outcome)
+
+    def secret_told(self, request: TokenRequest, secret: str) -> TokenRequest | None:
+        """What the grant's ``secret_source`` says; see :meth:`evertoken.TokenMachine.secret_told`."""
+        hidden = Hidden(secret)
+        del secret  # A clock or a callback may raise, and error trackers show local variables.
+
+        def tell() -> TokenRequest | None:
+            signing = self._signing() if self.machine.grant.needs_signing else None
+            return self.machine.secret_told(self.clock(), request, hidden.reveal(), signing=signing)
+
+        return self._feed(tell, None)
+
+    def secret_failed(self, request: TokenRequest, reason: str | Outcome) -> Outcome:
+        """It could not be asked; see :meth:`evertoken.TokenMachine.secret_failed`."""
+        outcome = reason if isinstance(reason, Outcome) else self.machine.read_no_secret(request, reason)
+        del reason
+        return self._feed(lambda: self.machine.secret_failed(self.clock(), request, outcome), outcome)
 
     def send_failed(self, request: TokenRequest, reason: str | Outcome) -> Outcome:
         """The exchange brought none; ``reason`` is for people, or is what ``read_failure`` made of it."""
@@ -326,6 +368,10 @@ class Coordinator(Unpicklable):
     def _stand_in_thread(self, exchange: Exchange) -> Exchange | None:
         """What carries requests in threads for a source of an event loop; None in tests, where time is the loop's."""
         return exchange
+
+    def _signing(self) -> Signing:
+        """What a client authentication needs that signs."""
+        return Signing(time.time(), os.urandom(16))
 
     def _report(self, note: str) -> None:
         """Tell everybody of ``note``, which is of a store."""
@@ -424,6 +470,8 @@ class Coordinator(Unpicklable):
         # Noted first: a caller that is interrupted in the midst of it is known by the number of its claim.
         self._claimant = (waker, self.machine.state_value.next_id)
         try:
+            if self.machine.grant.needs_signing:
+                return self.machine.start_request(now, min_ttl, signing=self._signing())
             return self.machine.start_request(now, min_ttl)
         except Exception as error:  # noqa: BLE001 (the embedder's own client authentication runs in there)
             said = f"TypeError: {error}" if isinstance(error, WrongArgument) else type(error).__name__
@@ -485,6 +533,7 @@ class Coordinator(Unpicklable):
         first gives the request back, before anything else, and brings everybody up to date.
         """
         self._lock = threading.RLock()
+        self.asking = set()
         self._wakers = {}
         self._due.clear()
         self._claimant = (None, 0)

@@ -13,7 +13,16 @@ from typing_extensions import override
 
 from evertoken_transports._threads import start_thread
 
-__all__ = ("Limit", "OwnThread", "Runtime", "in_thread", "runtime", "within")
+__all__ = (
+    "Limit",
+    "OwnThread",
+    "Runtime",
+    "in_thread",
+    "is_cancelled_inside",
+    "is_simulated_trio",
+    "runtime",
+    "within",
+)
 
 Runtime = Literal["asyncio", "trio"]
 _T = TypeVar("_T")
@@ -24,6 +33,32 @@ def runtime() -> Runtime:
     # Without this name it is a trio that is older than we support, or one that is half imported: nobody uses it here.
     in_trio_task = getattr(getattr(sys.modules.get("trio"), "lowlevel", None), "in_trio_task", None)
     return "trio" if in_trio_task is not None and in_trio_task() else "asyncio"
+
+
+def is_simulated_trio() -> bool:
+    """Whether this is a run of trio whose time is not that of this machine."""
+    if runtime() != "trio":
+        return False
+    import trio  # noqa: PLC0415
+
+    return type(trio.lowlevel.current_clock()).__name__ != "SystemClock"  # Which has no public name.
+
+
+def is_cancelled_inside(error: BaseException) -> bool:
+    """Whether a cancellation of asyncio befell what was awaited here, and not the task that awaits it.
+
+    For who carries a request that is a failure, with a back-off. Taken for a carrier that gave up, it would be asked
+    again at once, until the budget is spent. (trio cancels only whole scopes, so that there it is always the task's
+    own.)
+    """
+    asyncio = sys.modules.get("asyncio")  # Without it, nothing can be cancelled so.
+    if asyncio is None or not isinstance(error, asyncio.CancelledError):
+        return False
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:
+        return True  # In a thread without a loop nobody can be cancelled.
+    return task is None or not task.cancelling()
 
 
 class Limit:

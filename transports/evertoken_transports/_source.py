@@ -157,9 +157,7 @@ class BaseSource(Unpicklable, ABC):
         LocalProtocolError if ``authorization`` is the token alone, and TypeError for arguments of other types.
         """
         works = 200 <= status < 300
-        if (authorization == self._proven) if works else not 400 <= status <= 499:
-            return False
-        if not _may_be_ours(authorization):
+        if ((authorization == self._proven) if works else not 400 <= status <= 499) or not _may_be_ours(authorization):
             return False
         hidden, fault = Hidden(authorization), fault_of_authorization(authorization)
         del authorization  # Error trackers show local variables.

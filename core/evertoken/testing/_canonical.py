@@ -52,7 +52,7 @@ def _canonical_attempt(state: State, attempt: Attempt | None, now: float) -> tup
         return None
     current = (attempt.generation == state.credentials.generation,)
     times = (now - attempt.started, _ahead(attempt.deadline, now))
-    return (*times, attempt.draw, *current, attempt.tiers)
+    return (*times, attempt.draw, *current, attempt.tiers, attempt.asks)
 
 
 def _canonical_blocks(state: State, now: float, marks: _Marks) -> tuple[object, ...]:

@@ -70,10 +70,13 @@ class Alphabet:
     """Whether the operator lifts blocks."""
     shared: bool = False
     """Whether a shared store stands before the endpoint, and answers as well, for it or without it."""
+    asks: bool = False
+    """Whether each attempt asks for the client's secret first, and may find another, or none."""
 
 
 _EVERYTHING = Alphabet()
 _POSTPONED = Problem(ProblemKind.POSTPONED, "Another process is asking")
+_NO_SECRET = Failed(Problem(ProblemKind.SECRET, "The vault does not answer"), unsent=True)
 _NAMES = tuple(f"token#{number}" for number in range(1, 65))
 
 
@@ -104,7 +107,8 @@ def enabled_inputs(policy: Policy, state: State, now: float, alphabet: Alphabet 
         for draw in alphabet.draws:
             yield BlockReported(now, kind, seconds, draw, int(alphabet.shared))
     if alphabet.rotates:
-        yield CredentialsReplaced(now)
+        asking = [attempt.id for attempt in (state.attempt,) if attempt is not None and attempt.asks]
+        yield from (CredentialsReplaced(now, number) for number in (0, *asking))
     if alphabet.lifts and (state.standing or state.backoff.retry_at > now):
         yield BlockLifted(now)
 
@@ -113,7 +117,7 @@ def _claims(state: State, alphabet: Alphabet) -> Iterator[Input]:
     for min_ttl in alphabet.demands:
         if isinstance(decide(state, min_ttl), SendRequest):
             for draw in alphabet.draws:
-                yield RequestClaimed(state.now, draw, min_ttl, int(alphabet.shared))
+                yield RequestClaimed(state.now, draw, min_ttl, int(alphabet.shared), alphabet.asks)
 
 
 def _outcomes(state: State, attempt: Attempt, alphabet: Alphabet) -> Iterator[Input]:
@@ -125,6 +129,9 @@ def _outcomes(state: State, attempt: Attempt, alphabet: Alphabet) -> Iterator[In
             yield AnswerReceived(now, number, Granted(name, alphabet.lifetimes[0]))
     for answer in alphabet.answers:
         yield AnswerReceived(now, number, answer)
+    if attempt.asks:
+        yield AnswerReceived(now, number, _NO_SECRET)
+        yield AnswerReceived(now, number, Postponed(now + 4.0, _POSTPONED))
     if alphabet.shared:
         yield from _shared_outcomes(state, attempt, alphabet)
 

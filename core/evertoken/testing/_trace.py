@@ -151,7 +151,8 @@ def _told(happened: Input | Restart | None) -> str:
             return f"{happened.now!r} restart after {happened.elapsed!r} {token} token{secret}"
         case RequestClaimed():
             tiers = f" tiers={happened.tiers!r}" if happened.tiers else ""
-            return f"{happened.now!r} claim draw={happened.draw!r} min_ttl={happened.min_ttl!r}{tiers}"
+            asks = " asks" if happened.asks else ""
+            return f"{happened.now!r} claim draw={happened.draw!r} min_ttl={happened.min_ttl!r}{tiers}{asks}"
         case AnswerReceived():
             seen = "" if happened.seen is None else f" {happened.seen!r}"
             return f"{happened.now!r} answer #{happened.id} {_outcome(happened.answer)}{seen}"
@@ -163,7 +164,7 @@ def _told(happened: Input | Restart | None) -> str:
             tiers = f" tiers={happened.tiers!r}" if happened.tiers else ""
             return f"{happened.now!r} blocked {happened.kind.value} {happened.seconds!r} draw={happened.draw!r}{tiers}"
         case CredentialsReplaced():
-            return f"{happened.now!r} credentials"
+            return f"{happened.now!r} credentials" + (f" of #{happened.attempt}" if happened.attempt else "")
         case _:
             return f"{happened.now!r} lift"
 

@@ -74,6 +74,12 @@ WORLDS: dict[str, tuple[Policy, Alphabet, float]] = {
         ),
         0.5,
     ),
+    "a secret that is asked for": (SMALL_POLICY, Alphabet(asks=True, answers=EVERY_ANSWER[::2]), 1.0),
+    "a secret that is asked for, and a shared store": (
+        SMALL_POLICY,
+        Alphabet(asks=True, shared=True, answers=EVERY_ANSWER[1::3]),
+        1.0,
+    ),
     "a budget of one": (replace(SMALL_POLICY, budget_burst=1, budget_interval=8), Alphabet(), 1.0),
 }
 

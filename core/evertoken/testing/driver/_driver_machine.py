@@ -11,7 +11,7 @@ from typing_extensions import override
 
 from evertoken._challenge import Challenge
 from evertoken._grammar import BlockReported, Input, Rejection, SendRequest, Wait
-from evertoken._grant import ClientCredentials
+from evertoken._grant import ClientCredentials, Signing
 from evertoken._http import HttpResponse, Seen, TokenRequest
 from evertoken._machine import TokenMachine
 from evertoken._policy import Policy
@@ -159,11 +159,11 @@ class CheckedMachine(TokenMachine):
         return super().poll(now, min_ttl)
 
     @override
-    def start_request(self, now: float, min_ttl: float = 0.0) -> TokenRequest:
+    def start_request(self, now: float, min_ttl: float = 0.0, *, signing: Signing | None = None) -> TokenRequest:
         action = self.poll(now, min_ttl)
         if isinstance(action, Wait):
             self.book.refused_claim(action.reason.value)
-        request = super().start_request(now, min_ttl)
+        request = super().start_request(now, min_ttl, signing=signing)
         moment = self.book.moment()
         errand = Errand(request.id, moment, moment + (request.deadline - now))
         self.errands[request.id] = errand

@@ -66,7 +66,8 @@ class _Case(NamedTuple):
     @property
     def gives_back(self) -> bool:
         """Whether nothing was sent to the endpoint, so that the charge is given back."""
-        return not self.late and (isinstance(self.answer, Postponed) or is_unasked(self.seen))
+        unsent = isinstance(self.answer, Failed) and self.answer.unsent
+        return not self.late and (unsent or isinstance(self.answer, Postponed) or is_unasked(self.seen))
 
 
 def check_answer(policy: Policy, before: State, received: AnswerReceived, after: State, found: list[str]) -> None:
@@ -324,9 +325,14 @@ def _check_block(case: _Case) -> None:
     if news_of(after, kind) != news:
         found.append(KNOWN)
     block, was = after.block(kind), before.block(kind)
-    look_at = max(before.now + wait, LONG_AGO if was is None else was.look_at)
+    asks = attempt.asks and not attempt.tiers and kind in (BlockKind.REFUSED, BlockKind.UNCLEAR)
+    pause = min(wait, whole(6 * policy.store_wait)) if asks else wait
+    look_at = max(before.now + pause, LONG_AGO if was is None else was.look_at)
     if block is not None and block.look_at != look_at:
-        found.append("no request is started before a block is over that no store knows of")
+        found.append(
+            "no request is started before a block is over that no store knows of; a secret that is refused is asked for"
+            " again once a minute"
+        )
     check_problem(after, news.problem, found)
     old, new = before.backoff, after.backoff
     failures, malformed, learnt = old.failures, old.malformed, old.found

@@ -118,7 +118,7 @@ def _check_rarer(policy: Policy, before: State, happened: _Rarer, after: State, 
         case BlockReported():
             _check_report(policy, before, happened, after, found)
         case CredentialsReplaced():
-            _check_rotation(before, after, found)
+            _check_rotation(before, happened, after, found)
         case BlockLifted():
             _check_lift(policy, before, after, found)
         case _:
@@ -173,10 +173,14 @@ def _check_claim(policy: Policy, before: State, claimed: RequestClaimed, after: 
     """One slot, taken by whom ``poll`` allows to, and charged at once."""
     now = before.now
     check_start(before, now, claimed.min_ttl, "start_request", found)
-    deadline = now + whole(policy.request_timeout + policy.store_wait * claimed.tiers)
-    attempt = Attempt(before.next_id, now, deadline, claimed.draw, before.credentials.generation, claimed.tiers)
+    seconds = policy.request_timeout * (2 if claimed.asks else 1) + policy.store_wait * claimed.tiers
+    generation = before.credentials.generation
+    attempt = Attempt(before.next_id, now, now + whole(seconds), claimed.draw, generation, claimed.tiers, claimed.asks)
     if after.attempt != attempt or after.next_id != before.next_id + 1:
-        found.append("an attempt begins with a claim, has an id of its own, and request_timeout to its deadline")
+        found.append(
+            "an attempt begins with a claim, has an id of its own, and request_timeout to its deadline; twice that if"
+            " it asks for the secret first"
+        )
     budget = charge(policy, before.budget, now)
     if after.budget != budget:
         found.append(f"the budget is charged one for an exchange that starts: {before.budget} became {after.budget}")
@@ -348,7 +352,7 @@ def _check_lift(policy: Policy, before: State, after: State, found: list[str]) -
         found.append("lifting ends every block, and changes nothing else")
 
 
-def _check_rotation(before: State, after: State, found: list[str]) -> None:
+def _check_rotation(before: State, replaced: CredentialsReplaced, after: State, found: list[str]) -> None:
     """New credentials lift refused and unclear blocks three times between grants, a lock once, and no other."""
     credentials = before.credentials
     kinds = (_REFUSED, _UNCLEAR) if credentials.refusals_lifted < 3 else ()
@@ -364,5 +368,10 @@ def _check_rotation(before: State, after: State, found: list[str]) -> None:
     if after.credentials != (credentials.generation + 1, False, spent, credentials.refusals_lifted + lifts):
         found.append("new credentials are a generation of their own")
     check_problem(after, before.problem if after.blocks == before.blocks else None, found)
-    if after != before._replace(blocks=after.blocks, credentials=after.credentials, problem=after.problem):
-        found.append("new credentials change nothing but blocks")
+    attempt = before.attempt
+    if attempt is not None and attempt.id == replaced.attempt:
+        attempt = attempt._replace(generation=credentials.generation + 1)
+    if after != before._replace(
+        attempt=attempt, blocks=after.blocks, credentials=after.credentials, problem=after.problem
+    ):
+        found.append("new credentials change nothing but blocks, and the attempt that asked for them")

@@ -26,7 +26,7 @@ from evertoken._grammar import (
     TokenWorked,
     Wait,
 )
-from evertoken._grant import ClientCredentials
+from evertoken._grant import ClientCredentials, Signing
 from evertoken._http import HttpResponse, Seen, TokenRequest
 from evertoken._machine import TokenMachine
 from evertoken._patience import GiveUp, Ready
@@ -98,9 +98,25 @@ class WatchedMachine(TokenMachine):
     # -------------------
 
     @override
-    def start_request(self, now: float, min_ttl: float = 0.0) -> TokenRequest:
+    def start_request(self, now: float, min_ttl: float = 0.0, *, signing: Signing | None = None) -> TokenRequest:
         start = super().start_request
-        return self._tell((RequestClaimed, now, min_ttl_on_the_grid(min_ttl)), lambda: start(now, min_ttl))
+        asked = (RequestClaimed, now, min_ttl_on_the_grid(min_ttl))
+        return self._tell(asked, lambda: start(now, min_ttl, signing=signing))
+
+    @override
+    def secret_told(
+        self, now: float, request: TokenRequest, secret: str, *, signing: Signing | None = None
+    ) -> TokenRequest | None:
+        tell = super().secret_told
+        attempt = settle(self._policy, self._state, on_the_grid(now)).attempt
+        if self._grant.client_secret in ("", secret) or attempt is None or attempt.id != request.id:
+            return tell(now, request, secret, signing=signing)
+        return self._tell((CredentialsReplaced, now), lambda: tell(now, request, secret, signing=signing))
+
+    @override
+    def secret_failed(self, now: float, request: TokenRequest, reason: str | Outcome) -> Outcome:
+        fail = super().secret_failed
+        return self._report(now, request, "failed", lambda: fail(now, request, reason))
 
     @override
     def receive_response(
@@ -189,8 +205,8 @@ def _how_it_went(answer: Outcome) -> str:
     """Which of the four reports an outcome comes from."""
     if isinstance(answer, Abandoned | Postponed):
         return type(answer).__name__.lower()
-    unsent = isinstance(answer, Failed) and answer.problem.kind in (ProblemKind.TRANSPORT, ProblemKind.BUG)
-    return "failed" if unsent else "answered"
+    unsent = (ProblemKind.TRANSPORT, ProblemKind.BUG, ProblemKind.SECRET)
+    return "failed" if isinstance(answer, Failed) and answer.problem.kind in unsent else "answered"
 
 
 class Want(NamedTuple):

@@ -11,9 +11,12 @@ import functools
 import math
 from dataclasses import dataclass, field
 
+from typing_extensions import override
+
 from evertoken import mangopay
 from evertoken._grammar import AnswerReceived, BlockLifted, CredentialsReplaced, Input, RequestClaimed
 from evertoken._grant import ClientCredentials
+from evertoken._http import TokenRequest
 from evertoken._states import BlockKind, State
 from evertoken.happenings import Happening
 from evertoken.testing._restart import Restart
@@ -139,7 +142,7 @@ class World(Network):
     def _broken_towards_the_server(self, laws: ServerLaws, before: State, happened: Input, after: State) -> str | None:
         """The law that a step breaks in view of what the server meant."""
         match happened:
-            case RequestClaimed():
+            case RequestClaimed(asks=False):
                 return laws.started(after.now, before.next_id)
             case AnswerReceived():
                 if self.carried is not None:
@@ -152,6 +155,14 @@ class World(Network):
             case _:
                 pass
         return None
+
+    @override
+    def send_token_request(self, client: Client, request: TokenRequest) -> None:
+        if request.grant is not None and request.grant.secret_source is not None:  # It starts now, and did not before.
+            broken = self.laws[client.number].started(client.now(), request.id)
+            if broken is not None:
+                self.fail(client, broken)
+        super().send_token_request(client, request)
 
     def fail(self, client: Client, law: str) -> None:
         """Something of a client has broken a law."""

@@ -1,0 +1,151 @@
+"""Asking for a client's secret that a callable gives: beside every caller, within a time, and without showing a word.
+
+What is called belongs to the embedder. It may block, hang, raise with the secret in its text, or give something else.
+So a blocking one always runs in a thread of its own, also on an event loop, and never in a pool that callers may fill.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from inspect import isawaitable, iscoroutine, iscoroutinefunction
+from typing import NamedTuple
+
+from evertoken import SecretSource
+from evertoken._checks import fault_of_text
+from evertoken._secrecy import Unpicklable
+from evertoken_transports._blame import bug_in, causes_of, place_of
+from evertoken_transports._coordinator import Coordinator
+from evertoken_transports._exchanges.connecting import reason_of
+from evertoken_transports._progress import progress
+from evertoken_transports._runtime import OwnThread, in_thread, is_cancelled_inside, is_simulated_trio, within
+
+__all__ = ("NoSecret", "Secret", "SecretUnavailable", "ask", "ask_async", "is_async")
+
+_MOST_HANGING = 3
+"""Calls that have not come back. With so many, what is asked hangs, and another call would only cost another thread."""
+
+_STAGE = "while waiting for the client's secret"
+
+
+class SecretUnavailable(Exception):
+    """The client's secret cannot be had now. The text says why, for people; it holds nothing that was read.
+
+    For callables of your own, too: of other exceptions people are shown the type, and the operating system's words.
+    """
+
+    __module__ = "evertoken_transports.credentials"
+
+
+@dataclass(frozen=True, slots=True)
+class Secret(Unpicklable):
+    """What a callable gave, which can be a secret."""
+
+    text: str = field(repr=False)
+
+
+class NoSecret(NamedTuple):
+    """Why there is none, for people. ``is_bug``: the fault is in code."""
+
+    reason: str
+    is_bug: bool = False
+
+
+def is_async(source: SecretSource) -> bool:
+    """Whether ``source`` is a coroutine function, which only an event loop can ask."""
+    return iscoroutinefunction(source) or iscoroutinefunction(getattr(source, "__call__", None))  # noqa: B004
+
+
+def ask(coordinator: Coordinator) -> Secret | NoSecret:
+    """What the grant's callable gives now, by a thread of its own; this one waits no longer than an attempt has."""
+    source, seconds = _of(coordinator)
+    if source is None:
+        return Secret(coordinator.machine.grant.client_secret)
+    if is_async(source):
+        return NoSecret("it is a coroutine function, and nobody awaits in a thread: give a plain function", is_bug=True)
+    call = _call(coordinator, source)
+    if isinstance(call, NoSecret):
+        return call
+    try:
+        value = OwnThread().submit(call).result(seconds)
+    except TimeoutError:
+        return _too_long(seconds)
+    if iscoroutine(value):
+        value.close()  # Else Python would warn that it was never awaited.
+    return _checked(value)
+
+
+async def ask_async(coordinator: Coordinator) -> Secret | NoSecret:
+    """The same in an event loop, which it does not hold up. There a coroutine function is awaited."""
+    source, seconds = _of(coordinator)
+    if source is None:
+        return Secret(coordinator.machine.grant.client_secret)
+    call = _call(coordinator, source)
+    if isinstance(call, NoSecret):
+        return call
+    try:
+        return _checked(await within(seconds, _awaited(source, call)))
+    except TimeoutError:
+        return _too_long(seconds)
+
+
+def _of(coordinator: Coordinator) -> tuple[SecretSource | None, float]:
+    machine = coordinator.machine
+    progress().stage = _STAGE
+    return machine.grant.secret_source, machine.policy.request_timeout
+
+
+def _call(coordinator: Coordinator, source: SecretSource) -> Callable[[], object] | NoSecret:
+    """What asks ``source``, raises nothing, and is known of for as long as it has not come back."""
+    hanging = coordinator.asking
+    if len(hanging) >= _MOST_HANGING:
+        return NoSecret(f"{_MOST_HANGING} calls of it have not come back: give what it asks a time-out")
+
+    def call() -> object:
+        mark = object()
+        hanging.add(mark)
+        try:
+            return source()
+        except Exception as error:  # noqa: BLE001 (it is the embedder's, and may raise anything)
+            return _said_of(error)
+        finally:
+            hanging.discard(mark)
+
+    return call
+
+
+async def _awaited(source: SecretSource, call: Callable[[], object]) -> object:
+    try:
+        # In a simulated run of trio time would jump over what a thread does.
+        value = call() if is_async(source) or is_simulated_trio() else await in_thread(call)
+        return await value if isawaitable(value) else value
+    except BaseException as error:
+        if not (isinstance(error, Exception) or is_cancelled_inside(error)):
+            raise
+        return _said_of(error)
+
+
+def _checked(value: object) -> Secret | NoSecret:
+    if isinstance(value, NoSecret):
+        return value
+    fault = fault_of_text("what it gave", value)
+    if fault is not None or not isinstance(value, str):
+        return NoSecret(f"{fault}", is_bug=not isinstance(value, str))
+    return Secret(value)
+
+
+def _said_of(error: BaseException) -> NoSecret:
+    """What people are told of ``error``, which may quote the secret."""
+    if isinstance(error, SecretUnavailable):
+        return NoSecret(str(error))
+    bug = bug_in(error)
+    if bug is not None:
+        return NoSecret(f"it raised {place_of(bug)}", is_bug=True)
+    system = next((cause for cause in causes_of(error) if isinstance(cause, OSError) and cause.errno is not None), None)
+    kind = type(error)
+    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    return NoSecret(f"it raised {name}" + ("" if system is None else f": {reason_of(system)}"))
+
+
+def _too_long(seconds: float) -> NoSecret:
+    return NoSecret(f"it took longer than {seconds:g} s (Policy.request_timeout)")
