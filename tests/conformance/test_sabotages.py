@@ -25,12 +25,12 @@ from evertoken import (
     _schedule,
 )
 from evertoken._secrecy import replace
-from evertoken_transports import Coordinator, _async_source
+from evertoken_transports import Coordinator, _async_source, _source
 from evertoken_transports._async_source import AsyncSource
 from evertoken_transports._coordinator import Answer, Waker
 from evertoken_transports._source import BaseSource
 from evertoken_transports.threads import TokenSource
-from tests.conformance import stage, wires
+from tests.conformance import stage
 from tests.conformance.runtimes import Trio
 from tests.conformance.scenarios import SCENARIOS
 
@@ -164,7 +164,7 @@ def every_rejection_is_believed(patch: pytest.MonkeyPatch) -> None:
 
 
 def every_401_is_about_the_token(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(wires, "read_challenge", _always(Challenge.TOKEN))
+    patch.setattr(_source, "read_challenge", _always(Challenge.TOKEN))
 
 
 # How it is done

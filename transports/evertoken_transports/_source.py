@@ -135,12 +135,9 @@ class BaseSource(Unpicklable, ABC):
 
         ::
 
-            header = source.authorization()
             answer = send(header)
             if source.answered(header, "GET", answer.status, answer.headers, answer.body, resendable=True):
-                header = source.authorization()
-                answer = send(header)
-                source.answered(header, "GET", answer.status, answer.headers, answer.body, resendable=False)
+                answer = send(source.authorization())
 
         Args:
             authorization: what the request carried that this is the answer to, which after a redirect need not be the
