@@ -144,7 +144,7 @@ def min_ttl_on_the_grid(min_ttl: float) -> float:
     Raises ValueError unless it can be a duration.
     """
     check_seconds("min_ttl", min_ttl)
-    return -(-min_ttl // TICK * TICK)
+    return -(-min_ttl // TICK * TICK) if min_ttl else 0.0
 
 
 def check_seconds(name: str, seconds: float) -> None:

@@ -53,11 +53,11 @@ def decide(state: State, min_ttl: float = 0.0) -> SendRequest | Wait:
     if state.attempt is not None:
         return Wait(state.attempt.deadline, _RESPONSE)
     until, reason = state.look_at, _UNBLOCK
-    if state.budget_at > until:
-        until, reason = state.budget_at, _BUDGET
-    if state.backoff.retry_at > until:
-        until, reason = state.backoff.retry_at, _RETRY
-    due = due_at(state.token, min_ttl)
+    budget_at, retry_at, due = state.budget_at, state.backoff.retry_at, due_at(state.token, min_ttl)
+    if budget_at > until:
+        until, reason = budget_at, _BUDGET
+    if retry_at > until:
+        until, reason = retry_at, _RETRY
     if due > until:
         until, reason = due, _REFRESH
     return Wait(until, reason) if until > state.now else _SEND[_why_send(state)]

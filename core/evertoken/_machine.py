@@ -146,6 +146,13 @@ class TokenMachine:
     # Queries
     # -------
 
+    def settled(self, now: float) -> State:
+        """The whole state as it stands at ``now``: what time alone does is done in it, and every query reads it.
+
+        Queries that belong together cost less when they are asked of one such state.
+        """
+        return settle(self._policy, self._state, on_the_grid(now))
+
     def authorization(self, now: float, min_ttl: float = 0.0) -> str | None:
         """The value for an ``Authorization`` header, or None if there is no token with ``min_ttl`` seconds left.
 
@@ -157,21 +164,21 @@ class TokenMachine:
 
     def token(self, now: float, min_ttl: float = 0.0) -> AccessToken | None:
         """The same token with all its moments, or None where :meth:`authorization` says None."""
-        state, min_ttl = self._at(now), min_ttl_on_the_grid(min_ttl)
+        state, min_ttl = self.settled(now), min_ttl_on_the_grid(min_ttl)
         token = state.token
         return token if token is not None and state.now < token.fresh_until - min_ttl else None
 
     def freshness(self, now: float) -> Freshness:
         """How good the token in hand is."""
-        return freshness(self._at(now))
+        return freshness(self.settled(now))
 
     def request_state(self, now: float) -> RequestState:
         """Whether the token endpoint may be asked, is being asked, or must be left alone."""
-        return request_state(self._at(now))
+        return request_state(self.settled(now))
 
     def state(self, now: float) -> TokenState:
         """The one word that people read: the freshness, or BLOCKED while the endpoint is not to be asked."""
-        state = self._at(now)
+        state = self.settled(now)
         return folded(freshness(state), request_state(state))
 
     def poll(self, now: float, min_ttl: float = 0.0) -> SendRequest | Wait:
@@ -180,18 +187,18 @@ class TokenMachine:
         ``min_ttl`` is in seconds, and counts up to half of a token's usable life; above that it is treated as 0.
         Level-triggered: asking twice changes nothing, and no answer is lost by not acting on it.
         """
-        return decide(self._at(now), min_ttl_on_the_grid(min_ttl))
+        return decide(self.settled(now), min_ttl_on_the_grid(min_ttl))
 
     def problem(self, now: float) -> Problem | None:
         """Why there is no token, or why the last attempt failed; None when nothing is wrong.
 
         While blocks stand, that of the gravest: a lock, a refusal or an unclear answer before a rate limit.
         """
-        return problem_of(self._at(now))
+        return problem_of(self.settled(now))
 
     def explain(self, now: float) -> Explanation:
         """All of it: state, deadlines, budget left, the last problem. Redacted and printable."""
-        return explain(self._grant, self._policy, self._at(now))
+        return explain(self._grant, self._policy, self.settled(now))
 
     # Inputs: one attempt
     # -------------------
@@ -244,7 +251,7 @@ class TokenMachine:
         self._check_owner(request)
         if fault is not None:
             raise ValueError(fault)
-        attempt = self._at(now).attempt
+        attempt = self.settled(now).attempt
         if attempt is None or attempt.id != request.id:
             return None
         is_known = self._grant.client_secret == hidden.reveal()
@@ -442,7 +449,7 @@ class TokenMachine:
         comes to a process that has gone. The first snapshot of a grant takes some 20 ms, for the key that
         seals it.
         """
-        return take_snapshot(self._grant, self._policy, self._at(now), secrets=secrets)
+        return take_snapshot(self._grant, self._policy, self.settled(now), secrets=secrets)
 
     @classmethod
     def restore(
@@ -497,10 +504,6 @@ class TokenMachine:
 
     # Behind the grammar
     # ------------------
-
-    def _at(self, now: float) -> State:
-        """The state as it stands at ``now``: time enters a query here, and nowhere else."""
-        return settle(self._policy, self._state, on_the_grid(now))
 
     def _request(
         self,

@@ -11,11 +11,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from evertoken._grammar import SendRequest, Wait, WaitReason
+from evertoken._look import problem_of, request_state
 from evertoken._machine import TokenMachine
 from evertoken._policy import whole_ticks
 from evertoken._problems import Problem, ProblemKind, TokenUnavailable, unavailable
 from evertoken._secrecy import Unpicklable
-from evertoken._states import AccessToken, BlockKind, RequestState
+from evertoken._states import AccessToken, Block, RequestState, State
 
 __all__ = ("GiveUp", "Ready", "next_move")
 
@@ -61,46 +62,45 @@ def next_move(
     token = machine.token(now, min_ttl)
     if token is not None:
         return Ready(token)
-    if min_ttl and _is_too_short(machine, now, since, min_ttl):
+    if min_ttl and _is_too_short(machine.token(now), since, min_ttl):
         return GiveUp(unavailable(_TOO_SHORT))
     action = machine.poll(now, min_ttl)
     if isinstance(action, SendRequest):
-        return action if now < deadline else _give_up(machine, now, now)
-    return _weighed(machine, now, action, deadline)
+        return action if now < deadline else _give_up(machine.settled(now), now, now)
+    return _weighed(machine.settled(now), now, action, deadline)
 
 
-def _is_too_short(machine: TokenMachine, now: float, since: float, min_ttl: float) -> bool:
+def _is_too_short(token: AccessToken | None, since: float, min_ttl: float) -> bool:
     """Whether the token in hand is as good as they get, and still not good enough."""
-    token = machine.token(now)
     if token is None:
         return False
     return min_ttl > token.longest_min_ttl or token.started >= whole_ticks(since)
 
 
-def _weighed(machine: TokenMachine, now: float, wait: Wait, deadline: float) -> GiveUp | Wait:
-    blocks = _blocks(machine, now)
+def _weighed(state: State, now: float, wait: Wait, deadline: float) -> GiveUp | Wait:
+    blocks = _blocks(state)
     if wait.reason is WaitReason.RESPONSE:
         if not blocks:
-            return Wait(min(wait.until, deadline), wait.reason) if now < deadline else _give_up(machine, now, now)
-        until = max(end for _, end in blocks)  # It is a look: it may find that the block is over, and may not.
+            return Wait(min(wait.until, deadline), wait.reason) if now < deadline else _give_up(state, now, now)
+        until = max(block.until for block in blocks)  # It is a look: it may find that the block is over, and may not.
     else:
-        until = max([wait.until, *(end for _, end in blocks)])
-    if any(kind.is_grave for kind, _ in blocks) or until > deadline or now >= deadline:
-        return _give_up(machine, now, until)
+        until = max([wait.until, *(block.until for block in blocks)])
+    if any(block.kind.is_grave for block in blocks) or until > deadline or now >= deadline:
+        return _give_up(state, now, until)
     return Wait(min(wait.until, deadline), wait.reason)
 
 
-def _blocks(machine: TokenMachine, now: float) -> tuple[tuple[BlockKind, float], ...]:
-    """The blocks that stand, with their ends; none while a request is under way that may end them any moment.
+def _blocks(state: State) -> tuple[Block, ...]:
+    """The blocks that stand; none while a request is under way that may end them any moment.
 
     A grave one, which only time and people end, is one that no caller is patient enough for.
     """
-    return machine.explain(now).blocks if machine.request_state(now) is RequestState.BLOCKED else ()
+    return state.standing if request_state(state) is RequestState.BLOCKED else ()
 
 
-def _give_up(machine: TokenMachine, now: float, until: float) -> GiveUp:
+def _give_up(state: State, now: float, until: float) -> GiveUp:
     """The error's class speaks of the present: an old refusal whose block is over is a mere problem."""
-    problem, blocks = machine.problem(now) or _NOTHING_YET, _blocks(machine, now)
+    problem, blocks = problem_of(state) or _NOTHING_YET, _blocks(state)
     if blocks:
-        return GiveUp(unavailable(problem, max([until, *(end for _, end in blocks)]) - now))
+        return GiveUp(unavailable(problem, max([until, *(block.until for block in blocks)]) - now))
     return GiveUp(TokenUnavailable(problem, max(0.0, until - now)))

@@ -8,6 +8,7 @@ without punctuation, and with every layer of encoding taken off. If that brings 
 from __future__ import annotations
 
 import binascii
+import functools
 import html
 import re
 import unicodedata
@@ -194,16 +195,23 @@ def _spans(text: str, needles: Needles) -> list[tuple[int, int]]:
 
 
 def _is_found(text: str, needles: Needles) -> bool:
-    return any(needles[:3]) and any(_holds(reading, needles) for reading in _readings(text, needles.legible))
+    if not text or not any(needles[:3]):
+        return False
+    views, fragments = _views(text, needles.legible)
+    return not needles.fragments.isdisjoint(fragments) or any(
+        needle in view for needle in needles.texts for view in views
+    )
 
 
-def _holds(reading: str, needles: Needles) -> bool:
-    # Other letters may stand between those of the secret, or in place of some.
-    texts = (reading,) if reading.isascii() else (reading, _NOT_ASCII.sub("", reading))
-    views = {_folded(view) for text in texts for view in (text, _bare(text))}
-    if any(text in view for text in needles.texts for view in views):
-        return True
-    return not all(needles.fragments.isdisjoint(_windows(view)) for view in views)
+@functools.lru_cache(maxsize=32)
+def _views(text: str, legible: re.Pattern[bytes]) -> tuple[frozenset[str], frozenset[str]]:
+    """All that ``text`` can be read as, and the fragments of that. Kept, since servers in trouble repeat themselves."""
+    views: set[str] = set()
+    for reading in _readings(text, legible):
+        # Other letters may stand between those of the secret, or in place of some.
+        texts = (reading,) if reading.isascii() else (reading, _NOT_ASCII.sub("", reading))
+        views.update(_folded(view) for text in texts for view in (text, _bare(text)))
+    return frozenset(views), frozenset([fragment for view in views for fragment in _windows(view)])
 
 
 def _readings(text: str, legible: re.Pattern[bytes]) -> Iterator[str]:

@@ -521,12 +521,13 @@ def test_nothing_that_it_keeps_or_shows_holds_a_secret() -> None:
 def test_drafts_and_visits_hide_what_they_hold() -> None:
     server = server_of()
     reply = server._issue(0, TokenBehaviour())
-    path, proof = f"{TOKEN_PATH}?{canary.secret()}", server._proof(f"Bearer {canary.token()}")
+    path = f"{TOKEN_PATH}?{canary.secret()}"
+    place, proof, _ = server._understood(path, (("Authorization", f"Bearer {canary.token()}"),))
     request = ServerRequest("POST", path, (basic(),))
-    visit = Visit(3, request, server._place(path), proof, canary.secret(), within=True)
+    visit = Visit(3, request, place, proof, canary.secret(), within=True)
     assert (repr(visit), repr(reply.draft)) == ("Visit(POST token at 3)", "Draft(200, 103 bytes, whole)")
     assert not canary.find_marks(repr(reply))
-    for thing in (visit, visit.place, proof, server._proof, server._place):
+    for thing in (visit, visit.place, proof, server._understood):
         canary.assert_clean(thing)
 
 
@@ -573,7 +574,7 @@ def test_what_it_remembers_of_requests_is_bounded() -> None:
     server = server_of()
     for number in range(300):
         call(server, 1, f"unknown{number}", ("X-Request-Id", f"{number}"), path=f"/v2.01/client/{number}")
-    assert {cache.cache_info().currsize for cache in (server._place, server._proof, server._shown)} == {128}
+    assert {cache.cache_info().currsize for cache in (server._understood, server._shown)} == {128}
 
 
 @pytest.mark.parametrize("fork", [copy.copy, copy.deepcopy])

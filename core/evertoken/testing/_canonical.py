@@ -10,6 +10,9 @@ _Marks = tuple[float, float, float]
 """The starts of the attempts that may still bring something, or now where there is none; and now."""
 
 
+_BEFORE = (-1, -1, -1)
+
+
 def canonical(state: State, now: float) -> tuple[object, ...]:
     """``state`` with its history taken out, for explorers that merge states: it hashes and compares.
 
@@ -27,7 +30,9 @@ def canonical(state: State, now: float) -> tuple[object, ...]:
         _canonical_blocks(state, now, marks) if state.blocks else (),
         (state.budget.level, state.budget.refill_at - now, state.budget.interval),
         (rejections.believed, rejections.worked, *[_ahead(moment, now) for moment in rejections[1:3]]),
-        tuple([(_ahead(d.shunned_until, now), _ahead(d.forget_at, now)) for d in rejections.dropped]),
+        tuple([(_ahead(d.shunned_until, now), _ahead(d.forget_at, now)) for d in rejections.dropped])
+        if rejections.dropped
+        else (),
         state.credentials[1:],
         (state.granted_at == LONG_AGO, _order(state.granted_at, marks)),
     )
@@ -71,6 +76,8 @@ def _look(look_at: float, until: float, now: float, marks: _Marks) -> tuple[obje
 
 def _order(moment: float, marks: _Marks) -> tuple[int, int, int]:
     """Whether ``moment`` is before, at or after each of the marks: all that a later comparison can bring to light."""
+    if moment == LONG_AGO:
+        return _BEFORE
     first, second, now = marks
     return (
         (moment > first) - (moment < first),

@@ -18,6 +18,7 @@ LARGEST_SEED = 2**64 - 1
 """Seeds are the states of the generator: from 0 to this, no two give the same stream."""
 
 _MASK = LARGEST_SEED
+_UNIT = 2.0**-53
 _GOLDEN = 0x9E3779B97F4A7C15
 _T = TypeVar("_T")
 
@@ -47,7 +48,7 @@ class Random:
 
     def draw(self) -> float:
         """A float in [0, 1), a multiple of 2**-53: fit to be the ``draw`` of a TokenMachine."""
-        return (self.bits() >> 11) * 2.0**-53
+        return (self.bits() >> 11) * _UNIT
 
     def below(self, count: int) -> int:
         """A whole number in [0, count). The bias is under ``count / 2**64``."""
@@ -55,11 +56,11 @@ class Random:
 
     def between(self, least: float, most: float) -> float:
         """A float from ``least`` to ``most``."""
-        return least + (most - least) * self.draw()
+        return least + (most - least) * ((self.bits() >> 11) * _UNIT)
 
     def chance(self, share: float) -> bool:
         """True in this share of the draws; one draw is made whatever the share."""
-        return self.draw() < share
+        return (self.bits() >> 11) * _UNIT < share
 
     def pick(self, items: Sequence[_T]) -> _T:
         """One of ``items``, each as likely as the others."""

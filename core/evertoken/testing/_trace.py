@@ -35,6 +35,8 @@ from evertoken.testing._restart import Restart, restarted
 
 __all__ = ("Entry", "Trace", "replay")
 
+_MOST_PENDING = 50_000
+"""So many lines take some 50 MB before they are written."""
 _REASONS: dict[SendReason | WaitReason, str] = {reason: reason.value for reason in (*SendReason, *WaitReason)}
 
 
@@ -53,36 +55,59 @@ class Entry(NamedTuple):
 class Trace:
     """Append-only. ``policies`` are those of the clients, by number.
 
+    Lines are put together when somebody reads them, or once many have piled up: most runs are never read about.
+
     Args:
         policies: one for each client.
         keep: whether the entries are kept; without them there is the digest, and nothing to replay.
     """
 
-    __slots__ = ("_digest", "_keep", "_names", "_states", "entries", "length", "policies")
+    __slots__ = ("_digest", "_entries", "_keep", "_names", "_pending", "_states", "_written", "policies")
 
     def __init__(self, policies: Sequence[Policy], *, keep: bool = True) -> None:
         self.policies = tuple(policies)
-        self.entries: list[Entry] = []
-        self.length = 0
+        self._entries: list[Entry] = []
+        self._pending: list[tuple[int, Input | Restart | None, State]] = []
+        self._written = 0
         self._keep = keep
         self._names: dict[str, str] = {}
         self._states = [first_state(policy) for policy in self.policies]
         self._digest = hashlib.sha256()
 
     def append(self, client: int, happened: Input | Restart | None, after: State) -> None:
-        """Write down that ``happened`` brought ``client`` to ``after``."""
-        masked = None if happened is None else self._masked(happened)
-        changes = self._changes(self._states[client], after)
-        line = f"{self.length} {client} {_told(masked)} ->{changes} : {_next(after)}"
-        self._states[client] = after
-        self._digest.update(f"{line}\n".encode())
-        if self._keep:
-            self.entries.append(Entry(self.length, client, masked, line))
-        self.length += 1
+        """Take down that ``happened`` brought ``client`` to ``after``."""
+        self._pending.append((client, happened, after))
+        if len(self._pending) >= _MOST_PENDING:
+            self._write()
+
+    def _write(self) -> None:
+        """Put the lines together that are not yet."""
+        for client, happened, after in self._pending:
+            masked = None if happened is None else self._masked(happened)
+            changes = self._changes(self._states[client], after)
+            line = f"{self._written} {client} {_told(masked)} ->{changes} : {_next(after)}"
+            self._states[client] = after
+            self._digest.update(f"{line}\n".encode())
+            if self._keep:
+                self._entries.append(Entry(self._written, client, masked, line))
+            self._written += 1
+        self._pending.clear()
+
+    @property
+    def length(self) -> int:
+        """How many lines there are."""
+        return self._written + len(self._pending)
+
+    @property
+    def entries(self) -> list[Entry]:
+        """What was kept of them."""
+        self._write()
+        return self._entries
 
     @property
     def digest(self) -> str:
         """SHA-256 of all lines, in hexadecimal."""
+        self._write()
         return self._digest.hexdigest()
 
     def name(self, token: str) -> str:

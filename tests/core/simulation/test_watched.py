@@ -24,7 +24,7 @@ from evertoken._patience import GiveUp, Ready
 from evertoken._problems import unavailable
 from evertoken._secrecy import replace
 from evertoken._states import State, first_state
-from evertoken._step import REPORTED
+from evertoken._step import REPORTED, settle
 from evertoken.happenings import Happening
 from evertoken.outcomes import Abandoned, Ignored, Outcome
 from evertoken.testing import Scenario, simulate
@@ -175,14 +175,14 @@ WRONG: dict[str, tuple[str, Callable[[], Right]]] = {
 @pytest.mark.parametrize("name", RIGHT)
 def test_what_a_caller_is_rightly_told_breaks_no_law(name: str) -> None:
     state, now, want, move = RIGHT[name]()
-    assert broken_by_move(Policy(), state, now, want, move) is None
+    assert broken_by_move(settle(Policy(), state, now), now, want, move) is None
 
 
 @pytest.mark.parametrize("name", WRONG)
 def test_what_a_caller_is_wrongly_told_breaks_a_law(name: str) -> None:
     law, made = WRONG[name]
     state, now, want, move = made()
-    broken = broken_by_move(Policy(), state, now, want, move)
+    broken = broken_by_move(settle(Policy(), state, now), now, want, move)
     assert broken is not None
     assert broken.startswith(law)
 

@@ -209,7 +209,7 @@ def unblock_at(blocks: tuple[Block, ...]) -> float:
 
 def look_at(blocks: tuple[Block, ...]) -> float:
     """When no block is left that keeps a request from being started."""
-    return max([block.look_at for block in blocks], default=LONG_AGO)
+    return max([block.look_at for block in blocks]) if blocks else LONG_AGO
 
 
 def loss_retry_at(policy: Policy, state: State, attempt: Attempt) -> float:

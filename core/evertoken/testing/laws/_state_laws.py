@@ -14,6 +14,8 @@ __all__ = ("broken_in", "check_problem", "check_start")
 
 # Bound once: before Python 3.12, reading an enum member through its class is slow, and this runs after every step.
 _RESPONSE, _REFRESH, _RETRY, _BUDGET, _UNBLOCK = WaitReason
+_BLOCKED = RequestState.BLOCKED
+_IS_BLOCKED = "the request is blocked until the last block ends, also while a store is looked at"
 
 
 def broken_in(policy: Policy, state: State, now: float) -> list[str]:
@@ -39,12 +41,19 @@ def broken_in(policy: Policy, state: State, now: float) -> list[str]:
         found.append("a token's moments stand in order: started, refresh_at, fresh_until, expires_at")
     if not 0 <= state.budget.level <= policy.budget_burst:
         found.append(f"the budget holds from 0 to budget_burst requests: not {state.budget.level}")
+    if state.blocks:
+        _check_blocks(state, now, found)
+    elif request_state(state) is _BLOCKED:
+        found.append(_IS_BLOCKED)
+    return found
+
+
+def _check_blocks(state: State, now: float, found: list[str]) -> None:
     blocked = state.attempt is None or any(block.look_at <= state.attempt.started for block in state.standing)
-    if (request_state(state) is RequestState.BLOCKED) != (blocked and now < unblock_at(state.blocks)):
-        found.append("the request is blocked until the last block ends, also while a store is looked at")
+    if (request_state(state) is _BLOCKED) != (blocked and now < unblock_at(state.blocks)):
+        found.append(_IS_BLOCKED)
     if any(not block.look_at <= block.until for block in state.blocks):
         found.append("a store is looked at before a block ends, if at all")
-    return found
 
 
 def _check_wait(state: State, now: float, action: Wait, found: list[str]) -> None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import copy
 import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 from evertoken import mangopay
@@ -26,6 +26,7 @@ from evertoken.testing.server._answers import (
     TOKEN_FINE,
     WHOLE,
     Draft,
+    Lines,
     ServerAnswer,
     ServerRequest,
     api_fault,
@@ -47,8 +48,8 @@ from evertoken.testing.server._faults import ApiFault, TokenFault
 from evertoken.testing.server._head import Head, WallClock
 from evertoken.testing.server._logbook import Censor, Logbook, Reply, Visit, identity
 from evertoken.testing.server._meters import OveruseMeter, RateMeter, WorkMeter
-from evertoken.testing.server._register import ApiKeys, TokenRegister
-from evertoken.testing.server._routes import Router
+from evertoken.testing.server._register import ApiKeys, Proof, TokenRegister
+from evertoken.testing.server._routes import Place, Router
 from evertoken.testing.server._script import ApiBehaviour, Script, Segment, TokenBehaviour
 
 __all__ = ("AuthorizationServer",)
@@ -57,7 +58,7 @@ _FAIR = Script()
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS", "TRACE")
 
 _REMEMBERED = 128
-"""How many different paths, methods and Authorization values are understood once and then remembered, each."""
+"""How many different requests, and texts for the log, are understood once and then remembered, each."""
 _OLD_KEYS = 32
 """How many of the API keys that are gone are still kept out of the log."""
 
@@ -116,10 +117,9 @@ class AuthorizationServer(Unpicklable):
 
     def handle(self, now: float, request: ServerRequest) -> ServerAnswer:
         """The answer to ``request``, which arrives whole at ``now``. No request makes it raise."""
-        place = self._place(request.path)
-        authorization, request_id = identity(request.headers)
+        place, proof, request_id = self._understood(request.path, tuple(request.headers))
         within = self._rates.count(now) or not self._script.enforce_rate_limits
-        visit = Visit(now, request, place, self._proof(authorization), request_id, within)
+        visit = Visit(now, request, place, proof, request_id, within)
         if place.route is API:
             reply = self._api_call(visit)
         elif place.route is TOKEN:
@@ -361,18 +361,34 @@ class AuthorizationServer(Unpicklable):
         old = [key for key in self._secrets if key not in keys]
         self._secrets = (*old[-_OLD_KEYS:], *keys)
         self._keys = ApiKeys(self._client_id, keys)
-        self._proof = lru_cache(_REMEMBERED)(self._keys.proof)
         self._shown = lru_cache(_REMEMBERED)(Censor((self._register.mark, *self._secrets)).shown)
-        self._place = lru_cache(_REMEMBERED)(Router(self._client_id, self._shown).place)
+        self._understood = lru_cache(_REMEMBERED)(_reader(self._keys, Router(self._client_id, self._shown)))
 
     def _answer(self, now: float, reply: Reply) -> ServerAnswer:
         draft = reply.draft
         if draft.status is None:
             return ServerAnswer(reply.delay, None, draft.delivery)
         head = Head(draft, now, self._clock, self._rates.windows, self._rates.total)
-        response = HttpResponse(draft.status, (), draft.body)
-        object.__setattr__(response, "headers", head)  # HttpResponse looks at every line, and would have all written.
+        response = _response(draft.status, head, draft.body)
         if reply.behaviour is None or draft.delivery is WHOLE:
             return ServerAnswer(reply.delay, response)
         pace, cut_after = reply.behaviour.bytes_per_second, reply.behaviour.cut_after
         return ServerAnswer(reply.delay, response, draft.delivery, pace, cut_after)
+
+
+def _reader(keys: ApiKeys, router: Router) -> Callable[[str, Lines], tuple[Place, Proof, str | None]]:
+    """What of a request is understood alike whenever it comes: where it goes, who sends it, and which call it is."""
+
+    def understood(path: str, headers: Lines) -> tuple[Place, Proof, str | None]:
+        authorization, request_id = identity(headers)
+        return router.place(path), keys.proof(authorization), request_id
+
+    return understood
+
+
+def _response(status: int, head: Head, body: bytes) -> HttpResponse:
+    """HttpResponse looks at every line, and would have all written: here nothing is looked at."""
+    response = object.__new__(HttpResponse)
+    for name, part in (("status", status), ("headers", head), ("body", body), ("seen", None)):
+        object.__setattr__(response, name, part)
+    return response

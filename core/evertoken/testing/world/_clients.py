@@ -113,6 +113,9 @@ class Client:
         self._saved = (self.world.time, self.nanoseconds())
         self.machine = self.machine_class(self.grant, self.plan.policy, self._draw, self)
         self.waiting: list[tuple[int, Call]] = []
+        self._asked_of: State | None = None
+        self._asked: tuple[float, Want] | None = None
+        self._told: Ready | GiveUp | SendRequest | Wait = SendRequest(SendReason.NO_TOKEN)
         self.starts: dict[float, tuple[int, int]] = {}
 
     def crash(self) -> None:
@@ -225,8 +228,7 @@ class Client:
     def _advance(self, call: Call) -> None:
         showed = self.nanoseconds()
         now = showed / SECOND
-        move = next_move(self.machine, now, since=call.since, deadline=call.deadline, min_ttl=call.min_ttl)
-        self.machine.hold(move, now, Want(call.since, call.deadline, call.min_ttl))
+        move = self._next_move(now, Want(call.since, call.deadline, call.min_ttl))
         match move:
             case Ready():
                 self._use(call, move.authorization, showed)
@@ -243,6 +245,15 @@ class Client:
                 self.world.gave_up(self, self._why(move, now))
                 if call.deadline == call.since:
                     self._refresh_beside(now)
+
+    def _next_move(self, now: float, want: Want) -> Ready | GiveUp | SendRequest | Wait:
+        """What a caller is told, held to the laws. Those who want the same of the same state are looked at once."""
+        machine, asked = self.machine, (now, want)
+        if machine.state_value is not self._asked_of or asked != self._asked:
+            self._told = next_move(machine, now, since=want.since, deadline=want.deadline, min_ttl=want.min_ttl)
+            machine.hold(self._told, now, want)
+            self._asked_of, self._asked = machine.state_value, asked
+        return self._told
 
     def _why(self, given_up: GiveUp, now: float) -> str:
         """The name of the situation in which a caller has ``given_up``."""

@@ -197,18 +197,19 @@ class Network:
             self.checks.struck(fault)
             self.server.next_api_calls(ApiBehaviour(fault=fault))
         answer = self.server.handle(self.time / SECOND, _api_request(authorization))
+        arrival = self.server.arrivals[-1]
         if self.watch is not None:
-            self.watch.arrival(self.time, client, self.server.arrivals[-1])
+            self.watch.arrival(self.time, client, arrival)
         self.checks.now = self.time / SECOND
-        self.checks.arrival(client.number, self.server.arrivals[-1].token_truth, grace=grace)
+        self.checks.arrival(client.number, arrival.token_truth, grace=grace)
         if answer.response is None or answer.delivery is not WHOLE:
             return
-        carried = (client, call, authorization, answer.response, self.server.arrivals[-1])
-        if self.scenario.api_latency[1] == 0.0:
+        carried = (client, call, authorization, answer.response, arrival)
+        least, most = self.scenario.api_latency
+        if most == 0.0:
             self.at_client(client, epoch, self._api_answer, carried)
         else:
-            way = self.random.between(*self.scenario.api_latency)
-            self.after(way, self.at_client, client, epoch, self._api_answer, carried)
+            self.after(self.random.between(least, most), self.at_client, client, epoch, self._api_answer, carried)
 
     def _api_answer(
         self, client: Client, call: Call, authorization: str, response: HttpResponse, arrival: Arrival

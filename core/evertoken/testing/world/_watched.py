@@ -33,7 +33,6 @@ from evertoken._patience import GiveUp, Ready
 from evertoken._policy import Policy
 from evertoken._problems import Problem, ProblemKind
 from evertoken._states import AccessToken, BlockKind, State
-from evertoken._step import settle
 from evertoken.happenings import Happening
 from evertoken.outcomes import Abandoned, Failed, Granted, Outcome, Postponed
 from evertoken.testing.laws._state_laws import check_start
@@ -81,7 +80,7 @@ class WatchedMachine(TokenMachine):
 
     def hold(self, move: Ready | GiveUp | SendRequest | Wait, now: float, want: Want) -> None:
         """Hold to the laws what a caller with this ``want`` is told at ``now``."""
-        law = broken_by_move(self._policy, self._state, now, want, move)
+        law = broken_by_move(self.settled(now), now, want, move)
         if law is not None:
             self._onlooker.fail(law)
 
@@ -217,13 +216,9 @@ class Want(NamedTuple):
     min_ttl: float
 
 
-def broken_by_move(
-    policy: Policy, state: State, now: float, want: Want, move: Ready | GiveUp | SendRequest | Wait
-) -> str | None:
-    """The law that is broken if whoever has this ``want`` is told to make ``move``."""
-    state = settle(policy, state, on_the_grid(now))
-    since, min_ttl = on_the_grid(want.since), min_ttl_on_the_grid(want.min_ttl)
-    want = want._replace(since=since, min_ttl=min_ttl)
+def broken_by_move(state: State, now: float, want: Want, move: Ready | GiveUp | SendRequest | Wait) -> str | None:
+    """The law that is broken if whoever has this ``want`` is told to make ``move`` in ``state``, settled at ``now``."""
+    min_ttl = min_ttl_on_the_grid(want.min_ttl)
     token = state.token
     good = token is not None and state.now < token.fresh_until - min_ttl
     if isinstance(move, Ready):
@@ -235,12 +230,14 @@ def broken_by_move(
     check_start(state, state.now, min_ttl, "a caller is told to send one", found)
     if isinstance(move, SendRequest):
         return found[0] if found else None
-    hopeless = isinstance(move, GiveUp) and (now >= want.deadline or _is_too_much(token, want))
+    hopeless = isinstance(move, GiveUp) and (
+        now >= want.deadline or _is_too_much(token, on_the_grid(want.since), min_ttl)
+    )
     return None if found or hopeless else "who may send a request is told so"
 
 
-def _is_too_much(token: AccessToken | None, want: Want) -> bool:
+def _is_too_much(token: AccessToken | None, since: float, min_ttl: float) -> bool:
     """Whether the token in hand is as good as they get, and still not good enough."""
-    if token is None or not want.min_ttl:
+    if token is None or not min_ttl:
         return False
-    return want.min_ttl > (token.fresh_until - token.started) / 2 or token.started >= want.since
+    return min_ttl > (token.fresh_until - token.started) / 2 or token.started >= since

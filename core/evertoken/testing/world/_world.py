@@ -43,7 +43,6 @@ class Report:
     """What became of one run. ``broken`` is None if every law held."""
 
     scenario: Scenario
-    digest: str
     seconds: float
     events: int
     steps: int
@@ -52,6 +51,11 @@ class Report:
     seen: dict[str, int]
     broken: Broken | None
     trace: Trace = field(repr=False, compare=False)
+
+    @property
+    def digest(self) -> str:
+        """What became of it in 64 hex digits: SHA-256 of all lines of the trace."""
+        return self.trace.digest
 
     @property
     def ok(self) -> bool:
@@ -103,7 +107,6 @@ class World(Network):
             self.watch.end(self.time, broken)
         return Report(
             self.scenario,
-            self.trace.digest,
             self.time / SECOND,
             self.handled,
             self.checks.steps,
