@@ -19,6 +19,9 @@ from sphinx.environment import BuildEnvironment
 from sphinx.util import logging
 from sphinx.util.nodes import make_refnode
 
+NOT_IMPORTED = ("tools", "adapters")
+"""The command, which explains itself by --help, and what needs SDKs that are not here."""
+
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
@@ -67,7 +70,8 @@ def public_names() -> Iterator[str]:
     for folder in (ROOT / "core", ROOT / "transports"):
         for path in sorted(folder.rglob("*.py")):
             module = ".".join(path.relative_to(folder).with_suffix("").parts).removesuffix(".__init__")
-            if not any(part.startswith("_") or part == "tools" for part in module.split(".")):  # The command: --help.
+            apart = any(part.startswith("_") or part in NOT_IMPORTED for part in module.split("."))
+            if not apart:
                 yield from (f"{module}.{name}" for name in importlib.import_module(module).__all__)
 
 

@@ -32,7 +32,7 @@ from evertoken import (
 Steps = Generator[TokenRequest | Wait, HttpResponse | Exception | None, str]
 
 
-class Tokens:
+class SharedTokens:
     """One client's token, for callers of any kind."""
 
     def __init__(self, grant: ClientCredentials) -> None:
@@ -132,7 +132,7 @@ def main() -> None:
     async def tasks() -> list[str]:
         return await asyncio.gather(*(async_authorization(tokens.steps(), send_in_loop) for _ in range(4)))
 
-    tokens = Tokens(mangopay.sandbox(client_id="demo", api_key="made-up"))
+    tokens = SharedTokens(mangopay.sandbox(client_id="demo", api_key="made-up"))
     with ThreadPoolExecutor(5) as pool:
         threads = [pool.submit(lambda: authorization(tokens.steps(), send)) for _ in range(4)]
         headers = [*asyncio.run(tasks()), *(thread.result() for thread in threads)]

@@ -44,7 +44,7 @@ def answer(token: str = "made-up") -> HttpResponse:
 
 
 def test_threads_and_tasks_share_one_request(page: SimpleNamespace) -> None:
-    tokens, sent, everybody = page.Tokens(GRANT), list[TokenRequest](), threading.Barrier(5)
+    tokens, sent, everybody = page.SharedTokens(GRANT), list[TokenRequest](), threading.Barrier(5)
 
     def send(request: TokenRequest) -> HttpResponse:
         sent.append(request)
@@ -70,7 +70,7 @@ def test_threads_and_tasks_share_one_request(page: SimpleNamespace) -> None:
 
 
 def test_a_task_that_is_cancelled_leaves_the_request_to_the_next_caller(page: SimpleNamespace) -> None:
-    tokens = page.Tokens(GRANT)
+    tokens = page.SharedTokens(GRANT)
 
     async def story() -> str:
         asked = asyncio.Event()
@@ -101,9 +101,9 @@ def test_what_the_machine_says_of_a_failure_reaches_either_kind_of_caller(page: 
         return REFUSED
 
     with pytest.raises(TokenUnavailable, match="OSError"):
-        page.authorization(page.Tokens(GRANT).steps(timeout=0.1), broken)
+        page.authorization(page.SharedTokens(GRANT).steps(timeout=0.1), broken)
     with pytest.raises(CredentialsRefused):
-        asyncio.run(page.async_authorization(page.Tokens(GRANT).steps(), refused))
+        asyncio.run(page.async_authorization(page.SharedTokens(GRANT).steps(), refused))
 
 
 def test_the_exchange_of_twenty_lines_brings_a_token_over_a_socket(page: SimpleNamespace) -> None:

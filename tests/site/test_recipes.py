@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import http.client
 import ssl
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
+from urllib.parse import urlsplit
 
 import django
 import httpx
@@ -17,6 +19,7 @@ from django.test import RequestFactory
 
 from evertoken import ClientCredentials, CredentialsRefused, TokenUnavailable
 from evertoken.testing import TokenFault
+from evertoken_transports.emulator import Emulator
 from evertoken_transports.testing import MangopayServer
 from tests.kits import standins
 from tests.kits.pages import run, run_cells
@@ -33,6 +36,38 @@ def test_httpx(mangopay: MangopayServer, capsys: pytest.CaptureFixture[str]) -> 
     assert mangopay.token_requests == 1
     assert capsys.readouterr().out == ""
     assert asyncio.run(page.main()).status_code == 200
+
+
+def test_any_other_library(mangopay: MangopayServer) -> None:
+    page = run("howto/sources")
+    assert mangopay.token_requests == 1
+    assert [type(it).__name__ for it in page.arrived] == ["Token"]
+    assert page.token.authorization == page.header
+
+    carried: list[str] = []
+
+    def send(_method: str, _path: str, authorization: str, _body: bytes | None) -> object:
+        carried.append(authorization)
+        return page.Answer(200 if mangopay.is_valid(authorization) else 401, {}, b"")
+
+    page.call.__globals__["send"] = send
+    assert page.call("GET", "/users").status == 200
+    mangopay.advance(100)
+    mangopay.revoke_all()
+    assert page.call("GET", "/users").status == 200
+    assert len(set(carried)) == 2
+    assert mangopay.token_requests == 2
+
+
+@pytest.mark.usefixtures("mangopay")
+def test_the_call_of_any_other_library_travels(monkeypatch: pytest.MonkeyPatch) -> None:
+    page = run("howto/sources")
+    monkeypatch.setattr(http.client, "HTTPSConnection", http.client.HTTPConnection)
+    with Emulator() as emulator:
+        page.send.__globals__["API"] = urlsplit(emulator.grant().api_base or "")
+        answer = page.send("GET", "/users", "Bearer of-another-server", None)
+    assert answer.status == 401
+    assert answer.body
 
 
 def test_fastapi(mangopay: MangopayServer, monkeypatch: pytest.MonkeyPatch) -> None:
