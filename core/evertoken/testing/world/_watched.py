@@ -107,7 +107,7 @@ class WatchedMachine(TokenMachine):
         self, now: float, request: TokenRequest, secret: str, *, signing: Signing | None = None
     ) -> TokenRequest | None:
         tell = super().secret_told
-        attempt = settle(self._policy, self._state, on_the_grid(now)).attempt
+        attempt = self.settled(now).attempt
         if self._grant.client_secret in ("", secret) or attempt is None or attempt.id != request.id:
             return tell(now, request, secret, signing=signing)
         return self._tell((CredentialsReplaced, now), lambda: tell(now, request, secret, signing=signing))
