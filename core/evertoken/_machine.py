@@ -238,7 +238,8 @@ class TokenMachine:
         attempt later takes the place of an earlier one. A change counts as :meth:`replace_credentials`.
 
         None if nothing is to be sent: the attempt is over, or the endpoint still refuses this very secret. That is
-        looked at once a minute (six times ``Policy.store_wait``); it costs nothing and counts as no failure.
+        looked at once a minute (six times ``Policy.store_wait``); it costs nothing and counts as no failure. Where the
+        callable was replaced meanwhile, what it said is no longer of use: the new credentials are used.
 
         Raises:
             ValueError: ``secret`` can be none. Nothing has changed: tell it by :meth:`secret_failed`.
@@ -254,6 +255,11 @@ class TokenMachine:
         attempt = self.settled(now).attempt
         if attempt is None or attempt.id != request.id:
             return None
+        if request.grant is not None and self._grant.secret_source != request.grant.secret_source:
+            hidden = Hidden(self._grant.client_secret)
+            if self._grant.secret_source is not None:  # Another callable, which the next request asks.
+                self.request_abandoned(now, request)
+                return None
         is_known = self._grant.client_secret == hidden.reveal()
         told = self._grant if is_known else self._grant.with_secret(hidden.reveal())
         deadline = min(attempt.deadline, now + attempt_seconds(self._policy, self.tiers, asks=False))

@@ -321,6 +321,22 @@ def test_a_rotation_from_a_callable_to_a_text_and_back_is_a_change_of_credential
     assert not m.start_request(280).asks
 
 
+def test_what_a_callable_said_that_was_replaced_meanwhile_is_of_no_use() -> None:
+    m = asking()
+    request = m.start_request(0)
+    m.replace_credentials(1, canary.grant(api_key=NEW))
+    signed = m.secret_told(2, request, OLD)
+    assert signed is not None
+    assert carries(signed, NEW)
+    assert isinstance(m.receive_response(3, signed, granted()), Granted)
+    box = Vault()
+    m = asking()
+    request = m.start_request(0)
+    m.replace_credentials(1, mangopay.sandbox("canary", box.read))
+    assert m.secret_told(2, request, OLD) is None
+    assert carries(told(m, 2, NEW), NEW)
+
+
 class Unhashable:
     """A callable that compares by value and has no hash."""
 

@@ -18,7 +18,7 @@ from evertoken_transports._blame import bug_in, causes_of, place_of
 from evertoken_transports._coordinator import Coordinator
 from evertoken_transports._exchanges.connecting import reason_of
 from evertoken_transports._progress import progress
-from evertoken_transports._runtime import OwnThread, in_thread, is_cancelled_inside, is_simulated_trio, within
+from evertoken_transports._runtime import OwnThread, in_thread, is_cancelled_inside, is_simulated, within
 
 __all__ = ("NoSecret", "Secret", "SecretUnavailable", "ask", "ask_async", "is_async")
 
@@ -67,7 +67,7 @@ def ask(coordinator: Coordinator) -> Secret | NoSecret:
     if isinstance(call, NoSecret):
         return call
     try:
-        value = OwnThread().submit(call).result(seconds)
+        (value,) = OwnThread().submit(call).result(seconds)
     except TimeoutError:
         return _too_long(seconds)
     if iscoroutine(value):
@@ -95,29 +95,29 @@ def _of(coordinator: Coordinator) -> tuple[SecretSource | None, float]:
     return machine.grant.secret_source, machine.policy.request_timeout
 
 
-def _call(coordinator: Coordinator, source: SecretSource) -> Callable[[], object] | NoSecret:
+def _call(coordinator: Coordinator, source: SecretSource) -> Callable[[], tuple[object]] | NoSecret:
     """What asks ``source``, raises nothing, and is known of for as long as it has not come back."""
     hanging = coordinator.asking
     if len(hanging) >= _MOST_HANGING:
         return NoSecret(f"{_MOST_HANGING} calls of it have not come back: give what it asks a time-out")
 
-    def call() -> object:
+    def call() -> tuple[object]:  # In a tuple, since trio lets no thread return what can be awaited.
         mark = object()
         hanging.add(mark)
         try:
-            return source()
+            return (source(),)
         except Exception as error:  # noqa: BLE001 (it is the embedder's, and may raise anything)
-            return _said_of(error)
+            return (_said_of(error),)
         finally:
             hanging.discard(mark)
 
     return call
 
 
-async def _awaited(source: SecretSource, call: Callable[[], object]) -> object:
+async def _awaited(source: SecretSource, call: Callable[[], tuple[object]]) -> object:
     try:
-        # In a simulated run of trio time would jump over what a thread does.
-        value = call() if is_async(source) or is_simulated_trio() else await in_thread(call)
+        # In a simulated loop, too, it is called here: time would jump over what a thread does.
+        (value,) = call() if is_async(source) or is_simulated() else await in_thread(call)
         return await value if isawaitable(value) else value
     except BaseException as error:
         if not (isinstance(error, Exception) or is_cancelled_inside(error)):

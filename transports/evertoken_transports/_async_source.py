@@ -17,6 +17,7 @@ from evertoken_transports._carrier import carry, carry_async
 from evertoken_transports._coordinator import Coordinator, Waker
 from evertoken_transports._events import EventCallback
 from evertoken_transports._exchange import AsyncExchange, Exchange, check_exchange, check_no_settings
+from evertoken_transports._runtime import is_simulated
 from evertoken_transports._source import (
     SHORTEST_SLEEP,
     BaseSource,
@@ -196,10 +197,6 @@ class AsyncSource(BaseSource):
         """Whether the caller is in an event loop of this runtime."""
 
     @abstractmethod
-    def _is_simulated(self) -> bool:
-        """Whether the time of the event loop is not that of this machine, so that no thread must come into it."""
-
-    @abstractmethod
     def _place(self) -> Hashable:
         """The event loop that runs here, by a name that does not keep it alive."""
 
@@ -294,7 +291,7 @@ class AsyncSource(BaseSource):
     def _outlived(self, request: TokenRequest) -> bool:
         """Whether a thread took ``request``, which is a refresh: it does not end with the event loop."""
         secret = self._grant.secret_source
-        if self._lasting is None or self._is_simulated() or (secret is not None and is_async(secret)):
+        if self._lasting is None or is_simulated() or (secret is not None and is_async(secret)):
             return False
         return start_thread("evertoken-request", carry, self._coordinator, self._lasting, request)
 

@@ -251,7 +251,8 @@ class Coordinator(Unpicklable):
 
         def receive() -> Outcome:
             told = self._answer(request, outcome, response)
-            if again is not None:
+            asked = None if request.grant is None else request.grant.secret_source
+            if again is not None and self.machine.grant.secret_source == asked:
                 happenings = self.machine.happenings
                 self.machine.replace_credentials(self.clock(), self.machine.grant.with_secret(again.text))
                 self.machine.happenings = happenings + self.machine.happenings

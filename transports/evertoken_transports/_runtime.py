@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextvars
 import math
 import sys
+import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor, Future
+from contextlib import suppress
 from typing import Any, Literal, TypeVar
 
 from typing_extensions import override
@@ -19,7 +21,7 @@ __all__ = (
     "Runtime",
     "in_thread",
     "is_cancelled_inside",
-    "is_simulated_trio",
+    "is_simulated",
     "runtime",
     "within",
 )
@@ -35,10 +37,20 @@ def runtime() -> Runtime:
     return "trio" if in_trio_task is not None and in_trio_task() else "asyncio"
 
 
-def is_simulated_trio() -> bool:
-    """Whether this is a run of trio whose time is not that of this machine."""
-    if runtime() != "trio":
-        return False
+_LONGEST_TURN = 5.0
+"""Seconds by which a loop that reads the time once a turn may be behind it."""
+
+
+def is_simulated() -> bool:
+    """Whether the time of the event loop that runs here is not that of this machine.
+
+    Then no thread must come into it: time would jump over what that does.
+    """
+    if runtime() == "asyncio":
+        import asyncio  # noqa: PLC0415
+
+        with suppress(RuntimeError):  # In a callback of trio there is no task, and no loop of asyncio either.
+            return abs(asyncio.get_running_loop().time() - time.monotonic()) > _LONGEST_TURN
     import trio  # noqa: PLC0415
 
     return type(trio.lowlevel.current_clock()).__name__ != "SystemClock"  # Which has no public name.

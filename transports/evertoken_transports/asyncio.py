@@ -6,7 +6,6 @@ import asyncio
 import contextvars
 import logging
 import ssl
-import time
 import weakref
 from collections.abc import Callable, Coroutine, Hashable, Sequence
 from functools import partial
@@ -41,9 +40,6 @@ def __getattr__(name: str) -> object:
         return AsyncioExchange
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
-
-_LONGEST_TURN = 5.0
-"""Seconds by which a loop that reads the time once a turn may be behind it."""
 
 _FOR_EVER = 1e8
 """Seconds: three years. No loop knows an endless timer."""
@@ -140,9 +136,6 @@ class TokenSource(AsyncSource):
 
     def _can_spawn(self) -> bool:
         return _running_loop() is not None
-
-    def _is_simulated(self) -> bool:
-        return abs(asyncio.get_running_loop().time() - time.monotonic()) > _LONGEST_TURN
 
     def _place(self) -> Hashable:
         return weakref.ref(asyncio.get_running_loop())

@@ -24,7 +24,6 @@ from evertoken_transports._carrier import carry_async
 from evertoken_transports._coordinator import Coordinator
 from evertoken_transports._events import EventCallback, write
 from evertoken_transports._exchange import AsyncExchange
-from evertoken_transports._runtime import is_simulated_trio
 from evertoken_transports._source import Shares
 from evertoken_transports._when import LastCall
 
@@ -154,9 +153,6 @@ class TokenSource(AsyncSource):
 
     def _start_waiting(self, call: LastCall, timeout: float | None) -> None:
         _spawn("evertoken-when-token", _wait_to_call, self._wait_to_call, call, timeout)
-
-    def _is_simulated(self) -> bool:
-        return is_simulated_trio()
 
     def _place(self) -> Hashable:
         return trio.lowlevel.current_trio_token()

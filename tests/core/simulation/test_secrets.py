@@ -66,7 +66,7 @@ class Knocker(Misled):
     @override
     def receive(self, request: TokenRequest, response: HttpResponse) -> None:
         super().receive(request, response)
-        self.world.after(10.0, self.world.send_token_request, self, request)  # type: ignore[attr-defined]
+        self._world.after(10.0, self._world.send_token_request, self, request)
 
 
 def test_a_wrong_key_is_tried_once_an_hour_and_who_knocks_again_is_found_out() -> None:
