@@ -50,6 +50,7 @@ from evertoken._look import (
 from evertoken._policy import Policy
 from evertoken._problems import LocalProtocolError, Problem
 from evertoken._secrecy import Hidden
+from evertoken._shared_problems import ASKED_ELSEWHERE, REPORTED
 from evertoken._snapshot import Snapshot, read_snapshot, take_snapshot
 from evertoken._states import (
     MOST_TIERS,
@@ -62,7 +63,7 @@ from evertoken._states import (
     TokenState,
     first_state,
 )
-from evertoken._step import ASKED_ELSEWHERE, REPORTED, settle, step
+from evertoken._step import settle, step
 from evertoken.happenings import Happening, RejectionJudged, RequestEnded
 from evertoken.outcomes import Abandoned, Granted, Outcome, Postponed
 
