@@ -14,17 +14,19 @@ from dataclasses import dataclass, field
 from typing import TypeVar, cast
 from urllib.parse import urlsplit
 
-from evertoken import outcomes
+from evertoken._body import Body, error_codes, error_text, read_body, tokens_in
+from evertoken._checks import is_visible_ascii
 from evertoken._grant import BasicAuthentication, ClientCredentials, PostAuthentication
 from evertoken._http import LONGEST, HttpResponse, field_lines, rate_limit_reset, retry_after
-from evertoken._json import MOST_DIGITS, Body, error_codes, error_text, read_body, tokens_in
+from evertoken._json import MOST_DIGITS
 from evertoken._problems import Problem, ProblemKind
 from evertoken._scrub import LEFT_OUT, Needles, needles_of, reveals, scrub
 from evertoken._states import BlockKind
+from evertoken.outcomes import Blocked, Failed, Granted, Malformed
 
-__all__ = ("TokenAnswer", "is_visible_ascii", "no_answer", "read_answer")
+__all__ = ("TokenAnswer", "no_answer", "read_answer")
 
-TokenAnswer = outcomes.Granted | outcomes.Failed | outcomes.Malformed | outcomes.Blocked
+TokenAnswer = Granted | Failed | Malformed | Blocked
 """What an answer can mean. The other outcomes are the machine's own: it knows what the answer belongs to."""
 
 _Meaning = TypeVar("_Meaning")
@@ -230,9 +232,7 @@ def read_answer(
     return reader(answer) if reader else _malformed(answer, flaw)
 
 
-def no_answer(
-    grant: ClientCredentials, reason: str, secrets: tuple[str, ...], *, is_bug: bool = False
-) -> outcomes.Failed:
+def no_answer(grant: ClientCredentials, reason: str, secrets: tuple[str, ...], *, is_bug: bool = False) -> Failed:
     """What it means that there is no answer, for a ``reason`` in which none of ``secrets`` is shown."""
     said = scrub(reason, needles_of(secrets, [value for _, value in grant.parameters])) or "no reason was given"
     if is_bug:
@@ -247,15 +247,13 @@ def no_answer(
             f"The token request to {grant.endpoint.url} got no answer: {said}",
             "Look at DNS, network, proxy and TLS between this host and the token endpoint.",
         )
-    return outcomes.Failed(problem)
+    return Failed(problem)
 
 
-def no_secret(
-    grant: ClientCredentials, reason: str, secrets: tuple[str, ...], *, is_bug: bool = False
-) -> outcomes.Failed:
+def no_secret(grant: ClientCredentials, reason: str, secrets: tuple[str, ...], *, is_bug: bool = False) -> Failed:
     """What it means that the client's secret could not be had, and so no request was sent."""
     said = scrub(reason, needles_of(secrets, [value for _, value in grant.parameters])) or "no reason was given"
-    return outcomes.Failed(
+    return Failed(
         Problem(
             ProblemKind.BUG if is_bug else ProblemKind.SECRET,
             f"The secret of client {grant.client_id} could not be had, so no token was asked for: {said}",
@@ -265,7 +263,7 @@ def no_secret(
     )
 
 
-def _read_token(answer: _Answer) -> outcomes.Granted | str:
+def _read_token(answer: _Answer) -> Granted | str:
     """The token of RFC 6749 section 5.1, or why there is none."""
     content = answer.body.content
     if content is None or answer.body.flaw is not None:
@@ -278,7 +276,7 @@ def _read_token(answer: _Answer) -> outcomes.Granted | str:
     expires_in = _meant(content.get("expires_in"), _seconds, otherwise=0.0)
     if expires_in == 0.0:
         return _fault("expires_in", content["expires_in"], "a number of seconds of 1 or more")
-    return outcomes.Granted(token, expires_in, _scope(content.get("scope"), answer))
+    return Granted(token, expires_in, _scope(content.get("scope"), answer))
 
 
 def _meant(value: object, read: Callable[[object], _Meaning | None], *, otherwise: _Meaning | None) -> _Meaning | None:
@@ -308,11 +306,6 @@ def _fault(name: str, value: object, expected: str) -> str:
     return f"{name} is missing" if value is None else f"{name} is not {expected}"
 
 
-def is_visible_ascii(text: str) -> bool:
-    """Whether ``text`` can be a token in a header: 1 or more characters from 0x21 to 0x7E (RFC 6749 appendix A.12)."""
-    return text.isascii() and text.isprintable() and text != "" and " " not in text
-
-
 def _seconds(value: object) -> float | None:
     """``expires_in`` in whole seconds, None where it is missing or null, 0.0 where it is not a lifetime."""
     if value is None:
@@ -338,10 +331,10 @@ def _scope(scope: object, answer: _Answer) -> str | None:
     return None if reveals(scope, needles_of(answer.secrets, answer.parameters)) else scope
 
 
-def _malformed(answer: _Answer, flaw: str) -> outcomes.Malformed:
+def _malformed(answer: _Answer, flaw: str) -> Malformed:
     advice = _FIELD_ADVICE if answer.body.flaw is None else _BODY_ADVICE
     meaning = f"the answer cannot be used, because {flaw}"
-    return outcomes.Malformed(answer.problem(ProblemKind.MALFORMED, meaning, advice))
+    return Malformed(answer.problem(ProblemKind.MALFORMED, meaning, advice))
 
 
 def _read_code(answer: _Answer) -> TokenAnswer | None:
@@ -362,11 +355,11 @@ def _read_code(answer: _Answer) -> TokenAnswer | None:
     return _request_refused(answer, _OWN_WORD_ADVICE) if answer.has_own_word() else None
 
 
-def _unauthorised(answer: _Answer) -> outcomes.Blocked:
+def _unauthorised(answer: _Answer) -> Blocked:
     return _unclear(answer) if answer.body.is_page else _credentials_refused(answer)
 
 
-def _credentials_refused(answer: _Answer) -> outcomes.Blocked:
+def _credentials_refused(answer: _Answer) -> Blocked:
     advice = answer.grant.endpoint.profile.refused_advice
     if answer.body.is_empty:
         advice = f"{_EMPTY_ADVICE} {advice}"
@@ -374,15 +367,15 @@ def _credentials_refused(answer: _Answer) -> outcomes.Blocked:
         advice = f"{advice} {_CERTIFICATE_ADVICE}"
     meaning = "the client's credentials were refused"
     problem = answer.problem(ProblemKind.CREDENTIALS_REFUSED, meaning, _with_spelling(answer.grant, advice))
-    return outcomes.Blocked(BlockKind.REFUSED, problem, answer.stated_wait)
+    return Blocked(BlockKind.REFUSED, problem, answer.stated_wait)
 
 
-def _request_refused(answer: _Answer, advice: str) -> outcomes.Blocked:
+def _request_refused(answer: _Answer, advice: str) -> Blocked:
     if answer.code not in _REQUEST_ADVICE or answer.code == "invalid_request":  # It may mean the credentials.
         advice = _with_spelling(answer.grant, advice)
     meaning = "the request was refused, and will be refused again"
     problem = answer.problem(ProblemKind.REQUEST_REFUSED, meaning, advice)
-    return outcomes.Blocked(BlockKind.REFUSED, problem, answer.stated_wait)
+    return Blocked(BlockKind.REFUSED, problem, answer.stated_wait)
 
 
 def _with_spelling(grant: ClientCredentials, advice: str) -> str:
@@ -399,34 +392,34 @@ def _with_spelling(grant: ClientCredentials, advice: str) -> str:
     return f"{advice} {_SPELLING_ADVICE.format(used=used)}"
 
 
-def _locked(answer: _Answer) -> outcomes.Blocked:
+def _locked(answer: _Answer) -> Blocked:
     advice = answer.grant.endpoint.profile.locked_advice
     problem = answer.problem(ProblemKind.LOCKED, "the account or this address is locked out", advice)
-    return outcomes.Blocked(BlockKind.LOCKED, problem, answer.stated_wait)
+    return Blocked(BlockKind.LOCKED, problem, answer.stated_wait)
 
 
-def _rate_limited(answer: _Answer) -> outcomes.Blocked:
+def _rate_limited(answer: _Answer) -> Blocked:
     problem = answer.problem(ProblemKind.RATE_LIMITED, "too many requests, the rate limit is reached", _RATE_ADVICE)
-    return outcomes.Blocked(BlockKind.RATE_LIMITED, problem, answer.stated_wait)
+    return Blocked(BlockKind.RATE_LIMITED, problem, answer.stated_wait)
 
 
-def _unavailable(answer: _Answer) -> outcomes.Failed:
+def _unavailable(answer: _Answer) -> Failed:
     lasting = answer.is_refusal()
     advice = _LASTING_ADVICE if lasting else _WAIT_ADVICE
     problem = answer.problem(ProblemKind.SERVER, "the server cannot serve now", advice)
-    return outcomes.Failed(problem, answer.stated_wait, lasting)
+    return Failed(problem, answer.stated_wait, lasting)
 
 
-def _proxy_refused(answer: _Answer) -> outcomes.Failed:
+def _proxy_refused(answer: _Answer) -> Failed:
     problem = answer.problem(ProblemKind.TRANSPORT, "a proxy on the way wants credentials of its own", _PROXY_ADVICE)
-    return outcomes.Failed(problem, answer.stated_wait)
+    return Failed(problem, answer.stated_wait)
 
 
-def _redirected(answer: _Answer) -> outcomes.Blocked:
+def _redirected(answer: _Answer) -> Blocked:
     target = _redirect_host(answer)
     meaning = f"the server redirects to {target}" if target else "the server redirects"
     problem = answer.problem(ProblemKind.UNCLEAR, meaning, _REDIRECT_ADVICE)
-    return outcomes.Blocked(BlockKind.UNCLEAR, problem, answer.stated_wait)
+    return Blocked(BlockKind.UNCLEAR, problem, answer.stated_wait)
 
 
 def _redirect_host(answer: _Answer) -> str | None:
@@ -441,9 +434,9 @@ def _redirect_host(answer: _Answer) -> str | None:
     return None
 
 
-def _unclear(answer: _Answer) -> outcomes.Blocked:
+def _unclear(answer: _Answer) -> Blocked:
     problem = answer.problem(ProblemKind.UNCLEAR, "the request was turned away", _advice_where_unclear(answer))
-    return outcomes.Blocked(BlockKind.UNCLEAR, problem, answer.stated_wait)
+    return Blocked(BlockKind.UNCLEAR, problem, answer.stated_wait)
 
 
 def _advice_where_unclear(answer: _Answer) -> str:

@@ -11,10 +11,10 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from evertoken._body import error_codes, read_body
 from evertoken._checks import WrongArgument, check_type
 from evertoken._grant import Profile
 from evertoken._http import Headers, answer_parts, field_lines
-from evertoken._json import error_codes, read_body
 
 __all__ = ("AuthChallenge", "Challenge", "parse_challenges", "read_challenge")
 

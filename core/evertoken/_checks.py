@@ -24,6 +24,7 @@ __all__ = (
     "fault_of_url",
     "is_loopback",
     "is_moment",
+    "is_visible_ascii",
     "min_ttl_on_the_grid",
     "on_the_grid",
     "simulated_hosts",
@@ -52,6 +53,11 @@ def fault_of_text(name: str, value: object) -> str | None:
     if not plain and any(ord(c) < 0x20 or 0x7F <= ord(c) < 0xA0 or 0xD800 <= ord(c) < 0xE000 for c in value):
         return f"{name} contains a control character or half of a surrogate pair"
     return None
+
+
+def is_visible_ascii(text: str) -> bool:
+    """Whether ``text`` can be a token in a header: 1 or more characters from 0x21 to 0x7E (RFC 6749 appendix A.12)."""
+    return text.isascii() and text.isprintable() and text != "" and " " not in text
 
 
 def fault_of_url(name: str, url: object) -> str | None:

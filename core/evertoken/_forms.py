@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from evertoken._json import JsonObject
+from evertoken._plain import plain
 from evertoken._policy import whole_ticks
 from evertoken._problems import Problem, ProblemKind
-from evertoken._scrub import plain
 from evertoken._states import LONG_AGO, MOST_DOUBLINGS, NEVER, Budget
 
 __all__ = (

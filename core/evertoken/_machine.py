@@ -52,6 +52,7 @@ from evertoken._policy import Policy
 from evertoken._problems import LocalProtocolError, Problem
 from evertoken._schedule import attempt_seconds, longest_look
 from evertoken._secrecy import Hidden, replace
+from evertoken._shared_problems import ASKED_ELSEWHERE, REPORTED
 from evertoken._snapshot import Snapshot, read_snapshot, take_snapshot
 from evertoken._states import (
     MOST_TIERS,
@@ -64,7 +65,7 @@ from evertoken._states import (
     TokenState,
     first_state,
 )
-from evertoken._step import ASKED_ELSEWHERE, REPORTED, settle, step
+from evertoken._step import settle, step
 from evertoken.happenings import Happening, RejectionJudged, RequestEnded
 from evertoken.outcomes import Abandoned, Granted, Outcome, Postponed
 

@@ -17,7 +17,9 @@ from itertools import chain
 from typing import NamedTuple
 from urllib.parse import unquote
 
-__all__ = ("LEFT_OUT", "Needles", "needles_of", "plain", "reveals", "scrub")
+from evertoken._plain import INVISIBLE, plain
+
+__all__ = ("LEFT_OUT", "Needles", "needles_of", "reveals", "scrub")
 
 LEFT_OUT = "[left out: unsafe to show]"
 _MARK = "[redacted]"
@@ -28,14 +30,6 @@ _LONGEST = 2_000
 """Characters of a text that are looked at. Far fewer are shown."""
 _MOST_LAYERS = 5
 
-# C0 and C1 controls, surrogates, non-characters, and what Unicode calls default ignorable (soft hyphens, zero width
-# spaces, bidirectional overrides, variation selectors, tags). Written out, because str.isprintable() follows the
-# interpreter's version of Unicode. White space stays; it is folded.
-_INVISIBLE = re.compile(
-    "[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f"
-    "\u202a-\u202e\u2060-\u206f\u3164\ud800-\udfff\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\ufffe\uffff"
-    "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
-)
 _PUNCTUATION = re.compile("[\x00-/:-@\\[-`{-\x7f]+")
 _BASE64 = re.compile("[A-Za-z0-9+/]{6,}")
 _STANDARD = str.maketrans("-_", "+/")
@@ -84,11 +78,6 @@ def reveals(text: str, secrets: Needles | Iterable[str]) -> bool:
     """Whether :func:`scrub` would find a secret in ``text``. One that is too long to be looked at counts as one."""
     needles = secrets if isinstance(secrets, Needles) else needles_of(secrets)
     return len(text) > _LONGEST or bool(_spans(text, needles)) or _is_found(text, needles)
-
-
-def plain(text: str) -> str:
-    """``text`` on one line, without control characters and what else cannot be seen. Doing it twice changes nothing."""
-    return " ".join(_INVISIBLE.sub("", text).split())
 
 
 def _cut(text: str, limit: int) -> str:
@@ -154,7 +143,7 @@ def _folded(text: str) -> str:
 
 
 def _squeezed(text: str) -> str:
-    return "".join(_INVISIBLE.sub("", text).split())
+    return "".join(INVISIBLE.sub("", text).split())
 
 
 def _bare(text: str) -> str:

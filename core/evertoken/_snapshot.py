@@ -42,7 +42,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, Never
 
 from evertoken import _schedule
-from evertoken._answer import is_visible_ascii
+from evertoken._checks import is_visible_ascii
 from evertoken._forms import (
     BUDGET,
     DOUBLINGS,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from typing import assert_never
 
-from evertoken import _schedule, happenings
+from evertoken import _schedule
 from evertoken._challenge import Challenge
 from evertoken._grammar import (
     AnswerReceived,
@@ -28,6 +28,7 @@ from evertoken._http import Seen
 from evertoken._look import decide, wait_after
 from evertoken._policy import TICK, Policy, whole_ticks
 from evertoken._problems import Problem, ProblemKind
+from evertoken._shared_problems import ASKED_ELSEWHERE, LOST, REPORTED
 from evertoken._states import (
     LONG_AGO,
     MOST_DOUBLINGS,
@@ -43,13 +44,18 @@ from evertoken._states import (
     Rejections,
     State,
 )
-from evertoken.happenings import EndpointBlocked, EndpointUnblocked, Happening, RejectionJudged, RequestEnded
+from evertoken.happenings import CredentialsReplaced as SecretReplaced
+from evertoken.happenings import (
+    EndpointBlocked,
+    EndpointUnblocked,
+    Happening,
+    RejectionJudged,
+    RequestEnded,
+    RequestStarted,
+)
 from evertoken.outcomes import Abandoned, Blocked, Failed, Granted, Ignored, Malformed, Outcome, Postponed, Stale
 
 __all__ = (
-    "ASKED_ELSEWHERE",
-    "LOST",
-    "REPORTED",
     "answered",
     "back_off_from",
     "digest",
@@ -61,11 +67,6 @@ __all__ = (
     "token_of",
 )
 
-LOST = Problem(
-    ProblemKind.LOST,
-    "No answer to the token request before its deadline",
-    "Look at the network between this host and the token endpoint; Policy.request_timeout is how long an attempt has.",
-)
 Happenings = tuple[Happening, ...]
 
 REJECTED = Problem(
@@ -73,21 +74,6 @@ REJECTED = Problem(
     "The API rejected the token that was in hand",
     "It may have been revoked; another one is asked for.",
 )
-REPORTED: dict[BlockKind, Problem] = {
-    BlockKind.LOCKED: Problem(
-        ProblemKind.LOCKED,
-        "An API call or a shared store reported that the account or this address is locked out",
-        "Find out what sent bad or too many token requests before lifting the block.",
-    ),
-    BlockKind.REFUSED: Problem(
-        ProblemKind.CREDENTIALS_REFUSED,
-        "A shared store reports that the token endpoint refused these credentials",
-        "Set the right credentials: another process has tried these already.",
-    ),
-    BlockKind.RATE_LIMITED: Problem(
-        ProblemKind.RATE_LIMITED, "A shared store reports that the token endpoint's rate limit is reached"
-    ),
-}
 
 
 def step(policy: Policy, state: State, happened: Input) -> tuple[State, Happenings]:
@@ -195,7 +181,7 @@ def _claim(policy: Policy, state: State, claimed: RequestClaimed) -> tuple[State
     )
     budget = _schedule.charge(policy, state.budget, state.now)
     after = state._replace(attempt=attempt, next_id=state.next_id + 1, budget=budget)
-    return after, (happenings.RequestStarted(attempt.id),)
+    return after, (RequestStarted(attempt.id),)
 
 
 # What an answer means, given the state: verdicts without consequences
@@ -210,13 +196,6 @@ REISSUED = Problem(
     ProblemKind.REISSUED,
     "The token endpoint issued again the very token that the API had just rejected",
     "It is taken once Policy.rejection_interval has passed; until then the provider should look into it.",
-)
-
-
-ASKED_ELSEWHERE = Problem(
-    ProblemKind.POSTPONED,
-    "Another process that shares the store is asking for a token, or nobody may ask at the moment",
-    "Wait: what it is given is found in the store. If this lasts, look at the process that asks, and at the endpoint.",
 )
 
 
@@ -574,7 +553,7 @@ def _replace_credentials(state: State, replaced: CredentialsReplaced) -> tuple[S
     attempt = after.attempt
     if attempt is not None and attempt.id == replaced.attempt:
         attempt = attempt._replace(generation=credentials.generation)
-    return after._replace(credentials=credentials, attempt=attempt), (*changes, happenings.CredentialsReplaced())
+    return after._replace(credentials=credentials, attempt=attempt), (*changes, SecretReplaced())
 
 
 _REFUSALS = (BlockKind.REFUSED, BlockKind.UNCLEAR)

@@ -8,8 +8,9 @@ from evertoken import Policy, SendReason, SendRequest, State, TokenMachine, Wait
 from evertoken._grammar import AnswerReceived, Input, RequestClaimed
 from evertoken._look import due_at, publish
 from evertoken._secrecy import replace
+from evertoken._shared_problems import LOST
 from evertoken._states import Attempt, BackOff, first_state
-from evertoken._step import LOST, settle
+from evertoken._step import settle
 from evertoken.outcomes import Abandoned, Failed, Malformed
 from tests.ablations.double import answers, decide, everywhere, polls, replace_step, step, steps, whole_machine
 

@@ -15,7 +15,7 @@ from evertoken import (
     happenings,
     outcomes,
 )
-from evertoken._step import LOST
+from evertoken._shared_problems import LOST
 from tests.kits import canary
 from tests.kits.driving import FAILED, LOCKED, MALFORMED, REFUSED, attempt, bearer, error, granted, machine, serve
 

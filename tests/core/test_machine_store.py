@@ -30,7 +30,8 @@ from evertoken import (
     next_move,
 )
 from evertoken import WaitReason as Why
-from evertoken._step import ASKED_ELSEWHERE, digest
+from evertoken._shared_problems import ASKED_ELSEWHERE
+from evertoken._step import digest
 from evertoken.outcomes import Ignored, Stale
 from tests.kits import canary
 from tests.kits.driving import FAILED, LIMITED, LOCKED, REFUSED, attempt, bearer, granted, serve, wait

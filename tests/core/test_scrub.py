@@ -10,7 +10,8 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from evertoken._scrub import LEFT_OUT, needles_of, plain, reveals, scrub
+from evertoken._plain import plain
+from evertoken._scrub import LEFT_OUT, needles_of, reveals, scrub
 from tests.kits import canary
 from tests.kits.spellings import ENCODERS, WRAPPERS, Encoder, parts, shows
 

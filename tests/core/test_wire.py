@@ -30,8 +30,8 @@ from evertoken import (
     outcomes,
 )
 from evertoken._answer import TokenAnswer, read_answer
+from evertoken._body import read_body
 from evertoken._http import build_request
-from evertoken._json import read_body
 from evertoken._scrub import LEFT_OUT
 from evertoken.testing.server._answers import gzip_bomb
 from tests.kits import canary

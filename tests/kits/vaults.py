@@ -69,9 +69,9 @@ class AskingClient(Client):
         world, secret = self._world, self._secret()
         seconds = world.random.between(0.0, self.answers_within if world.faulty else 0.0)
         told = (request, refusal, world.carried, secret)
-        world.after(seconds, world.at_client, self, self.epoch, self._told, told)
+        world.after(seconds, world.at_client, self, self.epoch, self._vault_answered, told)
 
-    def _told(
+    def _vault_answered(
         self, request: TokenRequest, refusal: HttpResponse | None, carried: Arrival | None, secret: str | None
     ) -> None:
         now = self.now()

@@ -70,6 +70,15 @@ def test_the_value_and_a_newline_are_all_there_is_and_many_runs_ask_once(run: Ru
     assert asked(emulator) == 1
 
 
+def test_a_run_that_finds_a_token_imports_no_more_than_it_needs(run: Run, emulator: Emulator, tmp_path: Path) -> None:
+    assert run("token")[0] == 0
+    code = "import sys; from evertoken_transports.tools.cli import main; main(); print(*sys.modules)"
+    with child(emulator, tmp_path, "token", code=code) as process:
+        _, *loaded = process.communicate()[0].split()
+    assert "evertoken.sharing._glance" in loaded
+    assert not {"evertoken._public", "evertoken_transports._public", "h11", "filelock", "asyncio", "ssl"} & {*loaded}
+
+
 def test_wrong_credentials_are_refused_once_and_told_each_time(
     run: Run, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -235,11 +244,15 @@ def test_a_certificate_is_loaded(run: Run, tmp_path: Path) -> None:
     assert "no certificate and its key" in complaint
 
 
-def child(emulator: Emulator, tmp_path: Path, *more: str) -> subprocess.Popen[str]:
+INTERRUPTIBLE = (
+    "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    "from evertoken_transports.tools.cli import main; sys.exit(main())"
+)
+
+
+def child(emulator: Emulator, tmp_path: Path, *more: str, code: str = INTERRUPTIBLE) -> subprocess.Popen[str]:
     environment = {**os.environ, "EVERTOKEN_CLIENT_ID": "shop", "EVERTOKEN_API_KEY": SECRET}
     environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, sys.path)])
-    code = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
-    code += "from evertoken_transports.tools.cli import main; sys.exit(main())"
     return subprocess.Popen(
         [sys.executable, "-c", code, *more, *place(emulator, tmp_path)],
         env=environment,
@@ -265,3 +278,22 @@ def test_an_interrupted_command_ends_with_130_and_holds_nothing(tmp_path: Path) 
             said = process.communicate()
         assert (process.returncode, *said) == (130, "", "evertoken: interrupted\n")
         assert not list((tmp_path / "store").glob("*.new"))
+
+
+def test_an_interrupt_while_it_is_still_being_imported_is_told_like_any_other(
+    emulator: Emulator, tmp_path: Path
+) -> None:
+    code = """
+import signal, sys
+class Interrupting:
+    def find_spec(self, name, path, target=None):
+        if name == "evertoken_transports.tools._commands":
+            signal.raise_signal(signal.SIGINT)
+sys.meta_path.insert(0, Interrupting())
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from evertoken_transports.tools.cli import main
+sys.exit(main())
+"""
+    with child(emulator, tmp_path, "token", code=code) as process:
+        said = process.communicate()
+    assert (process.returncode, *said) == (130, "", "evertoken: interrupted\n")

@@ -6,44 +6,19 @@
 
 from __future__ import annotations
 
-from evertoken_transports._clock import Clock, suspend_aware_clock, watchful_clock
-from evertoken_transports._coordinator import Coordinator
-from evertoken_transports._events import (
-    CredentialsReplaced,
-    EndpointBlocked,
-    EndpointUnblocked,
-    Event,
-    RequestAbandoned,
-    RequestFailed,
-    RequestNotSigned,
-    RequestStarted,
-    StoreReported,
-    TokenDropped,
-    TokenGranted,
-    TokenKept,
-)
-from evertoken_transports._exchange import AsyncExchange, Exchange, NotNow
-from evertoken_transports._token import Token
+from types import ModuleType
+from typing import TYPE_CHECKING
 
-__all__ = (
-    "AsyncExchange",
-    "Clock",
-    "Coordinator",
-    "CredentialsReplaced",
-    "EndpointBlocked",
-    "EndpointUnblocked",
-    "Event",
-    "Exchange",
-    "NotNow",
-    "RequestAbandoned",
-    "RequestFailed",
-    "RequestNotSigned",
-    "RequestStarted",
-    "StoreReported",
-    "Token",
-    "TokenDropped",
-    "TokenGranted",
-    "TokenKept",
-    "suspend_aware_clock",
-    "watchful_clock",
-)
+from evertoken._late import late_names
+
+if TYPE_CHECKING:
+    from evertoken_transports._public import *  # noqa: F403
+    from evertoken_transports._public import __all__ as __all__
+else:
+
+    def _public() -> ModuleType:
+        import evertoken_transports._public as public  # noqa: PLC0415 (when one of its names is asked for)
+
+        return public
+
+    __getattr__, __dir__ = late_names(__name__, _public)

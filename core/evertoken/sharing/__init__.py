@@ -14,45 +14,19 @@ each request, which says what to do (:class:`Load`, :class:`Acquire`, :class:`Se
 
 from __future__ import annotations
 
-from evertoken.sharing._actions import (
-    Acquire,
-    Action,
-    Answer,
-    Fail,
-    Keep,
-    Load,
-    Over,
-    Postpone,
-    Release,
-    Send,
-    Sleep,
-)
-from evertoken.sharing._ask import Ask, Edit, Sharing
-from evertoken.sharing._codec import key_of
-from evertoken.sharing._status import Status, status_of
-from evertoken.sharing._store import Cipher, Found, Store, StoreTrouble, Swapped
+from types import ModuleType
+from typing import TYPE_CHECKING
 
-__all__ = (
-    "Acquire",
-    "Action",
-    "Answer",
-    "Ask",
-    "Cipher",
-    "Edit",
-    "Fail",
-    "Found",
-    "Keep",
-    "Load",
-    "Over",
-    "Postpone",
-    "Release",
-    "Send",
-    "Sharing",
-    "Sleep",
-    "Status",
-    "Store",
-    "StoreTrouble",
-    "Swapped",
-    "key_of",
-    "status_of",
-)
+from evertoken._late import late_names
+
+if TYPE_CHECKING:
+    from evertoken.sharing._public import *  # noqa: F403
+    from evertoken.sharing._public import __all__ as __all__
+else:
+
+    def _public() -> ModuleType:
+        import evertoken.sharing._public as public  # noqa: PLC0415 (when one of its names is asked for)
+
+        return public
+
+    __getattr__, __dir__ = late_names(__name__, _public)

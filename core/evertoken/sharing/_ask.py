@@ -27,11 +27,12 @@ from evertoken._checks import check_whole
 from evertoken._grant import ClientCredentials
 from evertoken._http import HttpResponse, Seen, TokenRequest
 from evertoken._json import JsonObject
-from evertoken._policy import Policy, whole_ticks
+from evertoken._policy import Policy
 from evertoken._problems import LocalProtocolError, Problem, ProblemKind
 from evertoken._secrecy import replace
+from evertoken._shared_problems import ASKED_ELSEWHERE
 from evertoken._states import LONG_AGO, MOST_TIERS, NEVER, AccessToken, BlockKind, Budget
-from evertoken._step import ASKED_ELSEWHERE, digest
+from evertoken._step import digest
 from evertoken.outcomes import Blocked, Failed, Granted, Malformed, Outcome
 from evertoken.sharing import _record
 from evertoken.sharing._actions import (
@@ -48,14 +49,13 @@ from evertoken.sharing._actions import (
     Sleep,
     Swap,
 )
-from evertoken.sharing._codec import key_of, read_record, write_record
+from evertoken.sharing._codec import is_unshared, key_of, read_record, write_record
+from evertoken.sharing._glance import token_in
 from evertoken.sharing._record import Grant, Lease, Record
 from evertoken.sharing._store import Cipher, Found, Swapped
 
 __all__ = ("Ask", "Edit", "Memory", "Setup", "Sharing")
 
-_MOST_WALL = 60.0
-"""Seconds: where wall clocks make a token older by more than this, one of them is wrong, and counts no more."""
 _MOST_SWAPS = 8
 """So often is a swap made again at once that found another value each time."""
 
@@ -506,25 +506,18 @@ class Ask(_Call):
 
     def _usable(self, now: float) -> AccessToken | None:
         """The token in the record, if it is fresh by our own policy and lives longer than the one in hand."""
-        grant, policy, request = self._record.grant, self._policy, self._request
-        doubt = _record.clock_doubt(policy)
-        if grant is None or self._doubted or grant.asked > self._store_now + doubt:
+        request = self._request
+        if self._doubted:
             return None
-        asked_at = min(now, self._earliest(grant.asked))
-        by_wall = grant.wall - self._wall
-        if 0.0 < asked_at - by_wall < _MOST_WALL:
-            asked_at = by_wall
-        elif abs(asked_at - by_wall) > _MOST_WALL:
+        token, is_apart = token_in(
+            self._policy, self._record, now, began=self._began, store_now=self._store_now, wall=self._wall
+        )
+        if is_apart:
             self._note(
                 "The wall clocks of this host and of the host that asked for the shared token are more than a minute"
                 " apart, or the store's clock was set: set them right (NTP). The store's clock was believed."
             )
-        granted = grant.granted
-        life = policy.default_lifetime if granted.expires_in is None else granted.expires_in
-        token = _schedule.make_token(
-            policy, granted.access_token, granted.scope, life, started=whole_ticks(asked_at), received=now, draw=0.0
-        )
-        if now >= token.fresh_until or digest(token.value) in request.shunned:
+        if token is None or now >= token.fresh_until or digest(token.value) in request.shunned:
             return None
         held = request.held
         is_news = held is None or (token.value != held.value and token.fresh_until > held.fresh_until)
@@ -672,7 +665,7 @@ class Ask(_Call):
         return Seen(self._asked_at(), store_down=True)
 
     def _is_unshared(self) -> bool:
-        return not self._grant.client_secret and self._setup.cipher is None
+        return is_unshared(self._grant, self._setup.cipher)
 
     def _seen(self, now: float, response: HttpResponse) -> Seen:
         """What our machine is told of an answer that we were given, beside what a store behind this one says."""

@@ -21,7 +21,7 @@ import hmac
 import json
 from typing import NamedTuple
 
-from evertoken._answer import is_visible_ascii
+from evertoken._checks import is_visible_ascii
 from evertoken._forms import (
     BUDGET,
     DOUBLINGS,
@@ -51,7 +51,7 @@ from evertoken.outcomes import Granted
 from evertoken.sharing._record import Account, Bar, Closed, Grant, Lease, Record
 from evertoken.sharing._store import Cipher
 
-__all__ = ("Read", "key_of", "read_record", "write_record")
+__all__ = ("Read", "is_unshared", "key_of", "read_record", "write_record")
 
 FORMAT = 1
 
@@ -124,6 +124,11 @@ def key_of(grant: ClientCredentials) -> str:
     identity = manner.encoding if isinstance(manner, BasicAuthentication) else getattr(manner, "identity", "")
     parts = (grant.endpoint.url, grant.client_id, grant.form(), f"{kind.__module__}.{kind.__qualname__}", str(identity))
     return grant.seal(f"store {FORMAT}", repr(parts))
+
+
+def is_unshared(grant: ClientCredentials, cipher: Cipher | None) -> bool:
+    """Whether nothing of ``grant`` is shared, since anybody could have sealed its records."""
+    return not grant.client_secret and cipher is None
 
 
 def write_record(

@@ -28,8 +28,8 @@ from evertoken import _schedule
 from evertoken._policy import TICK, Policy, whole_ticks
 from evertoken._problems import Problem, ProblemKind
 from evertoken._secrecy import Unpicklable
+from evertoken._shared_problems import LOST, REPORTED
 from evertoken._states import LONG_AGO, MOST_DOUBLINGS, NEVER, BlockKind, Budget
-from evertoken._step import LOST, REPORTED
 from evertoken.outcomes import Blocked, Failed, Granted, Malformed
 
 __all__ = (

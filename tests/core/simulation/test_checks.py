@@ -8,8 +8,9 @@ import pytest
 
 from evertoken import BlockKind, Challenge, Ignored, Policy, Rejection, State
 from evertoken._grammar import AnswerReceived, CredentialsReplaced, Input, RequestClaimed, TokenRejected
+from evertoken._shared_problems import REPORTED
 from evertoken._states import Block, first_state
-from evertoken._step import REPORTED, step
+from evertoken._step import step
 from evertoken.happenings import EndpointBlocked, Happening, RejectionJudged, RequestEnded, RequestStarted
 from evertoken.outcomes import Blocked, Failed, Granted
 from evertoken.testing import broken_by

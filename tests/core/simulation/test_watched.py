@@ -23,8 +23,9 @@ from evertoken._grammar import CredentialsReplaced, Input
 from evertoken._patience import GiveUp, Ready
 from evertoken._problems import unavailable
 from evertoken._secrecy import replace
+from evertoken._shared_problems import REPORTED
 from evertoken._states import State, first_state
-from evertoken._step import REPORTED, settle
+from evertoken._step import settle
 from evertoken.happenings import Happening
 from evertoken.outcomes import Abandoned, Ignored, Outcome
 from evertoken.testing import Scenario, simulate

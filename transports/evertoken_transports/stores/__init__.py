@@ -7,8 +7,19 @@ make one where they are given ``store=``.
 
 from __future__ import annotations
 
-from evertoken_transports.stores.exchange import AsyncSharedExchange, SharedExchange
-from evertoken_transports.stores.file import FileStore
-from evertoken_transports.stores.redis import RedisStore
+from types import ModuleType
+from typing import TYPE_CHECKING
 
-__all__ = ("AsyncSharedExchange", "FileStore", "RedisStore", "SharedExchange")
+from evertoken._late import late_names
+
+if TYPE_CHECKING:
+    from evertoken_transports.stores._public import *  # noqa: F403
+    from evertoken_transports.stores._public import __all__ as __all__
+else:
+
+    def _public() -> ModuleType:
+        import evertoken_transports.stores._public as public  # noqa: PLC0415 (when one of its names is asked for)
+
+        return public
+
+    __getattr__, __dir__ = late_names(__name__, _public)

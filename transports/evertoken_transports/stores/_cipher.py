@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, cast
 
 from evertoken._secrecy import Unpicklable
-from evertoken.sharing import Cipher
+from evertoken.sharing._store import Cipher
 
 if TYPE_CHECKING:
     from cryptography.fernet import MultiFernet

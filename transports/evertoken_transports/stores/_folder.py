@@ -12,7 +12,7 @@ import stat
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 
-from evertoken.sharing import StoreTrouble
+from evertoken.sharing._store import StoreTrouble
 
 __all__ = ("Folder",)
 

@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 
-from evertoken.sharing import Found, StoreTrouble, Swapped
+from evertoken.sharing._store import Found, StoreTrouble, Swapped
 from evertoken_transports.stores._folder import Folder
 from evertoken_transports.stores._host_clock import HostClock, Stamp
 from evertoken_transports.stores._key import FORMAT, check_key

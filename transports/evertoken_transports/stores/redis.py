@@ -15,22 +15,16 @@ from typing import Any, cast
 from urllib.parse import parse_qs, urlsplit
 
 from evertoken._secrecy import Unpicklable
-from evertoken.sharing import Found, StoreTrouble, Swapped
+from evertoken.sharing._store import Found, StoreTrouble, Swapped
 from evertoken_transports._blame import place_of
 from evertoken_transports._runtime import OwnThread
 from evertoken_transports._threads import start_thread
-from evertoken_transports.stores._key import FORMAT, check_key
+from evertoken_transports.stores._redis_look import LOAD, found_in, name_of
 
 __all__ = ("RedisStore",)
 
 _PATIENCE = 2.0
 """Seconds for a connection, and for an answer on it. Nobody waits as long, but a thread may have to end."""
-
-_LOAD = """
-local now = redis.call('TIME')
-local found = redis.call('GET', KEYS[1])
-return {found, now[1], now[2]}
-"""
 
 # The telling comes last and may fail: who may not publish, and whoever missed it, looks again.
 _SWAP = """
@@ -135,8 +129,8 @@ class RedisStore(Unpicklable):
 
     def load(self, key: str, /, *, timeout: float) -> Found:
         """What stands under ``key``. See :class:`evertoken.sharing.Store`."""
-        value, *now = self._done(timeout, _LOAD, key)
-        return Found(value, _seconds(now))
+        found, _ = self._done(timeout, LOAD, key)
+        return found
 
     def swap(
         self,
@@ -153,12 +147,12 @@ class RedisStore(Unpicklable):
         del holder  # Redis cannot tell who lives.
         for_ms = _LONGEST if math.isinf(lasts) else min(max(1, math.ceil(lasts * 1000)), _LONGEST)
         given = [b"0" if expected is None else b"1", expected or b"", b"0" if value is None else b"1", value or b""]
-        done, found, *now = self._done(timeout, _SWAP, key, *given, for_ms)
-        return Swapped(bool(done), Found(found, _seconds(now)))
+        found, (done, *_) = self._done(timeout, _SWAP, key, *given, for_ms)
+        return Swapped(bool(done), found)
 
     def subscribe(self, key: str, callback: Callable[[], None], /) -> Callable[[], None] | None:
         """Have ``callback`` called after the value of ``key`` changes. See :class:`evertoken.sharing.Store`."""
-        ended, name = threading.Event(), self._name(key)
+        ended, name = threading.Event(), name_of(self._prefix, key)
         return ended.set if start_thread("evertoken-store", self._listen, name, callback, ended) else None
 
     def close(self) -> None:
@@ -170,10 +164,6 @@ class RedisStore(Unpicklable):
     def _identity(self) -> tuple[object, ...]:
         return self._url or id(self._given), self._prefix, id(self._ssl_context)
 
-    def _name(self, key: str) -> str:
-        check_key(key)
-        return f"{self._prefix}:{FORMAT}:{key}"
-
     def _client(self) -> Any:  # noqa: ANN401
         """The client that was given, or one of this very process."""
         if self._given is not None:
@@ -182,13 +172,14 @@ class RedisStore(Unpicklable):
             self._own, self._pid = _made_client(self._url, self._ssl_context), os.getpid()
         return self._own
 
-    def _done(self, timeout: float, script: str, key: str, *arguments: object) -> list[Any]:
+    def _done(self, timeout: float, script: str, key: str, *arguments: object) -> tuple[Found, list[Any]]:
         """What ``script`` returned. The wait for it is bounded, whatever the client does: it is done in a thread."""
-        name = self._name(key)
+        name = name_of(self._prefix, key)
         try:
             client = self._client()
             work = OwnThread().submit(lambda: client.eval(script, 1, name, *arguments))
-            return _sound(work.result(timeout))
+            answer = work.result(timeout)
+            return found_in(answer), list(answer)
         except Exception as error:  # noqa: BLE001 (whatever a client raises, its user is told by one exception)
             why = _ADVICE["TimeoutError"] if isinstance(error, TimeoutError) else _why(error)
         raise StoreTrouble(f"the shared store, Redis at {self._where}, is of no use just now: {why}")
@@ -276,18 +267,6 @@ def _checked_client(client: Any, ssl_context: ssl.SSLContext | None) -> str:  # 
         raise ValueError("the client must be made with decode_responses=False: what is stored are bytes")
     options = getattr(getattr(client, "connection_pool", None), "connection_kwargs", {})
     return f"{options['host']}:{options.get('port', 6379)}" if "host" in options else f"what {kind} knows"
-
-
-def _sound(answer: Any) -> list[Any]:  # noqa: ANN401
-    """``answer``, if it is what the scripts return: there are servers that only speak like Redis."""
-    *_, value, seconds, micros = answer
-    if not isinstance(value, bytes | None) or not math.isfinite(float(seconds) + float(micros)):
-        raise ValueError("an answer of another kind")
-    return list(answer)
-
-
-def _seconds(now: list[Any]) -> float:
-    return float(now[0]) + float(now[1]) / 1_000_000
 
 
 def _kind(error: BaseException) -> str:

@@ -1,7 +1,8 @@
 """``evertoken token``, ``header``, ``status`` and ``unblock``: for shells, cron jobs and other languages.
 
-Each run is a process of its own, so all of them share by a store. What is not needed is not imported: most runs find a
-token there, and end.
+Each run is a process of its own, so all of them share by a store. Most runs find a token there, and end: what that
+needs is imported by its private names, at a third of the time that all of the library takes, and the rest where it is
+needed.
 """
 
 from __future__ import annotations
@@ -10,35 +11,33 @@ import argparse
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from evertoken import (
-    ClientCredentials,
-    CredentialsRefused,
-    EndpointLocked,
-    HttpResponse,
-    Policy,
-    RateLimited,
-    TokenEndpoint,
-    TokenRequest,
-    TokenUnavailable,
-    mangopay,
-)
-from evertoken.sharing import Store, StoreTrouble
-from evertoken_transports._events import Event, StoreReported
-from evertoken_transports.stores._cipher import made_cipher
+from evertoken._grant import ClientCredentials, TokenEndpoint
+from evertoken._policy import Policy
+from evertoken.mangopay import production, sandbox
+from evertoken.sharing._codec import key_of
+from evertoken.sharing._glance import glance
+from evertoken.sharing._store import Cipher, Found, Store, StoreTrouble
+from evertoken_transports._clock import suspend_aware_clock
 
 if TYPE_CHECKING:
     import ssl
 
+    from evertoken import HttpResponse, TokenRequest, TokenUnavailable
+    from evertoken_transports import Event
+
 __all__ = ("COMMANDS", "UsageError", "add_arguments")
 
 _REFUSED, _LOCKED, _LIMITED, _LATER = 3, 4, 5, 75
+_PATIENCE = 2.0
+"""Seconds for one look into the store."""
 _LAST_WORDS = 5.0
 """Seconds for what is still to be written into the store when the answer is out."""
 
-_PROFILES = {"mangopay-sandbox": mangopay.sandbox, "mangopay-production": mangopay.production}
+_PROFILES = {"mangopay-sandbox": sandbox, "mangopay-production": production}
 
 STATUSES = """\
 The client id and the API key (or secret) come from EVERTOKEN_CLIENT_ID and EVERTOKEN_API_KEY, or from the files that
@@ -117,12 +116,20 @@ def _keys() -> list[str]:
     if not keys:  # Else the token would be written in clear by whoever lost the keys.
         raise UsageError("EVERTOKEN_STORE_KEYS is set, and holds no key: unset it where the store is not encrypted")
     try:
-        made_cipher(keys)
+        _cipher_of(keys)
     except (ImportError, TypeError, ValueError) as error:
         fault = str(error)
     else:
         return keys
     raise UsageError(f"EVERTOKEN_STORE_KEYS: {fault}")
+
+
+def _cipher_of(keys: list[str]) -> Cipher | None:
+    if not keys:
+        return None
+    from evertoken_transports.stores._cipher import made_cipher  # noqa: PLC0415
+
+    return made_cipher(keys)
 
 
 def _from_environment(name: str, what: str) -> str | None:
@@ -189,37 +196,83 @@ def _header(options: argparse.Namespace) -> int:
 
 
 def _told(options: argparse.Namespace, show: Callable[[str], str]) -> int:
-    grant, store, context = _grant(options), _store(options), _ssl_context(options)
-    keys, notes = _keys(), list[str]()
+    grant, context, keys = _grant(options), _ssl_context(options), _keys()
+    try:
+        header = _found(options, grant, keys)
+        if header is None:
+            header = _asked(options, grant, context, keys)
+    except StoreTrouble as trouble:
+        return _complained(str(trouble), _LATER)
+    except _Unavailable as error:
+        return _complained(*error.args)
+    print(show(header), flush=True)
+    return 0
+
+
+class _Unavailable(Exception):
+    """There is no token: why, and the exit status."""
+
+
+def _found(options: argparse.Namespace, grant: ClientCredentials, keys: list[str]) -> str | None:
+    """The token in the store; None if one is to be asked for, or another process, or a person.
+
+    Where the store cannot be had, nobody is asked: a loop would ask each time.
+    """
+    key = key_of(grant)
+    began = suspend_aware_clock()
+    found = _quickly_found(options.store, key)
+    if found is None:
+        began = suspend_aware_clock()
+        found = _store(options).load(key, timeout=_PATIENCE)
+    now = suspend_aware_clock()
+    token = glance(grant, Policy(), key, found, began=began, now=now, unix_time=time.time(), cipher=_cipher_of(keys))
+    return None if token is None else token.authorization
+
+
+def _quickly_found(place: str | None, key: str) -> Found | None:
+    """What stands in Redis, if that can be had without a client, which takes half a second to import."""
+    if place is None or "://" not in place:
+        return None
+    from evertoken_transports.stores._redis_look import look  # noqa: PLC0415
+
+    return look(place, key, timeout=_PATIENCE / 2)
+
+
+def _asked(
+    options: argparse.Namespace, grant: ClientCredentials, context: ssl.SSLContext | None, keys: list[str]
+) -> str:
+    """The token that this process, or another one, asks for now."""
+    from evertoken import TokenUnavailable  # noqa: PLC0415
+    from evertoken_transports import StoreReported  # noqa: PLC0415
+    from evertoken_transports.threads import TokenSource  # noqa: PLC0415
+
+    notes = list[str]()
 
     def note(event: Event) -> None:
         if isinstance(event, StoreReported):
             notes.append(event.note)
 
     def ask(request: TokenRequest) -> HttpResponse:
-        from evertoken_transports.h11 import H11Exchange  # noqa: PLC0415 (not needed where a token is found)
+        from evertoken_transports.h11 import H11Exchange  # noqa: PLC0415 (not needed where a block is found)
 
         return H11Exchange(ssl_context=context)(request)
 
-    from evertoken_transports.threads import TokenSource  # noqa: PLC0415
-
+    store = _store(options)
     try:
-        store.load("0" * 64, timeout=2.0)  # Where the store cannot be had, nobody is asked: a loop would ask each time.
-        source = TokenSource(
+        with TokenSource(
             grant, exchange=ask, store=store, keys=keys, store_required=True, background=False, on_event=note
-        )
-        with source:
-            print(show(source.authorization(options.timeout)), flush=True)
-    except StoreTrouble as trouble:
-        return _complained(str(trouble), _LATER)
+        ) as source:
+            return source.authorization(options.timeout)
     except TokenUnavailable as error:
-        return _complained(" ".join((str(error), *notes)), _status_of(error))
+        why, status = " ".join((str(error), *notes)), _status_of(error)
     finally:
         _let_write()
-    return 0
+    raise _Unavailable(why, status)
 
 
 def _status_of(error: TokenUnavailable) -> int:
+    from evertoken import CredentialsRefused, EndpointLocked, RateLimited  # noqa: PLC0415
+
     kinds = {CredentialsRefused: _REFUSED, EndpointLocked: _LOCKED, RateLimited: _LIMITED}
     return next((status for kind, status in kinds.items() if isinstance(error, kind)), _LATER)
 
@@ -252,7 +305,7 @@ def _status(options: argparse.Namespace) -> int:
     from evertoken_transports.tools._standing import lines  # noqa: PLC0415
 
     try:
-        told = lines(grant, store, Policy(), made_cipher(keys) if keys else None)
+        told = lines(grant, store, Policy(), _cipher_of(keys))
     except StoreTrouble as trouble:
         return _complained(str(trouble), _LATER)
     print("\n".join(told))

@@ -11,8 +11,9 @@ from evertoken._look import decide
 from evertoken._policy import TICK, Policy
 from evertoken._problems import Problem, ProblemKind
 from evertoken._schedule import give_back, longest_wait, retuned
+from evertoken._shared_problems import ASKED_ELSEWHERE
 from evertoken._states import LONG_AGO, AccessToken, Attempt, Block, BlockKind, State
-from evertoken._step import ASKED_ELSEWHERE, digest
+from evertoken._step import digest
 from evertoken.outcomes import Blocked, Failed, Granted, Malformed, Outcome, Postponed
 from evertoken.testing.laws._expected import (
     KNOWN,

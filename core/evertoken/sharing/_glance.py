@@ -1,0 +1,63 @@
+"""The token in a record on its reader's own clock; and a look that takes it, or leaves all else to an ``Ask``."""
+
+from __future__ import annotations
+
+from evertoken import _schedule
+from evertoken._grant import ClientCredentials
+from evertoken._policy import Policy, whole_ticks
+from evertoken._states import AccessToken
+from evertoken.sharing import _record
+from evertoken.sharing._codec import is_unshared, read_record
+from evertoken.sharing._record import Record
+from evertoken.sharing._store import Cipher, Found
+
+__all__ = ("glance", "token_in")
+
+_MOST_WALL = 60.0
+"""Seconds: where wall clocks make a token older by more than this, one of them is wrong, and counts no more."""
+
+
+def token_in(
+    policy: Policy, record: Record, now: float, *, began: float, store_now: float, wall: float
+) -> tuple[AccessToken | None, bool]:
+    """The token in ``record`` if it can be dated, fresh or not; and whether the wall clocks are too far apart to count.
+
+    The store's clock showed ``store_now`` somewhere between ``began`` and ``now``, which are on the reader's clock, and
+    the wall clock of the reader shows ``wall`` more than that. The token is as old as the older of the two clocks says.
+    """
+    grant = record.grant
+    if grant is None or grant.asked > store_now + _record.clock_doubt(policy):
+        return None, False
+    asked_at = min(now, began + (grant.asked - store_now))
+    by_wall = grant.wall - wall
+    is_apart = abs(asked_at - by_wall) > _MOST_WALL
+    if 0.0 < asked_at - by_wall < _MOST_WALL:
+        asked_at = by_wall
+    granted = grant.granted
+    life = policy.default_lifetime if granted.expires_in is None else granted.expires_in
+    value, scope, started = granted.access_token, granted.scope, whole_ticks(asked_at)
+    return _schedule.make_token(policy, value, scope, life, started=started, received=now, draw=0.0), is_apart
+
+
+def glance(
+    grant: ClientCredentials,
+    policy: Policy,
+    key: str,
+    found: Found,
+    *,
+    began: float,
+    now: float,
+    unix_time: float,
+    cipher: Cipher | None = None,
+) -> AccessToken | None:
+    """The token that an ``Ask`` without one in hand would answer with, having ``found`` this; None: make an ``Ask``.
+
+    The call of the store ``began`` on the clock that shows ``now``. Whatever a person would have to be told of is left
+    to the ``Ask``, which tells it.
+    """
+    read = read_record(grant, key, found.value, cipher)
+    if read.record is None or is_unshared(grant, cipher):
+        return None
+    record = _record.settled(policy, read.record, found.now)
+    token, is_apart = token_in(policy, record, now, began=began, store_now=found.now, wall=unix_time - now)
+    return None if token is None or is_apart or now >= token.fresh_until else token

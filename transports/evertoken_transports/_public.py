@@ -1,0 +1,45 @@
+"""All that ``evertoken_transports`` offers."""
+
+from __future__ import annotations
+
+from evertoken_transports._clock import Clock, suspend_aware_clock, watchful_clock
+from evertoken_transports._coordinator import Coordinator
+from evertoken_transports._events import (
+    CredentialsReplaced,
+    EndpointBlocked,
+    EndpointUnblocked,
+    Event,
+    RequestAbandoned,
+    RequestFailed,
+    RequestNotSigned,
+    RequestStarted,
+    StoreReported,
+    TokenDropped,
+    TokenGranted,
+    TokenKept,
+)
+from evertoken_transports._exchange import AsyncExchange, Exchange, NotNow
+from evertoken_transports._token import Token
+
+__all__ = (
+    "AsyncExchange",
+    "Clock",
+    "Coordinator",
+    "CredentialsReplaced",
+    "EndpointBlocked",
+    "EndpointUnblocked",
+    "Event",
+    "Exchange",
+    "NotNow",
+    "RequestAbandoned",
+    "RequestFailed",
+    "RequestNotSigned",
+    "RequestStarted",
+    "StoreReported",
+    "Token",
+    "TokenDropped",
+    "TokenGranted",
+    "TokenKept",
+    "suspend_aware_clock",
+    "watchful_clock",
+)
