@@ -259,7 +259,7 @@ class TokenMachine:
         if request.grant is not None and self._grant.secret_source != request.grant.secret_source:
             hidden = Hidden(self._grant.client_secret)
             if self._grant.secret_source is not None:  # Another callable, which the next request asks.
-                self.request_abandoned(now, request)
+                self._answer(now, request, Abandoned())
                 return None
         is_known = self._grant.client_secret == hidden.reveal()
         told = self._grant if is_known else self._grant.with_secret(hidden.reveal())
@@ -275,7 +275,7 @@ class TokenMachine:
         if self.tiers or self._state.unblock_at <= self._state.now:
             return signed
         before, until = self.happenings, min(self._state.unblock_at, now + longest_look(self._policy))
-        self.request_postponed(now, request, until, self.problem(now))
+        self._answer(now, request, Postponed(on_the_grid(until), self.problem(now) or ASKED_ELSEWHERE))
         self.happenings = before + self.happenings
         return None
 
@@ -324,15 +324,15 @@ class TokenMachine:
                 Nothing has changed.
         """
         now = on_the_grid(now)
-        if isinstance(response, Outcome):
-            if seen is None and request.asked_at is not None:
-                seen = Seen(request.asked_at)
-            return self._answer(now, request, response, seen)
-        if not isinstance(response, HttpResponse):
+        if isinstance(response, HttpResponse):
+            seen, response = response.seen, self.read_response(request, response)
+        elif not isinstance(response, Outcome):
             wrong = _wrong_response(response)
             del response
             raise wrong
-        return self.receive_response(now, request, self.read_response(request, response), response.seen)
+        if seen is None and request.asked_at is not None:
+            seen = Seen(request.asked_at)
+        return self._answer(now, request, response, seen)
 
     def send_failed(self, now: float, request: TokenRequest, reason: str | Outcome) -> Outcome:
         """The request did not get there, or its answer did not get back; ``reason`` is for people.

@@ -13,6 +13,7 @@ from typing_extensions import override
 from evertoken import HttpResponse, Outcome, Policy, RequestState, TokenMachine, TokenRequest
 from evertoken.testing import AuthorizationServer, TokenTruth
 from evertoken_transports import Coordinator
+from evertoken_transports._coordinator import Told
 from evertoken_transports.threads import TokenSource as ThreadSource
 from tests.conformance.runtimes import Runtime, Source, outcome_of
 from tests.conformance.venue import Venue
@@ -66,8 +67,8 @@ class _Counting(Coordinator):
     outcomes = 0
 
     @override
-    def receive_response(self, request: TokenRequest, response: HttpResponse) -> Outcome:
-        return self._counted(super().receive_response(request, response))
+    def receive_response(self, request: TokenRequest, response: HttpResponse, again: Told | None = None) -> Outcome:
+        return self._counted(super().receive_response(request, response, again))
 
     @override
     def send_failed(self, request: TokenRequest, reason: str | Outcome) -> Outcome:
