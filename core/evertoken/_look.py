@@ -141,7 +141,9 @@ class Explanation:
 
     Moments are points in time on the machine's clock, like ``now``; ``str()`` turns them into seconds from now.
     ``blocks`` are those that stand, with the moment at which each is over. ``budget_left`` counts the token requests
-    that could be made at once; ``budget_refill_at`` is None when the bucket is full.
+    that could be made at once; ``budget_refill_at`` is None when the bucket is full. ``store`` is what a driver knows
+    of the stores that share the token, and None without any: then a request in flight is a token request; else it looks
+    into the store first, and a look that finds something is none.
     """
 
     now: float
@@ -164,6 +166,7 @@ class Explanation:
     next_rejection_at: float | None
     credentials_generation: int
     problem: Problem | None
+    store: str | None = None
 
     def __str__(self) -> str:
         return "\n".join((self._headline(), *self._details()))
@@ -171,6 +174,8 @@ class Explanation:
     def _headline(self) -> str:
         reason = self.next.reason.value
         what = f"a token request may be made ({reason})"
+        if self.store is not None:
+            what = f"the store may be looked into, and a token asked for ({reason})"
         if isinstance(self.next, Wait):
             what = f"no token request for {self.next.until - self.now:.1f} s ({reason})"
         return f"{self.state.value.upper()}: token {self.freshness.value}, request {self.request_state.value}; {what}"
@@ -183,7 +188,8 @@ class Explanation:
             due, last = self._when(self.refresh_at), self._when(self.fresh_until)
             lines.append(f"  token: next one due {due}, this one handed out until {last}")
         if self.attempt_deadline is not None:
-            lines.append(f"  request in flight, given up {self._when(self.attempt_deadline)}")
+            what = "request in flight" if self.store is None else "a look into the store, or a request, in flight"
+            lines.append(f"  {what}, given up {self._when(self.attempt_deadline)}")
         lines += [f"  {kind.value} until {self._when(until)}" for kind, until in self.blocks]
         refill = "full" if self.budget_refill_at is None else f"next refill {self._when(self.budget_refill_at)}"
         lines.append(f"  budget: {self.budget_left} of {self.budget_burst} left, {refill}")
@@ -195,6 +201,8 @@ class Explanation:
             )
         if self.problem is not None:
             lines.append(f"  problem: {self.problem}")
+        if self.store is not None:
+            lines.append(f"  shared store: {self.store}")
         return lines
 
     def _when(self, moment: float) -> str:

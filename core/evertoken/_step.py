@@ -323,7 +323,8 @@ def _receive(policy: Policy, state: State, received: AnswerReceived) -> tuple[St
         unsent = isinstance(judged, Postponed) or (isinstance(judged, Failed) and judged.unsent)
         if unsent or (seen is not None and not seen.asked):
             after = after._replace(budget=_schedule.give_back(policy, after.budget, after.now))
-    return after, (*_changes_of_blocks(before, after), RequestEnded(received.id, outcome))
+    asked = seen is None or seen.asked
+    return after, (*_changes_of_blocks(before, after), RequestEnded(received.id, outcome, asked=asked))
 
 
 def _apply_late(

@@ -33,7 +33,7 @@ __all__ = (
 
 @dataclass(frozen=True, slots=True)
 class RequestStarted:
-    """A token request is about to be sent."""
+    """A token request is about to be sent; with a shared store, which is looked into first, only if need be."""
 
     id: int
 
@@ -43,10 +43,12 @@ class RequestEnded(Unpicklable):
     """A token request came to this ``outcome``; past its deadline, to ``Failed``.
 
     An answer to a request that is over already is told as ``Ignored``: whatever its words, nothing failed now.
+    ``asked`` is False where the outcome was found in a shared store, and the token endpoint was not asked.
     """
 
     id: int
     outcome: Outcome
+    asked: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -344,7 +344,7 @@ def check_encryption() -> None:
 RAW = (check_threads, check_asyncio)
 EXTRAS: dict[str, tuple[Callable[[], None], ...]] = {
     "none": (),
-    "cli": (*RAW, check_httpx, check_cli),
+    "cli": (*RAW, check_httpx, check_file, check_cli),
     "encryption": (check_encryption,),
     "file": (check_file,),
     "h11": RAW,

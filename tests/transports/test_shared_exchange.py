@@ -28,7 +28,16 @@ from evertoken import (
     TokenUnavailable,
 )
 from evertoken.sharing import StoreTrouble, Swapped
-from evertoken_transports import Coordinator, Event, NotNow, RequestFailed, StoreReported
+from evertoken_transports import (
+    Coordinator,
+    Event,
+    NotNow,
+    RequestFailed,
+    RequestStarted,
+    StoreLooked,
+    StoreReported,
+    TokenGranted,
+)
 from evertoken_transports import asyncio as on_asyncio
 from evertoken_transports import trio as on_trio
 from evertoken_transports._clock import suspend_aware_clock
@@ -277,6 +286,47 @@ def test_what_was_told_of_a_store_is_not_told_again_by_the_next_request(store: M
         )
         assert source.authorization().startswith("Bearer ")
     assert [type(event) for event in heard].count(StoreReported) == 1
+
+
+def asking(exchange: SharedExchange, heard: list[Event], tiers: int = 1) -> TokenSource:
+    """A source of a process of its own, which shares by ``exchange``."""
+    machine = TokenMachine(canary.grant(), policy=Policy(store_wait=0.05), draw=lambda: 0.5, tiers=tiers)
+    return TokenSource(machine.grant, coordinator=Coordinator(machine), exchange=exchange, on_event=heard.append)
+
+
+def test_a_look_that_finds_a_token_is_told_from_a_token_request(inner: Counting) -> None:
+    near, far, first, second = MemoryStore(), MemoryStore(), list[Event](), list[Event]()
+    exchange = SharedExchange(SharedExchange(inner.blocking, far), near)
+    one, other = asking(exchange, first, 2), asking(exchange, second, 2)
+    assert one.authorization() == other.authorization()
+    assert [type(event) for event in first] == [StoreLooked, RequestStarted, TokenGranted]
+    assert [type(event) for event in second] == [StoreLooked, TokenGranted]
+    assert ["granted" in str(first[-1]), "found in the shared store" in str(second[-1])] == [True, True]
+    assert "look 1 into the shared store" in str(second[0])
+    assert inner.asked == 1
+
+
+def test_a_caller_and_an_operator_read_what_is_wrong_with_the_store(store: MemoryStore, inner: Counting) -> None:
+    store.fail("the store is on fire: put it out")
+    source = asking(SharedExchange(inner.blocking, store, store_required=True), [])
+    assert "shared store: no trouble known" in str(source.explain())
+    assert "the store may be looked into, and a token asked for" in str(source.explain())
+    with pytest.raises(TokenUnavailable, match=r"cannot be used.* The store is on fire: put it out\."):
+        source.authorization(0.2)
+    assert "shared store: The store is on fire: put it out." in str(source.explain())
+    store.trouble = None
+    until(lambda: source.authorization_nowait() is not None)
+    assert "shared store: no trouble known" in str(source.explain())
+    assert "shared store" not in str(TokenSource(canary.grant(), exchange=inner.blocking).explain())
+
+
+def test_what_shares_says_by_what(store: MemoryStore, inner: Counting) -> None:
+    for keys in ((), (Fernet.generate_key(),)):
+        source = TokenSource(canary.grant(), exchange=inner.blocking, store=store, keys=keys)
+        assert f"shared by {store!r}" in repr(source)
+        auth = BearerAuth(canary.grant(), store=store, keys=keys)
+        assert "BearerAuth by <evertoken_transports.threads.TokenSource of" in repr(auth)
+        assert f"shared by {store!r}" in repr(auth)
 
 
 def test_to_be_put_off_is_no_failure(store: MemoryStore, inner: Counting) -> None:
@@ -551,7 +601,7 @@ def test_equal_stores_are_known_once_in_a_process(store: MemoryStore, inner: Cou
     ("arguments", "kind", "says"),
     [
         ({"store": 5}, TypeError, "store must be a FileStore"),
-        ({"store": MemoryStore}, TypeError, "store must be a FileStore"),
+        ({"store": MemoryStore}, TypeError, r"call it, as in MemoryStore\(\)"),
         ({"store_required": True}, ValueError, "go with a store"),
         ({"keys": (Fernet.generate_key(),)}, ValueError, "go with a store"),
         ({"store": MemoryStore(), "keys": canary.secret()}, TypeError, "a sequence of keys"),

@@ -118,6 +118,7 @@ def test_an_operator_s_word_opens_a_block_for_all(run: Run, emulator: Emulator) 
     assert (status, complaint) == (0, "")
     assert "asks again within a minute" in told
     assert "block: none" in run("status")[1]
+    assert run("unblock")[1].startswith("nothing was blocked in FileStore(")
     assert run("token")[0] == 0
     assert asked(emulator) == 2
 
@@ -161,6 +162,8 @@ def test_an_encrypted_store_is_read_and_written_by_its_keys(run: Run, monkeypatc
     assert "expires in" in run("status")[1]
     assert run("unblock")[0] == 0
     assert run("token") == first
+    monkeypatch.delenv("EVERTOKEN_STORE_KEYS")
+    assert "as one that is encrypted is to whoever has none of the keys" in run("status")[1]
     for wrong in ("no-key", "", " , "):
         monkeypatch.setenv("EVERTOKEN_STORE_KEYS", wrong)
         status, out, said = run("token")

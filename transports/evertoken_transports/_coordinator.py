@@ -16,6 +16,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Hashable
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import Any, Protocol, TypeVar, cast
 
@@ -46,7 +47,16 @@ from evertoken import (
 from evertoken._checks import WrongArgument, check_type, fault_of_authorization
 from evertoken._secrecy import Hidden, Unpicklable
 from evertoken_transports._clock import Clock, suspend_aware_clock
-from evertoken_transports._events import EventCallback, StoreReported, check_on_event, events_of, log, tell
+from evertoken_transports._events import (
+    Event,
+    EventCallback,
+    RequestStarted,
+    StoreReported,
+    check_on_event,
+    events_of,
+    log,
+    tell,
+)
 from evertoken_transports._exchange import Exchange
 from evertoken_transports._inside import is_inside, step
 from evertoken_transports._progress import Progress
@@ -140,11 +150,14 @@ class Coordinator(Unpicklable):
         self._claimant: tuple[Waker | None, int] = (None, 0)
         self._late: deque[Callable[[], object]] = deque()
         self._progress = Progress()
+        self._troubles: dict[str, str] = {}
+        """What is wrong with each store that was in trouble when it was last called. Replaced as a whole."""
         _all.add(self)
 
     def __repr__(self) -> str:
         machine = getattr(self, "machine", None)  # Not there yet if a wrong argument stopped the making.
-        return f"<Coordinator of {machine!r}>"
+        by = "".join(f", shared by {_shown(each)}" for each in getattr(self, "stores", ()))
+        return f"<Coordinator of {machine!r}{by}>"
 
     @classmethod
     def shared(cls, grant: ClientCredentials, policy: Policy, stores: tuple[Hashable, ...] = ()) -> Coordinator:
@@ -216,7 +229,7 @@ class Coordinator(Unpicklable):
                 return None
             self._claimant = (None, 0)
             if self._progress.attempt != request.id:
-                self._progress = Progress(request.id, self._report)
+                self._progress = Progress(request.id, self)
             return self._progress
 
     def _wake_all(self) -> None:
@@ -234,9 +247,15 @@ class Coordinator(Unpicklable):
         return action.until if isinstance(action, Wait) else now
 
     def explain(self) -> Explanation:
-        """The machine's own account of its state; see :meth:`evertoken.TokenMachine.explain`."""
+        """The machine's own account of its state, and what is known of the stores that share its token.
+
+        See :meth:`evertoken.TokenMachine.explain`.
+        """
         self._catch_up()
-        return self.machine.explain(self.clock())
+        explanation = self.machine.explain(self.clock())
+        if not self.machine.tiers:
+            return explanation
+        return replace(explanation, store=" ".join(self._troubles.values()) or "no trouble known")
 
     # For those who carry a request
     # -----------------------------
@@ -374,9 +393,22 @@ class Coordinator(Unpicklable):
         """What a client authentication needs that signs."""
         return Signing(time.time(), os.urandom(16))
 
-    def _report(self, note: str) -> None:
+    # Told while a request is carried
+    # -------------------------------
+
+    def _store_noted(self, note: str) -> None:
         """Tell everybody of ``note``, which is of a store."""
-        event = StoreReported(self.machine.grant.client_id, note)
+        self._tell(StoreReported(self.machine.grant.client_id, note))
+
+    def _store_found(self, name: str, trouble: str) -> None:
+        """Keep what is known of the store called ``name``, for errors and explanations; nothing if it is well."""
+        self._troubles = {each: text for each, text in {**self._troubles, name: trouble}.items() if text}
+
+    def _endpoint_asked(self, attempt: int) -> None:
+        """Tell everybody that no store had an answer for ``attempt``."""
+        self._tell(RequestStarted(self.machine.grant.client_id, attempt))
+
+    def _tell(self, event: Event) -> None:
         log(event)
         with self._lock, step():
             callbacks = self._callbacks()
@@ -455,7 +487,7 @@ class Coordinator(Unpicklable):
     def _claimed(self, waker: Waker, since: float, deadline: float, min_ttl: float) -> Answer:
         now = self.clock()
         move = next_move(self.machine, now, since=since, deadline=deadline, min_ttl=min_ttl)
-        answer = self._progress.told(self.machine, now, move)
+        answer = self._with_troubles(self._progress.told(self.machine, now, move))
         if isinstance(answer, Ready):
             claimed = None if isinstance(self.machine.poll(now), Wait) else self._claim(waker, now, 0.0)
             # If it cannot be built, whoever needs it will be told why.
@@ -466,6 +498,14 @@ class Coordinator(Unpicklable):
         if isinstance(claimed, Problem):
             return GiveUp(TokenUnavailable(claimed)), None
         return Wait(min(claimed.deadline, deadline), WaitReason.RESPONSE), claimed
+
+    def _with_troubles(self, answer: _T) -> _T | GiveUp:
+        """``answer``; if a caller is to give up, with what is wrong with a store."""
+        if not isinstance(answer, GiveUp) or not self._troubles:
+            return answer
+        error = answer.error
+        advice = " ".join(filter(None, (error.problem.advice, *self._troubles.values())))
+        return GiveUp(type(error)(replace(error.problem, advice=advice), error.retry_after))
 
     def _claim(self, waker: Waker, now: float, min_ttl: float) -> TokenRequest | Problem:
         # Noted first: a caller that is interrupted in the midst of it is known by the number of its claim.
@@ -548,6 +588,11 @@ class Coordinator(Unpicklable):
 _all: weakref.WeakSet[Coordinator] = weakref.WeakSet()
 _behind: deque[Coordinator] = deque()
 """Those that something was put off for while a thread was in the midst of a step of another."""
+
+
+def _shown(store: object) -> str:
+    """The store in one of ``stores``, which is a store, or one with how it is used."""
+    return repr(cast("tuple[object, ...]", store)[0] if isinstance(store, tuple) else store)
 
 
 def _made(grant: ClientCredentials, policy: Policy, stores: tuple[Hashable, ...]) -> Coordinator:

@@ -34,6 +34,7 @@ __all__ = (
     "RequestFailed",
     "RequestNotSigned",
     "RequestStarted",
+    "StoreLooked",
     "StoreReported",
     "TokenDropped",
     "TokenGranted",
@@ -58,15 +59,31 @@ class RequestStarted:
 
 
 @dataclass(frozen=True, slots=True)
+class StoreLooked:
+    """A shared store is about to be looked into. Only if nothing is found there, a :class:`RequestStarted` follows."""
+
+    client_id: str
+    attempt: int
+
+    def __str__(self) -> str:
+        return f"{self.client_id}: look {self.attempt} into the shared store"
+
+
+@dataclass(frozen=True, slots=True)
 class TokenGranted:
-    """A token arrived. Seconds from now: until the next one is due, and until this one is no longer handed out."""
+    """A token arrived. Seconds from now: until the next one is due, and until this one is no longer handed out.
+
+    ``asked`` is False if it was found in a shared store: then no token request was made for it here.
+    """
 
     client_id: str
     refresh_in: float
     fresh_for: float
+    asked: bool = True
 
     def __str__(self) -> str:
-        return f"{self.client_id}: token granted, good for {self.fresh_for:.1f} s, next due in {self.refresh_in:.1f} s"
+        how = "granted" if self.asked else "found in the shared store"
+        return f"{self.client_id}: token {how}, good for {self.fresh_for:.1f} s, next due in {self.refresh_in:.1f} s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +198,7 @@ class StoreReported:
 
 Event = (
     RequestStarted
+    | StoreLooked
     | TokenGranted
     | RequestFailed
     | RequestAbandoned
@@ -214,9 +232,10 @@ def events_of(client_id: str, state: State, told: tuple[Happening, ...]) -> list
 def _event_of(client_id: str, state: State, happening: Happening) -> Event | None:
     match happening:
         case happenings.RequestStarted(number):
-            return RequestStarted(client_id, number)
-        case happenings.RequestEnded(_, outcome):
-            return _event_of_outcome(client_id, state, outcome)
+            is_shared = state.attempt is not None and state.attempt.tiers
+            return (StoreLooked if is_shared else RequestStarted)(client_id, number)
+        case happenings.RequestEnded(_, outcome, asked):
+            return _event_of_outcome(client_id, state, outcome, asked=asked)
         case happenings.EndpointBlocked(kind, until, problem):
             return EndpointBlocked(client_id, kind, until - state.now, problem)
         case happenings.EndpointUnblocked(kind):
@@ -231,12 +250,13 @@ def _event_of(client_id: str, state: State, happening: Happening) -> Event | Non
             assert_never(happening)
 
 
-def _event_of_outcome(client_id: str, state: State, outcome: Outcome) -> Event | None:
+def _event_of_outcome(client_id: str, state: State, outcome: Outcome, *, asked: bool) -> Event | None:
     """A request that met a block is told by the block; what is stale or ignored is not news."""
     token = state.token
     match outcome:
         case Granted() if token is not None:
-            return TokenGranted(client_id, max(0.0, token.refresh_at - state.now), token.fresh_until - state.now)
+            due = max(0.0, token.refresh_at - state.now)
+            return TokenGranted(client_id, due, token.fresh_until - state.now, asked=asked)
         case Failed() | Malformed():
             return RequestFailed(client_id, max(0.0, state.backoff.retry_at - state.now), outcome.problem)
         case Abandoned():

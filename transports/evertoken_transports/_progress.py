@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextvars
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from evertoken import GiveUp, ProblemKind, RequestState, TokenMachine
 
@@ -16,21 +16,41 @@ __all__ = ("Progress", "carrying", "progress")
 _T = TypeVar("_T")
 
 
+class Listener(Protocol):
+    """What is told of a request while it is carried: a coordinator."""
+
+    def _store_noted(self, note: str) -> None: ...
+
+    def _store_found(self, name: str, trouble: str) -> None: ...
+
+    def _endpoint_asked(self, attempt: int) -> None: ...
+
+
 class Progress:
     """Where the request is that is being carried here. Written by one, read by any number of threads."""
 
-    def __init__(self, attempt: int | None = None, report: Callable[[str], object] | None = None) -> None:
+    def __init__(self, attempt: int | None = None, listener: Listener | None = None) -> None:
         self.attempt = attempt
         """The request's id."""
         self.stage = ""
         """As in "while reading the answer's body, 5 of 100 bytes so far"; empty before anything was done."""
-        self._report = report
+        self._listener = listener
 
     def tell(self, note: str) -> bool:
         """Whether whoever carries the request has been told of ``note``, which is of a store, and tells everybody."""
-        if self._report is not None:
-            self._report(note)
-        return self._report is not None
+        if self._listener is not None:
+            self._listener._store_noted(note)
+        return self._listener is not None
+
+    def found_store(self, name: str, trouble: str) -> None:
+        """A store was called, and is in ``trouble``; if that is empty, in none."""
+        if self._listener is not None:
+            self._listener._store_found(name, trouble)
+
+    def asking(self) -> None:
+        """Nothing was found in any store: the token endpoint is asked now."""
+        if self._listener is not None and self.attempt is not None:
+            self._listener._endpoint_asked(self.attempt)
 
     def told(self, machine: TokenMachine, now: float, answer: _T) -> _T | GiveUp:
         """``answer``; if a caller is to give up because of this request, with how far it has come.

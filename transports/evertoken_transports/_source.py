@@ -254,7 +254,9 @@ class BaseSource(Unpicklable, ABC):
             act()
         except Exception as error:  # noqa: BLE001 (StoreTrouble, which is for people; else a bug)
             told = type(error).__name__ == "StoreTrouble"
-            self._coordinator._report(str(error) if told else f"the store was not told, by a bug: {place_of(error)}")
+            self._coordinator._store_noted(
+                str(error) if told else f"the store was not told, by a bug: {place_of(error)}"
+            )
 
     @property
     def _grant(self) -> ClientCredentials:

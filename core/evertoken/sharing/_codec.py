@@ -153,7 +153,8 @@ def read_record(grant: ClientCredentials, key: str, value: bytes | None, cipher:
     except UnicodeDecodeError:
         content = "not text"
     if isinstance(content, str):
-        return Read(None, {}, f"it is {content}")
+        encrypted = "" if cipher is not None else ", as one that is encrypted is to whoever has none of the keys"
+        return Read(None, {}, f"it is {content}{encrypted}")
     seal = content.pop("seal", None)
     if not isinstance(seal, str) or not hmac.compare_digest(
         seal.encode("utf-8", "replace"), _seal_of(grant, key, _canonical(content)).encode()

@@ -37,6 +37,11 @@ class Status:
     budget_left: int = 0
     fault: str | None = None
 
+    @property
+    def is_open(self) -> bool:
+        """Whether nothing keeps anybody from asking that an operator's word would end."""
+        return self.fault is None and not self.blocks and not self.barred and self.retry_in == 0.0
+
     def __str__(self) -> str:
         return "\n".join(self._lines())
 

@@ -140,8 +140,8 @@ def no_folder_that_leads_to_it(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("lay", "says"),
     [
-        (a_link, "is a symbolic link"),
-        (a_link_for_a_file, "is a symbolic link"),
+        (a_link, ": it is a symbolic link; links are not followed"),
+        (a_link_for_a_file, ": it is a symbolic link; links are not followed"),
         (a_link_for_the_lock, "is a symbolic link"),
         (a_folder_for_all, "chmod 700"),
         (a_file_for_all, "chmod 600"),

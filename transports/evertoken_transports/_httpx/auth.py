@@ -175,6 +175,11 @@ class BearerAuthBase(Unpicklable, Generic[_Request, _Response]):
             replay,
         )
 
+    def __repr__(self) -> str:
+        name = f"{type(self).__module__}.{type(self).__name__}"
+        source = getattr(self, "_source", None)  # Not there yet if a wrong argument stopped the making.
+        return f"<{name}>" if source is None else f"<{name} by {source!r}>"
+
     @property
     def source(self) -> TokenSource:
         """Where the tokens come from: for use beside the client, for rotation, and to see what is going on."""

@@ -21,7 +21,7 @@ _ADVICE = {
     "EDQUOT": "this user's quota is used up: remove something",
     "EFBIG": "the limit on the size of files is too low (ulimit -f)",
     "EIO": "the disk is failing, or the network file system is not to be reached",
-    "ELOOP": "it is a symbolic link, which is not followed, since others may have laid it: remove it",
+    "ELOOP": "links are not followed, since others may have laid them: remove it, or give FileStore where it leads",
     "EMFILE": "this process has too many files open (ulimit -n)",
     "ENAMETOOLONG": "give FileStore a shorter path",
     "ENFILE": "this host has too many files open",
@@ -60,6 +60,8 @@ class Folder:
             yield
         except OSError as error:
             what, name = os.strerror(error.errno) if error.errno else str(error), error.filename or self._path
+            if error.errno == errno.ELOOP:  # The system's words are "Too many levels of symbolic links".
+                what = "it is a symbolic link"
             advice = _BY_NUMBER.get(error.errno or 0, "mend that, or give FileStore another path")
             raise StoreTrouble(f"the shared file store could not {doing}: {name}: {what}; {advice}") from None
 

@@ -104,6 +104,7 @@ class Errand(Generic[_Doing]):
         else:
             self.trouble = ""
             tell(self.clock())
+        progress().found_store(repr(self.known.store), _sentence(self.trouble))
         self.tell()
 
     def _called(self) -> Callable[[float], object]:
@@ -211,10 +212,12 @@ def known(store: Store, *, behind: int, required: bool, keys: Keys) -> Known:
 
 def check_store(store: object) -> None:
     """Raise TypeError unless ``store`` can be one."""
-    if isinstance(store, type) or not all(callable(getattr(store, name, None)) for name in ("load", "swap")):
+    if isinstance(store, type):
+        raise TypeError(f"store must be a store, not the class {store.__name__}: call it, as in {store.__name__}()")
+    if not all(callable(getattr(store, name, None)) for name in ("load", "swap")):
         raise TypeError(
             f"store must be a FileStore, a RedisStore or an evertoken.sharing.Store of your own, not "
-            f"{store.__name__ if isinstance(store, type) else type(store).__name__}"
+            f"{type(store).__name__}"
         )
     if getattr(store, "__hash__", None) is None:
         raise TypeError("store must be hashable: what is known of it is kept once for each process")
@@ -236,6 +239,10 @@ def _why(error: Exception) -> str:
     if isinstance(error, StoreTrouble):
         return str(error)
     return f"the store failed by a bug, not by weather: {place_of(error)}"
+
+
+def _sentence(trouble: str) -> str:
+    return f"{trouble[0].upper()}{trouble[1:]}." if trouble else ""
 
 
 def _make_lock_anew() -> None:

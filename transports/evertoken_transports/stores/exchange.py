@@ -51,6 +51,10 @@ class _Shared(Outbound, Unpicklable):
     def __repr__(self) -> str:
         return f"<{type(self).__name__} by {self.stores[0]!r}>" if hasattr(self, "stores") else super().__repr__()
 
+    def _tell_of_asking(self) -> None:
+        if len(self._all) == 1:  # Else the store behind this one is looked into first.
+            progress().asking()
+
     def unblock(self, grant: ClientCredentials, policy: Policy | None = None) -> None:
         """Lift the block that the stores know of: the operator's word, for every process. Blocks for a moment.
 
@@ -140,6 +144,7 @@ class SharedExchange(_Shared):
             way.over()
 
     def _send(self, way: Way, request: TokenRequest) -> Exception | None:
+        self._tell_of_asking()
         try:
             response = self._inner(request)
         except NotNow as refused:
@@ -203,6 +208,7 @@ class AsyncSharedExchange(_Shared):
             way.over()
 
     async def _send(self, way: Way, request: TokenRequest) -> Exception | None:
+        self._tell_of_asking()
         try:
             answer: object = self._inner(request)
             if isawaitable(answer):

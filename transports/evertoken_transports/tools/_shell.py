@@ -59,11 +59,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = STATUSES
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     add("--profile", choices=sorted(_PROFILES), help="whose token endpoint is asked")
-    add("--url", help="the token endpoint; with a profile, another host for it, such as an emulator")
+    add(
+        "--url",
+        help="the token endpoint; with a profile, another host for it, such as an emulator. Alone it is any RFC 6749"
+        " endpoint, whose token is another one in the store than that of a profile at the same host",
+    )
     add("--scope", help="space-separated scopes, if the endpoint wants any")
     add("--mtls-cert", metavar="FILE", help="client certificate, PEM; with a profile this asks its mTLS host")
     add("--mtls-key", metavar="FILE", help="its private key, PEM, if it is not in the same file")
-    add("--store", metavar="PLACE", help="a folder, or redis://…, rediss://… (default: this user's own folder)")
+    add(
+        "--store",
+        metavar="PLACE",
+        help="a folder, or redis://…, rediss://…, unix:///SOCKET (default: this user's own folder)",
+    )
     add("--timeout", type=_seconds, default=None, help="seconds to wait for a token (default: 20)")
 
 
@@ -285,14 +293,20 @@ def _let_write() -> None:
 
 
 def _unblock(options: argparse.Namespace) -> int:
-    grant, store = _grant(options), _store(options)
+    grant, store, keys = _grant(options), _store(options), _keys()
+    from evertoken.sharing import status_of  # noqa: PLC0415
     from evertoken_transports.stores.exchange import SharedExchange  # noqa: PLC0415
 
+    key = key_of(grant)
     try:
-        SharedExchange(_nobody, store, keys=_keys()).unblock(grant)
+        status = status_of(grant, Policy(), key, store.load(key, timeout=_PATIENCE), _cipher_of(keys))
+        SharedExchange(_nobody, store, keys=keys).unblock(grant)
     except StoreTrouble as trouble:
         return _complained(str(trouble), _LATER)
-    print(f"unblocked: whoever shares by {store!r} asks again within a minute")
+    if status.is_open:
+        print(f"nothing was blocked in {store!r}")
+    else:
+        print(f"unblocked: whoever shares by {store!r} asks again within a minute")
     return 0
 
 
