@@ -672,7 +672,7 @@ class Ask(_Call):
         return Seen(self._asked_at(), store_down=True)
 
     def _is_unshared(self) -> bool:
-        return not self._grant.client_secret and self._setup.cipher is None
+        return not self._grant.sealing_secret and self._setup.cipher is None
 
     def _seen(self, now: float, response: HttpResponse) -> Seen:
         """What our machine is told of an answer that we were given, beside what a store behind this one says."""
