@@ -132,7 +132,7 @@ $(VENV)/.ready: $(VENV)/.pins pyproject.toml
 	@$(INSTALL) $(VENV)/evertoken.log --no-build-isolation --no-deps -e .
 	@touch $@
 
-# Mangopay's SDK for Node.js, which only `make node` needs.
+# Mangopay's SDK for Node.js and an authorization server, which only `make node` needs.
 $(NODE)/node_modules/.ready: $(NODE)/package.json $(NODE)/package-lock.json | $(VENV)/.ready
 	@if ! node -e 'process.exit(parseInt(process.versions.node) < 18 ? 1 : 0)' 2>/dev/null || ! npm --version >/dev/null 2>&1; then \
 	    echo 'missing: Node.js 18 or later with npm (Debian has them in the packages nodejs and npm)' >&2; exit 1; \

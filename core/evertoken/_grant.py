@@ -421,7 +421,17 @@ class ClientCredentials(Unpicklable):
 
     def secrets(self) -> tuple[str, ...]:
         """What must be taken out of any text about this grant, in whatever spelling it turns up there."""
-        return (self.client_secret,) if self.client_secret else ()
+        secret = self.sealing_secret
+        return (secret,) if secret else ()
+
+    @property
+    def sealing_secret(self) -> str:
+        """What only those know who can prove to be this client, by which seals are made; empty where there is nothing.
+
+        The client's secret; or the ``seal_secret`` of a client authentication that has one, as ``PrivateKeyJwt`` has.
+        """
+        brought: object = getattr(self.endpoint.authentication, "seal_secret", "")
+        return self.client_secret or (brought if isinstance(brought, str) else "")
 
     def seal(self, purpose: str, text: str) -> str:
         """Proves that ``text`` was written by who knows the client's secret, and for this ``purpose``: 64 hex digits.
@@ -560,7 +570,7 @@ _KEY_ROUNDS = 2**16
 
 def _key_of(grant: ClientCredentials) -> bytes:
     salt = f"evertoken key\0{grant.endpoint.url}\0{grant.client_id}".encode()
-    return hashlib.pbkdf2_hmac("sha256", grant.client_secret.encode(), salt, _KEY_ROUNDS, 32)
+    return hashlib.pbkdf2_hmac("sha256", grant.sealing_secret.encode(), salt, _KEY_ROUNDS, 32)
 
 
 def _identity(grant: ClientCredentials) -> tuple[object, ...]:

@@ -267,10 +267,10 @@ class TokenMachine:
         signed = replace(self._request(attempt._replace(deadline=deadline), signing, told), asked_at=now)
         self.happenings = ()
         if not is_known:
-            replaced = self._grant.secrets()
-            self._keep_from_view(*replaced)
+            is_first = not self._grant.client_secret
+            self._keep_from_view(*self._grant.secrets())
             self._grant = told
-            if replaced:  # The first that is told replaces none.
+            if not is_first:  # That replaces none.
                 self._step(CredentialsReplaced(now, request.id))
         if self.tiers or self._state.unblock_at <= self._state.now:
             return signed

@@ -21,6 +21,7 @@ The seal does not say how old a snapshot is. Who can write the file can put an o
 A grant without a client secret has nothing to derive a key from, so anybody can seal its snapshots. They are believed
 about blocks, counters and the budget, which a policy bounds; a token is neither written nor read. A client whose
 authentication keeps its proof elsewhere can be given a random ``client_secret`` that is never sent: then all is kept.
+(``PrivateKeyJwt`` needs none: it brings a secret for seals that follows from its key.)
 Where the secret is a callable, restore with ``grant.with_secret(...)``, which says what it is now: without it, no
 snapshot of that client is believed.
 
@@ -143,7 +144,7 @@ class Snapshot(Unpicklable):
 
 def take_snapshot(grant: ClientCredentials, policy: Policy, state: State, *, secrets: bool) -> Snapshot:
     """``state``, which is settled. Without ``secrets``, or a secret to seal it by, without the token."""
-    if not (secrets and grant.client_secret):
+    if not (secrets and grant.sealing_secret):
         state = state._replace(token=None)
     head = {"version": VERSION, "client": _client_of(grant), "tuning": policy}
     content = written({**head, **state._asdict()}, _ALL, state.now)
@@ -161,7 +162,7 @@ def read_snapshot(grant: ClientCredentials, policy: Policy, snapshot: Snapshot, 
     if kept is None:
         raise ValueError("the snapshot was taken of another client, endpoint, scope, audience or resource")
     state = capped(policy, kept) if is_sealed_by(grant, snapshot) else _doubted(policy, kept)
-    if not grant.client_secret:
+    if not grant.sealing_secret:
         state = state._replace(token=None)
     # From long ago, since caps and edits may have moved a deadline behind the moment of the snapshot.
     return settle(policy, state.at(LONG_AGO), now)

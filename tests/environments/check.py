@@ -7,6 +7,7 @@ then what the extra is for: a token from an emulator on this machine, an API cal
 from __future__ import annotations
 
 import asyncio
+import base64
 import http.client
 import os
 import re
@@ -341,6 +342,19 @@ def check_encryption() -> None:
     assert cipher.decrypt(cipher.encrypt(b"kept")) == b"kept"
 
 
+def check_jwt() -> None:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    from evertoken import ClientCredentials, Signing, TokenEndpoint
+    from evertoken_transports.jwt import PrivateKeyJwt
+
+    key = Ed25519PrivateKey.generate()
+    manner = PrivateKeyJwt(key)
+    grant = ClientCredentials(TokenEndpoint("https://as.example/token", manner), "client")
+    content, _, signature = manner.assertion(grant, Signing(0.0, bytes(16))).rpartition(".")
+    key.public_key().verify(base64.urlsafe_b64decode(f"{signature}=="), content.encode())
+
+
 RAW = (check_threads, check_asyncio)
 EXTRAS: dict[str, tuple[Callable[[], None], ...]] = {
     "none": (),
@@ -351,12 +365,13 @@ EXTRAS: dict[str, tuple[Callable[[], None], ...]] = {
     "httpx": (check_httpx,),
     "httpx2": (check_httpx2,),
     "hypothesis": (check_hypothesis,),
+    "jwt": (check_jwt,),
     "pytest": (check_pytest,),
     "redis": (check_redis,),
     "trio": (*RAW, check_trio),
     "all": (
         *(*RAW, check_trio, check_httpx, check_httpx2, check_pytest, check_hypothesis, check_cli),
-        *(check_file, check_redis, check_encryption),
+        *(check_file, check_redis, check_encryption, check_jwt),
     ),
 }
 ALWAYS = (

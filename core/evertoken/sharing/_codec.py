@@ -128,7 +128,7 @@ def key_of(grant: ClientCredentials) -> str:
 
 def is_unshared(grant: ClientCredentials, cipher: Cipher | None) -> bool:
     """Whether nothing of ``grant`` is shared, since anybody could have sealed its records."""
-    return not grant.client_secret and cipher is None
+    return not grant.sealing_secret and cipher is None
 
 
 def write_record(

@@ -11,7 +11,14 @@ from typing import Any, ClassVar, NamedTuple
 
 from werkzeug.serving import BaseWSGIServer, make_server
 
-from evertoken import BasicAuthentication, ClientAuthentication, ClientCredentials, TokenEndpoint
+from evertoken import (
+    BasicAuthentication,
+    ClientAuthentication,
+    ClientCredentials,
+    SecretSource,
+    SignedAuthentication,
+    TokenEndpoint,
+)
 from tests.kits import canary
 from tests.kits.worlds import LIMIT
 
@@ -104,10 +111,10 @@ class Server(abc.ABC):
 
     def grant(
         self,
-        authentication: ClientAuthentication | None = None,
+        authentication: ClientAuthentication | SignedAuthentication | None = None,
         *,
         client_id: str = CLIENT,
-        secret: str | None = None,
+        secret: str | SecretSource | None = None,
         scope: str | None = None,
     ) -> ClientCredentials:
         """The grant of the client that ``begin`` made known, where nothing else is said."""

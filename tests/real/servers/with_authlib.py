@@ -8,6 +8,8 @@ import flask
 from authlib.integrations.flask_oauth2 import AuthorizationServer, ResourceProtector
 from authlib.oauth2.rfc6749.grants import ClientCredentialsGrant
 from authlib.oauth2.rfc6750 import BearerTokenValidator
+from authlib.oauth2.rfc7523 import JWTBearerClientAssertion
+from joserfc.jwk import KeySet
 from typing_extensions import override
 
 from tests.real.servers import SCOPES, App, Server, Theirs
@@ -53,7 +55,29 @@ class _Client:
 
 
 class _Grant(ClientCredentialsGrant):  # type: ignore[misc]
-    TOKEN_ENDPOINT_AUTH_METHODS = ("client_secret_basic", "client_secret_post")
+    TOKEN_ENDPOINT_AUTH_METHODS = ("client_secret_basic", "client_secret_post", "client_assertion_jwt")
+
+
+_Verifier: Theirs = JWTBearerClientAssertion  # Its own comments ask to override it otherwise than its types do.
+
+
+class _Assertion(_Verifier):  # type: ignore[misc]
+    """Verifies what clients sign, and knows which assertions came before."""
+
+    def __init__(self, server: AuthlibServer) -> None:
+        super().__init__()
+        self._server = server
+
+    def get_audiences(self) -> list[str]:
+        return [f"{self._server.origin}/oauth/token"]
+
+    def validate_jti(self, claims: Theirs, jti: str) -> bool:
+        is_new = jti not in self._server.assertions
+        self._server.assertions.append(jti)
+        return is_new
+
+    def resolve_client_public_key(self, client: _Client) -> Theirs:
+        return KeySet.import_key_set(self._server.jwks)
 
 
 class _Validator(BearerTokenValidator):  # type: ignore[misc]
@@ -70,6 +94,10 @@ class AuthlibServer(Server):
 
     def __init__(self) -> None:
         super().__init__()
+        self.jwks: Theirs = {"keys": []}
+        """The public keys of the client."""
+        self.assertions: list[str] = []
+        """The ids of all assertions that have come."""
         self._client = ("", _Client(""))
         self._tokens: dict[str, _Token] = {}
         self._app = flask.Flask(__name__)
@@ -94,6 +122,7 @@ class AuthlibServer(Server):
     def _add_endpoint(self) -> None:
         authorization: Theirs = AuthorizationServer(self._app, self._find, self._save)
         authorization.register_grant(_Grant)
+        authorization.register_client_auth_method(_Assertion.CLIENT_AUTH_METHOD, _Assertion(self))
         authorization._token_generators["default"].expires_generator = self.lifetime_of
         self._app.post("/oauth/token")(authorization.create_token_response)
 

@@ -9,7 +9,7 @@ from typing import TypeVar, cast
 
 from typing_extensions import override
 
-from evertoken import HttpResponse, Outcome, Problem, TokenMachine, TokenRequest, Wait
+from evertoken import HttpResponse, Outcome, Problem, Signing, TokenMachine, TokenRequest, Wait
 from evertoken_transports._clock import Clock
 from evertoken_transports._coordinator import Answer, Coordinator, Subscriber, Waker
 from evertoken_transports._exchange import Exchange
@@ -38,6 +38,7 @@ class ServerCoordinator(Coordinator):
         super().__init__(machine, clock=clock, wall=wall)
         self._stands_in = stand_in
         self._is_over = False
+        self._signed = 0
 
     def end(self) -> None:
         """The server is gone: every source is closed, and says why. What keeps a token warm ends by that, too."""
@@ -56,6 +57,12 @@ class ServerCoordinator(Coordinator):
     @override
     def _stand_in(self, exchange: _Exchange) -> _Exchange:
         return cast("_Exchange", self._stands_in(exchange))
+
+    @override
+    def _signing(self) -> Signing:
+        """The server's time, and entropy that is the same in each run of the test."""
+        self._signed += 1
+        return Signing(self.clock(), self._signed.to_bytes(16))
 
     @override
     def _stand_in_thread(self, exchange: Exchange) -> Exchange | None:
