@@ -6,9 +6,11 @@ import dataclasses
 import importlib
 import re
 
+import pytest
+
 from evertoken import Policy, ProblemKind
 from tests.kits.pages import first_column, text_of
-from tests.kits.source_tree import CORE, TRANSPORTS, modules
+from tests.kits.source_tree import CORE, ROOT, TRANSPORTS, modules
 
 
 def public_exceptions() -> set[str]:
@@ -37,3 +39,11 @@ def test_the_page_of_errors_has_every_kind_of_problem_and_no_other() -> None:
 def test_the_page_of_the_policy_has_every_field_with_its_default_and_no_other() -> None:
     shown = re.findall(r"(?m)^\| `(\w+)` \| ([\d.]+) \|", text_of("policy"))
     assert sorted(shown) == sorted((field.name, str(field.default)) for field in dataclasses.fields(Policy))
+
+
+@pytest.mark.parametrize("page", sorted(path.name for path in ROOT.glob("*.md")))
+def test_every_link_of_the_pages_beside_the_site_leads_somewhere(page: str) -> None:
+    """Within the site Sphinx follows them, headings included."""
+    links = re.findall(r"\]\(([^)\s]+)\)", (ROOT / page).read_text(encoding="utf-8"))
+    here = [link.partition("#")[0] for link in links if "://" not in link]
+    assert not [link for link in here if not (ROOT / link).exists()]
