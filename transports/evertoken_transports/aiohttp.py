@@ -1,0 +1,116 @@
+"""Signing the calls of aiohttp: ``ClientSession(middlewares=(BearerMiddleware(grant),))``. Needs aiohttp and h11."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable
+from contextlib import suppress
+
+from typing_extensions import Unpack
+
+try:
+    from aiohttp import BytesPayload, ClientHandlerType, ClientRequest, ClientResponse
+except ImportError as error:
+    raise ImportError(
+        "evertoken_transports.aiohttp needs aiohttp 3.12 or later: pip install aiohttp", name=error.name
+    ) from error
+
+from evertoken import ClientCredentials, TokenUnavailable
+from evertoken._secrecy import Unpicklable
+from evertoken_transports._exchange import AsyncExchange
+from evertoken_transports._options import SourceOptions
+from evertoken_transports._signing import MOST_PEEKED, TELLING, Origins
+from evertoken_transports.asyncio import TokenSource
+
+__all__ = ("BearerMiddleware",)
+
+
+class BearerMiddleware(Unpicklable):
+    """Bearer authentication for ``aiohttp.ClientSession``, by the rules of ``evertoken_transports.httpx.BearerAuth``.
+
+    ::
+
+        auth = BearerMiddleware(mangopay.sandbox(client_id="...", api_key="..."))
+        async with aiohttp.ClientSession(middlewares=(auth,)) as session:
+            async with session.get(f"{auth.api_base}/users") as response:
+                ...
+
+    Args:
+        grant: who asks for tokens, where, and how. Its ``api_base`` says which origin they are for.
+        timeout: seconds that a call may wait for a token before it is sent, and once more before it is repeated; as of
+            :meth:`~evertoken_transports.asyncio.TokenSource.authorization`.
+        replay: repeat a call whose token was rejected. If False, the caller gets every 401.
+        origins: further origins that tokens may be sent to, such as ``("https://files.example.com",)``.
+        options: those of :class:`~evertoken_transports.asyncio.TokenSource`: ``policy``, ``store`` and so on.
+
+    Calls to other origins go out unsigned, which is told once each; so does a call that is redirected there. A 401 to
+    a call that carried our value is told to the source, and the call is repeated once, with another token, if its body
+    can be sent again (bytes, text, JSON and plain forms can, files, multipart bodies and iterators cannot) and either
+    the answer names the token as the cause or the method is safe. What a call raises beside the errors of aiohttp is
+    what ``authorization`` raises, before anything is sent. One object serves any number of sessions and loops.
+
+    Raises:
+        TypeError, ValueError: an argument is wrong; the text names it.
+    """
+
+    def __init__(
+        self,
+        grant: ClientCredentials,
+        *,
+        timeout: float | None = None,
+        replay: bool = True,
+        origins: Iterable[str] = (),
+        **options: Unpack[SourceOptions[AsyncExchange]],
+    ) -> None:
+        self._origins = Origins(grant, origins)
+        self._source = TokenSource(grant, **options)
+        self._api_base = grant.api_base or ""
+        self._timeout = timeout
+        self._replay = replay
+
+    @property
+    def source(self) -> TokenSource:
+        """Where the tokens come from: for use beside the session, for rotation, and to see what is going on."""
+        return self._source
+
+    @property
+    def api_base(self) -> str:
+        """The grant's base URL for API calls; empty if the grant has none."""
+        return self._api_base
+
+    async def __call__(self, request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
+        """Sign ``request``, let ``handler`` send it, and judge what is answered. Called by aiohttp."""
+        if not self._origins.allow(str(request.url), self._source):
+            return await handler(request)
+        authorization = request.headers["Authorization"] = await self._source.authorization(self._timeout)
+        response = await handler(request)
+        resendable = self._replay and isinstance(request.body, bytes | BytesPayload)
+        if not await self._answered(authorization, response, resendable=resendable):
+            return response
+        try:
+            another = await self._source.authorization(self._timeout)
+        except TokenUnavailable:
+            return response
+        if another == authorization:
+            return response
+        response.release()
+        request.headers["Authorization"] = another
+        response = await handler(request)
+        await self._answered(another, response, resendable=False)
+        return response
+
+    async def _answered(self, authorization: str, response: ClientResponse, *, resendable: bool) -> bool:
+        status, headers = response.status, response.headers
+        body = await _beginning(response) if status in TELLING else b""
+        return self._source.answered(authorization, response.method, status, headers, body, resendable=resendable)
+
+
+async def _beginning(response: ClientResponse) -> bytes:
+    """The first of the body, which the caller can read as usual: as it comes, too."""
+    head = b""
+    with suppress(Exception):  # It is raised again where the caller reads.
+        while len(head) < MOST_PEEKED and not response.content.at_eof():
+            head += await response.content.read(MOST_PEEKED - len(head))
+    with warnings.catch_warnings(category=DeprecationWarning, action="ignore"):
+        response.content.unread_data(head)
+    return head
