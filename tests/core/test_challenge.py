@@ -54,6 +54,7 @@ def test_a_user_who_has_to_act_is_no_matter_of_the_token(line: str) -> None:
     assert challenge("Basic", line, "Digest", name="www-AUTHENTICATE") is Challenge.SCA
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize(
     "line",
     [
@@ -243,12 +244,14 @@ def written(one: AuthChallenge) -> str:
     return f"{one.scheme} {', '.join(quoted)}".rstrip()
 
 
+@pytest.mark.no_cover
 @given(st.lists(CHALLENGES, max_size=4))
 def test_what_is_written_by_the_grammar_is_read_back(challenges: list[AuthChallenge]) -> None:
     assert parse_challenges([", ".join(map(written, challenges))]) == challenges
     assert parse_challenges(map(written, challenges)) == challenges
 
 
+@pytest.mark.no_cover
 @given(
     st.sampled_from([400, 401, 429]) | st.integers(),
     st.lists(

@@ -170,6 +170,7 @@ def test_a_charge_that_is_given_back_never_fills_the_budget_beyond_full() -> Non
     assert m.state_value.budget.refill_at == math.inf
 
 
+@pytest.mark.no_cover
 def test_looks_go_on_for_hours_and_the_budget_is_as_full_as_before() -> None:
     m = machine()
     now = 0.0

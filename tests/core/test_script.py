@@ -73,6 +73,7 @@ scripts = st.builds(
 )
 
 
+@pytest.mark.no_cover
 @given(scripts)
 def test_a_script_comes_back_from_json_equal(script: Script) -> None:
     assert Script.from_json(script.to_json()) == script
@@ -181,6 +182,7 @@ def test_the_first_phase_that_covers_a_moment_wins_for_each_route_by_itself() ->
     assert script.segment(40)[:2] == (30, math.inf)
 
 
+@pytest.mark.no_cover
 @given(scripts, seconds)
 def test_a_segment_holds_from_its_first_moment_to_its_end(script: Script, at: float) -> None:
     segment = script.segment(at)

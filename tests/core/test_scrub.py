@@ -96,6 +96,7 @@ def check(secret: str, part: str, spelling: str) -> None:
     assert reveals(text, (secret,))
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("encode", ENCODERS.values(), ids=ENCODERS)
 @pytest.mark.parametrize("secret", [canary.secret(), canary.token(123_456), ODD], ids=["secret", "token", "odd"])
 def test_no_spelling_of_a_secret_is_shown_and_of_none_of_its_parts(encode: Encoder, secret: str) -> None:

@@ -67,12 +67,14 @@ def started_again(m: TokenMachine, every: int, policy: Policy) -> int:
 # -------------------------------
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("every", [1_000, 50, 3])
 def test_a_stricter_budget_holds_from_the_restart_on(every: int) -> None:
     count = started_again(machine(LOOSE, credentials=GRANT), every, STRICT)
     assert STRICT.budget_burst <= count <= STRICT.budget_burst + 2
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("every", [1_000, 50, 3])
 def test_under_the_same_tunables_the_budget_of_short_lived_tokens_goes_on(every: int) -> None:
     m = machine(STRICT, credentials=GRANT)
@@ -107,6 +109,7 @@ def test_restoring_again_and_again_does_not_push_the_next_request_away(refill_at
     assert waits.index(False) == -(-policy.budget_interval // 7)
 
 
+@pytest.mark.no_cover
 def test_two_policies_by_turns_neither_starve_nor_gain() -> None:
     text, counts = machine(STRICT, credentials=GRANT).snapshot(0).to_json(), {LOOSE: 0, STRICT: 0}
     for turn in range(200):
@@ -254,6 +257,7 @@ def served_at(m: TokenMachine, now: float) -> float:
     return now
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("policy", [Policy(), SMALL_POLICY])
 @pytest.mark.parametrize("value", [FAR, -FAR, 1e6, -1e6])
 @pytest.mark.parametrize("secrets", [False, True])

@@ -60,6 +60,7 @@ def talked_to(summary: str, detail: str | None, scope: str | None) -> State:
     return step(POLICY, state, AnswerReceived(281, 2, Failed(told)))[0]
 
 
+@pytest.mark.no_cover
 @given(summary=NASTY, detail=st.none() | NASTY, scope=st.none() | NASTY, secrets=st.booleans())
 def test_whatever_is_written_can_be_read(summary: str, detail: str | None, scope: str | None, secrets: bool) -> None:
     state = talked_to(summary, detail, scope)

@@ -118,6 +118,7 @@ class Cell:
         return self.now
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("event", Event, ids=lambda event: event.name)
 @pytest.mark.parametrize("joint", JOINTS, ids=lambda joint: "-".join(part.name for part in joint))
 def test_each_event_leads_from_each_joint_state_where_the_table_says(joint: Joint, event: Event) -> None:

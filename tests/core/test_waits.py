@@ -212,12 +212,14 @@ def test_repeated_lines_are_as_good_as_commas() -> None:
     assert rate_limit_reset(headers) == 120.0
 
 
+@pytest.mark.no_cover
 @given(st.lists(st.tuples(NAMES | st.text(max_size=5), TEXTS), max_size=8))
 def test_any_headers_give_a_finite_wait_or_none(headers: list[tuple[str, str]]) -> None:
     for wait in (retry_after(headers), rate_limit_reset(headers)):
         assert wait is None or (type(wait) is float and math.isfinite(wait) and 0.0 <= wait <= LONGEST)
 
 
+@pytest.mark.no_cover
 @given(st.text() | st.from_regex(r"\w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT"), st.integers(-(2**62), 2**62))
 def test_any_text_is_a_date_or_none(text: str, near: int) -> None:
     assert isinstance(http_date(text, near), int | None)

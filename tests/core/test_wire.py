@@ -764,6 +764,7 @@ HEADERS = st.lists(
 )
 
 
+@pytest.mark.no_cover
 @given(STATUSES, HEADERS, BODIES, st.sampled_from([0, 1, 50, MAX_BODY]))
 def test_any_answer_has_one_outcome_and_its_problem_no_secret(
     status: int, headers: list[tuple[str, str]], body: bytes, max_body: int
@@ -777,6 +778,7 @@ def test_any_answer_has_one_outcome_and_its_problem_no_secret(
         assert "a secret" not in canary.find_marks(shown)
 
 
+@pytest.mark.no_cover
 @given(st.binary() | st.text().map(str.encode) | JSON.map(lambda value: json.dumps(value).encode()))
 def test_any_bytes_are_an_object_or_words_for_what_else_they_are(body: bytes) -> None:
     for headers in ((), (("content-encoding", "deflate"),), (("Content-Type", "text/plain; charset=koi8-r"),)):

@@ -7,12 +7,14 @@ Mangopay's. ``test_odd_answers.py`` also crosses the dimensions.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import combinations, product
 from typing import NamedTuple
 
 from evertoken import BlockKind, HttpResponse, outcomes
+from evertoken._answer import read_answer
 from tests.kits import canary
 
-__all__ = ("DIMENSIONS", "UNCHECKED", "Odd", "Parts", "Shape", "Size", "rows")
+__all__ = ("DIMENSIONS", "PAIRS", "UNCHECKED", "Odd", "Parts", "Shape", "Size", "assert_pairs", "outcome_of", "rows")
 
 UNCHECKED = -1.0
 TOKEN = canary.token()
@@ -92,6 +94,20 @@ def meaning_of(outcome: outcomes.Outcome) -> Meaning:
 def rows() -> list[Odd]:
     """Every row of every dimension."""
     return [row for dimension in DIMENSIONS.values() for row in dimension]
+
+
+def outcome_of(parts: Parts) -> outcomes.Outcome:
+    """What an answer of these parts means."""
+    return read_answer(canary.grant(), parts.response(), max_body=parts.size.max_body)
+
+
+def assert_pairs(one: str, other: str, every: int) -> None:
+    """Two oddities together give one outcome and no secret; a value meets one in ``every`` of the other dimension."""
+    for (i, first), (j, second) in product(enumerate(DIMENSIONS[one]), enumerate(DIMENSIONS[other])):
+        if (i + j) % every == 0:
+            outcome = outcome_of(second.applied_to(first.applied_to(Parts())))
+            assert meaning_of(outcome) in (outcomes.Granted, outcomes.Failed, outcomes.Malformed, *BlockKind)
+            assert not canary.find_marks(f"{outcome!r}"), (ascii(first.value), ascii(second.value))
 
 
 def _some(text: str) -> tuple[str, ...]:
@@ -599,3 +615,5 @@ DIMENSIONS: dict[str, tuple[Odd, ...]] = {
     "headers": _HEADERS,
     "size": _SIZE,
 }
+
+PAIRS = list(combinations(DIMENSIONS, 2))

@@ -7,7 +7,14 @@ import pytest
 from evertoken.testing import simulate
 from evertoken.testing.world._arranged import EVERY_FAULT, Fault, arrange_scenario
 from evertoken.testing.world._scenario import DAY
+from evertoken.testing.world._swarm import explain_failure, swarm
 from tests.kits.driver_bugs import Shop, breaches
+
+
+def test_sixty_seeds_break_no_law_and_meet_every_situation() -> None:
+    report = swarm(range(60))
+    assert not report.failures, explain_failure(report.failures[0])
+    assert not report.missing
 
 
 @pytest.mark.parametrize(("clients", "faults"), [(6, None), (None, EVERY_FAULT), (3, EVERY_FAULT), (20, None)])

@@ -101,4 +101,4 @@ for seed in range({seeds}):
     [(6, None), (None, "EVERY_FAULT"), (3, "EVERY_FAULT"), (3, ())],
 )
 def test_no_arranged_scenario_breaks_a_law(clients: int | None, faults: object) -> None:
-    assert in_a_fresh_interpreter(ARRANGED.format(seeds=5, clients=clients, faults=faults)) == ""
+    assert in_a_fresh_interpreter(ARRANGED.format(seeds=3, clients=clients, faults=faults)) == ""

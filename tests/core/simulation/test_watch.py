@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+import pytest
+
 from evertoken import State
 from evertoken._grammar import Input
 from evertoken.testing import (
@@ -61,6 +63,7 @@ class Tally:
         assert broken is None
 
 
+@pytest.mark.no_cover
 def test_a_watcher_is_told_all_of_it_and_changes_nothing() -> None:
     rates = tuple((fault, 0.5) for fault in WorldFault)
     faults = tuple(TokenFault)

