@@ -330,8 +330,6 @@ class TokenMachine:
             wrong = _wrong_response(response)
             del response
             raise wrong
-        if seen is None and request.asked_at is not None:
-            seen = Seen(request.asked_at)
         return self._answer(now, request, response, seen)
 
     def send_failed(self, now: float, request: TokenRequest, reason: str | Outcome) -> Outcome:
@@ -550,6 +548,8 @@ class TokenMachine:
 
     def _answer(self, now: float, request: TokenRequest, answer: Outcome, seen: Seen | None = None) -> Outcome:
         self._check_owner(request)
+        if seen is None and request.asked_at is not None:
+            seen = Seen(request.asked_at)
         if isinstance(answer, Granted):  # It may not be taken, and be good all the same.
             self._keep_from_view(answer.access_token)
         return cast("RequestEnded", self._step(AnswerReceived(now, request.id, answer, seen))[-1]).outcome

@@ -5,9 +5,12 @@ from __future__ import annotations
 import pytest
 from typing_extensions import override
 
-from evertoken import HttpResponse, TokenRequest
+from evertoken import Failed, HttpResponse, TokenMachine, TokenRequest, mangopay
+from evertoken._grammar import AnswerReceived, CredentialsReplaced, RequestClaimed
 from evertoken._secrecy import replace
 from evertoken.testing import Calls, ClientPlan, Scenario, WorldFault, draw_scenario
+from evertoken.testing._enabled import Alphabet, enabled_inputs
+from evertoken.testing._explorer import SMALL_POLICY
 from evertoken.testing.world._checks import GAVE_UP
 from evertoken.testing.world._clients import Client
 from evertoken.testing.world._world import World
@@ -34,6 +37,14 @@ def test_no_call_fails_over_rotations_at_any_moment_and_each_costs_one_refused_r
     refused = [client.refused for client in world.clients if isinstance(client, AskingClient)]
     assert 0 < sum(count for each in refused for count in each.values()) < world._keys
     assert {count for each in refused for count in each.values()} == {1}
+
+
+SMALL_CHANCE = ((WorldFault.ABANDONED, 0.0),)
+"""None at all; but with faults that could be, the weather is not called fair."""
+
+
+def secret() -> str:
+    return "key-0"
 
 
 class Hasty(AskingClient):
@@ -70,7 +81,7 @@ class Knocker(Misled):
 
 
 def test_a_wrong_key_is_tried_once_an_hour_and_who_knocks_again_is_found_out() -> None:
-    minutes = Scenario(seed=1, seconds=600.0, rates=((WorldFault.ABANDONED, 0.0),))
+    minutes = Scenario(seed=1, seconds=600.0, rates=SMALL_CHANCE)
     misled = World(minutes, client=Misled)
     assert misled.run().broken is not None  # There is no token in the end.
     assert misled.server.arrivals[0].status == 401
@@ -78,6 +89,24 @@ def test_a_wrong_key_is_tried_once_an_hour_and_who_knocks_again_is_found_out() -
     assert knocked.broken is not None
     assert knocked.broken.law.startswith("credentials that the server has refused are not tried again")
     assert knocked.token_requests == 1
+
+
+def test_a_vault_that_fails_now_and_then_costs_no_request_and_there_is_a_token_in_the_end() -> None:
+    rates = ((WorldFault.ROTATED, 30.0),)
+    report = World(Scenario(seed=3, seconds=1_200.0, lifetime=60, rates=rates), client=SealedClient).run()
+    assert report.broken is None
+    assert report.seen["outcome: Failed"] > 0
+
+
+def test_an_attempt_that_asks_may_find_another_secret_or_none() -> None:
+    m = TokenMachine(mangopay.sandbox("client", secret), policy=SMALL_POLICY, draw=lambda: 0.0)
+    m.start_request(0)
+    found = list(enabled_inputs(SMALL_POLICY, m.state_value, 1.0, Alphabet(asks=True)))
+    assert CredentialsReplaced(1.0, 1) in found
+    assert [
+        each.answer.unsent for each in found if isinstance(each, AnswerReceived) and isinstance(each.answer, Failed)
+    ]
+    assert not [each for each in found if isinstance(each, RequestClaimed)]
 
 
 @pytest.mark.no_cover
