@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from evertoken import Policy
-from evertoken.sharing import Acquire, Action, Ask, Send, _ask, _record
+from evertoken.sharing import Acquire, Action, Ask, Send, _glance, _record
 from evertoken.sharing._record import Grant, Lease, Record
 from evertoken.testing._random import Random
 from tests.kits import fleet_world
@@ -115,7 +115,7 @@ def does_not_know_its_own_lease(ask: Ask, now: float, look: Callable[[Ask, float
 
 def without_wall_clocks(patch: pytest.MonkeyPatch) -> None:
     """Only the store's clock says how old a token is, and it is believed when it goes back."""
-    patch.setattr(_ask, "_MOST_WALL", -math.inf)
+    patch.setattr(_glance, "_MOST_WALL", -math.inf)
     patch.setattr(_record, "clock_doubt", _for_ever)
 
 

@@ -324,7 +324,7 @@ def test_a_violation_tells_its_shortest_path() -> None:
     first = found.violations[0]
     assert str(first) == (
         "the budget is refunded for what was not sent, once, and for nothing else, at 0.0, after\n"
-        "    RequestClaimed(now=0.0, draw=0.0, min_ttl=0.0, tiers=0)\n"
+        "    RequestClaimed(now=0.0, draw=0.0, min_ttl=0.0, tiers=0, asks=False)\n"
         "    AnswerReceived(now=0.0, id=1, answer=Abandoned(), seen=None)"
     )
     assert str(found).endswith(str(first))
