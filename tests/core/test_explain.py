@@ -16,6 +16,7 @@ from evertoken import (
 )
 from evertoken import WaitReason as Why
 from evertoken._http import build_request
+from evertoken._secrecy import replace
 from tests.kits import canary
 from tests.kits.driving import FAILED, LOCKED, attempt, bearer, machine, serve
 
@@ -60,6 +61,12 @@ def test_an_attempt_in_flight() -> None:
     assert shown.attempt_deadline == 10
     assert "given up 9.0 s from now" in str(shown)
     assert "next refill 59.0 s from now" in str(shown)
+
+
+def test_beside_a_store_a_look_is_not_called_a_request() -> None:
+    shown = replace(machine().explain(5), store="it cannot be reached")
+    assert "the store may be looked into, and a token asked for (no token)" in str(shown)
+    assert str(shown).splitlines()[-1] == "  shared store: it cannot be reached"
 
 
 def test_trouble_of_every_kind_at_once() -> None:

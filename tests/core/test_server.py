@@ -53,6 +53,12 @@ from tests.kits.asking import (
 # Fair weather.
 
 
+def test_a_server_tells_the_time_as_its_date_lines_do() -> None:
+    server = server_of(epoch=1_000_000)
+    assert server.unix_time(7) == 1_000_007
+    assert dict(ask(server, 7).response.headers)["Date"] == http_date(server.unix_time(7))
+
+
 def test_a_grant_is_what_mangopay_documents() -> None:
     server = server_of(Script(lifetime=1199))
     answer = ask(server)

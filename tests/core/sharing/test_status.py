@@ -19,6 +19,7 @@ def test_an_empty_store_has_no_token_and_a_full_budget() -> None:
     fleet = Fleet()
     assert status(fleet) == Status(budget_left=10)
     assert str(status(fleet)) == "no token\nbudget: 10 token requests left"
+    assert status(fleet).is_open
 
 
 def test_a_token_is_told_by_what_is_left_of_it_and_not_shown() -> None:
@@ -39,6 +40,7 @@ def test_blocks_bars_failures_and_whoever_is_asking_are_told() -> None:
     fleet.process().fetch(LOCKED)
     (kind, left, _), *rest = status(fleet).blocks
     assert (kind, left, rest) == (BlockKind.LOCKED, 900, [])
+    assert not status(fleet).is_open
     assert "locked for another 900 s" in str(status(fleet))
     fleet.now += 900
     assert status(fleet).blocks == ()
