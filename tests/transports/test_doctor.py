@@ -33,18 +33,8 @@ from evertoken_transports.tools._doctor.settings import credentials, environment
 from tests.kits import canary, wire
 
 SECRET = canary.secret()
-CHECKS = [
-    "environment",
-    "credentials",
-    "client certificate",
-    "proxy",
-    "name",
-    "connection",
-    "TLS",
-    "clock",
-    "store",
-    "token",
-]
+BEFORE_ASKING = ["environment", "credentials", "client certificate", "proxy", "name", "connection", "TLS", "clock"]
+CHECKS = [*BEFORE_ASKING, "store", "token"]
 
 
 class Told(NamedTuple):

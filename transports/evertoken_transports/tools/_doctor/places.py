@@ -28,7 +28,6 @@ _HEARING = (
     "whoever waits for a token looks for it and is not told: this user lacks the right to publish and to subscribe "
     "there"
 )
-_RIGHTS = "ACL SETUSER ... resetchannels &{prefix}:* +publish +subscribe"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,17 +82,19 @@ def _write(store: Store) -> None:
 def _warned(store: RedisStore, where: str | None, *, encrypted: bool) -> Finding | None:
     """What works, and could work better."""
     if not _hears(store):
-        prefix = store._prefix
-        return Finding(STORE, Level.WARNING, f"{store!r}: {_HEARING}", _RIGHTS.format(prefix=prefix))
+        todo = f"ACL SETUSER ... resetchannels &{store._prefix}:* +publish +subscribe"
+        return Finding(STORE, Level.WARNING, f"{store!r}: {_HEARING}", todo)
+    return _in_clear(store, where, encrypted=encrypted)
+
+
+def _in_clear(store: RedisStore, where: str | None, *, encrypted: bool) -> Finding | None:
+    """Whether the network between could read the tokens."""
     parts = urlsplit(where or "")
-    if parts.scheme == "redis" and parts.hostname and not is_loopback(parts.hostname) and not encrypted:
-        return Finding(
-            STORE,
-            Level.WARNING,
-            f"{store!r} works, and tokens travel to it in clear",
-            "Use rediss:// (TLS), or encrypt what is stored by EVERTOKEN_STORE_KEYS, unless the network is your own.",
-        )
-    return None
+    if parts.scheme != "redis" or encrypted or is_loopback(parts.hostname or "localhost"):
+        return None
+    found = f"{store!r} can be read and written, and tokens travel to it in clear"
+    todo = "Use rediss:// (TLS), or encrypt what is stored by EVERTOKEN_STORE_KEYS, unless that network is your own."
+    return Finding(STORE, Level.WARNING, found, todo)
 
 
 def _hears(store: RedisStore) -> bool:
