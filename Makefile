@@ -99,12 +99,13 @@ $(STAGE)/.built: $(VENV)/.ready FORCE
 	$(BIN)/python -m build --no-isolation --outdir $(STAGE)/dist .
 	@touch $@
 
-bench: $(VENV)/.ready ## what a token costs: while it lives, a herd without one, the loop meanwhile; and simulated time
+bench: $(VENV)/.ready ## what a token costs: while it lives, a herd without one, the loop meanwhile, memory; and simulated time
 	$(BIN)/python benchmarks/hot_path.py
 	$(BIN)/python benchmarks/herd.py
 	$(BIN)/python benchmarks/stall.py
 	$(BIN)/python benchmarks/server_model.py
 	$(BIN)/python benchmarks/scrub.py
+	$(BIN)/python benchmarks/tenants.py
 	$(BIN)/python benchmarks/simulation.py
 
 # Extras stay in the pins: pip before 23.3 takes `coverage` for another package than `coverage[toml]`.

@@ -310,7 +310,7 @@ class ClientCredentials(Unpicklable):
     parameters: Pairs = field(repr=False)
     api_base: str | None
     secret_source: SecretSource | None = field(init=False, repr=False)
-    _message: TokenMessage | None = field(init=False, repr=False, compare=False)
+    _message: tuple[AuthenticationParts, bytes] | None = field(init=False, repr=False, compare=False)
     _key: bytes | None = field(init=False, repr=False, compare=False)
 
     def __init__(
@@ -412,12 +412,17 @@ class ClientCredentials(Unpicklable):
 
         Raises LocalProtocolError without the ``signing`` that it needs.
         """
-        if self._message is not None:
-            return self._message
-        message = _message_of(self, signing)
-        if type(self.endpoint.authentication) in _UNCHANGING:
-            _assign(self, {"_message": message})
-        return message
+        parts, body = self._message or _parts_of(self, signing)
+        if self._message is None and type(self.endpoint.authentication) in _UNCHANGING:
+            _assign(self, {"_message": (parts, body)})
+        headers = (
+            ("Accept", "application/json"),
+            ("Accept-Encoding", "identity"),
+            ("Content-Type", "application/x-www-form-urlencoded"),
+            ("Content-Length", str(len(body))),
+            *parts.headers,
+        )
+        return TokenMessage(headers, body, tuple(dict.fromkeys((*_proofs(parts), *self.secrets()))))
 
     def secrets(self) -> tuple[str, ...]:
         """What must be taken out of any text about this grant, in whatever spelling it turns up there."""
@@ -525,11 +530,12 @@ def _fault_of_pairs(name: str, value: object) -> str | None:
     return f"{name} must be a tuple of pairs of texts, not {kind}"
 
 
-# They follow from the grant alone, so a grant says them once. A subclass may not, nor an embedder's own.
+# They follow from the grant alone, so a grant says them once, and keeps what takes long to say. A subclass may not
+# follow from it alone, nor an embedder's own.
 _UNCHANGING = (BasicAuthentication, PostAuthentication)
 
 
-def _message_of(grant: ClientCredentials, signing: Signing | None) -> TokenMessage:
+def _parts_of(grant: ClientCredentials, signing: Signing | None) -> tuple[AuthenticationParts, bytes]:
     manner: Any = grant.endpoint.authentication
     if not _signs(manner):
         parts = manner.authenticate(grant)
@@ -542,15 +548,7 @@ def _message_of(grant: ClientCredentials, signing: Signing | None) -> TokenMessa
         del parts  # It may be the proof all the same.
         name = "sign" if _signs(manner) else "authenticate"
         raise WrongArgument(f"{name} must return AuthenticationParts, not {kind}")
-    body = urlencode((*grant.form(), *parts.form)).encode("ascii")
-    headers = (
-        ("Accept", "application/json"),
-        ("Accept-Encoding", "identity"),
-        ("Content-Type", "application/x-www-form-urlencoded"),
-        ("Content-Length", str(len(body))),
-        *parts.headers,
-    )
-    return TokenMessage(headers, body, tuple(dict.fromkeys((*_proofs(parts), *grant.secrets()))))
+    return parts, urlencode((*grant.form(), *parts.form)).encode("ascii")
 
 
 _PUBLIC = ("client_id", "client_assertion_type")

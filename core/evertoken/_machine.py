@@ -71,8 +71,10 @@ from evertoken.outcomes import Abandoned, Granted, Outcome, Postponed
 
 __all__ = ("TokenMachine",)
 
-_MOST_PAST = 8
-"""Tokens and secrets that are no longer in use, and still kept out of what is shown."""
+_MOST_REPLACED = 8
+"""Secrets that are no longer in use, and still kept out of what is shown."""
+_MOST_ISSUED = 3
+"""Tokens that are kept out of it, the latest first. Older ones have expired; and a token may be kilobytes long."""
 
 
 class TokenMachine:
@@ -95,7 +97,18 @@ class TokenMachine:
     change nothing, whatever the number of calls; their answers may change after any input, and as time passes.
     """
 
-    __slots__ = ("_draw", "_grant", "_past", "_policy", "_state", "happenings", "owner", "published", "tiers")
+    __slots__ = (
+        "_draw",
+        "_grant",
+        "_issued",
+        "_policy",
+        "_replaced",
+        "_state",
+        "happenings",
+        "owner",
+        "published",
+        "tiers",
+    )
 
     published: Published
     """``(quiet_until, header)``: while ``now < quiet_until``, ``header`` is the Authorization value and nothing else is
@@ -123,7 +136,8 @@ class TokenMachine:
         self.tiers = tiers
         self.owner = object()
         self.happenings = ()
-        self._past: tuple[str, ...] = ()
+        self._replaced: tuple[str, ...] = ()
+        self._issued: tuple[str, ...] = ()
         self._become(first_state(self._policy))
 
     def __repr__(self) -> str:
@@ -268,7 +282,7 @@ class TokenMachine:
         self.happenings = ()
         if not is_known:
             is_first = not self._grant.client_secret
-            self._keep_from_view(*self._grant.secrets())
+            self._replaced = (*self._grant.secrets(), *self._replaced)[:_MOST_REPLACED]
             self._grant = told
             if not is_first:  # That replaces none.
                 self._step(CredentialsReplaced(now, request.id))
@@ -430,7 +444,7 @@ class TokenMachine:
             )
         self.happenings = ()
         if not self._grant.same_proof(credentials):
-            self._keep_from_view(*self._grant.secrets())
+            self._replaced = (*self._grant.secrets(), *self._replaced)[:_MOST_REPLACED]
             self._grant = credentials
             self._step(CredentialsReplaced(now))
 
@@ -494,7 +508,7 @@ class TokenMachine:
         """
         draw = self._draw if draw is None else draw
         twin = TokenMachine(self._grant, policy=self._policy, draw=draw, tiers=self.tiers)
-        twin._past = self._past
+        twin._replaced, twin._issued = self._replaced, self._issued
         twin.owner = self.owner
         twin._become(self._state)
         return twin
@@ -540,11 +554,11 @@ class TokenMachine:
     def _secrets(self, request: TokenRequest) -> tuple[str, ...]:
         """What may never be shown: what this request carried, what the next one will, and what was of use lately."""
         check_type("request", request, TokenRequest)
-        return tuple(dict.fromkeys((*request.secrets, *self._grant.secrets(), *self._past)))
+        return tuple(dict.fromkeys((*request.secrets, *self._grant.secrets(), *self._replaced, *self._issued)))
 
-    def _keep_from_view(self, *secrets: str) -> None:
+    def _keep_from_view(self, token: str) -> None:
         """Servers repeat what they were sent, and not only the last of it."""
-        self._past = tuple(dict.fromkeys((*secrets, *self._past)))[:_MOST_PAST]
+        self._issued = tuple(dict.fromkeys((token, *self._issued)))[:_MOST_ISSUED]
 
     def _answer(self, now: float, request: TokenRequest, answer: Outcome, seen: Seen | None = None) -> Outcome:
         self._check_owner(request)
@@ -574,7 +588,7 @@ class TokenMachine:
         return happenings
 
     def _become(self, state: State) -> None:
-        if state.token is not None and state.token.value not in self._past:
+        if state.token is not None and state.token.value not in self._issued:
             self._keep_from_view(state.token.value)
         self._state = state
         self.published = publish(self._policy, state)

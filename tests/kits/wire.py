@@ -70,7 +70,8 @@ def read_request(connection: socket.socket, server: Server) -> None:
     while b"\r\n\r\n" not in data:
         data += _some(connection)
     head, _, body = data.partition(b"\r\n\r\n")
-    (length,) = (int(line[16:]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length: "))
+    lengths = [int(line[16:]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length: ")]
+    length = lengths[0] if lengths else 0
     while len(body) < length:
         body += _some(connection)
     server.heard.append(head + b"\r\n\r\n" + body)

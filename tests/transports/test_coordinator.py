@@ -6,9 +6,7 @@ import asyncio
 import gc
 import logging
 import threading
-import weakref
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 
@@ -44,6 +42,7 @@ from evertoken_transports import (
     TokenKept,
 )
 from evertoken_transports._carrier import carry
+from evertoken_transports._coordinator import Subscriber
 from evertoken_transports.threads import TokenSource
 from tests.kits import canary
 from tests.kits.worlds import LIMIT, World, gone
@@ -240,12 +239,13 @@ def test_an_exchange_error_that_cannot_be_printed_is_named(world: World) -> None
 def test_sources_may_come_while_others_are_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     held: list[bool] = []
 
-    class Watched(weakref.WeakValueDictionary[int, TokenSource]):
-        def values(self) -> Any:  # noqa: ANN401
-            held.append(world.coordinator._is_inside())
-            return super().values()
+    live_subscribers = world.coordinator._live_subscribers
 
-    monkeypatch.setattr(world.coordinator, "_subscribers", Watched())
+    def watched() -> list[Subscriber]:
+        held.append(world.coordinator._is_inside())
+        return live_subscribers()
+
+    monkeypatch.setattr(world.coordinator, "_live_subscribers", watched)
     source = source_of(world, Ear())
     source.warm_up()
     assert held

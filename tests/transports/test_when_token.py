@@ -80,7 +80,7 @@ def source_of(world: World, *, background: bool = True) -> TokenSource:
 
 
 def nobody_waits(source: TokenSource | AsyncioSource | TrioSource) -> bool:
-    return source._waiting._caller is None and source.coordinator._wakers == {}
+    return source._waiting()._caller is None and source.coordinator._wakers == {}
 
 
 # Threads

@@ -103,13 +103,13 @@ def _call(coordinator: Coordinator, source: SecretSource) -> Callable[[], tuple[
 
     def call() -> tuple[object]:  # In a tuple, since trio lets no thread return what can be awaited.
         mark = object()
-        hanging.add(mark)
+        hanging.append(mark)
         try:
             return (source(),)
         except Exception as error:  # noqa: BLE001 (it is the embedder's, and may raise anything)
             return (_said_of(error),)
         finally:
-            hanging.discard(mark)
+            hanging.remove(mark)
 
     return call
 

@@ -27,7 +27,7 @@ from evertoken_transports._source import (
 )
 from evertoken_transports._threads import LONGEST_SLEEP, start_thread
 from evertoken_transports._token import Token
-from evertoken_transports._when import NO_LOOP, LastCall, TokenCallback, Waiting, could_not_wait, told
+from evertoken_transports._when import NO_LOOP, LastCall, TokenCallback, could_not_wait, told
 
 if TYPE_CHECKING:
     from evertoken_transports._exchanges.streams import StreamExchange
@@ -75,7 +75,6 @@ class AsyncSource(BaseSource):
         self._exchange = self._coordinator._stand_in(shares.around_async(exchange, self._clock))
         check_type("background", background, bool)
         self._background = background
-        self._waiting = Waiting(self._coordinator, self._check_open, self._see_carried, self._token_of)
         if self._can_spawn():
             self._ensure_warm()
 
@@ -151,7 +150,7 @@ class AsyncSource(BaseSource):
         if self._can_spawn():
             self._start_waiting(LastCall(callback), timeout)
         elif self._lasting is not None:
-            self._waiting.add(callback, since, since + self._seconds(timeout))
+            self._waiting().add(callback, since, since + self._seconds(timeout))
         else:
             told(callback, TokenUnavailable(NO_LOOP))
 
@@ -272,15 +271,11 @@ class AsyncSource(BaseSource):
         finally:
             call.end() if came is None else call.tell(came)
 
+    @override
     def _see_carried(self, request: TokenRequest) -> None:
         """In the thread of those who wait to be called outside the event loop."""
         if self._lasting is not None:
             carry(self._coordinator, self._lasting, request)
-
-    @override
-    def _forked(self) -> None:
-        super()._forked()
-        self._waiting.forget()
 
     def _carry_beside(self, request: TokenRequest, answer: object) -> None:
         """In a thread if it is a refresh, and may be; else in a task."""

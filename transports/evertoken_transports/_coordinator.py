@@ -14,7 +14,7 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -80,6 +80,10 @@ _MISPLACED = Problem(
 )
 
 
+_NO_PROGRESS = Progress()
+_NO_TROUBLES: Mapping[str, str] = {}
+
+
 class Subscriber(Protocol):
     """What a coordinator keeps up to date: a source. It is held weakly, so one that is dropped is forgotten."""
 
@@ -139,18 +143,19 @@ class Coordinator(Unpicklable):
         self.wall = wall
         self.stores: tuple[Hashable, ...] = ()
         """What the requests of this coordinator are shared by, if it is one of :meth:`shared`."""
-        self.asking: set[object] = set()
+        self.asking: list[object] = []
         """A mark for each call for the client's secret that has not come back."""
         self._on_event = on_event
         self._lock = threading.RLock()
-        self._subscribers: weakref.WeakValueDictionary[int, Subscriber] = weakref.WeakValueDictionary()
+        # Of everything here there are as many as there are tenants: lists, since an empty deque takes 760 bytes.
+        self._subscribers: list[weakref.ref[Subscriber]] = []
         self._last_published: object = None
         self._wakers: dict[Waker, None] = {}
-        self._due: deque[Waker] = deque()
+        self._due: list[Waker] = []
         self._claimant: tuple[Waker | None, int] = (None, 0)
-        self._late: deque[Callable[[], object]] = deque()
-        self._progress = Progress()
-        self._troubles: dict[str, str] = {}
+        self._late: list[Callable[[], object]] = []
+        self._progress = _NO_PROGRESS
+        self._troubles: Mapping[str, str] = _NO_TROUBLES
         """What is wrong with each store that was in trouble when it was last called. Replaced as a whole."""
         _all.add(self)
 
@@ -360,7 +365,9 @@ class Coordinator(Unpicklable):
         """Keep ``subscriber`` up to date, and tell it of every event, for as long as somebody keeps it alive."""
 
         def subscribe() -> None:
-            self._subscribers[id(subscriber)] = subscriber
+            self._subscribers.append(weakref.ref(subscriber))
+            if not (count := len(self._subscribers)) & (count - 1):  # At powers of two, so that it costs little.
+                self._subscribers = [known for known in self._subscribers if known() is not None]
             subscriber._republish(*self.machine.published)
 
         self._later(subscribe)
@@ -475,7 +482,7 @@ class Coordinator(Unpicklable):
         if self._late:  # Another thread may have been here first.
             with suppress(LocalProtocolError, TypeError, ValueError):  # A wrong input, and nobody to tell.
                 self._late[0]()
-            self._late.popleft()  # Last: a thread that is interrupted loses nothing, and to do it twice is harmless.
+            del self._late[:1]  # Last: a thread that is interrupted loses nothing, and to do it twice is harmless.
 
     def _claimed_or_waits(self, waker: Waker, since: float, deadline: float | None, min_ttl: float) -> Answer:
         until = math.inf if deadline is None else deadline
@@ -532,6 +539,7 @@ class Coordinator(Unpicklable):
     def _answer(self, request: TokenRequest, outcome: Outcome, response: HttpResponse | None = None) -> Outcome:
         """Tell the machine of ``outcome``, which is what ``response`` means, if one has arrived."""
         now = self.clock()
+        self._progress = _NO_PROGRESS
         if isinstance(outcome, Abandoned):
             return self.machine.request_abandoned(now, request)
         if response is None:
@@ -547,14 +555,17 @@ class Coordinator(Unpicklable):
         """See to it that every subscriber has what follows from the state."""
         published = self.machine.published
         if published is not self._last_published:
-            for subscriber in list(self._subscribers.values()):
+            for subscriber in self._live_subscribers():
                 subscriber._republish(*published)
             self._last_published = published
+
+    def _live_subscribers(self) -> list[Subscriber]:
+        return [subscriber for known in self._subscribers if (subscriber := known()) is not None]
 
     def _callbacks(self) -> list[EventCallback]:
         """Who hears of events. Two sources with the same callback hear of an event once."""
         callbacks = [] if self._on_event is None else [self._on_event]
-        for subscriber in list(self._subscribers.values()):
+        for subscriber in self._live_subscribers():
             if subscriber.on_event is not None and subscriber.on_event not in callbacks:
                 callbacks.append(subscriber.on_event)
         return callbacks
@@ -574,14 +585,14 @@ class Coordinator(Unpicklable):
         first gives the request back, before anything else, and brings everybody up to date.
         """
         self._lock = threading.RLock()
-        self.asking = set()
+        self.asking = []
         self._wakers = {}
         self._due.clear()
         self._claimant = (None, 0)
         self._last_published = None
         attempt = self.machine.state_value.attempt
         self._late.append(partial(self._answer, self._handle(0 if attempt is None else attempt.id), Abandoned()))
-        for subscriber in list(self._subscribers.values()):
+        for subscriber in self._live_subscribers():
             subscriber._forked()
 
 
@@ -601,7 +612,7 @@ def _made(grant: ClientCredentials, policy: Policy, stores: tuple[Hashable, ...]
     return made
 
 
-_registry = Registry(_made, lambda coordinator: bool(coordinator._subscribers))
+_registry = Registry(_made, lambda coordinator: bool(coordinator._live_subscribers()))
 
 
 def _after_fork_in_child() -> None:

@@ -29,6 +29,8 @@ class Listener(Protocol):
 class Progress:
     """Where the request is that is being carried here. Written by one, read by any number of threads."""
 
+    __slots__ = ("_listener", "attempt", "stage")
+
     def __init__(self, attempt: int | None = None, listener: Listener | None = None) -> None:
         self.attempt = attempt
         """The request's id."""

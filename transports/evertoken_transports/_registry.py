@@ -37,8 +37,9 @@ _Key = tuple[ClientCredentials, Policy, _Stores]
 class Registry:
     """Keeps those alive that are worth it, and finds the others for as long as somebody uses them.
 
-    Each time one is made the two that were looked at longest ago are looked at, and forgotten if they know nothing. So
-    there are never many of those, no call takes longer for the number of grants, and none that counts is lost.
+    Each time one is made, two are looked at, and forgotten if they know nothing: the first of those that were made
+    since, and of the others the one that was looked at longest ago. So there are never many of those that nobody has
+    asked for a token, no call takes longer for the number of grants, and none that counts is lost.
     """
 
     def __init__(
@@ -48,7 +49,9 @@ class Registry:
     ) -> None:
         self._make = make
         self._has_sources = has_sources
+        self._new: OrderedDict[_Key, Coordinator] = OrderedDict()
         self._kept: OrderedDict[_Key, Coordinator] = OrderedDict()
+        # The others. Not all: a second place for each that is kept would cost more than a token does.
         self._alive: weakref.WeakValueDictionary[_Key, Coordinator] = weakref.WeakValueDictionary()
         self._has_warned = False
         self._make_lock_anew()
@@ -64,7 +67,8 @@ class Registry:
                 made = self._make(grant, policy, stores)
                 coordinator = self._found(key) or made  # Making one may run a destructor, which may come in here.
                 self._forget_two()
-            self._keep(key, coordinator)
+            if key not in self._kept:
+                self._new[key] = coordinator
             warns = len(self._kept) >= _MANY and not self._has_warned
             self._has_warned |= warns
         if warns:
@@ -75,12 +79,13 @@ class Registry:
         """After a rotation, an object made with the new secret must find the same machine."""
         policy, stores = coordinator.machine.policy, coordinator.stores
         with self._lock, step():
-            if self._alive.get((old, policy, stores)) is coordinator:
-                self._keep((new, policy, stores), coordinator)
+            if self._found((old, policy, stores)) is coordinator:
+                self._new[new, policy, stores] = coordinator
 
     def clear(self) -> None:
         """Forget all, for tests."""
         with self._lock, step():
+            self._new.clear()
             self._kept.clear()
             self._alive.clear()
             self._has_warned = False
@@ -90,20 +95,19 @@ class Registry:
         self._lock = threading.RLock()
 
     def _found(self, key: _Key) -> Coordinator | None:
-        return self._kept.get(key) or self._alive.get(key)
-
-    def _keep(self, key: _Key, coordinator: Coordinator) -> None:
-        self._alive[key] = coordinator
-        self._kept[key] = coordinator
+        return self._kept.get(key) or self._new.get(key) or self._alive.get(key)
 
     def _forget_two(self) -> None:
-        for key, coordinator in list(itertools.islice(self._kept.items(), 2)):
-            with suppress(KeyError):
-                # One with a source may be asked for its first token at any moment, which outlives that source then.
-                if self._has_sources(coordinator) or _is_worth_keeping(coordinator):
-                    self._kept.move_to_end(key)
-                else:
-                    del self._kept[key]
+        for queue in (self._kept, self._new):
+            for key, coordinator in list(itertools.islice(queue.items(), 1)):
+                with suppress(KeyError):
+                    # One with a source may be asked for its first token at any moment, which outlives that source then.
+                    kept = self._has_sources(coordinator) or _is_worth_keeping(coordinator)
+                    (self._kept if kept else self._alive)[key] = coordinator
+                    if kept:
+                        self._kept.move_to_end(key)
+                    if queue is self._new or not kept:
+                        del queue[key]
 
 
 def _is_worth_keeping(coordinator: Coordinator) -> bool:

@@ -17,6 +17,7 @@ from evertoken import (
     LocalProtocolError,
     Policy,
     Rejection,
+    TokenRequest,
     read_challenge,
 )
 from evertoken._checks import check_type, fault_of_authorization, is_moment
@@ -29,7 +30,7 @@ from evertoken_transports._exchange import AsyncExchange, Exchange, stores_of
 from evertoken_transports._fence import Outbound
 from evertoken_transports._threads import start_thread
 from evertoken_transports._token import Token
-from evertoken_transports._when import TokenCallback, told
+from evertoken_transports._when import TokenCallback, Waiting, told
 
 if TYPE_CHECKING:
     from evertoken.sharing import Store
@@ -76,9 +77,10 @@ class BaseSource(Unpicklable, ABC):
         self._clock = self._coordinator.clock
         self._closed = False
         self._farewell = "this TokenSource is closed"
-        self._followers: list[BaseSource] = []
+        self._followers: tuple[BaseSource, ...] = ()
         self._keep_warm = keep_warm
         self._warmers: dict[Hashable, object] = {}
+        self._waiters: Waiting | None = None
         self._quiet_until = -math.inf
         self._header: str | None = None
         self._checked = 15.0
@@ -307,12 +309,22 @@ class BaseSource(Unpicklable, ABC):
             told(callback, self._token_of(held))
         return held is not None
 
+    def _waiting(self) -> Waiting:
+        """Those who wait to be called outside an event loop. Made when there is one: most sources never have any."""
+        if self._waiters is None:  # If two threads come at once, each has a sound one, and a thread that serves it.
+            self._waiters = Waiting(self._coordinator, self._check_open, self._see_carried, self._token_of)
+        return self._waiters
+
+    @abstractmethod
+    def _see_carried(self, request: TokenRequest) -> object:
+        """See to it that ``request`` is sent, for those who wait to be called outside an event loop."""
+
     def _token_of(self, held: AccessToken) -> Token:
         return Token.of(held, self._grant.scope, self._clock, self._coordinator.wall)
 
     def _close_with(self, other: BaseSource) -> None:
         """Count as closed, too, once ``other`` is closed."""
-        other._followers.append(self)
+        other._followers += (self,)
 
     def _republish(self, quiet_until: float, header: str | None) -> None:
         """For the coordinator: before ``quiet_until``, ``header`` is good and nothing needs doing.
@@ -331,6 +343,7 @@ class BaseSource(Unpicklable, ABC):
     def _forked(self) -> None:
         """For the coordinator, in a forked child: what kept the token warm is not here. The first look starts it."""
         self._warmers.clear()
+        self._waiters = None  # Their thread is not here: the parent calls those that it was asked to.
         self._quiet_until = -math.inf
 
     def _may_be_quiet(self) -> bool:

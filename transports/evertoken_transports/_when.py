@@ -111,10 +111,6 @@ class Waiting:
     ) -> None:
         self._coordinator = coordinator
         self._check_open, self._carry, self._token = check_open, carry, token
-        self.forget()
-
-    def forget(self) -> None:
-        """Nobody waits, as in a forked child, where the thread is not: the parent calls those that it was asked to."""
         self._entries: dict[_Entry, None] = {}
         self._caller: Caller | None = None
         # One that the same thread may take again: a destructor may come in here at any point.

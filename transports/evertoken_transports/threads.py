@@ -19,7 +19,7 @@ from evertoken_transports._exchange import Exchange, check_exchange, check_no_se
 from evertoken_transports._source import SHORTEST_SLEEP, BaseSource, Shares, checked_timeout, default_exchange
 from evertoken_transports._threads import Caller, may_start_threads, start_thread
 from evertoken_transports._token import Token
-from evertoken_transports._when import TokenCallback, Waiting
+from evertoken_transports._when import TokenCallback
 
 if TYPE_CHECKING:
     from evertoken.sharing import Store
@@ -84,7 +84,6 @@ class TokenSource(BaseSource):
         self._exchange = self._coordinator._stand_in(shares.around(exchange, self._clock))
         check_type("background", background, bool)
         self._background = background
-        self._waiting = Waiting(self._coordinator, self._check_open, self._see_carried, self._token_of)
         self._ensure_warm()
 
     def authorization_nowait(self) -> str | None:
@@ -150,7 +149,7 @@ class TokenSource(BaseSource):
         """
         since = self._clock()
         if not self._call_now(callback, timeout):
-            self._waiting.add(callback, since, since + self._seconds(timeout))
+            self._waiting().add(callback, since, since + self._seconds(timeout))
 
     def warm_up(self, timeout: float | None = None) -> None:
         """Get a token ahead of need, or raise as :meth:`authorization` does. For start-up and readiness checks."""
@@ -217,6 +216,7 @@ class TokenSource(BaseSource):
             departed()
             self._coordinator._catch_up()
 
+    @override
     def _see_carried(self, request: TokenRequest) -> bool:
         """Send ``request`` beside the caller, or here where that cannot be; whether it is under way beside."""
         if self._background and self._is_carried_beside(request):
@@ -230,11 +230,6 @@ class TokenSource(BaseSource):
             return False
         self._coordinator._took(request)
         return True
-
-    @override
-    def _forked(self) -> None:
-        super()._forked()
-        self._waiting.forget()
 
     # Keeping warm
     # ------------

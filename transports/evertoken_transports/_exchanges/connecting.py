@@ -24,6 +24,7 @@ __all__ = (
     "explained",
     "failure_of",
     "no_connection",
+    "proxy_for",
     "reason_of",
     "refuse_unsafe",
 )
@@ -99,18 +100,20 @@ def refuse_unsafe(target: Target, *, trust_env: bool) -> None:
         raise ExchangeFailed(
             f"plain http to {target.authority} is refused: the secret would travel in clear; use https"
         )
-    if trust_env and _has_proxy(target):
+    if trust_env and proxy_for(target) is not None:
         raise ExchangeFailed(
             f"a proxy is configured for {target.authority}, and h11 does not go through proxies: use "
             f"evertoken_transports.httpx, or add {target.host} to NO_PROXY, or pass trust_env=False to go around it"
         )
 
 
-def _has_proxy(target: Target) -> bool:
+def proxy_for(target: Target) -> str | None:
+    """The proxy that environment or system name for ``target``, as it is written there: perhaps with a password."""
     from urllib.request import getproxies, proxy_bypass  # noqa: PLC0415 (it imports much, and few need it)
 
     proxies = getproxies()
-    return bool(proxies.get(target.scheme) or proxies.get("all")) and not proxy_bypass(target.authority)
+    proxy = proxies.get(target.scheme) or proxies.get("all")
+    return proxy if proxy and not proxy_bypass(target.authority) else None
 
 
 def failure_of(error: Exception, target: Target, stage: str) -> ExchangeFailed:

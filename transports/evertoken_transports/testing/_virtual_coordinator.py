@@ -44,7 +44,7 @@ class ServerCoordinator(Coordinator):
         """The server is gone: every source is closed, and says why. What keeps a token warm ends by that, too."""
         with self._lock:
             self._is_over = True  # From now on no source is added.
-            subscribers = list(self._subscribers.values())
+            subscribers = self._live_subscribers()
         for subscriber in subscribers:
             if isinstance(subscriber, BaseSource):
                 subscriber._shut(OVER)

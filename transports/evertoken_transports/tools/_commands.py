@@ -1,7 +1,7 @@
 """The commands: what each is called with, what it needs, and where it is done.
 
 A command whose libraries are not all there says what to install, and exits 2. What the commands do stands in
-``_shell``, ``_demo`` and ``_simulate``, which are imported once those are known to be there.
+``_shell``, ``_doctor``, ``_demo`` and ``_simulate``, which are imported once those are known to be there.
 """
 
 from __future__ import annotations
@@ -91,18 +91,35 @@ def _shell(options: argparse.Namespace) -> int:
         return _complain(f"{options.command}: {error}", _USAGE)
 
 
+def _doctor(options: argparse.Namespace) -> int:
+    from evertoken_transports.tools._doctor.examination import examine  # noqa: PLC0415 (needs h11)
+    from evertoken_transports.tools._shell import UsageError  # noqa: PLC0415
+
+    try:
+        return examine(options, _say)
+    except UsageError as error:
+        return _complain(f"doctor: {error}", _USAGE)
+
+
 _FOR_SHELLS = {
     "token": "print a valid token, and nothing else",
     "header": "the same as the value of an Authorization header: Bearer …",
     "status": "show what the store holds: when the token expires, what is blocked; no token",
     "unblock": "lift a block for all processes that share by the store, after mending its cause",
 }
-_COMMANDS = {"demo": _demo, "emulate": _emulate, "simulate": _simulate, **dict.fromkeys(_FOR_SHELLS, _shell)}
+_COMMANDS = {
+    **dict.fromkeys(_FOR_SHELLS, _shell),
+    "doctor": _doctor,
+    "demo": _demo,
+    "emulate": _emulate,
+    "simulate": _simulate,
+}
 _NEEDED = {
     "token": ("h11",),
     "header": ("h11",),
     "status": (),
     "unblock": (),
+    "doctor": ("h11",),
     "demo": ("h11", "httpx", "rich"),
     "emulate": ("h11",),
     "simulate": ("rich",),
@@ -149,6 +166,19 @@ def _add_shell(parser: argparse.ArgumentParser) -> None:
     from evertoken_transports.tools._shell import add_arguments  # noqa: PLC0415
 
     add_arguments(parser)
+
+
+def _add_doctor(parser: argparse.ArgumentParser) -> None:
+    _add_shell(parser)
+    parser.add_argument(
+        "--other-environment",
+        metavar="URL",
+        nargs="?",
+        const="",
+        help="if the credentials are refused, spend one more token request to ask the other environment whether they "
+        "are its own: that of the profile, or the one at URL",
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object, for programs")
 
 
 def _add_demo(parser: argparse.ArgumentParser) -> None:
@@ -200,6 +230,7 @@ def _port(text: str) -> int:
 
 _ARGUMENTS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     **{name: (help_, _add_shell) for name, help_ in _FOR_SHELLS.items()},
+    "doctor": ("find what stands between this machine and a token, with at most one token request", _add_doctor),
     "demo": ("keep a token alive through foul weather, and judge it", _add_demo),
     "emulate": ("a Mangopay-like server on this machine, faults included", _add_emulate),
     "simulate": ("hostile days in virtual time, every law checked at every step", _add_simulate),

@@ -29,7 +29,18 @@ if TYPE_CHECKING:
     from evertoken import HttpResponse, TokenRequest, TokenUnavailable
     from evertoken_transports import Event
 
-__all__ = ("COMMANDS", "UsageError", "add_arguments")
+__all__ = (
+    "COMMANDS",
+    "UsageError",
+    "add_arguments",
+    "cipher_of",
+    "grant_for",
+    "grant_of",
+    "keys_of_store",
+    "let_write",
+    "ssl_context_of",
+    "store_of",
+)
 
 _REFUSED, _LOCKED, _LIMITED, _LATER = 3, 4, 5, 75
 _PATIENCE = 2.0
@@ -54,7 +65,7 @@ class UsageError(Exception):
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of all four commands."""
+    """The arguments of all commands that ask for a token, or look at one."""
     add = parser.add_argument
     parser.epilog = STATUSES
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
@@ -86,11 +97,15 @@ def _seconds(text: str) -> float:
 # -------------
 
 
-def _grant(options: argparse.Namespace) -> ClientCredentials:
+def grant_of(options: argparse.Namespace) -> ClientCredentials:
+    """Who asks whom, with the credentials of the environment or of standard input. Raises :class:`UsageError`."""
     if options.profile is None and options.url is None:
         raise UsageError(f"say whom to ask, by --profile ({', '.join(sorted(_PROFILES))}) or --url URL")
-    client_id = _given("EVERTOKEN_CLIENT_ID", "client id")
-    secret = _given("EVERTOKEN_API_KEY", "API key")
+    return grant_for(options, _given("EVERTOKEN_CLIENT_ID", "client id"), _given("EVERTOKEN_API_KEY", "API key"))
+
+
+def grant_for(options: argparse.Namespace, client_id: str, secret: str) -> ClientCredentials:
+    """The same with these credentials."""
     try:
         if options.profile is None:
             return ClientCredentials(TokenEndpoint(options.url), client_id, secret, scope=options.scope)
@@ -115,7 +130,7 @@ def _given(name: str, what: str) -> str:
     return line
 
 
-def _keys() -> list[str]:
+def keys_of_store() -> list[str]:
     """Those by which the store is encrypted; none where it is not."""
     told = _from_environment("EVERTOKEN_STORE_KEYS", "keys of the store")
     if told is None:
@@ -124,7 +139,7 @@ def _keys() -> list[str]:
     if not keys:  # Else the token would be written in clear by whoever lost the keys.
         raise UsageError("EVERTOKEN_STORE_KEYS is set, and holds no key: unset it where the store is not encrypted")
     try:
-        _cipher_of(keys)
+        cipher_of(keys)
     except (ImportError, TypeError, ValueError) as error:
         fault = str(error)
     else:
@@ -132,7 +147,8 @@ def _keys() -> list[str]:
     raise UsageError(f"EVERTOKEN_STORE_KEYS: {fault}")
 
 
-def _cipher_of(keys: list[str]) -> Cipher | None:
+def cipher_of(keys: list[str]) -> Cipher | None:
+    """What encrypts by ``keys``; None if there are none."""
     if not keys:
         return None
     from evertoken_transports.stores._cipher import made_cipher  # noqa: PLC0415
@@ -154,7 +170,8 @@ def _from_environment(name: str, what: str) -> str | None:
     return value
 
 
-def _store(options: argparse.Namespace) -> Store:
+def store_of(options: argparse.Namespace) -> Store:
+    """Where the token is shared. Raises :class:`UsageError`."""
     try:
         if options.store is not None and "://" in options.store:
             from evertoken_transports.stores.redis import RedisStore  # noqa: PLC0415
@@ -168,7 +185,8 @@ def _store(options: argparse.Namespace) -> Store:
     raise UsageError(f"--store: {fault}")
 
 
-def _ssl_context(options: argparse.Namespace) -> ssl.SSLContext | None:
+def ssl_context_of(options: argparse.Namespace) -> ssl.SSLContext | None:
+    """With the client certificate that is given, if one is. Raises :class:`UsageError` where it cannot be loaded."""
     if options.mtls_cert is None:
         if options.mtls_key is not None:
             raise UsageError("--mtls-key goes with --mtls-cert")
@@ -204,7 +222,7 @@ def _header(options: argparse.Namespace) -> int:
 
 
 def _told(options: argparse.Namespace, show: Callable[[str], str]) -> int:
-    grant, context, keys = _grant(options), _ssl_context(options), _keys()
+    grant, context, keys = grant_of(options), ssl_context_of(options), keys_of_store()
     try:
         header = _found(options, grant, keys)
         if header is None:
@@ -231,9 +249,9 @@ def _found(options: argparse.Namespace, grant: ClientCredentials, keys: list[str
     found = _quickly_found(options.store, key)
     if found is None:
         began = suspend_aware_clock()
-        found = _store(options).load(key, timeout=_PATIENCE)
+        found = store_of(options).load(key, timeout=_PATIENCE)
     now = suspend_aware_clock()
-    token = glance(grant, Policy(), key, found, began=began, now=now, unix_time=time.time(), cipher=_cipher_of(keys))
+    token = glance(grant, Policy(), key, found, began=began, now=now, unix_time=time.time(), cipher=cipher_of(keys))
     return None if token is None else token.authorization
 
 
@@ -265,7 +283,7 @@ def _asked(
 
         return H11Exchange(ssl_context=context)(request)
 
-    store = _store(options)
+    store = store_of(options)
     try:
         with TokenSource(
             grant, exchange=ask, store=store, keys=keys, store_required=True, background=False, on_event=note
@@ -274,7 +292,7 @@ def _asked(
     except TokenUnavailable as error:
         why, status = " ".join((str(error), *notes)), _status_of(error)
     finally:
-        _let_write()
+        let_write()
     raise _Unavailable(why, status)
 
 
@@ -285,7 +303,7 @@ def _status_of(error: TokenUnavailable) -> int:
     return next((status for kind, status in kinds.items() if isinstance(error, kind)), _LATER)
 
 
-def _let_write() -> None:
+def let_write() -> None:
     """Wait for what is still written into the store: this process must not end in the midst of it."""
     for thread in threading.enumerate():
         if thread.name == "evertoken-store":
@@ -293,13 +311,13 @@ def _let_write() -> None:
 
 
 def _unblock(options: argparse.Namespace) -> int:
-    grant, store, keys = _grant(options), _store(options), _keys()
+    grant, store, keys = grant_of(options), store_of(options), keys_of_store()
     from evertoken.sharing import status_of  # noqa: PLC0415
     from evertoken_transports.stores.exchange import SharedExchange  # noqa: PLC0415
 
     key = key_of(grant)
     try:
-        status = status_of(grant, Policy(), key, store.load(key, timeout=_PATIENCE), _cipher_of(keys))
+        status = status_of(grant, Policy(), key, store.load(key, timeout=_PATIENCE), cipher_of(keys))
         SharedExchange(_nobody, store, keys=keys).unblock(grant)
     except StoreTrouble as trouble:
         return _complained(str(trouble), _LATER)
@@ -315,11 +333,11 @@ def _nobody(_: TokenRequest) -> HttpResponse:
 
 
 def _status(options: argparse.Namespace) -> int:
-    grant, store, keys = _grant(options), _store(options), _keys()
+    grant, store, keys = grant_of(options), store_of(options), keys_of_store()
     from evertoken_transports.tools._standing import lines  # noqa: PLC0415
 
     try:
-        told = lines(grant, store, Policy(), _cipher_of(keys))
+        told = lines(grant, store, Policy(), cipher_of(keys))
     except StoreTrouble as trouble:
         return _complained(str(trouble), _LATER)
     print("\n".join(told))

@@ -1,7 +1,8 @@
 """The ``evertoken`` command. ``evertoken[cli]`` brings all that it needs.
 
-``token``, ``header``, ``status`` and ``unblock`` are for shells and cron jobs, ``demo``, ``emulate`` and ``simulate``
-for people. Here is what all of them have in common; each is imported when it is called, because some run each minute.
+``token``, ``header``, ``status`` and ``unblock`` are for shells and cron jobs, ``doctor`` for whoever sets them up,
+``demo``, ``emulate`` and ``simulate`` for people. Here is what all of them have in common; each is imported when it is
+called, because some run each minute.
 """
 
 from __future__ import annotations
