@@ -348,6 +348,13 @@ def test_what_is_no_snapshot_is_refused_with_the_place(text: str) -> None:
     assert str(caught.value).endswith(FAULTS[text])
 
 
+def test_the_next_id_of_a_snapshot_is_one_that_could_be_given_out() -> None:
+    document = json.loads(machine().snapshot(0).to_json())  # No attempt is in it whose id would show it.
+    document["next_id"] = 0
+    with pytest.raises(ValueError, match="at next_id$"):
+        Snapshot.from_json(json.dumps(document))
+
+
 @pytest.mark.parametrize("elapsed", [-1.0, float("nan"), float("inf")])
 def test_time_that_cannot_have_passed_is_refused(elapsed: float) -> None:
     m = machine()
