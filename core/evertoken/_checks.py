@@ -136,7 +136,7 @@ def on_the_grid(now: float) -> float:
 
     Raises ValueError unless ``now`` can be a point in time.
     """
-    if not is_moment(now):
+    if (type(now) is not float or not -_LIMIT < now < _LIMIT) and not is_moment(now):
         raise ValueError("now must be a finite number of seconds, less than 2**40 in magnitude")
     return now // TICK * TICK
 
@@ -149,8 +149,10 @@ def min_ttl_on_the_grid(min_ttl: float) -> float:
 
     Raises ValueError unless it can be a duration.
     """
+    if type(min_ttl) is float and not min_ttl:  # As nearly all callers have it.
+        return 0.0
     check_seconds("min_ttl", min_ttl)
-    return -(-min_ttl // TICK * TICK) if min_ttl else 0.0
+    return -(-min_ttl // TICK * TICK)
 
 
 def check_seconds(name: str, seconds: float) -> None:

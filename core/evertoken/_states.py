@@ -326,11 +326,14 @@ class State(NamedTuple):
     @property
     def standing(self) -> tuple[Block, ...]:
         """The blocks that are not over."""
-        return tuple([block for block in self.blocks if self.now < block.until])
+        return tuple([block for block in self.blocks if self.now < block.until]) if self.blocks else ()
 
     def block(self, kind: BlockKind) -> Block | None:
         """The record of this kind, standing or over; None if there is none since the last grant."""
-        return next((block for block in self.blocks if block.kind is kind), None)
+        for block in self.blocks:
+            if block.kind is kind:
+                return block
+        return None
 
     @property
     def budget_at(self) -> float:

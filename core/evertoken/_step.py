@@ -85,10 +85,10 @@ def step(policy: Policy, state: State, happened: Input) -> tuple[State, Happenin
 
 def _take(policy: Policy, settled: State, happened: Input) -> tuple[State, Happenings]:
     match happened:
-        case RequestClaimed():
-            return _claim(policy, settled, happened)
         case AnswerReceived():
             return _receive(policy, settled, happened)
+        case RequestClaimed():
+            return _claim(policy, settled, happened)
         case TokenRejected():
             return _reject(policy, settled, happened)
         case TokenWorked():
@@ -112,7 +112,7 @@ def settle(policy: Policy, state: State, now: float) -> State:
 
     A loss is counted, and what is over is forgotten.
     """
-    return pass_time(policy, state, now)[0]
+    return state if now <= state.now else pass_time(policy, state, now)[0]
 
 
 def pass_time(policy: Policy, state: State, now: float) -> tuple[State, tuple[Happening, ...]]:
@@ -509,6 +509,9 @@ def _own_wait(policy: Policy, state: State, kind: BlockKind) -> tuple[float, int
     return _schedule.own_wait(policy, kind, times), min(times + 1, MOST_DOUBLINGS)
 
 
+_KINDS = tuple(BlockKind)
+
+
 def _with_block(state: State, news: Block) -> State:
     """News of the same kind keeps the later moment. Kinds stay in the order of their enum: no set decides anything."""
     if news.until <= state.now:  # A report of a block that is over already.
@@ -519,7 +522,7 @@ def _with_block(state: State, news: Block) -> State:
         until, look_at = max(old.until, news.until), max(old.look_at, news.look_at)
         news = latest._replace(until=until, times=news.times, look_at=look_at)
     found = {block.kind: block for block in (*state.blocks, news)}
-    return state._replace(blocks=tuple([found[kind] for kind in BlockKind if kind in found]), problem=news.problem)
+    return state._replace(blocks=tuple([found[kind] for kind in _KINDS if kind in found]), problem=news.problem)
 
 
 def _report(policy: Policy, state: State, reported: BlockReported) -> tuple[State, Happenings]:

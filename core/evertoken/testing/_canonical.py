@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from evertoken._states import LONG_AGO, Attempt, State
+from evertoken._states import LONG_AGO, Attempt, Block, State
 
 __all__ = ("canonical",)
 
@@ -27,9 +27,14 @@ def canonical(state: State, now: float) -> tuple[object, ...]:
         _canonical_attempt(state, attempt, now),
         _canonical_attempt(state, lost, now),
         (*backoff[:3], _ahead(backoff.retry_at, now), _order(backoff.found, marks)),
-        _canonical_blocks(state, now, marks) if state.blocks else (),
+        tuple([_canonical_block(block, now, marks) for block in state.blocks]) if state.blocks else (),
         (state.budget.level, state.budget.refill_at - now, state.budget.interval),
-        (rejections.believed, rejections.worked, *[_ahead(moment, now) for moment in rejections[1:3]]),
+        (
+            rejections.believed,
+            rejections.worked,
+            _ahead(rejections.allowed_at, now),
+            _ahead(rejections.forgive_at, now),
+        ),
         tuple([(_ahead(d.shunned_until, now), _ahead(d.forget_at, now)) for d in rejections.dropped])
         if rejections.dropped
         else (),
@@ -60,18 +65,13 @@ def _canonical_attempt(state: State, attempt: Attempt | None, now: float) -> tup
     return (*times, attempt.draw, *current, attempt.tiers, attempt.asks)
 
 
-def _canonical_blocks(state: State, now: float, marks: _Marks) -> tuple[object, ...]:
-    return tuple(
-        [
-            (b.kind, _ahead(b.until, now), b.times, _order(b.found, marks), *_look(b.look_at, b.until, now, marks))
-            for b in state.blocks
-        ]
-    )
-
-
-def _look(look_at: float, until: float, now: float, marks: _Marks) -> tuple[object, ...]:
-    """When a store may be asked whether the block stands, where there is one; an attempt since then is a look."""
-    return () if look_at == until else (_ahead(look_at, now), _order(look_at, marks))
+def _canonical_block(block: Block, now: float, marks: _Marks) -> tuple[object, ...]:
+    until, look_at = block.until, block.look_at
+    known = (block.kind, until - now if until > now else None, block.times, _order(block.found, marks))
+    if look_at == until:
+        return known
+    # When a store may be asked whether the block stands, where there is one; an attempt since then is a look.
+    return (*known, _ahead(look_at, now), _order(look_at, marks))
 
 
 def _order(moment: float, marks: _Marks) -> tuple[int, int, int]:

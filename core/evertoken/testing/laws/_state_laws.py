@@ -52,7 +52,7 @@ def _check_blocks(state: State, now: float, found: list[str]) -> None:
     blocked = state.attempt is None or any(block.look_at <= state.attempt.started for block in state.standing)
     if (request_state(state) is _BLOCKED) != (blocked and now < unblock_at(state.blocks)):
         found.append(_IS_BLOCKED)
-    if any(not block.look_at <= block.until for block in state.blocks):
+    if [block for block in state.blocks if block.look_at > block.until]:
         found.append("a store is looked at before a block ends, if at all")
 
 

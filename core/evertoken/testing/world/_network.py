@@ -18,7 +18,7 @@ from evertoken.testing.world._clients import SECOND, Call, Client
 from evertoken.testing.world._scenario import Scenario, WorldFault
 from evertoken.testing.world._watch import Watcher
 
-__all__ = ("Network",)
+__all__ = ("Network", "api_key")
 
 _SILENT = (Delivery.HANG, Delivery.ENDLESS)
 _TOKEN_PATH = "/v2.01/oauth/token"
@@ -31,6 +31,11 @@ _NOBODY = -1
 def _api_request(authorization: str) -> ServerRequest:
     """The one call that callers make; the token is a simulated one, and no secret."""
     return ServerRequest("GET", _API_PATH, (("Authorization", authorization),))
+
+
+def api_key(number: int) -> str:
+    """One of the client's secrets in turn. As long as real ones are: what is short costs more to keep out of texts."""
+    return f"simulated-key-{number}"
 
 
 class Network:
@@ -50,7 +55,7 @@ class Network:
         self.partition_until = 0
         self.outage: tuple[int, TokenBehaviour] = (0, TokenBehaviour())
         self.server = AuthorizationServer(
-            "client", "key-0", script=script, seed=scenario.seed, token_prefix="simulated", keep_arrivals=8
+            "client", api_key(0), script=script, seed=scenario.seed, token_prefix="simulated", keep_arrivals=8
         )
         self.laws = [ServerLaws(plan.policy, scenario.lifetime) for plan in scenario.clients]
         self.carried: Arrival | None = None

@@ -26,7 +26,7 @@ from evertoken.testing.laws._meant import ServerLaws
 from evertoken.testing.server._script import Overuse, Script, TokenBehaviour
 from evertoken.testing.world._checks import GAVE_UP, RECOVERED, Broken, BudgetCheck, LawBroken
 from evertoken.testing.world._clients import SECOND, Client
-from evertoken.testing.world._network import Network
+from evertoken.testing.world._network import Network, api_key
 from evertoken.testing.world._scenario import BY_THEMSELVES, DAY, Calls, Scenario, WorldFault
 from evertoken.testing.world._watch import Watcher
 
@@ -305,7 +305,7 @@ class World(Network):
     def _rotate(self) -> None:
         self._tell(WorldFault.ROTATED)
         self._keys += 1
-        self.server.set_api_key(f"key-{self._keys}")
+        self.server.set_api_key(api_key(self._keys))
         for client in self.clients:
             self.after(self.random.between(0.0, self.random.pick((5.0, 600.0))), self._hand_out, client)
 
@@ -362,7 +362,7 @@ class World(Network):
 @functools.lru_cache(maxsize=1_024)
 def _grant_with(key: int) -> ClientCredentials:
     """One for all worlds. A mere number seals its snapshots: the real key costs 20 ms, and a year has thousands."""
-    grant = mangopay.sandbox("client", f"key-{key}", base_url="https://api.example")
+    grant = mangopay.sandbox("client", api_key(key), base_url="https://api.example")
     object.__setattr__(grant, "_key", key.to_bytes(32))
     return grant
 
