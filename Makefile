@@ -1,4 +1,5 @@
-# Needs Python 3.11 or later with venv, and a package index. Everything else comes from requirements-dev.txt, by hash.
+# Needs Python 3.11 or later with venv, and a package index. Everything else comes from requirements-dev.txt, by hash, and
+# for `make embedders` from requirements-embedders.txt.
 #
 #   make help                    what there is
 #   make test PYTHON=...         with a Python of your choice
@@ -13,8 +14,9 @@ export PYTEST_XDIST_AUTO_NUM_WORKERS ?= $(shell echo $$(( ($$(getconf _NPROCESSO
 
 PYTHON       ?=
 PYTHON_NEWER ?=
-# `make newer` sets these three to others.
+# `make newer` and `make embedders` set these to others.
 VENV     := .venv
+PINS     := requirements-dev.txt
 OLDEST   := 3.11
 VARIABLE := PYTHON
 NAMED    := $(PYTHON)
@@ -27,12 +29,13 @@ SPHINX    = $(BIN)/sphinx-build -q -E -W -j auto
 NODE     := tests/real/node
 
 # The parts of the suite that `make test` leaves to other targets.
-APART    := --ignore=tests/real --ignore=tests/searches
+APART    := --ignore=tests/real --ignore=tests/searches --ignore=tests/embedders
 # What depends on the event loop, on the interpreter, or on what is installed for it.
 LOOPS    := tests/loops tests/hygiene/test_pins.py $(addprefix tests/transports/test_,asyncio.py async_sources.py \
                cancellation.py threads.py trio.py virtual_time.py)
 
-.PHONY: help test demo docs lint simulate ablations timeline real node fleet newer loops wheel minimums bench pins clean FORCE
+.PHONY: help test demo docs lint simulate ablations timeline real node fleet newer loops embedders embedded wheel \
+    minimums bench pins clean FORCE
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1 \t\2/p' Makefile
@@ -84,6 +87,15 @@ newer: ## the same pins under Python 3.12 or later: every event loop, also those
 loops: $(VENV)/.ready
 	$(BIN)/python -m pytest -n auto $(LOOPS)
 
+# Its packages are too many for `make test`, and none of them is a dependency.
+embedders: $(VENV)/.ready ## the adapters beside the packages that they are for, by count; and write docs/embedders_table.md
+	@$(MAKE) --no-print-directory VENV=.venv-embedders PINS=requirements-embedders.txt embedded
+
+embedded: $(VENV)/.ready
+	.venv/bin/mypy --python-executable $(BIN)/python --config-file tests/embedders/mypy.ini --cache-dir $(VENV)/mypy \
+	    transports/evertoken_transports/adapters tests/embedders
+	$(BIN)/python -m pytest --write-table docs/embedders_table.md tests/embedders
+
 # The wheel goes into environments of their own, where no source tree is near: one for each extra, and one with all of
 # them and the tools of the tests, in which these run.
 wheel: $(STAGE)/.built ## build the wheel, and try it with no extra, each extra and all of them, as pinned
@@ -108,13 +120,16 @@ bench: $(VENV)/.ready ## what a token costs: while it lives, a herd without one,
 	$(BIN)/python benchmarks/tenants.py
 	$(BIN)/python benchmarks/simulation.py
 
+COMPILE := $(BIN)/uv pip compile --universal --python-version $(OLDEST) --generate-hashes --no-strip-extras --upgrade --quiet \
+               --no-config --no-emit-index-url --no-emit-find-links --custom-compile-command 'make pins'
+
 # Extras stay in the pins: pip before 23.3 takes `coverage` for another package than `coverage[toml]`.
-pins: $(VENV)/.ready ## write requirements-dev.txt anew with the latest releases
-	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --generate-hashes --no-strip-extras --upgrade --quiet \
-	    --no-config --no-emit-index-url --no-emit-find-links --custom-compile-command 'make pins' -o requirements-dev.txt
+pins: $(VENV)/.ready ## write requirements-dev.txt and requirements-embedders.txt anew with the latest releases
+	$(COMPILE) --extra dev pyproject.toml -o requirements-dev.txt
+	$(COMPILE) -c requirements-dev.txt tests/embedders/requirements.in -o requirements-embedders.txt
 
 clean: ## remove what make and the tools made
-	rm -rf .venv .venv-newer $(STAGE) $(SITE) $(NODE)/node_modules dist build htmlcov .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-newer .venv-embedders $(STAGE) $(SITE) $(NODE)/node_modules dist build htmlcov .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -124,9 +139,12 @@ $(VENV)/.made: FORCE
 	@sh tests/environments/venv.sh $(VENV) $(OLDEST) $(VARIABLE) $(NAMED)
 
 # The pins are all that is needed, so pip is to look for nothing else: then no release of tomorrow can come between.
-$(VENV)/.pins: $(VENV)/.made requirements-dev.txt
-	@echo 'installing requirements-dev.txt into $(VENV) (once; a minute or so)'
-	@$(INSTALL) $(VENV)/install.log --no-deps --require-hashes -r requirements-dev.txt
+# The file that goes away at last is urllib3-future's (for niquests): at the next start of Python it would write that over
+# urllib3, which is to be tried as well. Both work side by side.
+$(VENV)/.pins: $(VENV)/.made $(PINS)
+	@echo 'installing $(PINS) into $(VENV) (once; a minute or so)'
+	@$(INSTALL) $(VENV)/install.log --no-deps --require-hashes -r $(PINS)
+	@rm -f $(VENV)/lib/python*/site-packages/urllib3_future.pth
 	@touch $@
 
 $(VENV)/.ready: $(VENV)/.pins pyproject.toml

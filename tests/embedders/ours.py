@@ -1,0 +1,230 @@
+"""Each library with evertoken, as its adapter or its recipe has it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from http.client import HTTPConnection
+from types import MappingProxyType
+from typing import Any
+from urllib.parse import urlsplit
+
+import aiohttp as aiohttp_library
+import grpc
+import requests as requests_library
+from anyio.from_thread import start_blocking_portal
+from azure.core import PipelineClient
+from azure.core.rest import HttpRequest
+from google.auth.transport.requests import AuthorizedSession
+from mangopay.resources import User
+from mcp.client import Client
+from pyiceberg.catalog.rest import RestCatalog
+
+from evertoken_transports import aiohttp, httpx2, requests, threads
+from evertoken_transports.adapters import (
+    anthropic_sdk,
+    azure_core,
+    google_auth,
+    grpc_calls,
+    kafka,
+    mangopay_sdk,
+    mcp_client,
+    openai_sdk,
+)
+from tests.embedders import services
+from tests.embedders.stories import Call, Embedder
+from tests.kits.place import Place
+
+Policy = Any
+"""One of azure-core's pipeline: sync ones of all kinds have no type in common."""
+
+__all__ = ("OURS", "PLAIN", "azure_client")
+
+Maker = Callable[[Place], Generator[Call]]
+
+
+def source_of(place: Place) -> threads.TokenSource:
+    return threads.TokenSource(place.grant, coordinator=place.coordinator)
+
+
+def plain(place: Place) -> Generator[Call]:
+    """A source and http.client: the fewest token requests that this policy needs."""
+    source, host = source_of(place), urlsplit(place.api).netloc
+
+    def send(header: str) -> tuple[int, Mapping[str, str], bytes]:
+        connection = HTTPConnection(host, timeout=20)
+        connection.request("GET", "/users", headers={"Authorization": header})
+        answer = connection.getresponse()
+        found = answer.status, dict(answer.getheaders()), answer.read()
+        connection.close()
+        return found
+
+    def call() -> None:
+        for is_first in (True, False):
+            header = source.authorization()
+            answer = send(header)
+            if not source.answered(header, "GET", *answer, resendable=is_first):
+                break
+        assert answer[0] == 200
+
+    yield call
+
+
+def with_requests(place: Place) -> Generator[Call]:
+    with requests_library.Session() as session:
+        session.auth = requests.BearerAuth(place.grant, coordinator=place.coordinator)
+        yield lambda: session.post(f"{place.api}/users", json={"name": "x"}).raise_for_status()
+
+
+def with_mangopay(place: Place) -> Generator[Call]:
+    auth = requests.BearerAuth(place.emulator.grant(), coordinator=place.coordinator)
+    handler = mangopay_sdk.api_request(auth)
+    yield lambda: User.get("user_m_1", handler=handler)
+
+
+def auth_of(place: Place) -> httpx2.BearerAuth:
+    return httpx2.BearerAuth(place.grant, coordinator=place.coordinator)
+
+
+def with_openai(place: Place) -> Generator[Call]:
+    place.answers.update(services.EVERYTHING)
+    with openai_sdk.client(auth_of(place)) as client:
+        yield lambda: client.chat.completions.create(model="m", messages=[{"role": "user", "content": "hello"}])
+
+
+def with_anthropic(place: Place) -> Generator[Call]:
+    place.answers.update(services.EVERYTHING)
+    with anthropic_sdk.client(auth_of(place)) as client:
+        yield lambda: client.messages.create(model="m", max_tokens=9, messages=[{"role": "user", "content": "hello"}])
+
+
+def with_pyiceberg(place: Place) -> Generator[Call]:
+    place.answers.update(services.EVERYTHING)
+    manager = "evertoken_transports.adapters.pyiceberg_catalog.SourceAuthManager"
+    auth: Any = {"type": "custom", "impl": manager, "custom": {"source": source_of(place)}}
+    yield RestCatalog("lake", uri=place.api, auth=auth).list_namespaces
+
+
+def azure_client(place: Place, policy: Policy) -> PipelineClient[Any, Any]:
+    return PipelineClient(place.api, policies=[policy])
+
+
+def with_azure(place: Place) -> Generator[Call]:
+    policy = azure_core.RepeatingPolicy(azure_core.SourceCredential(source_of(place)), "scope")
+    with azure_client(place, policy) as client:
+        yield lambda: client.send_request(
+            HttpRequest("GET", f"{place.api}/users"), enforce_https=False
+        ).raise_for_status()
+
+
+def with_google(place: Place) -> Generator[Call]:
+    with AuthorizedSession(google_auth.SourceCredentials(source_of(place))) as session:
+        yield lambda: session.get(f"{place.api}/users").raise_for_status()
+
+
+def with_grpc(place: Place) -> Generator[Call]:
+    source = source_of(place)
+    with services.grpc_server(place) as target:
+        signed = grpc.metadata_call_credentials(grpc_calls.SourcePlugin(source))
+        credentials = grpc.composite_channel_credentials(grpc.local_channel_credentials(), signed)
+        with grpc.secure_channel(target, credentials) as channel:
+            repeating = grpc.intercept_channel(channel, grpc_calls.RepeatingInterceptor(source))
+            method = repeating.unary_unary("/users/Get")
+            yield lambda: method(b"user_m_1")
+
+
+def with_kafka(place: Place) -> Generator[Call]:
+    """Each call is one of librdkafka's for a token. That it does call is tried apart: a producer takes a second."""
+    callback = kafka.oauth_cb(source_of(place))
+
+    def call() -> None:
+        value, expires_at = callback("")
+        assert place.is_valid(f"Bearer {value}")
+        assert expires_at > place.wall.time()
+
+    yield call
+
+
+@contextmanager
+def in_loop(opened: Callable[[], AbstractAsyncContextManager[Callable[[], Awaitable[object]]]]) -> Generator[Call]:
+    """What ``opened`` gives, called in an event loop of its own."""
+    with start_blocking_portal() as portal, portal.wrap_async_context_manager(opened()) as use:
+        yield lambda: portal.call(use)
+
+
+def with_aiohttp(place: Place) -> Generator[Call]:
+    @asynccontextmanager
+    async def opened() -> AsyncGenerator[Callable[[], Awaitable[object]]]:
+        middleware = aiohttp.BearerMiddleware(place.grant, coordinator=place.coordinator)
+        async with aiohttp_library.ClientSession(middlewares=(middleware,), raise_for_status=True) as session:
+
+            async def use() -> object:
+                async with session.post(f"{place.api}/users", json={"name": "x"}) as response:
+                    return await response.json()
+
+            yield use
+
+    with in_loop(opened) as call:
+        yield call
+
+
+def with_openai_async(place: Place) -> Generator[Call]:
+    place.answers.update(services.EVERYTHING)
+
+    @asynccontextmanager
+    async def opened() -> AsyncGenerator[Callable[[], Awaitable[object]]]:
+        async with openai_sdk.async_client(auth_of(place)) as client:
+            yield lambda: client.chat.completions.create(model="m", messages=[{"role": "user", "content": "hello"}])
+
+    with in_loop(opened) as call:
+        yield call
+
+
+def with_anthropic_async(place: Place) -> Generator[Call]:
+    place.answers.update(services.EVERYTHING)
+
+    @asynccontextmanager
+    async def opened() -> AsyncGenerator[Callable[[], Awaitable[object]]]:
+        async with anthropic_sdk.async_client(auth_of(place)) as client:
+            yield lambda: client.messages.create(
+                model="m", max_tokens=9, messages=[{"role": "user", "content": "hello"}]
+            )
+
+    with in_loop(opened) as call:
+        yield call
+
+
+def with_mcp(place: Place) -> Generator[Call]:
+    place.answers.update(services.EVERYTHING)
+
+    @asynccontextmanager
+    async def opened() -> AsyncGenerator[Callable[[], Awaitable[object]]]:
+        async with Client(mcp_client.streamable_http(f"{place.api}/mcp", auth_of(place))) as client:
+            yield lambda: client.list_tools(cache_mode="bypass")
+
+    with in_loop(opened) as call:
+        yield call
+
+
+OURS: Mapping[str, Embedder] = MappingProxyType(
+    {
+        name: contextmanager(maker)
+        for name, maker in {
+            "requests": with_requests,
+            "aiohttp": with_aiohttp,
+            "mangopay4-python-sdk": with_mangopay,
+            "openai": with_openai,
+            "openai, async": with_openai_async,
+            "anthropic": with_anthropic,
+            "anthropic, async": with_anthropic_async,
+            "mcp": with_mcp,
+            "pyiceberg": with_pyiceberg,
+            "azure-core": with_azure,
+            "google-auth": with_google,
+            "grpcio": with_grpc,
+            "confluent-kafka": with_kafka,
+        }.items()
+    }
+)
+
+PLAIN: Embedder = contextmanager(plain)

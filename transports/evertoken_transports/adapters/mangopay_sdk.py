@@ -1,0 +1,60 @@
+"""Mangopay's own SDK for Python, with its tokens kept by evertoken. Needs mangopay4-python-sdk, and h11."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+try:
+    from mangopay.api import APIRequest
+except ImportError as error:
+    raise ImportError(
+        "evertoken_transports.adapters.mangopay_sdk needs mangopay4-python-sdk: pip install mangopay4-python-sdk",
+        name=error.name,
+    ) from error
+
+from evertoken_transports.requests import BearerAuth
+from evertoken_transports.threads import TokenSource
+
+__all__ = ("TokenStorage", "api_request")
+
+
+class TokenStorage:
+    """A storage strategy of the SDK: it finds a valid token there each time, and never asks for one itself.
+
+    For ``APIRequest(..., storage_strategy=TokenStorage(source))``. It cannot repeat a call whose token was revoked:
+    :func:`api_request` does that too.
+
+    Args:
+        source: where the tokens come from. Its grant must be that of the SDK's client.
+        timeout: seconds that a call may wait for a token, as of ``source.token``, whose errors the call raises.
+    """
+
+    def __init__(self, source: TokenSource, timeout: float | None = None) -> None:
+        self._source, self._timeout = source, timeout
+
+    def get(self, env_key: str) -> dict[str, object]:  # noqa: ARG002
+        """A token in the SDK's own form, which never falls due: the next call gets the next one."""
+        token = self._source.token(self._timeout)
+        return {"access_token": token.value, "token_type": "Bearer", "timestamp": math.inf}
+
+    def store(self, token: object, env_key: str) -> None:
+        """Nothing: the source keeps the tokens."""
+
+
+def api_request(auth: BearerAuth, **options: Any) -> APIRequest:  # noqa: ANN401 (the SDK's)
+    """What the SDK sends its calls through: ``User.all(handler=api_request(BearerAuth(grant)))``.
+
+    Client id and address are those of the grant. Its secret is not given to the SDK, which has no use for it. A call
+    whose token was revoked is repeated as ``auth`` does it, by the session that the SDK keeps.
+
+    Args:
+        auth: signs the calls.
+        options: further arguments of the SDK's ``APIRequest``, such as ``timeout``, ``proxies``, ``cert`` and ``key``.
+    """
+    base = f"{auth.api_base.rpartition('/')[0]}/"
+    client_id, kept = auth.source.coordinator.machine.grant.client_id, "kept by evertoken"
+    urls = {"api_url": base, "api_sandbox_url": base}
+    handler = APIRequest(client_id, kept, storage_strategy=TokenStorage(auth.source), **urls, **options)
+    handler._session.auth = auth  # noqa: SLF001 (it takes no session of ours)
+    return handler
