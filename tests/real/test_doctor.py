@@ -87,8 +87,8 @@ def doctor(
 
 
 @contextmanager
-def mangopay_over_tls(context: ssl.SSLContext) -> Generator[Server]:
-    """A server that answers 404 to whoever brings nothing, and a token to whoever asks for one."""
+def mangopay_over_tls(context: ssl.SSLContext, *, hangs_up: bool = False) -> Generator[Server]:
+    """A server that answers 404 to whoever brings nothing, or hangs up, and a token to whoever asks for one."""
 
     def script(plain: socket.socket, server: Server) -> None:
         secured = context.wrap_socket(plain.dup(), server_side=True, do_handshake_on_connect=False)
@@ -97,6 +97,9 @@ def mangopay_over_tls(context: ssl.SSLContext) -> Generator[Server]:
             try:
                 secured.do_handshake()
                 read_request(secured, server)
+                if hangs_up and server.heard[-1].startswith(b"HEAD"):
+                    hang_up(plain)
+                    return
                 secured.sendall(answer(server.heard[-1]))
             except ssl.SSLError:
                 hang_up(plain)
@@ -130,6 +133,17 @@ def test_over_tls_one_head_and_one_token_request_are_all_that_is_sent(doctor: Do
     assert (again.status, again.requests) == (0, 0)
     assert verbs(server) == [b"HEAD", b"POST", b"HEAD"]
     assert b"Authorization" not in server.heard[0]
+
+
+def test_a_server_that_hangs_up_on_whoever_brings_nothing_is_a_warning_and_is_asked_all_the_same(
+    doctor: Doctor, ca: trustme.CA
+) -> None:
+    with mangopay_over_tls(server_context(ca, "localhost"), hangs_up=True) as server:
+        told = doctor(f"https://localhost:{server.port}")
+    assert (told.status, told.requests, told.levels["TLS"], told.levels["clock"]) == (0, 1, "warning", "ok")
+    assert "the server closed the connection without an answer" in told.found["TLS"]
+    assert "--mtls-cert" in told.todo["TLS"]
+    assert verbs(server) == [b"HEAD", b"POST"]
 
 
 def test_an_authority_that_this_machine_does_not_know_is_told_with_what_it_trusts_by(

@@ -194,6 +194,18 @@ def test_the_other_environment_is_left_alone_where_nothing_is_refused(stack: Exi
     assert there.arrivals == ()
 
 
+def test_the_other_environment_is_left_alone_where_something_is_in_the_way(
+    stack: ExitStack, doctor: Doctor, tmp_path: Path
+) -> None:
+    here, there = emulated(stack, "another-key"), emulated(stack)
+    assert doctor(here.base_url).status == 3
+    more = ("--other-environment", there.base_url, "--mtls-cert", str(tmp_path / "none.pem"))
+    told = doctor(here.base_url, *more)
+    assert (told.status, told.requests, told.levels["token"]) == (3, 0, "problem")
+    assert told.found["other environment"].endswith("was not asked: client certificate is in the way, see above")
+    assert there.arrivals == ()
+
+
 @pytest.mark.parametrize("arguments", [["--profile", "mangopay-sandbox"], []], ids=["profile", "url"])
 def test_which_other_environment_is_asked_must_be_said_where_no_profile_says_it(
     run: Callable[..., tuple[int, str, str]], arguments: list[str]

@@ -20,7 +20,7 @@ from evertoken_transports.tools._doctor.finding import LATER, Finding, Level
 from evertoken_transports.tools._doctor.network import Heard
 from evertoken_transports.tools._doctor.places import STORE, Place
 
-__all__ = ("Asked", "Once", "ask", "of_other", "of_token")
+__all__ = ("Asked", "Once", "ask", "not_of_other", "of_other", "of_token")
 
 TOKEN, OTHER = "token", "other environment"
 
@@ -124,10 +124,14 @@ def of_token(asked: Asked, in_the_way: str, there: str, *, tells_apart: bool) ->
     return Finding(TOKEN, Level.PROBLEM, found, todo, _STATUSES.get(problem.kind, LATER))
 
 
-def of_other(asked: Asked | None, here: str, there: str) -> Finding:
-    """What the other environment says to credentials that this one refuses; None if it was not asked."""
-    if asked is None:
-        return Finding(OTHER, Level.SKIPPED, f"{there} was not asked: the credentials were not refused")
+def not_of_other(asked: Asked, in_the_way: str, there: str) -> Finding:
+    """Why the other environment was not asked."""
+    why = f"{in_the_way} is in the way, see above" if asked.is_refused else "the credentials were not refused"
+    return Finding(OTHER, Level.SKIPPED, f"{there} was not asked: {why}")
+
+
+def of_other(asked: Asked, here: str, there: str) -> Finding:
+    """What the other environment says to credentials that this one refuses."""
     if asked.problem is None:
         return Finding(
             OTHER,

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from evertoken import ClientCredentials
 from evertoken.sharing import Store
 from evertoken_transports.tools import _shell
-from evertoken_transports.tools._doctor.asking import Asked, Once, ask, of_other, of_token
+from evertoken_transports.tools._doctor.asking import Asked, Once, ask, not_of_other, of_other, of_token
 from evertoken_transports.tools._doctor.certificate import CERTIFICATE, certificate
 from evertoken_transports.tools._doctor.finding import Finding, Level, Report
 from evertoken_transports.tools._doctor.network import CLOCK, Heard, Network, clock
@@ -83,9 +83,11 @@ class _Examination:
         self.findings.insert(1, credentials(self._grant, granted=result.left is not None))
         self.findings += result.place.findings
         self.findings.append(of_token(result, in_the_way, there, tells_apart=other is not None))
-        if other is not None:
+        if other is not None and result.is_refused and not in_the_way:
             here = options.profile or self._grant.endpoint.url
-            self.findings.append(of_other(self._asked(other, "") if result.is_refused else None, here, there))
+            self.findings.append(of_other(self._asked(other, ""), here, there))
+        elif other is not None:
+            self.findings.append(not_of_other(result, in_the_way, there))
 
     def _asked(self, grant: ClientCredentials, in_the_way: str) -> Asked:
         place = looked_at(self.store, self._options.store, grant, _shell.cipher_of(self._keys))

@@ -12,6 +12,7 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -55,6 +56,12 @@ _TODOS = {
     "does not speak TLS": "See the port in --url: this one speaks something else, perhaps plain http.",
     "time ran out": "Something on the way lets TLS pass slowly or not at all: see firewalls, and the MTU of tunnels.",
 }
+
+
+_HUNG_UP = (
+    "Nothing, if a token is granted below: not every server answers a request that brings nothing. If none is, the "
+    "server may want a client certificate (--mtls-cert)."
+)
 
 
 class Heard(NamedTuple):
@@ -144,8 +151,8 @@ class Network(Outbound):
             raise  # It is an alert: the server does not take our certificate, or misses one.
         except Exception as error:  # noqa: BLE001 (not everybody answers to HEAD; the token request will tell)
             self._unheard = str(failure_of(error, self._target, self._stage))
-            if self._target.scheme == "https" and isinstance(error, ConnectionError):
-                return Finding(TLS, Level.WARNING, f"{told}; then: {self._unheard}", _todo(TLS, self._unheard))
+            if self._target.scheme == "https" and not isinstance(error, TimeoutError):
+                return Finding(TLS, Level.WARNING, f"{told}; then: {self._unheard}", _HUNG_UP)
         return Finding(TLS, Level.OK, told)
 
     def _secured(self) -> str:
@@ -168,7 +175,8 @@ class Network(Outbound):
         conversation = Conversation(request, self._target._replace(resource="/"))
         before, answer = time.time(), None
         self._line.settimeout(self._left("while sending a request"))
-        self._line.sendall(conversation.request_bytes())
+        with suppress(ConnectionError):  # A server may say by an alert what it misses, and hang up.
+            self._line.sendall(conversation.request_bytes())
         while answer is None:
             self._line.settimeout(self._left(WAITING))
             answer = conversation.receive(self._line.recv(16_384))
