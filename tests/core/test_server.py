@@ -56,7 +56,9 @@ from tests.kits.asking import (
 def test_a_server_tells_the_time_as_its_date_lines_do() -> None:
     server = server_of(epoch=1_000_000)
     assert server.unix_time(7) == 1_000_007
-    assert dict(ask(server, 7).response.headers)["Date"] == http_date(server.unix_time(7))
+    answer = ask(server, 7).response
+    assert answer is not None
+    assert dict(answer.headers)["Date"] == http_date(server.unix_time(7))
 
 
 def test_a_grant_is_what_mangopay_documents() -> None:

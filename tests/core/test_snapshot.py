@@ -351,7 +351,7 @@ def test_what_is_no_snapshot_is_refused_with_the_place(text: str) -> None:
 def test_the_next_id_of_a_snapshot_is_one_that_could_be_given_out() -> None:
     document = json.loads(machine().snapshot(0).to_json())  # No attempt is in it whose id would show it.
     document["next_id"] = 0
-    with pytest.raises(ValueError, match="at next_id$"):
+    with pytest.raises(ValueError, match=r"at next_id$"):
         Snapshot.from_json(json.dumps(document))
 
 

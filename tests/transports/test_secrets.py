@@ -432,7 +432,7 @@ def test_a_grant_whose_callable_was_replaced_by_a_text_meanwhile_goes_on_with_th
 
 
 def test_a_forked_child_knows_of_no_call_that_hangs(place: Place) -> None:
-    place.coordinator.asking.update({1, 2, 3})
+    place.coordinator.asking += [1, 2, 3]
     place.coordinator._after_fork_in_child()
     assert not place.coordinator.asking
 
