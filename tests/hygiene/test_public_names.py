@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import enum
 import importlib
+import re
 from collections.abc import Iterator
 
 from tests.kits.source_tree import CORE, TRANSPORTS, Module, modules
@@ -56,6 +58,57 @@ def undocumented(body: list[ast.stmt], prefix: str = "") -> Iterator[str]:
             yield from undocumented(node.body, f"{node.name}.")
 
 
+def is_record(kind: type) -> bool:
+    """Whether a class is a list of values with names: its signature shows them, and the class says what they are."""
+    decorated = any("dataclass" in decorators(definition) for definition in definitions_of(kind))
+    return decorated or hasattr(kind, "_fields") or issubclass(kind, enum.Enum)
+
+
+def held_classes() -> Iterator[type]:
+    """The public classes of which somebody holds an instance that does something."""
+    for module in MODULES:
+        if module.is_public:
+            for thing in (getattr(importlib.import_module(module.name), name) for name in listed_names(module)):
+                if isinstance(thing, type) and thing.__module__.startswith("evertoken") and not is_record(thing):
+                    yield thing
+
+
+def attributes(body: list[ast.stmt], prefix: str) -> Iterator[tuple[str, bool]]:
+    """Each public attribute that is assigned in ``body``, and whether a docstring follows."""
+    for node, following in zip(body, [*body[1:], None], strict=True):
+        targets = (
+            node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+        )
+        is_told = isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant)
+        for target in map(ast.unparse, targets):
+            name = target.removeprefix(prefix)
+            if target.startswith(prefix) and name.isidentifier() and not name.startswith("_"):
+                yield name, is_told
+
+
+def definitions_of(kind: type) -> Iterator[ast.ClassDef]:
+    """Where ``kind`` and what it is made of are defined. Some say that they are from where they are imported from."""
+    for base in kind.__mro__:
+        for module in MODULES:
+            if module.name.startswith(base.__module__):
+                for node in module.tree.body:
+                    if isinstance(node, ast.ClassDef) and node.name == base.__name__:
+                        yield node
+
+
+def unexplained(kind: type) -> list[str]:
+    """The attributes of ``kind`` that neither have a docstring nor are named in that of the class."""
+    found: list[tuple[str, bool]] = []
+    for definition in definitions_of(kind):
+        found += attributes(definition.body, "")
+        for node in definition.body:
+            if isinstance(node, ast.FunctionDef) and node.name == "__init__":
+                found += attributes(node.body, "self.")
+    explained = {name for name, is_told in found if is_told}
+    words = set(re.findall(r"\w+", " ".join(base.__doc__ or "" for base in kind.__mro__ if base is not object)))
+    return sorted({name for name, _ in found} - explained - words)
+
+
 # Ruff holds their order (RUF022).
 def test_every_module_lists_its_public_names_once_each_and_has_them() -> None:
     for module in MODULES:
@@ -76,6 +129,12 @@ def test_every_module_and_every_public_name_in_it_has_a_docstring() -> None:
     everything = modules(CORE, TRANSPORTS)
     assert not [module.name for module in everything if not ast.get_docstring(module.tree)]
     assert not [(module.name, name) for module in everything for name in undocumented(module.tree.body)]
+
+
+def test_every_public_attribute_of_what_people_hold_is_explained() -> None:
+    held = list(held_classes())
+    assert len(held) > 30
+    assert not {kind.__qualname__: names for kind in held if (names := unexplained(kind))}
 
 
 def test_the_package_lists_only_names_that_are_explained_where_they_come_from() -> None:

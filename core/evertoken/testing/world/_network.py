@@ -47,18 +47,29 @@ class Network:
         self.time = 0
         self.checks = Checks(scenario)
         self.faulty = True
+        """Whether anything goes wrong still."""
         self.handled = 0
+        """How many events there have been."""
         self.token_requests = 0
+        """How many token requests have reached the server."""
         self.api_calls = 0
+        """How many API calls have."""
         self.random = Random(scenario.seed)
+        """What every draw of the run is taken from."""
         self.latency = scenario.latency
+        """How long a message of the token endpoint is under way, from least to most, in seconds."""
         self.partition_until = 0
+        """Until when, in nanoseconds, nothing gets through."""
         self.outage: tuple[int, TokenBehaviour] = (0, TokenBehaviour())
+        """Until when, in nanoseconds, every token request is treated alike, and how."""
         self.server = AuthorizationServer(
             "client", api_key(0), script=script, seed=scenario.seed, token_prefix="simulated", keep_arrivals=8
         )
+        """The model of the token endpoint and of the API."""
         self.laws = [ServerLaws(plan.policy, scenario.lifetime) for plan in scenario.clients]
+        """What each client owes to the server."""
         self.carried: Arrival | None = None
+        """The arrival whose answer is being told to a client."""
         self._rates = dict(scenario.rates)
         self._events: list[tuple[int, int, Callable[..., None], tuple[object, ...]]] = []
         self._seq = 0
