@@ -34,7 +34,7 @@ APART    := --ignore=tests/real --ignore=tests/searches --ignore=tests/embedders
 LOOPS    := tests/loops tests/hygiene/test_pins.py $(addprefix tests/transports/test_,asyncio.py async_sources.py \
                cancellation.py threads.py trio.py virtual_time.py)
 
-.PHONY: help test demo docs lint simulate ablations timeline real node fleet newer loops embedders embedded wheel \
+.PHONY: help test demo docs lint simulate ablations timeline picture real node fleet histories newer loops embedders embedded wheel \
     minimums bench pins clean FORCE
 
 help: ## list the targets
@@ -70,16 +70,28 @@ timeline: $(VENV)/.ready ## draw docs/timeline.svg, the picture of a few hostile
 	$(BIN)/evertoken simulate --seed 704 --days 0.5 --clients 3 --quiet --svg docs/timeline.svg --faults \
 	    partition,outage,revoked,crash,restart,suspend,late,token:server-error,token:rate-limited-reset,token:hang,api:unauthorized
 
+# Two minutes: a real run of 50 processes, in which a minute takes a second.
+picture: $(VENV)/.ready ## draw docs/fleet.svg, what 50 processes ask in an hour with and without a store, anew
+	$(BIN)/python -m benchmarks.fleet_picture docs/fleet.svg
+
 real: $(VENV)/.ready ## run the tests against servers and clients that others wrote
 	$(BIN)/python -m pytest -n auto --ignore=tests/real/fleet --ignore=$(NODE) tests/real
 
 node: $(VENV)/.ready $(NODE)/node_modules/.ready ## the same with clients for Node.js, which has to be there
 	$(BIN)/python -m pytest -n auto $(NODE)
 
-# FLEET=200 for a larger one, HISTORY=9000 for longer histories. Needs Redis and Valkey, which the pins bring for Linux; tries the system's Redis as well.
+# FLEET=200 for a larger one. The pins bring Valkey, and Redis for Python 3.11; a redis-server or valkey-server of the
+# system is tried as well, and with SYSTEM=1 it is a failure if there is none.
 fleet: $(VENV)/.ready ## 50 processes that share a token: cold starts, deploys, deaths, a lock, stores in trouble
-	FLEET=$(or $(FLEET),50) HISTORY=$(or $(HISTORY),1000) $(BIN)/python -m pytest -n0 \
+	@command -v redis-server > /dev/null || command -v valkey-server > /dev/null || { \
+	    echo 'missing: the redis-server of this system (Debian has it in the package redis-server)' >&2; test -z '$(SYSTEM)'; }
+	FLEET=$(or $(FLEET),50) DEATHS=20 LOOPS=200 HISTORY=1000 HISTORIES=15 $(BIN)/python -m pytest -n0 \
 	    -o faulthandler_timeout=1800 tests/real/fleet tests/real/stores
+
+# HOURS=8 for a longer search, SEED=1000 for another one.
+histories: $(VENV)/.ready ## search for an hour for a history of a store that no single register can have
+	HISTORIES=$$(( $(or $(HOURS),1) * 1200 )) SEED=$(or $(SEED),0) $(BIN)/python -m pytest -n0 -s \
+	    -o faulthandler_timeout=$$(( $(or $(HOURS),1) * 7200 )) tests/real/stores/test_histories.py
 
 newer: ## the same pins under Python 3.12 or later: every event loop, also those that need it
 	@$(MAKE) --no-print-directory VENV=.venv-newer OLDEST=3.12 VARIABLE=PYTHON_NEWER NAMED='$(PYTHON_NEWER)' loops
@@ -119,6 +131,7 @@ bench: $(VENV)/.ready ## what a token costs: while it lives, a herd without one,
 	$(BIN)/python benchmarks/scrub.py
 	$(BIN)/python benchmarks/tenants.py
 	$(BIN)/python benchmarks/simulation.py
+	$(BIN)/python benchmarks/fleet.py --processes $(or $(PROCESSES),500)
 
 COMPILE := $(BIN)/uv pip compile --universal --python-version $(OLDEST) --generate-hashes --no-strip-extras --upgrade --quiet \
                --no-config --no-emit-index-url --no-emit-find-links --custom-compile-command 'make pins'

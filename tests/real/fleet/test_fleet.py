@@ -5,141 +5,34 @@ FLEET=50 in the environment makes it as large; ``make fleet`` does.
 
 from __future__ import annotations
 
-import json
 import os
-import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from evertoken.testing import Script, TokenBehaviour, TokenFault
 from evertoken_transports.emulator import Emulator
-from tests.kits import canary
-from tests.kits.source_tree import ROOT
 from tests.kits.worlds import until
-from tests.real.stores.kits import SERVERS, Server, server
+from tests.real.fleet.conftest import SLOW
+from tests.real.fleet.kits import Fleet, are_tokens, asked, command, running_fleet
+from tests.real.stores.kits import Server
 
 SIZE = int(os.environ.get("FLEET", "6"))
-THREADS = 4
-KEY = canary.secret()
-SLOW = TokenBehaviour(latency_before=0.2)
-KINDS = ("file", *SERVERS, "tiers")
-
-
-class Worker:
-    """A process of the fleet."""
-
-    def __init__(self, url: str, stores: list[str], key: str = KEY, policy: dict[str, float] | None = None) -> None:
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, sys.path)])}
-        given = [url, key, str(THREADS), json.dumps(policy or {})]
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.real.fleet.worker", *given, *stores],
-            cwd=ROOT,
-            env=environment,
-            text=True,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-        )
-
-    def line(self) -> str:
-        assert self.process.stdout is not None
-        return self.process.stdout.readline().strip()
-
-    def tell(self, deed: str) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.write(f"{deed}\n")
-        self.process.stdin.flush()
-
-    def got(self) -> list[str]:
-        return [str(each) for each in json.loads(self.line())]
-
-    def end(self) -> None:
-        self.process.kill()
-        self.process.wait()
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.process.stdin.close()
-        self.process.stdout.close()
-
-
-class Fleet:
-    """Processes that share, and the endpoint that they ask."""
-
-    def __init__(self, emulator: Emulator, places: Callable[[int], list[str]]) -> None:
-        self.emulator, self._places = emulator, places
-        self.workers = list[Worker]()
-
-    def start(self, count: int = SIZE, key: str = KEY, policy: dict[str, float] | None = None) -> list[Worker]:
-        """So many more processes, ready to ask."""
-        made = [Worker(self.emulator.base_url, self._places(number), key, policy) for number in range(count)]
-        self.workers += made
-        assert {worker.line() for worker in made} == {"ready"}
-        return made
-
-    def ask(self, workers: list[Worker], deed: str = "ask") -> set[str]:
-        """What they all get, asked at once."""
-        for worker in workers:
-            worker.tell(deed)
-        return {each for worker in workers for each in worker.got()}
-
-    @property
-    def asked(self) -> int:
-        return sum(arrival.method == "POST" for arrival in self.emulator.arrivals)
-
-    def end(self, workers: list[Worker] | None = None) -> None:
-        for worker in self.workers if workers is None else workers:
-            worker.end()
-        self.workers = [worker for worker in self.workers if workers is not None and worker not in workers]
-
-
-@pytest.fixture(params=KINDS)
-def kind(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
-@pytest.fixture
-def redis(kind: str) -> Iterator[Server | None]:
-    with ExitStack() as stack:
-        servers = {"tiers": "valkey"}
-        yield None if kind == "file" else stack.enter_context(server(servers.get(kind, kind)))
-
-
-@pytest.fixture
-def emulator() -> Iterator[Emulator]:
-    with Emulator(Script(token=SLOW), client_id="fleet", api_key=KEY) as made:
-        yield made
-
-
-@pytest.fixture
-def fleet(kind: str, redis: Server | None, emulator: Emulator, tmp_path: Path) -> Iterator[Fleet]:
-    def places(number: int) -> list[str]:
-        if redis is None:
-            return [str(tmp_path / "store")]
-        return [redis.url] if kind != "tiers" else [str(tmp_path / f"host{number % 4}"), redis.url]
-
-    made = Fleet(emulator, places)
-    yield made
-    made.end()
-
-
-def are_tokens(got: set[str]) -> bool:
-    return all(each.startswith("Bearer ") for each in got)
+DEATHS, LOOPS = int(os.environ.get("DEATHS", "3")), int(os.environ.get("LOOPS", "20"))
 
 
 def test_a_cold_start_costs_one_request_a_rolling_restart_none_and_a_revoked_token_one(fleet: Fleet) -> None:
-    first = fleet.start()
+    first = fleet.start(SIZE)
     got = fleet.ask(first)
     assert are_tokens(got), got
     assert len(got) == 1
     assert fleet.asked == 1
-    for worker in list(fleet.workers):  # One after the other, as a deploy does.
-        fleet.end([worker])
-        assert fleet.ask(fleet.start(1)) == got
+    for some in range(0, SIZE, max(1, SIZE // 10)):  # Some after the others, as a deploy does.
+        restarted = first[some : some + max(1, SIZE // 10)]
+        fleet.end(restarted)
+        assert fleet.ask(fleet.start(len(restarted))) == got
+    assert len(fleet.workers) == SIZE
     assert fleet.asked == 1
     with fleet.emulator.server() as endpoint:
         endpoint.revoke_all(endpoint.arrivals[-1].now)
@@ -153,7 +46,7 @@ def test_a_cold_start_costs_one_request_a_rolling_restart_none_and_a_revoked_tok
 def test_one_life_after_another_costs_one_request_each(fleet: Fleet) -> None:
     with fleet.emulator.server() as endpoint:
         endpoint.replace_script(Script(token=SLOW, lifetime=10))
-    workers = fleet.start(policy={"leeway": 1.0, "refresh_before": 4.0})
+    workers = fleet.start(SIZE, policy={"leeway": 1.0, "refresh_before": 4.0})
     seen = list[set[str]]()
     ends = time.monotonic() + 25.0
     while time.monotonic() < ends:
@@ -164,13 +57,34 @@ def test_one_life_after_another_costs_one_request_each(fleet: Fleet) -> None:
     assert 3 <= lives <= 6
 
 
-QUICK = {"request_timeout": 2.0}
-"""So that a lease, which lasts 5 s longer, is over soon."""
+QUICK = {"request_timeout": 3.0}
+"""So that a lease, which lasts half as much longer, is over soon."""
 
 
 @pytest.mark.parametrize("kind", ["file", "valkey"], indirect=True)
-def test_whoever_is_killed_in_mid_request_costs_two_requests_at_most_and_nobody_a_token(fleet: Fleet) -> None:
-    deaths = 3  # Each doubles the back-off of all: a crash loop is not to become one of requests.
+def test_whoever_is_killed_in_mid_request_costs_two_requests_at_most_and_nobody_a_token(
+    redis: Server | None, emulator: Emulator, tmp_path: Path
+) -> None:
+    def places(number: int) -> list[str]:  # Each death has a store of its own, so that no back-off is another's.
+        return [str(tmp_path / f"store{number}") if redis is None else redis.url.replace("/0", f"/{number}")]
+
+    with emulator.server() as endpoint:
+        endpoint.next_token_requests(*[TokenBehaviour(fault=TokenFault.HANG)] * DEATHS)
+    with running_fleet(emulator, places) as fleet:
+        holders, others = fleet.start(DEATHS, policy=QUICK), fleet.start(DEATHS, policy=QUICK)
+        for holder in holders:
+            holder.tell("ask 60")
+        until(lambda: fleet.asked == DEATHS)
+        fleet.end(holders)
+        got = fleet.ask(others, "ask 60")
+        assert are_tokens(got), got
+        assert len(got) == DEATHS
+        assert fleet.asked == 2 * DEATHS
+
+
+@pytest.mark.parametrize("kind", ["file", "valkey"], indirect=True)
+def test_a_crash_loop_in_mid_request_backs_off(fleet: Fleet) -> None:
+    deaths = 3
     with fleet.emulator.server() as endpoint:
         endpoint.next_token_requests(*[TokenBehaviour(fault=TokenFault.HANG)] * deaths)
     for number in range(deaths):
@@ -191,27 +105,76 @@ def test_whoever_sleeps_through_its_lease_costs_one_request_more_at_most(fleet: 
     others = fleet.start(3, policy=QUICK)
     sleeper.tell("ask 60")
     until(lambda: fleet.asked == 1)
-    sleeper.process.send_signal(signal.SIGSTOP)
+    sleeper.pause()
     got = fleet.ask(others, "ask 60")
     assert are_tokens(got), got
     assert len(got) == 1
-    sleeper.process.send_signal(signal.SIGCONT)
+    sleeper.go_on()
     assert are_tokens(set(sleeper.got()))
     assert fleet.ask([*others, sleeper]) >= got
     assert fleet.asked == 2
 
 
-def test_a_locked_account_is_asked_once_by_processes_that_crash_and_start_again(
-    fleet: Fleet,
-) -> None:
+@pytest.mark.parametrize("kind", ["file", "valkey"], indirect=True)
+def test_a_locked_account_is_asked_once_by_processes_that_crash_and_start_again(fleet: Fleet) -> None:
     with fleet.emulator.server() as endpoint:
         endpoint.replace_script(Script(token=TokenBehaviour(fault=TokenFault.LOCKED)))
     for _ in range(4):
-        workers = fleet.start(max(2, SIZE // 4))
+        workers = fleet.start(SIZE)
         got = fleet.ask(workers)
         assert all(each.startswith("EndpointLocked") for each in got), got
         fleet.end(workers)
     assert fleet.asked == 1
+
+
+OFTEN = {"store_wait": 1.0}
+"""So that what is a minute by default, six times as long, is a few seconds."""
+
+
+@pytest.mark.parametrize("kind", ["file", "valkey"], indirect=True)
+def test_an_operator_s_word_is_heard_by_all_and_they_ask_once(fleet: Fleet, place: str) -> None:
+    with fleet.emulator.server() as endpoint:
+        endpoint.next_token_requests(TokenBehaviour(fault=TokenFault.LOCKED))
+    workers = fleet.start(SIZE, policy=OFTEN)
+    assert all(each.startswith("EndpointLocked") for each in fleet.ask(workers))
+    with command(fleet.emulator, place, "unblock") as operator:
+        assert operator.communicate()[0].startswith("unblocked: ")
+    until(lambda: are_tokens(fleet.ask(workers)))
+    assert len(fleet.ask(workers)) == 1
+    assert fleet.asked == 2
+
+
+@pytest.mark.parametrize("kind", ["file", "valkey"], indirect=True)
+def test_a_wait_that_the_endpoint_states_is_waited_out_by_everybody(fleet: Fleet, place: str) -> None:
+    limited = TokenBehaviour(fault=TokenFault.RATE_LIMITED_RETRY_AFTER, retry_after=6)
+    with fleet.emulator.server() as endpoint:
+        endpoint.next_token_requests(limited)
+    (first,) = fleet.start(1, policy=OFTEN)
+    assert all(each.startswith("RateLimited") for each in fleet.ask([first], "ask 2"))
+    others = fleet.start(SIZE, policy=OFTEN)
+    for worker in (first, *others):
+        worker.tell("ask 60")
+    with command(fleet.emulator, place, "token", "--timeout", "0.5") as run:
+        run.communicate()
+    assert run.returncode in (0, 5)  # 5, unless this machine was so busy that the wait was over before it began.
+    got = {each for worker in (first, *others) for each in worker.got()}
+    assert are_tokens(got), got
+    with fleet.emulator.server() as endpoint:
+        refused, granted = [arrival.now for arrival in endpoint.arrivals]
+    assert granted - refused >= 6.0
+
+
+@pytest.mark.parametrize("kind", ["file", "valkey"], indirect=True)
+def test_a_loop_of_commands_with_a_wrong_key_asks_once(emulator: Emulator, place: str, kind: str) -> None:
+    runs = LOOPS if kind == "file" else max(2, LOOPS // 10)
+    for _ in range(runs // 2):
+        both = [command(emulator, place, "token", key="not-the-key") for _ in range(2)]
+        for run in both:
+            with run:
+                out, complaint = run.communicate()
+            assert (run.returncode, out) == (3, ""), complaint
+            assert complaint.startswith("evertoken: Asking ")
+    assert asked(emulator) == 1
 
 
 @pytest.mark.parametrize("kind", ["valkey"], indirect=True)

@@ -1,15 +1,22 @@
-"""One process of a fleet: ``python -m tests.real.fleet.worker URL KEY THREADS STORE...``.
+"""The processes of a fleet, which a nursery forks: ``python -m tests.real.fleet.worker``.
 
-Several stores are tiers, the nearest first. It says ``ready``, and then does what it is told, a line each, and answers
-with one line of JSON: ``ask`` has every thread ask for a token, ``rejected`` has an API refuse the one in hand.
+It is told of each on a line of its own, as JSON: a socket, by which the process is spoken to, and URL, KEY, THREADS,
+POLICY and STORES. Several stores are tiers, the nearest first. A process says ``ready`` and its id, and then does what
+it is told, a line each, and answers with one line of JSON: ``ask`` has every thread ask for a token, ``rejected`` has
+an API refuse the one in hand. To import all that it needs takes half a second, so that is done once.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import signal
+import socket
 import sys
 import threading
 from typing import Any
+
+import filelock  # noqa: F401  # pyright: ignore[reportUnusedImport]  (before the fork)
 
 from evertoken import Challenge, Policy, TokenUnavailable, mangopay
 from evertoken_transports.h11 import H11Exchange
@@ -28,7 +35,7 @@ def main(url: str, key: str, threads: str, policy: str, *stores: str) -> None:
     source = TokenSource(
         mangopay.sandbox("fleet", key, base_url=url), exchange=exchange, policy=Policy(**json.loads(policy))
     )
-    say("ready")
+    say(f"ready {os.getpid()}")
     for line in sys.stdin:
         deed, _, rest = line.strip().partition(" ")
         say(json.dumps(_DEEDS[deed](source, int(threads), rest)))
@@ -66,5 +73,23 @@ def say(what: str) -> None:
 
 _DEEDS = {"ask": ask, "rejected": rejected}
 
+
+def nursery() -> None:
+    """Fork a process for each line, until there are no more."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # Nobody waits for them.
+    for place in ("/nowhere", "redis://nowhere"):
+        store_of(place)
+    for line in sys.stdin:
+        if os.fork() == 0:
+            where, *arguments = json.loads(line)
+            speaker = socket.socket(socket.AF_UNIX)
+            speaker.connect(where)
+            os.dup2(speaker.fileno(), sys.stdin.fileno())
+            os.dup2(speaker.fileno(), sys.stdout.fileno())
+            sys.stdin = os.fdopen(sys.stdin.fileno())  # What was read ahead was for the nursery.
+            main(*arguments)
+            os._exit(0)
+
+
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    nursery()

