@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -31,6 +32,7 @@ from evertoken_transports.tools._doctor.finding import Level
 from evertoken_transports.tools._doctor.network import Heard, clock
 from evertoken_transports.tools._doctor.settings import credentials, environment
 from tests.kits import canary, wire
+from tests.kits.pages import blocks, text_of
 
 SECRET = canary.secret()
 BEFORE_ASKING = ["environment", "credentials", "client certificate", "proxy", "name", "connection", "TLS", "clock"]
@@ -602,6 +604,20 @@ def test_an_encrypted_store_is_read_by_its_keys(
     monkeypatch.setenv("EVERTOKEN_STORE_KEYS", Fernet.generate_key().decode())
     emulator = emulated(stack)
     assert [doctor(emulator.base_url).requests for _ in range(2)] == [1, 0]
+
+
+# The page
+# --------
+
+
+def test_the_page_has_every_check_and_every_field_and_no_other(
+    stack: ExitStack, run: Callable[..., tuple[int, str, str]]
+) -> None:
+    assert {*re.findall(r"(?m)^\| `([\w ]+)` \|", text_of("howto/doctor"))} == {*CHECKS, "other environment"}
+    ((_, shown),) = blocks("howto/doctor", "json")
+    told = json.loads(run("doctor", "--json", "--url", f"{emulated(stack).base_url}/token")[1])
+    assert list(json.loads(shown)) == list(told)
+    assert list(json.loads(shown)["findings"][0]) == list(told["findings"][0])
 
 
 def test_its_help_needs_no_library(capsys: pytest.CaptureFixture[str]) -> None:
