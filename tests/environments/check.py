@@ -37,6 +37,7 @@ TYPED = {"evertoken/py.typed", "evertoken_transports/py.typed"}
 # What each command needs. The rest of what it does, it does with any extra or none.
 NEEDED = {
     "demo": ("h11", "httpx", "rich"),
+    "doctor": ("h11",),
     "emulate": ("h11",),
     "header": ("h11",),
     "simulate": ("rich",),
@@ -154,7 +155,7 @@ WRONG = {
     "demo": ["--seconds", "0"],
     "emulate": ["--client-id", "a:b"],
     "simulate": ["--days", "0"],
-    **{name: [] for name in ("header", "status", "token", "unblock")},
+    **{name: [] for name in ("doctor", "header", "status", "token", "unblock")},
 }
 
 
