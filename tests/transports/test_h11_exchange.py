@@ -271,7 +271,7 @@ def test_a_connection_that_breaks_says_where(monkeypatch: pytest.MonkeyPatch) ->
 
     with serving(reset) as server:
         # One byte at a time, so that the reset finds the client after the last of them.
-        monkeypatch.setattr(h11, "_PIECE", 1)
+        monkeypatch.setattr(h11, "PIECE", 1)
         text = failure_of(standing(), request_to(f"http://127.0.0.1:{server.port}"))
     assert text.startswith("Connection reset by peer while ")
     assert text.endswith(f" (127.0.0.1:{server.port})")

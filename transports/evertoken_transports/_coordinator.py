@@ -212,10 +212,10 @@ class Coordinator(Unpicklable):
 
     def _catch_up(self) -> None:
         """Do what was put off, by whomsoever and here or elsewhere; wake those whom an interrupted thread has not."""
-        if self._is_inside():
-            _behind.append(self)
-            return
         while self._late or self._due or _behind:
+            if self._is_inside():
+                _behind.append(self)
+                return
             if self._late:
                 self._do(self._do_late)
             self._wake()
@@ -434,7 +434,7 @@ class Coordinator(Unpicklable):
             happenings = () if self.machine.happenings is told else self.machine.happenings
             if wakes and (happenings or self.machine.state_value is not state):
                 self._take_wakers()
-            events = events_of(self.machine.grant.client_id, self.machine.state_value, happenings)
+            events = events_of(self.machine.grant.client_id, self.machine.state_value, happenings) if happenings else []
             callbacks = self._callbacks() if events else []
         self._wake()
         for event in events:

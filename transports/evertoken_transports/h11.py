@@ -10,7 +10,7 @@ import ssl
 from contextlib import suppress
 
 from evertoken import HttpResponse, TokenRequest
-from evertoken_transports._clock import Clock, suspend_aware_clock
+from evertoken_transports._clock import Clock
 from evertoken_transports._exchange import ExchangeBroken, ExchangeFailed
 from evertoken_transports._exchanges.addresses import (
     CONNECTING,
@@ -22,8 +22,9 @@ from evertoken_transports._exchanges.addresses import (
 )
 from evertoken_transports._exchanges.connecting import (
     HANDSHAKE,
+    PIECE,
+    Configured,
     check_alpn,
-    check_context,
     default_ssl_context,
     failure_of,
     refuse_unsafe,
@@ -35,11 +36,8 @@ from evertoken_transports._progress import progress
 
 __all__ = ("ExchangeBroken", "ExchangeFailed", "H11Exchange")
 
-_PIECE = 16 * 1024
-"""Bytes asked of the socket at a time: what one TLS record holds."""
 
-
-class H11Exchange(Outbound):
+class H11Exchange(Outbound, Configured):
     """Sends a token request and returns the answer, over a connection of its own; see :class:`.Exchange`.
 
     The request's deadline covers all of it, from DNS to the last byte, however slowly the other side drips. Redirects
@@ -56,18 +54,6 @@ class H11Exchange(Outbound):
     Raises:
         ValueError: ``ssl_context`` is none.
     """
-
-    def __init__(
-        self,
-        *,
-        ssl_context: ssl.SSLContext | None = None,
-        trust_env: bool = True,
-        clock: Clock = suspend_aware_clock,
-    ) -> None:
-        check_context(ssl_context)
-        self._ssl_context = ssl_context
-        self._trust_env = trust_env
-        self._clock = clock
 
     def __call__(self, request: TokenRequest, /) -> HttpResponse:
         """Send ``request``; return the answer.
@@ -142,5 +128,5 @@ class _Attempt:
         answer = None
         while answer is None:
             connection.settimeout(self.seconds_left(self._conversation.stage))
-            answer = self._conversation.receive(connection.recv(_PIECE))
+            answer = self._conversation.receive(connection.recv(PIECE))
         return answer

@@ -12,12 +12,15 @@ from collections.abc import Sequence
 
 from evertoken._checks import is_loopback, simulated_hosts
 from evertoken_transports._blame import is_bug, place_of
+from evertoken_transports._clock import Clock, suspend_aware_clock
 from evertoken_transports._exchange import ExchangeBroken, ExchangeFailed
 from evertoken_transports._exchanges.target import Target
 
 __all__ = (
     "HANDSHAKE",
+    "PIECE",
     "WAITING",
+    "Configured",
     "check_alpn",
     "check_context",
     "default_ssl_context",
@@ -33,6 +36,9 @@ HANDSHAKE = "during the TLS handshake"
 """The stage between connecting and sending."""
 WAITING = "while waiting for the answer"
 """The stage between sending and the first byte."""
+
+PIECE = 16 * 1024
+"""Bytes asked of a connection at a time: what one TLS record holds."""
 
 _OTHER_NAME = {62, 64}
 """OpenSSL's verify codes for a certificate of another host name or another address."""
@@ -67,6 +73,22 @@ _TLS_REASONS = (
     ("UNRECOGNIZED_NAME", "the server does not serve this host name"),
     ("EOF", f"the server hung up; it may want a client certificate: {_CLIENT_CERTIFICATE}"),
 )
+
+
+class Configured:
+    """What every exchange over sockets of its own is made with; each says what its arguments are."""
+
+    def __init__(
+        self,
+        *,
+        ssl_context: ssl.SSLContext | None = None,
+        trust_env: bool = True,
+        clock: Clock = suspend_aware_clock,
+    ) -> None:
+        check_context(ssl_context)
+        self._ssl_context = ssl_context
+        self._trust_env = trust_env
+        self._clock = clock
 
 
 def check_context(ssl_context: object) -> None:

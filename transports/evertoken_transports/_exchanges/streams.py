@@ -11,12 +11,12 @@ from functools import partial
 from typing_extensions import override
 
 from evertoken import HttpResponse, TokenRequest
-from evertoken_transports._clock import Clock, suspend_aware_clock
 from evertoken_transports._exchanges.addresses import CONNECTING, RESOLVING, Address
 from evertoken_transports._exchanges.connecting import (
     HANDSHAKE,
+    PIECE,
+    Configured,
     check_alpn,
-    check_context,
     default_ssl_context,
     failure_of,
     refuse_unsafe,
@@ -29,9 +29,6 @@ from evertoken_transports._progress import Progress, progress
 from evertoken_transports._runtime import in_thread, within
 
 __all__ = ("Attempt", "Line", "SocketExchange", "StreamExchange")
-
-PIECE = 16 * 1024
-"""Bytes asked of a stream at a time: what one TLS record holds."""
 
 
 class Line(ABC):
@@ -60,7 +57,7 @@ class Line(ABC):
         """Close it at once and without ceremony: there is nothing to wait for, so that nothing can hang."""
 
 
-class StreamExchange(ABC):
+class StreamExchange(Configured, ABC):
     """Sends a token request and returns the answer, over a connection of its own; see :class:`.AsyncExchange`.
 
     The request's deadline covers all of it, from DNS to the last byte, however slowly the other side drips. Redirects
@@ -77,18 +74,6 @@ class StreamExchange(ABC):
     Raises:
         ValueError: ``ssl_context`` is none.
     """
-
-    def __init__(
-        self,
-        *,
-        ssl_context: ssl.SSLContext | None = None,
-        trust_env: bool = True,
-        clock: Clock = suspend_aware_clock,
-    ) -> None:
-        check_context(ssl_context)
-        self._ssl_context = ssl_context
-        self._trust_env = trust_env
-        self._clock = clock
 
     async def __call__(self, request: TokenRequest, /) -> HttpResponse:
         """Send ``request``; return the answer.
