@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from functools import partial
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -57,10 +58,13 @@ class Forbidden(Exception):
 @pytest.fixture
 def cloud(monkeypatch: pytest.MonkeyPatch) -> Cloud:
     made = Cloud()
-    vault = SimpleNamespace(secrets=SimpleNamespace(kv=SimpleNamespace(v2=made)))
+    vault = partial(SimpleNamespace, secrets=SimpleNamespace(kv=SimpleNamespace(v2=made)))
     modules: dict[str, dict[str, Any]] = {
         "boto3": {"client": made.client},
-        "hvac": {"Client": lambda **_: vault, "exceptions": SimpleNamespace(Forbidden=Forbidden)},
+        "hvac": {
+            "Client": vault,
+            "exceptions": SimpleNamespace(Forbidden=Forbidden),
+        },
     }
     for name, things in modules.items():
         module = ModuleType(name)
