@@ -10,6 +10,7 @@ import logging
 import pickle
 import subprocess
 import sys
+import traceback
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from typing import Any, NamedTuple
@@ -300,6 +301,25 @@ def test_a_wrong_argument_is_named(kind: Kind, place: Place, wrong: dict[str, Ou
         kind.auth(place.grant, **wrong)
 
 
+@pytest.mark.parametrize("wrong", [{"keys": ("pass-word",)}, {"origins": ("https://user:pass-word@a.example",)}])
+def test_a_password_in_a_wrong_argument_is_in_no_local_variable(
+    kind: Kind, place: Place, wrong: dict[str, Ours]
+) -> None:
+    with pytest.raises(ValueError, match=r"keys|origins") as caught:
+        kind.auth(place.grant, **wrong)
+    frames = [frame.f_locals for frame, _ in traceback.walk_tb(caught.value.__traceback__)]
+    assert len(frames) > 1
+    assert "pass-word" not in repr(frames[1:])
+
+
+def test_what_it_is_called_for_is_said_in_its_repr_and_no_token(kind: Kind, place: Place) -> None:
+    auth = auth_for(kind, place)
+    with kind.client(auth) as send:
+        send("GET", f"{place.api}/users")
+    assert repr(auth).startswith(f"<{type(auth).__module__}.{type(auth).__name__} by <")
+    assert (place.carried[0] or "").split()[1] not in repr(auth)
+
+
 def test_a_copy_is_the_object_itself_and_a_pickle_is_refused(kind: Kind, place: Place) -> None:
     auth = auth_for(kind, place)
     assert copy.copy(auth) is copy.deepcopy(auth) is auth
@@ -332,6 +352,7 @@ def test_the_first_answer_to_a_repeated_call_of_requests_is_in_its_history(place
 
 WITHOUT = """
 import sys
+import traceback
 sys.modules[{library!r}] = None
 try:
     import evertoken_transports.{library}
