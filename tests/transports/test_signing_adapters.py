@@ -276,6 +276,16 @@ def test_what_is_read_as_it_comes_is_whole_though_its_beginning_was_looked_at(
             assert send("GET", f"{place.api}/users").status == 200
 
 
+def test_a_body_that_breaks_off_is_found_out_by_the_one_who_reads(kind: Kind, place: Place) -> None:
+    place.refusal = 401, gzip.compress(b"x" * 1_000)[:-9] + b"not gzip", {"Content-Encoding": "gzip"}
+    with kind.client(auth_for(kind, place, replay=False)) as send:
+        send("GET", f"{place.api}/users")
+        place.emulator.revoke_all()
+        with pytest.raises((requests.exceptions.ContentDecodingError, aiohttp.ClientPayloadError)):
+            send("GET", f"{place.api}/users", stream=True)
+    assert [status for *_, status in place.calls] == [200, 401]
+
+
 def test_what_is_streamed_is_repeated_too(kind: Kind, place: Place) -> None:
     place.answers["POST", "/users"] = 200, b"y" * 100_000
     with kind.client(auth_for(kind, place)) as send:
