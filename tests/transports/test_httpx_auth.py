@@ -32,8 +32,7 @@ from evertoken import (
 )
 from evertoken._secrecy import replace
 from evertoken.testing import ServerRequest, TokenBehaviour, TokenFault
-from evertoken_transports import RequestNotSigned
-from evertoken_transports._httpx import flow as _httpx_flow
+from evertoken_transports import RequestNotSigned, _signing
 from tests.kits import canary
 from tests.kits.httpx_kits import LIBRARIES, RUNTIMES, SCA, TOKEN_401, UNKNOWN_401, Answer, Kit, Theirs, run_in
 from tests.kits.worlds import World, run_in_threads
@@ -130,7 +129,7 @@ def test_the_first_unsigned_request_to_an_origin_is_a_warning_that_says_what_to_
 def test_a_client_of_many_thousand_origins_is_warned_of_some(
     kit: Kit, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(_httpx_flow, "_MOST_TOLD", 3)
+    monkeypatch.setattr(_signing, "_MOST_TOLD", 3)
     client = kit.client(kit.auth())
     for number in range(9):
         client.get(f"https://{number}.example/")

@@ -10,6 +10,7 @@ import logging
 import pickle
 import subprocess
 import sys
+import traceback
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from typing import Any, NamedTuple
@@ -275,6 +276,16 @@ def test_what_is_read_as_it_comes_is_whole_though_its_beginning_was_looked_at(
             assert send("GET", f"{place.api}/users").status == 200
 
 
+def test_a_body_that_breaks_off_is_found_out_by_the_one_who_reads(kind: Kind, place: Place) -> None:
+    place.refusal = 401, gzip.compress(b"x" * 1_000)[:-9] + b"not gzip", {"Content-Encoding": "gzip"}
+    with kind.client(auth_for(kind, place, replay=False)) as send:
+        send("GET", f"{place.api}/users")
+        place.emulator.revoke_all()
+        with pytest.raises((requests.exceptions.ContentDecodingError, aiohttp.ClientPayloadError)):
+            send("GET", f"{place.api}/users", stream=True)
+    assert [status for *_, status in place.calls] == [200, 401]
+
+
 def test_what_is_streamed_is_repeated_too(kind: Kind, place: Place) -> None:
     place.answers["POST", "/users"] = 200, b"y" * 100_000
     with kind.client(auth_for(kind, place)) as send:
@@ -298,6 +309,25 @@ def test_what_is_streamed_is_repeated_too(kind: Kind, place: Place) -> None:
 def test_a_wrong_argument_is_named(kind: Kind, place: Place, wrong: dict[str, Ours], word: str) -> None:
     with pytest.raises(ValueError, match=word):
         kind.auth(place.grant, **wrong)
+
+
+@pytest.mark.parametrize("wrong", [{"keys": ("pass-word",)}, {"origins": ("https://user:pass-word@a.example",)}])
+def test_a_password_in_a_wrong_argument_is_in_no_local_variable(
+    kind: Kind, place: Place, wrong: dict[str, Ours]
+) -> None:
+    with pytest.raises(ValueError, match=r"keys|origins") as caught:
+        kind.auth(place.grant, **wrong)
+    frames = [frame.f_locals for frame, _ in traceback.walk_tb(caught.value.__traceback__)]
+    assert len(frames) > 1
+    assert "pass-word" not in repr(frames[1:])
+
+
+def test_what_it_is_called_for_is_said_in_its_repr_and_no_token(kind: Kind, place: Place) -> None:
+    auth = auth_for(kind, place)
+    with kind.client(auth) as send:
+        send("GET", f"{place.api}/users")
+    assert repr(auth).startswith(f"<{type(auth).__module__}.{type(auth).__name__} by <")
+    assert (place.carried[0] or "").split()[1] not in repr(auth)
 
 
 def test_a_copy_is_the_object_itself_and_a_pickle_is_refused(kind: Kind, place: Place) -> None:
@@ -332,6 +362,7 @@ def test_the_first_answer_to_a_repeated_call_of_requests_is_in_its_history(place
 
 WITHOUT = """
 import sys
+import traceback
 sys.modules[{library!r}] = None
 try:
     import evertoken_transports.{library}

@@ -1,18 +1,20 @@
-"""Which API calls are signed: the rule that adapters for HTTP libraries have in common, and how a breach is told."""
+"""What the adapters for HTTP libraries have in common: which API calls are signed, and by what."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
+from typing import Generic, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 from evertoken import ClientCredentials
 from evertoken._checks import ascii_host, check_type, fault_of_url
+from evertoken._secrecy import Unpicklable
 from evertoken_transports._events import RequestNotSigned, log, tell
-from evertoken_transports._source import BaseSource
+from evertoken_transports._source import BaseSource, checked_timeout
 
-__all__ = ("MOST_PEEKED", "TELLING", "Origin", "Origins", "origin_of")
+__all__ = ("MOST_PEEKED", "PORTS", "TELLING", "Origin", "Origins", "Signing", "concealed", "origin_of", "origins_of")
 
 TELLING = (400, 401)
 """The statuses whose bodies say something about locks and tokens. Of others the header lines suffice."""
@@ -20,7 +22,7 @@ TELLING = (400, 401)
 MOST_PEEKED = 65_536
 """Bytes of such a body, before and after decompression, that are looked at. Error bodies are far shorter."""
 
-_PORTS = {"http": 80, "https": 443}
+PORTS: Mapping[str, int] = MappingProxyType({"http": 80, "https": 443})
 _MOST_TOLD = 1_000
 """Origins that one auth object warns of."""
 
@@ -34,7 +36,7 @@ class Origin(NamedTuple):
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
-        port = "" if self.port in (None, _PORTS.get(self.scheme)) else f":{self.port}"
+        port = "" if self.port in (None, PORTS.get(self.scheme)) else f":{self.port}"
         return f"{self.scheme}://{host}{port}"
 
 
@@ -42,55 +44,106 @@ def origin_of(url: str) -> Origin:
     """The origin of ``url``. One whose host or port cannot be read has an origin like no other."""
     try:
         parts = urlsplit(url)
-        port = _PORTS.get(parts.scheme) if parts.port is None else parts.port
+        port = PORTS.get(parts.scheme) if parts.port is None else parts.port
     except ValueError:
         return Origin("", "", None)
     return Origin(parts.scheme, ascii_host(parts.hostname or "") or "", port)
 
 
 class Origins:
-    """Where the tokens of ``grant`` may be sent: the origin of its ``api_base``, and ``origins``.
+    """Where tokens may be sent, and to which others somebody would have sent one."""
 
-    Raises:
-        TypeError: ``grant`` or ``origins`` are of another type.
-        ValueError: there is no origin at all, or one of ``origins`` is none, or must not get a secret.
-    """
+    def __init__(self, bases: Iterable[str]) -> None:
+        self._allowed = frozenset(map(origin_of, bases))
+        self._told: dict[Origin, object] = {}
 
-    def __init__(self, grant: ClientCredentials, origins: Iterable[str]) -> None:
-        check_type("grant", grant, ClientCredentials)
-        self._allowed = frozenset(map(origin_of, _bases(grant.api_base, origins)))
-        self._told: set[Origin] = set()
+    def __contains__(self, origin: Origin) -> bool:
+        return origin in self._allowed
 
-    def __contains__(self, url: str) -> bool:
-        return origin_of(url) in self._allowed
-
-    def allow(self, url: str, source: BaseSource) -> bool:
-        """Whether a request to ``url`` is to be signed. If not, it is told: as a WARNING the first time."""
-        if url in self:
+    def allow(self, origin: Origin, source: BaseSource) -> bool:
+        """Whether a request to ``origin`` is to be signed. If not, it is told: as a WARNING the first time."""
+        if origin in self._allowed:
             return True
-        origin = origin_of(url)
         event = RequestNotSigned(str(origin), source.coordinator.machine.grant.api_base)
-        is_news = origin not in self._told and len(self._told) < _MOST_TOLD
-        self._told.add(origin)
-        log(event, logging.WARNING if is_news else logging.DEBUG)
+        log(event, logging.WARNING if self._is_new(origin) else logging.DEBUG)
         if source.on_event is not None:
             tell(source.on_event, event)
         return False
 
+    def _is_new(self, origin: Origin) -> bool:
+        """Whether it is the first time; where there are very many origins, nobody is told of the later ones."""
+        if origin in self._told or len(self._told) >= _MOST_TOLD:
+            return False
+        mine = object()
+        return self._told.setdefault(origin, mine) is mine
 
-def _bases(api_base: str | None, origins: Iterable[str]) -> list[str]:
+
+def origins_of(grant: ClientCredentials, origins: Iterable[str]) -> Origins | str:
+    """The origin of the ``api_base`` of ``grant``, and ``origins``; or what is wrong with these.
+
+    That is told, and not raised, since there may be a password in what is wrong: error trackers show local variables.
+
+    Raises:
+        TypeError: ``grant`` is none, or ``origins`` is no collection.
+    """
+    check_type("grant", grant, ClientCredentials)
     if not isinstance(origins, Iterable):
         raise TypeError(f"origins must be a tuple of texts, not {type(origins).__name__}")
     if isinstance(origins, str):
-        raise ValueError('origins must be a tuple, as in origins=("https://files.example.com",), not one text')
-    bases = [] if api_base is None else [api_base]
+        return 'origins must be a tuple, as in origins=("https://files.example.com",), not one text'
+    bases = [] if grant.api_base is None else [grant.api_base]
     for origin in origins:
         if (fault := fault_of_url("origins", origin)) is not None:
-            raise ValueError(fault)
+            return fault
         parts = urlsplit(origin)
         if parts.path not in ("", "/") or parts.query:
-            raise ValueError("origins: an origin is scheme, host and port, without a path or query")
+            return "origins: an origin is scheme, host and port, without a path or query"
         bases.append(origin)
     if not bases:
-        raise ValueError("origins must name at least one: the grant has no api_base, so no call would ever be signed")
-    return bases
+        return "origins must name at least one: the grant has no api_base, so no call would ever be signed"
+    return Origins(bases)
+
+
+_Options = TypeVar("_Options")
+_Source = TypeVar("_Source", bound=BaseSource)
+
+
+def concealed(options: _Options) -> Callable[[], _Options]:
+    """What gives ``options`` back, where they would be seen among a frame's local variables."""
+    return lambda: options
+
+
+class Signing(Unpicklable, Generic[_Source]):
+    """What signs the calls of one HTTP library by one source, and says so in its repr."""
+
+    def __init__(
+        self,
+        grant: ClientCredentials,
+        origins: Origins | str,
+        source: Callable[[], _Source],
+        timeout: float | None,
+        *,
+        replay: bool,
+    ) -> None:
+        self._timeout = None if timeout is None else checked_timeout(timeout)
+        check_type("replay", replay, bool)
+        if isinstance(origins, str):
+            raise ValueError(origins)
+        self._origins, self._replay = origins, replay
+        self._api_base = grant.api_base or ""
+        self._source = source()
+
+    def __repr__(self) -> str:
+        name = f"{type(self).__module__}.{type(self).__name__}"
+        source = getattr(self, "_source", None)  # Not there yet if a wrong argument stopped the making.
+        return f"<{name}>" if source is None else f"<{name} by {source!r}>"
+
+    @property
+    def source(self) -> _Source:
+        """Where the tokens come from: for use beside the client, for rotation, and to see what is going on."""
+        return self._source
+
+    @property
+    def api_base(self) -> str:
+        """The grant's base URL for API calls; empty if the grant has none."""
+        return self._api_base

@@ -16,16 +16,15 @@ except ImportError as error:
     ) from error
 
 from evertoken import ClientCredentials, TokenUnavailable
-from evertoken._secrecy import Unpicklable
 from evertoken_transports._exchange import AsyncExchange
 from evertoken_transports._options import SourceOptions
-from evertoken_transports._signing import MOST_PEEKED, TELLING, Origins
+from evertoken_transports._signing import MOST_PEEKED, TELLING, Signing, concealed, origin_of, origins_of
 from evertoken_transports.asyncio import TokenSource
 
 __all__ = ("BearerMiddleware",)
 
 
-class BearerMiddleware(Unpicklable):
+class BearerMiddleware(Signing[TokenSource]):
     """Bearer authentication for ``aiohttp.ClientSession``, by the rules of ``evertoken_transports.httpx.BearerAuth``.
 
     ::
@@ -62,25 +61,13 @@ class BearerMiddleware(Unpicklable):
         origins: Iterable[str] = (),
         **options: Unpack[SourceOptions[AsyncExchange]],
     ) -> None:
-        self._origins = Origins(grant, origins)
-        self._source = TokenSource(grant, **options)
-        self._api_base = grant.api_base or ""
-        self._timeout = timeout
-        self._replay = replay
-
-    @property
-    def source(self) -> TokenSource:
-        """Where the tokens come from: for use beside the session, for rotation, and to see what is going on."""
-        return self._source
-
-    @property
-    def api_base(self) -> str:
-        """The grant's base URL for API calls; empty if the grant has none."""
-        return self._api_base
+        allowed, given = origins_of(grant, origins), concealed(options)
+        del origins, options  # There may be a password in either, and error trackers show local variables.
+        super().__init__(grant, allowed, lambda: TokenSource(grant, **given()), timeout, replay=replay)
 
     async def __call__(self, request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
         """Sign ``request``, let ``handler`` send it, and judge what is answered. Called by aiohttp."""
-        if not self._origins.allow(str(request.url), self._source):
+        if not self._origins.allow(origin_of(str(request.url)), self._source):
             return await handler(request)
         authorization = request.headers["Authorization"] = await self._source.authorization(self._timeout)
         response = await handler(request)

@@ -17,13 +17,13 @@ from evertoken import ClientCredentials, TokenUnavailable
 from evertoken._secrecy import Hidden, Unpicklable
 from evertoken_transports._exchange import Exchange
 from evertoken_transports._options import SourceOptions
-from evertoken_transports._signing import MOST_PEEKED, TELLING, Origins
+from evertoken_transports._signing import MOST_PEEKED, TELLING, Signing, concealed, origin_of, origins_of
 from evertoken_transports.threads import TokenSource
 
 __all__ = ("BearerAuth",)
 
 
-class BearerAuth(Unpicklable, AuthBase):
+class BearerAuth(Signing[TokenSource], AuthBase):
     """Bearer authentication for ``requests``, by the rules of :class:`evertoken_transports.httpx.BearerAuth`.
 
     ::
@@ -60,26 +60,14 @@ class BearerAuth(Unpicklable, AuthBase):
         origins: Iterable[str] = (),
         **options: Unpack[SourceOptions[Exchange]],
     ) -> None:
-        self._origins = Origins(grant, origins)
-        self._source = TokenSource(grant, **options)
-        self._api_base = grant.api_base or ""
-        self._timeout = timeout
-        self._replay = replay
-
-    @property
-    def source(self) -> TokenSource:
-        """Where the tokens come from: for use beside the session, for rotation, and to see what is going on."""
-        return self._source
-
-    @property
-    def api_base(self) -> str:
-        """The grant's base URL for API calls; empty if the grant has none."""
-        return self._api_base
+        allowed, given = origins_of(grant, origins), concealed(options)
+        del origins, options  # There may be a password in either, and error trackers show local variables.
+        super().__init__(grant, allowed, lambda: TokenSource(grant, **given()), timeout, replay=replay)
 
     @override
     def __call__(self, r: PreparedRequest) -> PreparedRequest:
-        if self._origins.allow(r.url or "", self._source):
-            call = _Call(self._source, self._origins, self._timeout, replay=self._replay)
+        if self._origins.allow(origin_of(r.url or ""), self._source):
+            call = _Call(self._source, self._timeout, replay=self._replay)
             call.sign(r)
             r.register_hook("response", call)
         return r
@@ -88,8 +76,8 @@ class BearerAuth(Unpicklable, AuthBase):
 class _Call(Unpicklable):
     """What one call carried: the hook that is told of its answers, also of those that send it elsewhere."""
 
-    def __init__(self, source: TokenSource, origins: Origins, timeout: float | None, *, replay: bool) -> None:
-        self._source, self._origins, self._timeout, self._replay = source, origins, timeout, replay
+    def __init__(self, source: TokenSource, timeout: float | None, *, replay: bool) -> None:
+        self._source, self._timeout, self._replay = source, timeout, replay
         self._sent = Hidden("")  # Not the text: a hook's repr is shown with the request's.
 
     def sign(self, request: PreparedRequest) -> bool:
@@ -120,7 +108,7 @@ class _Call(Unpicklable):
     def _heed(self, response: Response, *, stream: bool, resendable: bool) -> bool:
         """Tell the source what the answer says, if it is one to our value; whether the call should be repeated."""
         request, authorization = response.request, self._sent.reveal()
-        if request.headers.get("Authorization") != authorization or (request.url or "") not in self._origins:
+        if request.headers.get("Authorization") != authorization:
             return False
         return self._source.answered(
             authorization,
@@ -144,7 +132,12 @@ class _Peeked:
 
     def __init__(self, raw: Any) -> None:  # noqa: ANN401 (urllib3's, or what another adapter has in its place)
         self._raw = raw
-        self.head: bytes = raw.read(MOST_PEEKED, decode_content=True)
+        self.head = b""
+        self._error: Exception | None = None
+        try:
+            self.head = raw.read(MOST_PEEKED, decode_content=True)
+        except Exception as error:  # noqa: BLE001 (for the one who reads)
+            self._error = error
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._raw, name)
@@ -154,6 +147,8 @@ class _Peeked:
         yield from self._raw.stream(amt, **options)
 
     def read(self, amt: int | None = None, **options: Any) -> bytes:  # noqa: ANN401 (urllib3's)
+        if self._error is not None:
+            raise self._error
         head, self.head = self.head[:amt], self.head[len(self.head) if amt is None else amt :]
         if amt is None or not head:
             head += self._raw.read(amt, **options)

@@ -7,10 +7,9 @@ from collections.abc import AsyncGenerator, Generator, Hashable, Iterable, Seque
 from functools import partial
 from types import ModuleType
 from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
-from urllib.parse import urlsplit
 
 from evertoken import ClientCredentials, Policy
-from evertoken._checks import check_type, fault_of_url
+from evertoken._checks import check_type
 from evertoken._secrecy import Hidden, Unpicklable
 from evertoken_transports._clock import Clock
 from evertoken_transports._coordinator import Coordinator
@@ -26,7 +25,8 @@ from evertoken_transports._httpx.beside import (
 )
 from evertoken_transports._httpx.bodies import AsyncPeekedStream, PeekedStream
 from evertoken_transports._httpx.exchange import HttpxExchangeBase, Settings, with_reference
-from evertoken_transports._httpx.flow import Flow, Origin, origin_of
+from evertoken_transports._httpx.flow import Flow
+from evertoken_transports._signing import origins_of
 from evertoken_transports._source import Shares, checked_timeout, found_coordinator
 from evertoken_transports.threads import TokenSource
 
@@ -138,7 +138,7 @@ class BearerAuthBase(Unpicklable, Generic[_Request, _Response]):
         # Either may have a password in it, and error trackers show local variables.
         shares = Shares(store, keys, store_required=store_required)
         hidden = None if proxy is None else Hidden(proxy)
-        allowed = _origins(self._library, grant.api_base, origins)
+        allowed = origins_of(grant, origins)
         del proxy, origins, keys
         shares.check()
         _check_exchanges(exchange, async_exchange, own_settings=ssl_context is not None or hidden is not None)
@@ -237,23 +237,3 @@ def _check_exchanges(exchange: object, async_exchange: object, *, own_settings: 
     if own_settings and not (exchange is None and async_exchange is None):
         given = "async_exchange" if exchange is None else "exchange"
         raise ValueError(f"{given} has settings of its own: give ssl_context and proxy to it instead")
-
-
-def _origins(library: ModuleType, api_base: str | None, origins: Iterable[str]) -> frozenset[Origin] | str:
-    """The origins that tokens may be sent to, or what is wrong with what was given."""
-    if not isinstance(origins, Iterable):
-        raise TypeError(f"origins must be a tuple of texts, not {type(origins).__name__}")
-    if isinstance(origins, str):
-        return 'origins must be a tuple, as in origins=("https://files.example.com",), not one text'
-    bases = [] if api_base is None else [api_base]
-    for origin in origins:
-        fault = fault_of_url("origins", origin)
-        if fault is not None:
-            return fault
-        parts = urlsplit(origin)
-        if parts.path not in ("", "/") or parts.query:
-            return "origins: an origin is scheme, host and port, without a path or query"
-        bases.append(origin)
-    if not bases:
-        return "origins must name at least one: the grant has no api_base, so no call would ever be signed"
-    return frozenset(origin_of(library.URL(base)) for base in bases)

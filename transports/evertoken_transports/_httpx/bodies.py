@@ -6,10 +6,9 @@ import zlib
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
 from typing import Any, cast
 
-__all__ = ("MOST_PEEKED", "AsyncPeekedStream", "PeekedStream", "decoded", "peeked_content")
+from evertoken_transports._signing import MOST_PEEKED
 
-MOST_PEEKED = 65_536
-"""Bytes of a body, before and after decompression, that are looked at. Error bodies are far shorter."""
+__all__ = ("AsyncPeekedStream", "PeekedStream", "decoded", "peeked_content")
 
 
 # A SyncByteStream or AsyncByteStream of httpx or httpx2.

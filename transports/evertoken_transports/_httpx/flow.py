@@ -2,49 +2,31 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import AsyncGenerator, Callable, Generator, Mapping
+from collections.abc import AsyncGenerator, Callable, Generator
 from dataclasses import dataclass, field
-from types import MappingProxyType, ModuleType
-from typing import Any, NamedTuple
+from types import ModuleType
+from typing import Any
 
 from evertoken import TokenUnavailable
 from evertoken._secrecy import Unpicklable
 from evertoken_transports._async_source import AsyncSource
-from evertoken_transports._events import RequestNotSigned, log, tell
-from evertoken_transports._httpx.bodies import MOST_PEEKED, AsyncPeekedStream, PeekedStream, peeked_content
+from evertoken_transports._httpx.bodies import AsyncPeekedStream, PeekedStream, peeked_content
+from evertoken_transports._signing import MOST_PEEKED, PORTS, TELLING, Origin, Origins
 from evertoken_transports._threads import may_start_threads
 from evertoken_transports.threads import TokenSource
 
-__all__ = ("Flow", "Origin", "origin_of")
+__all__ = ("Flow",)
 
 # httpx's or httpx2's.
 Request = Any
 Response = Any
 Url = Any
 
-_TELLING = (400, 401)
-"""The statuses whose bodies say something about locks and tokens. Of others the header lines suffice."""
 
-_PORTS: Mapping[str, int] = MappingProxyType({"http": 80, "https": 443})
-
-
-_MOST_TOLD = 1_000
-"""Origins that one auth object warns of."""
-
-
-class Origin(NamedTuple):
-    """Scheme, host and port (RFC 9110 section 4.3.1); no port where the scheme has none of its own either."""
-
-    scheme: str
-    host: str
-    port: int | None
-
-
-def origin_of(url: Url) -> Origin:
+def _origin_of(url: Url) -> Origin:
     """The origin of ``url``, with its port spelt out: the libraries leave the scheme's own out, but not always."""
-    port = _PORTS.get(url.scheme) if url.port is None else url.port
-    return Origin(url.scheme, url.host, port)
+    port = PORTS.get(url.scheme) if url.port is None else url.port
+    return Origin(url.scheme, url.raw_host.decode("ascii", "replace"), port)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,15 +57,13 @@ class Flow:
     async_stream_class: type[AsyncPeekedStream]
     source: TokenSource
     async_source: Callable[[], AsyncSource]
-    origins: frozenset[Origin]
+    origins: Origins
     timeout: float | None
     replay: bool
-    unsigned: dict[str, object] = field(default_factory=dict, repr=False)
-    """The origins that calls went to unsigned."""
 
     def run(self, request: Request) -> Generator[Request, Response, None]:
         """Yield each request to send, and take its answer. Holds no lock meanwhile; may be dropped at any point."""
-        if not self._signs(request):
+        if not self.origins.allow(_origin_of(request.url), self.source):
             yield request
             return
         signature = self._signature()
@@ -105,7 +85,7 @@ class Flow:
 
     async def arun(self, request: Request) -> AsyncGenerator[Request, Response]:
         """The same for the asynchronous clients."""
-        if not self._signs(request):
+        if not self.origins.allow(_origin_of(request.url), self.source):
             yield request
             return
         signature = await self._asignature()
@@ -125,25 +105,6 @@ class Flow:
             if self._is_news(another, response):
                 self._answered(another, response, await self._apeek(response))
 
-    def _signs(self, request: Request) -> bool:
-        url = request.url
-        if origin_of(url) in self.origins:
-            return True
-        # What these libraries call netloc has no user and password in it.
-        origin = f"{url.scheme}://{url.netloc.decode('ascii', 'replace')}"
-        event = RequestNotSigned(origin, self.source.coordinator.machine.grant.api_base)
-        log(event, logging.WARNING if self._is_new(origin) else logging.DEBUG)
-        if self.source.on_event is not None:
-            tell(self.source.on_event, event)
-        return False
-
-    def _is_new(self, origin: str) -> bool:
-        """Whether it is the first time; where there are very many origins, nobody is told of the later ones."""
-        if origin in self.unsigned or len(self.unsigned) >= _MOST_TOLD:
-            return False
-        mine = object()
-        return self.unsigned.setdefault(origin, mine) is mine
-
     def _signature(self) -> _Signature:
         # Where there is no thread to fetch the next token beside the callers, one of them has to stay for it.
         header = self.source.authorization_nowait() if may_start_threads() else None
@@ -161,10 +122,10 @@ class Flow:
         status, request = response.status_code, response.request
         if (signature.value == self.source._proven) if 200 <= status < 300 else not 400 <= status <= 499:
             return False
-        return signature.is_on(request) and origin_of(request.url) in self.origins
+        return signature.is_on(request) and _origin_of(request.url) in self.origins
 
     def _peek(self, response: Response) -> bytes:
-        if response.status_code not in _TELLING:
+        if response.status_code not in TELLING:
             return b""
         if (content := self._read_already(response)) is not None:
             return content
@@ -173,7 +134,7 @@ class Flow:
         return _content(response)
 
     async def _apeek(self, response: Response) -> bytes:
-        if response.status_code not in _TELLING:
+        if response.status_code not in TELLING:
             return b""
         if (content := self._read_already(response)) is not None:
             return content
