@@ -19,6 +19,7 @@ from collections.abc import Awaitable, Callable
 from evertoken import HttpResponse, TokenMachine, TokenRequest, mangopay
 from evertoken_transports import Coordinator, suspend_aware_clock
 from evertoken_transports.asyncio import TokenSource as AsyncTokenSource
+from evertoken_transports.otel import Telemetry
 from evertoken_transports.threads import TokenSource
 
 ROUNDS = 41
@@ -66,12 +67,12 @@ async def answer_async(_: TokenRequest) -> HttpResponse:
     return ANSWER
 
 
-def timed(call: Callable[[], object]) -> float:
+def timed(call: Callable[[], object], calls: int = CALLS) -> float:
     """Nanoseconds for one call, loop included."""
     start = time.perf_counter_ns()
-    for _ in range(CALLS):
+    for _ in range(calls):
         call()
-    return (time.perf_counter_ns() - start) / CALLS
+    return (time.perf_counter_ns() - start) / calls
 
 
 async def timed_async(call: Callable[[], Awaitable[object]]) -> float:
@@ -102,6 +103,17 @@ def measure_sync(source: TokenSource) -> None:
     report("threads authorization_nowait() / by hand with monotonic", rounds["nowait"], rounds["monotonic"], "")
 
 
+def measure_observed(source: TokenSource, observed: TokenSource) -> None:
+    """The same call, where OpenTelemetry listens: nothing happens while a token is fresh, so it hears nothing."""
+    observed.warm_up()
+    rounds: dict[str, list[float]] = {"plain": [], "observed": []}
+    pair = (("plain", source), ("observed", observed))
+    for number in range(ROUNDS * 50):  # Short ones: what is to be seen is smaller than the noise of long ones.
+        for name, candidate in pair if number % 2 else reversed(pair):
+            rounds[name].append(timed(candidate.authorization_nowait, CALLS // 20))
+    report("the same with OpenTelemetry / without", rounds["observed"], rounds["plain"], "goal: at most 1.01 x")
+
+
 async def measure_async(source: AsyncTokenSource) -> None:
     """``await authorization()`` against the floor, as a plain call and as a coroutine."""
     floor = Floor(CLOCK)
@@ -125,6 +137,8 @@ def main() -> None:
     gc.disable()
     print(f"Python {sys.version.split()[0]}, {ROUNDS} rounds of {CALLS} calls; medians")
     measure_sync(source)
+    watched = Coordinator(TokenMachine(grant, draw=lambda: 0.5))
+    measure_observed(source, TokenSource(grant, coordinator=watched, exchange=answer, on_event=Telemetry()))
     asyncio.run(measure_async(AsyncTokenSource(grant, coordinator=coordinator, exchange=answer_async)))
 
 

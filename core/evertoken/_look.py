@@ -60,7 +60,7 @@ def decide(state: State, min_ttl: float = 0.0) -> SendRequest | Wait:
         until, reason = retry_at, _RETRY
     if due > until:
         until, reason = due, _REFRESH
-    return Wait(until, reason) if until > state.now else _SEND[_why_send(state)]
+    return Wait(until, reason) if until > state.now else _SEND[why_send(state)]
 
 
 def due_at(token: AccessToken | None, min_ttl: float = 0.0) -> float:
@@ -72,7 +72,8 @@ def due_at(token: AccessToken | None, min_ttl: float = 0.0) -> float:
     return min(token.refresh_at, token.fresh_until - min_ttl)
 
 
-def _why_send(state: State) -> SendReason:
+def why_send(state: State) -> SendReason:
+    """For what reason a token request would be made at ``state.now``, or is being made."""
     if state.token is None:
         return SendReason.NO_TOKEN if state.granted_at == LONG_AGO else SendReason.REJECTED
     return SendReason.EXPIRED if state.now >= state.token.fresh_until else SendReason.REFRESH_DUE

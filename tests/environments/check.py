@@ -125,6 +125,7 @@ LIBRARIES = {
     "h11": "h11",
     "httpx": "httpx",
     "httpx2": "httpx2",
+    "otel": "opentelemetry",
     "stores": None,
     "testing.hypothesis": "hypothesis",
     "threads": None,
@@ -139,7 +140,8 @@ def check_a_module_can_be_imported_or_names_the_package_that_it_needs() -> None:
             assert complaint is None, complaint
         else:
             assert complaint is not None, name
-            assert f"pip install {library}" in complaint, complaint
+            what = "'evertoken[otel]'" if name == "otel" else library
+            assert f"pip install {what}" in complaint, complaint
 
 
 def complaint_of(module: str) -> str | None:
@@ -319,6 +321,21 @@ def check_file() -> None:
         one.close()
 
 
+def check_otel() -> None:
+    from evertoken import HttpResponse, mangopay
+    from evertoken_transports.otel import Telemetry
+    from evertoken_transports.threads import TokenSource
+
+    body = b'{"access_token": "made-up-token", "token_type": "Bearer", "expires_in": 3600}'
+    source = TokenSource(
+        mangopay.sandbox(client_id="smoke", api_key="made up"),
+        exchange=lambda _: HttpResponse(200, (), body),
+        on_event=Telemetry(),
+    )
+    assert source.authorization() == "Bearer made-up-token"
+    assert source.readiness().ready
+
+
 def check_redis() -> None:
     from evertoken.sharing import StoreTrouble
     from evertoken_transports.stores import RedisStore
@@ -367,12 +384,13 @@ EXTRAS: dict[str, tuple[Callable[[], None], ...]] = {
     "httpx2": (check_httpx2,),
     "hypothesis": (check_hypothesis,),
     "jwt": (check_jwt,),
+    "otel": (check_otel,),
     "pytest": (check_pytest,),
     "redis": (check_redis,),
     "trio": (*RAW, check_trio),
     "all": (
         *(*RAW, check_trio, check_httpx, check_httpx2, check_pytest, check_hypothesis, check_cli),
-        *(check_file, check_redis, check_encryption, check_jwt),
+        *(check_file, check_redis, check_encryption, check_jwt, check_otel),
     ),
 }
 ALWAYS = (

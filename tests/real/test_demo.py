@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from evertoken import BlockKind, HttpResponse, Problem, ProblemKind, Rejection, TokenMachine
+from evertoken import BlockKind, HttpResponse, Problem, ProblemKind, Rejection, SendReason, TokenMachine
 from evertoken_transports import (
     EndpointBlocked,
     EndpointUnblocked,
@@ -165,7 +165,7 @@ def test_an_event_is_noted_in_few_words_and_a_block_stands_out(event: Event, tex
 
 def test_events_of_everyday_life_are_not_noted() -> None:
     notes = Notes(lambda: 1.5)
-    for event in (RequestStarted("me", 1), TokenKept("me", Rejection.SUPERSEDED)):
+    for event in (RequestStarted("me", 1, SendReason.NO_TOKEN), TokenKept("me", Rejection.SUPERSEDED)):
         notes.take(event)
     assert notes.all == ()
 

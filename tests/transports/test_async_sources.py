@@ -23,7 +23,7 @@ from evertoken import (
     TokenUnavailable,
 )
 from evertoken.testing import Script, TokenBehaviour, TokenFault
-from evertoken_transports import Coordinator, Event, RequestAbandoned, TokenGranted
+from evertoken_transports import Coordinator, Event, RequestEnded, TokenGranted
 from evertoken_transports._runtime import in_thread
 from evertoken_transports.threads import TokenSource as ThreadSource
 from tests.kits import canary
@@ -335,14 +335,15 @@ def test_a_carrier_and_its_events_belong_to_no_caller(loop: Loop, world: World) 
     run_in(loop, world, main)
     # Who claims a request tells of it, in its own name; it is carried in nobody's.
     assert seen[0] == ("RequestStarted", "the first caller")
-    assert seen[1:] == [("exchange", "nobody"), ("TokenGranted", "nobody")]
+    carried = [("exchange", "nobody"), ("TokenGranted", "nobody"), ("RequestEnded", "nobody")]
+    assert seen[1:] == [*carried, ("CallWaited", "the first caller")]
 
 
 def test_a_carrier_that_is_cancelled_before_its_first_step_is_told_of_in_nobodys_name(world: World) -> None:
     seen: list[str] = []
 
     def callback(event: Event) -> None:
-        if isinstance(event, RequestAbandoned):
+        if isinstance(event, RequestEnded):
             seen.append(WHO.get())
 
     async def main() -> None:

@@ -29,12 +29,14 @@ from evertoken import (
 )
 from evertoken.testing import Script, TokenBehaviour, TokenFault
 from evertoken_transports import (
+    CallFailed,
+    CallWaited,
     Coordinator,
     CredentialsReplaced,
     EndpointBlocked,
     EndpointUnblocked,
     Event,
-    RequestAbandoned,
+    RequestEnded,
     RequestFailed,
     RequestStarted,
     TokenDropped,
@@ -98,14 +100,21 @@ def test_a_life_is_told_in_events_without_a_secret(world: World) -> None:
         source.authorization()
     source.replace_credentials(world.grant.with_secret(canary.secret(1)))
     assert ear.kinds == [
+        CallFailed,
         RequestStarted,
         RequestFailed,
+        RequestEnded,
+        CallFailed,
         RequestStarted,
         TokenGranted,
+        RequestEnded,
+        CallWaited,
         TokenDropped,
         TokenKept,
         RequestStarted,
         EndpointBlocked,
+        RequestEnded,
+        CallFailed,
         EndpointUnblocked,
         CredentialsReplaced,
     ]
@@ -120,7 +129,7 @@ def test_an_abandoned_request_is_told(world: World) -> None:
     _, request = world.coordinator._claim_or_wait(print)
     assert request is not None
     world.coordinator.request_abandoned(request)
-    assert ear.kinds == [RequestStarted, RequestAbandoned]
+    assert ear.kinds == [RequestStarted, RequestEnded]
     assert source.authorization()
 
 
@@ -132,7 +141,7 @@ def test_a_block_is_a_warning_and_the_rest_is_not(world: World, caplog: pytest.L
         source.authorization()
     for _ in range(3):
         source.endpoint_blocked()
-    assert [record.levelname for record in caplog.records] == ["DEBUG", "WARNING"]
+    assert [record.levelname for record in caplog.records] == ["DEBUG", "WARNING", "DEBUG", "DEBUG"]
     assert "temporarily locked" in caplog.records[1].getMessage()
     assert caplog.records[1].name == "evertoken"
 
@@ -150,7 +159,7 @@ def test_a_late_failure_is_no_news_while_a_newer_token_is_in_hand(world: World) 
     first = claim()
     world.clock.now += 12
     second = claim()
-    assert ear.kinds == [RequestStarted, RequestFailed, RequestStarted]
+    assert ear.kinds == [RequestStarted, RequestFailed, RequestEnded, RequestStarted]
     body = b'{"access_token": "abc", "token_type": "bearer", "expires_in": 3600}'
     coordinator.receive_response(second, HttpResponse(200, (), body))
     ear.heard.clear()
@@ -163,7 +172,7 @@ def test_two_sources_with_one_callback_hear_of_an_event_once(world: World) -> No
     ear = Ear()
     first, second = source_of(world, ear), source_of(world, ear)
     first.warm_up()
-    assert ear.kinds == [RequestStarted, TokenGranted]
+    assert ear.kinds == [RequestStarted, TokenGranted, RequestEnded, CallWaited]
     assert second.authorization_nowait()
 
 
@@ -180,7 +189,7 @@ def test_the_coordinators_own_callback_hears_everything(world: World) -> None:
     ear = Ear()
     coordinator = Coordinator(TokenMachine(world.grant, draw=lambda: 0.5), clock=world.clock, on_event=ear)
     TokenSource(world.grant, coordinator=coordinator, exchange=world.endpoint, background=False).warm_up()
-    assert ear.kinds == [RequestStarted, TokenGranted]
+    assert ear.kinds == [RequestStarted, TokenGranted, RequestEnded, CallWaited]
 
 
 def test_a_callback_that_raises_loses_nothing(world: World, caplog: pytest.LogCaptureFixture) -> None:

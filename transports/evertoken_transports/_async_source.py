@@ -238,6 +238,7 @@ class AsyncSource(BaseSource):
         sleeper = self._sleeper()
         departed = self._coordinator._departure(sleeper.wake)
         self._ensure_warm()
+        has_waited = False
         try:
             while True:
                 self._check_open()
@@ -248,15 +249,20 @@ class AsyncSource(BaseSource):
                 # Nothing is awaited between the claim and what carries it, so no cancellation can come between.
                 if request is not None and not self._background:
                     await carry_async(self._coordinator, self._exchange, request)
+                    has_waited = True
                     continue  # What was known before it was carried here may no longer be so.
                 if request is not None:
                     self._carry_beside(request, answer)
                 if isinstance(answer, Ready):
+                    if has_waited:
+                        self._coordinator._call_ended(since)
                     return answer.token
                 if isinstance(answer, GiveUp):
                     if self._clock() >= deadline:
                         self._held_now(min_ttl)  # The next caller finds what this one could not wait for.
+                    self._coordinator._call_ended(since, answer.error.problem)
                     raise answer.error from None
+                has_waited = True
                 await sleeper.sleep(min(max(0.0, answer.until - self._clock()), LONGEST_SLEEP))
         finally:
             departed()

@@ -45,13 +45,17 @@ from evertoken import (
     next_move,
 )
 from evertoken._checks import WrongArgument, check_type, fault_of_authorization
+from evertoken._look import why_send
 from evertoken._secrecy import Hidden, Unpicklable
 from evertoken_transports._clock import Clock, suspend_aware_clock
 from evertoken_transports._events import (
+    CallFailed,
+    CallWaited,
     Event,
     EventCallback,
     RequestStarted,
     StoreReported,
+    bound,
     check_on_event,
     events_of,
     log,
@@ -145,7 +149,7 @@ class Coordinator(Unpicklable):
         """What the requests of this coordinator are shared by, if it is one of :meth:`shared`."""
         self.asking: list[object] = []
         """A mark for each call for the client's secret that has not come back."""
-        self._on_event = on_event
+        self._on_event = None if on_event is None else bound(on_event, self)
         self._lock = threading.RLock()
         # Of everything here there are as many as there are tenants: lists, since an empty deque takes 760 bytes.
         self._subscribers: list[weakref.ref[Subscriber]] = []
@@ -413,7 +417,13 @@ class Coordinator(Unpicklable):
 
     def _endpoint_asked(self, attempt: int) -> None:
         """Tell everybody that no store had an answer for ``attempt``."""
-        self._tell(RequestStarted(self.machine.grant.client_id, attempt))
+        self._tell(RequestStarted(self.machine.grant.client_id, attempt, why_send(self.machine.state_value)))
+
+    def _call_ended(self, since: float, problem: Problem | None = None) -> None:
+        """Tell everybody of a caller who came at ``since``, and had to wait, or gets ``problem`` and no token."""
+        if not self._is_inside():
+            client, seconds = self.machine.grant.client_id, max(0.0, self.clock() - since)
+            self._tell(CallWaited(client, seconds) if problem is None else CallFailed(client, seconds, problem))
 
     def _tell(self, event: Event) -> None:
         log(event)

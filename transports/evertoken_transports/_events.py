@@ -4,33 +4,37 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TypeVar, assert_never
+from typing import TYPE_CHECKING, TypeVar, assert_never
 
 from evertoken import (
-    Abandoned,
     BlockKind,
     Failed,
     Granted,
+    Ignored,
     Malformed,
     Outcome,
     Problem,
     ProblemKind,
     Rejection,
+    SendReason,
     State,
     happenings,
 )
+from evertoken._look import why_send
 from evertoken.happenings import Happening
 
 __all__ = (
+    "CallFailed",
+    "CallWaited",
     "CredentialsReplaced",
     "EndpointBlocked",
     "EndpointUnblocked",
     "Event",
     "EventCallback",
-    "RequestAbandoned",
+    "RequestEnded",
     "RequestFailed",
     "RequestNotSigned",
     "RequestStarted",
@@ -41,6 +45,9 @@ __all__ = (
     "TokenKept",
 )
 
+if TYPE_CHECKING:
+    from evertoken_transports._coordinator import Coordinator as _Coordinator
+
 _T = TypeVar("_T")
 
 logger = logging.getLogger("evertoken")
@@ -49,24 +56,49 @@ logger.addHandler(logging.NullHandler())  # Where nobody set up logging, nothing
 
 @dataclass(frozen=True, slots=True)
 class RequestStarted:
-    """A token request is about to be sent."""
+    """A token request is about to be sent, for ``reason``. It ends with the :class:`RequestEnded` of ``attempt``."""
 
     client_id: str
     attempt: int
+    reason: SendReason
 
     def __str__(self) -> str:
-        return f"{self.client_id}: token request {self.attempt} started"
+        return f"{self.client_id}: token request {self.attempt} started ({self.reason.value})"
 
 
 @dataclass(frozen=True, slots=True)
 class StoreLooked:
-    """A shared store is about to be looked into. Only if nothing is found there, a :class:`RequestStarted` follows."""
+    """A shared store is about to be looked into, for ``reason``.
+
+    Only if nothing is found there, a :class:`RequestStarted` follows. Either way it ends with a :class:`RequestEnded`.
+    """
 
     client_id: str
     attempt: int
+    reason: SendReason
 
     def __str__(self) -> str:
-        return f"{self.client_id}: look {self.attempt} into the shared store"
+        return f"{self.client_id}: look {self.attempt} into the shared store ({self.reason.value})"
+
+
+@dataclass(frozen=True, slots=True)
+class RequestEnded:
+    """A token request, or a look into a store, is over. Told last, after what follows from it.
+
+    ``outcome`` is a word: ``granted``, ``failed``, ``malformed``, ``blocked``; ``postponed`` if a store or the source
+    of the secret says that nobody asks now; ``abandoned`` if whoever carried it was cancelled, which costs nothing but
+    budget; ``stale`` if the credentials that it was refused for had been replaced by then. ``problem`` says why, unless
+    it went well. ``asked`` is False if the token endpoint was not asked.
+    """
+
+    client_id: str
+    attempt: int
+    outcome: str
+    problem: Problem | None = None
+    asked: bool = True
+
+    def __str__(self) -> str:
+        return f"{self.client_id}: token request {self.attempt} ended ({self.outcome})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,16 +128,6 @@ class RequestFailed:
 
     def __str__(self) -> str:
         return f"{self.client_id}: token request failed, next try in {self.retry_in:.1f} s. {self.problem}"
-
-
-@dataclass(frozen=True, slots=True)
-class RequestAbandoned:
-    """Whoever carried a token request was cancelled. That costs nothing but budget, and is no failure."""
-
-    client_id: str
-
-    def __str__(self) -> str:
-        return f"{self.client_id}: token request abandoned by its carrier"
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,12 +218,35 @@ class StoreReported:
         return f"{self.client_id}: {self.note}"
 
 
+@dataclass(frozen=True, slots=True)
+class CallWaited:
+    """A caller had to wait for a token, and has it after ``seconds``. Told by the caller's own thread or task."""
+
+    client_id: str
+    seconds: float
+
+    def __str__(self) -> str:
+        return f"{self.client_id}: a call waited {self.seconds:.3f} s for its token"
+
+
+@dataclass(frozen=True, slots=True)
+class CallFailed:
+    """A caller has no token after ``seconds``, and was raised ``problem``. Told by the caller's own thread or task."""
+
+    client_id: str
+    seconds: float
+    problem: Problem
+
+    def __str__(self) -> str:
+        return f"{self.client_id}: a call got no token after {self.seconds:.3f} s. {self.problem}"
+
+
 Event = (
     RequestStarted
     | StoreLooked
     | TokenGranted
     | RequestFailed
-    | RequestAbandoned
+    | RequestEnded
     | EndpointBlocked
     | EndpointUnblocked
     | TokenDropped
@@ -209,6 +254,8 @@ Event = (
     | CredentialsReplaced
     | RequestNotSigned
     | StoreReported
+    | CallWaited
+    | CallFailed
 )
 
 EventCallback = Callable[[Event], object]
@@ -225,44 +272,44 @@ _LEVELS: dict[type, int] = {
 
 def events_of(client_id: str, state: State, told: tuple[Happening, ...]) -> list[Event]:
     """What is to be said of the ``told`` happenings that led to ``state``."""
-    found = (_event_of(client_id, state, happening) for happening in told)
-    return [event for event in found if event is not None]
+    return [event for happening in told for event in _events_of_one(client_id, state, happening)]
 
 
-def _event_of(client_id: str, state: State, happening: Happening) -> Event | None:
+def _events_of_one(client_id: str, state: State, happening: Happening) -> Iterator[Event]:
     match happening:
         case happenings.RequestStarted(number):
             is_shared = state.attempt is not None and state.attempt.tiers
-            return (StoreLooked if is_shared else RequestStarted)(client_id, number)
-        case happenings.RequestEnded(_, outcome, asked):
-            return _event_of_outcome(client_id, state, outcome, asked=asked)
+            yield (StoreLooked if is_shared else RequestStarted)(client_id, number, why_send(state))
+        case happenings.RequestEnded(number, outcome, asked):
+            yield from _events_of_outcome(client_id, state, outcome, asked=asked)
+            if not isinstance(outcome, Ignored):  # That one is over, and was told of.
+                name, problem = type(outcome).__name__.lower(), getattr(outcome, "problem", None)
+                yield RequestEnded(client_id, number, name, problem, asked)
         case happenings.EndpointBlocked(kind, until, problem):
-            return EndpointBlocked(client_id, kind, until - state.now, problem)
+            yield EndpointBlocked(client_id, kind, until - state.now, problem)
         case happenings.EndpointUnblocked(kind):
-            return EndpointUnblocked(client_id, kind)
+            yield EndpointUnblocked(client_id, kind)
         case happenings.RejectionJudged(Rejection.DROPPED):
-            return TokenDropped(client_id)
+            yield TokenDropped(client_id)
         case happenings.RejectionJudged(verdict):
-            return TokenKept(client_id, verdict)
+            yield TokenKept(client_id, verdict)
         case happenings.CredentialsReplaced():
-            return CredentialsReplaced(client_id)
+            yield CredentialsReplaced(client_id)
         case _:
             assert_never(happening)
 
 
-def _event_of_outcome(client_id: str, state: State, outcome: Outcome, *, asked: bool) -> Event | None:
-    """A request that met a block is told by the block; what is stale or ignored is not news."""
+def _events_of_outcome(client_id: str, state: State, outcome: Outcome, *, asked: bool) -> Iterator[Event]:
+    """What follows from it for the token and for the next try; a block has told of itself by now."""
     token = state.token
     match outcome:
         case Granted() if token is not None:
             due = max(0.0, token.refresh_at - state.now)
-            return TokenGranted(client_id, due, token.fresh_until - state.now, asked=asked)
+            yield TokenGranted(client_id, due, token.fresh_until - state.now, asked=asked)
         case Failed() | Malformed():
-            return RequestFailed(client_id, max(0.0, state.backoff.retry_at - state.now), outcome.problem)
-        case Abandoned():
-            return RequestAbandoned(client_id)
+            yield RequestFailed(client_id, max(0.0, state.backoff.retry_at - state.now), outcome.problem)
         case _:
-            return None
+            pass
 
 
 def check_on_event(callback: object) -> None:
@@ -277,6 +324,16 @@ def check_callback(name: str, callback: object, takes: str) -> None:
         raise TypeError(f"{name} must be a function that takes {takes}, not {type(callback).__name__}")
     if any(map(inspect.iscoroutinefunction, (callback, getattr(callback, "__call__", None)))):  # noqa: B004
         raise TypeError(f"{name} must be a plain function, not a coroutine function: nobody awaits what it returns")
+
+
+def bound(callback: EventCallback, coordinator: _Coordinator) -> EventCallback:
+    """What hears of the events of ``coordinator``: ``callback``, or what its method ``watch`` gives for it.
+
+    Most events name a client, and several coordinators may be of one. A callback that tells them apart, or looks at
+    them between events, has that method. It gives the same callback, by ``==``, for the same coordinator.
+    """
+    watch: Callable[[_Coordinator], EventCallback] | None = getattr(callback, "watch", None)
+    return callback if watch is None else watch(coordinator)
 
 
 def log(event: Event, level: int | None = None) -> None:

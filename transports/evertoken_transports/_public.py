@@ -5,11 +5,13 @@ from __future__ import annotations
 from evertoken_transports._clock import Clock, suspend_aware_clock, watchful_clock
 from evertoken_transports._coordinator import Coordinator
 from evertoken_transports._events import (
+    CallFailed,
+    CallWaited,
     CredentialsReplaced,
     EndpointBlocked,
     EndpointUnblocked,
     Event,
-    RequestAbandoned,
+    RequestEnded,
     RequestFailed,
     RequestNotSigned,
     RequestStarted,
@@ -20,10 +22,13 @@ from evertoken_transports._events import (
     TokenKept,
 )
 from evertoken_transports._exchange import AsyncExchange, Exchange, NotNow
+from evertoken_transports._readiness import Readiness
 from evertoken_transports._token import Token
 
 __all__ = (
     "AsyncExchange",
+    "CallFailed",
+    "CallWaited",
     "Clock",
     "Coordinator",
     "CredentialsReplaced",
@@ -32,7 +37,8 @@ __all__ = (
     "Event",
     "Exchange",
     "NotNow",
-    "RequestAbandoned",
+    "Readiness",
+    "RequestEnded",
     "RequestFailed",
     "RequestNotSigned",
     "RequestStarted",

@@ -25,9 +25,10 @@ from evertoken._secrecy import Hidden, Unpicklable
 from evertoken_transports._blame import place_of
 from evertoken_transports._clock import Clock
 from evertoken_transports._coordinator import Coordinator
-from evertoken_transports._events import EventCallback, check_callback, check_on_event
+from evertoken_transports._events import EventCallback, bound, check_callback, check_on_event
 from evertoken_transports._exchange import AsyncExchange, Exchange, stores_of
 from evertoken_transports._fence import Outbound
+from evertoken_transports._readiness import Readiness, readiness_of
 from evertoken_transports._threads import start_thread
 from evertoken_transports._token import Token
 from evertoken_transports._when import TokenCallback, Waiting, told
@@ -87,7 +88,7 @@ class BaseSource(Unpicklable, ABC):
         """The latest timeout that was found to be one: mostly it is the same object, call after call."""
         self._proven: str | None = None
         """The Authorization value that was told last to have worked, so that it is told once."""
-        self.on_event = on_event
+        self.on_event = None if on_event is None else bound(on_event, self._coordinator)
         self._coordinator._subscribe(self)
 
     def __repr__(self) -> str:
@@ -287,6 +288,21 @@ class BaseSource(Unpicklable, ABC):
     def explain(self) -> Explanation:
         """State, deadlines, budget and the last problem, redacted and printable."""
         return self._coordinator.explain()
+
+    def readiness(self) -> Readiness:
+        """Whether a call that needs a token now would have one, or may ask for one: for health endpoints.
+
+        It never makes a request and never waits, and is a plain call in every runtime. Ready is a source with a usable
+        token, whatever the token endpoint's state; and one without, if the next call may ask for a token at once. Not
+        ready, while there is no token, is one that is blocked, backing off or out of budget, one whose last request
+        failed, one that is to keep a token warm, and one that is closed. See "Health endpoints" in the documentation
+        for why a program that nobody calls must count as ready, and ``Readiness`` for what is told.
+        """
+        machine = self._coordinator.machine
+        now = self._clock()
+        held, seen = machine.token(now), machine.explain(now)
+        seconds_left = 0.0 if held is None else held.fresh_until - now
+        return readiness_of(seen, seconds_left, farewell=self._farewell if self._closed else "", warm=self._keep_warm)
 
     # The token in hand
     # -----------------

@@ -166,8 +166,10 @@ class Waiting:
                 self._carry(request)
             if isinstance(answer, Ready):
                 self._call(entry, self._token(answer.token))
+                self._coordinator._call_ended(entry.since)
             elif isinstance(answer, GiveUp):
                 self._call(entry, answer.error)
+                self._coordinator._call_ended(entry.since, answer.error.problem)
             elif request is None:
                 seconds = answer.until - self._coordinator.clock()
                 continue

@@ -196,6 +196,7 @@ class TokenSource(BaseSource):
         caller = Caller()
         departed = self._coordinator._departure(caller.wake)
         self._ensure_warm()
+        has_waited = False
         try:
             while True:
                 self._check_open()
@@ -204,13 +205,18 @@ class TokenSource(BaseSource):
                 )
                 self._check_open()  # Closing wakes those who are registered by now.
                 if request is not None and not self._see_carried(request):
+                    has_waited = True
                     continue  # What was known before it was carried here may no longer be so.
                 if isinstance(answer, Ready):
+                    if has_waited:
+                        self._coordinator._call_ended(since)
                     return answer.token
                 if isinstance(answer, GiveUp):
                     if self._clock() >= deadline:
                         self._held_now(min_ttl)  # The next caller finds what this one could not wait for.
+                    self._coordinator._call_ended(since, answer.error.problem)
                     raise answer.error from None
+                has_waited = True
                 caller.sleep(answer.until - self._clock())
         finally:
             departed()

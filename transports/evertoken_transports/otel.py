@@ -1,0 +1,250 @@
+"""OpenTelemetry: metrics and traces of a program's tokens. Needs ``evertoken[otel]``, which is the API alone.
+
+::
+
+    auth = BearerAuth(grant, on_event=Telemetry())
+
+Where the numbers go, to Prometheus, say, or to a collector, is up to the SDK that the program has set up.
+"""
+
+from __future__ import annotations
+
+import time
+import weakref
+from collections.abc import Callable, Iterator, Mapping
+
+try:
+    from opentelemetry import metrics, trace
+    from opentelemetry.context import Context
+except ImportError as error:
+    raise ImportError("evertoken_transports.otel needs OpenTelemetry's API: pip install 'evertoken[otel]'") from error
+
+from evertoken import Explanation, Problem, Rejection
+from evertoken_transports._coordinator import Coordinator
+from evertoken_transports._events import (
+    CallFailed,
+    CallWaited,
+    CredentialsReplaced,
+    EndpointBlocked,
+    EndpointUnblocked,
+    Event,
+    EventCallback,
+    RequestEnded,
+    RequestFailed,
+    RequestNotSigned,
+    RequestStarted,
+    StoreLooked,
+    StoreReported,
+    TokenDropped,
+    TokenGranted,
+    TokenKept,
+)
+
+__all__ = ("Telemetry",)
+
+_SCOPE = "evertoken"
+_CLIENT = "evertoken.client.id"
+_Attributes = dict[str, str]
+_Read = Callable[[Explanation], float]
+_Worst = Callable[[float, float], float]
+_Counted = EndpointBlocked | TokenDropped | TokenKept | CredentialsReplaced | StoreReported | RequestNotSigned
+_HANDFUL = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 60.0)
+"""Bounds in seconds: token requests end within ``Policy.request_timeout``, and callers wait about as long."""
+
+
+class Telemetry:
+    """An ``on_event`` that counts and measures what happens, and makes a span of each token request and each wait.
+
+    Args:
+        meter_provider: whose meter counts. Default: the program's own, also if it is set up later.
+        tracer_provider: whose tracer makes spans. Default: the same.
+        by_client: whether metrics are told apart by client id. With thousands of clients say False: each would have
+            time series of its own, and SDKs leave out what is above their limit.
+
+    Raises ImportError, when imported, without ``evertoken[otel]``.
+
+    One is enough for a process, however many sources it has; it keeps none of them alive. Safe to use from any thread.
+    The names of instruments, attributes and spans stand in one table in the documentation.
+
+    Between events the gauges look at each source's machine, when a reader collects: the worst of those with the same
+    attributes is told, since that is the one to worry about.
+    """
+
+    def __init__(
+        self,
+        *,
+        meter_provider: metrics.MeterProvider | None = None,
+        tracer_provider: trace.TracerProvider | None = None,
+        by_client: bool = True,
+    ) -> None:
+        meter = metrics.get_meter(_SCOPE, meter_provider=meter_provider)
+        self._tracer = trace.get_tracer(_SCOPE, tracer_provider=tracer_provider)
+        self._by_client = by_client
+        self._watches: weakref.WeakKeyDictionary[Coordinator, _Watch] = weakref.WeakKeyDictionary()
+        self._lone = _Watch(self)
+        self._make_counters(meter)
+        self._make_gauges(meter)
+
+    def __call__(self, event: Event) -> None:
+        """Count ``event``, of whatever source: for a ``Coordinator`` that was made with this as its ``on_event``."""
+        self._lone(event)
+
+    def watch(self, coordinator: Coordinator) -> EventCallback:
+        """What takes the events of ``coordinator``, whose state the gauges show from now on. Sources call this."""
+        known = self._watches.get(coordinator)
+        return known or self._watches.setdefault(coordinator, _Watch(self))
+
+    def _make_counters(self, meter: metrics.Meter) -> None:
+        self.requests = meter.create_histogram(
+            "evertoken.token.request.duration",
+            unit="s",
+            description="Requests to the token endpoint, from their start to their end.",
+            explicit_bucket_boundaries_advisory=_HANDFUL,
+        )
+        self.waits = meter.create_histogram(
+            "evertoken.call.wait.duration",
+            unit="s",
+            description="Calls that had to wait for a token, or got none, and for how long.",
+            explicit_bucket_boundaries_advisory=_HANDFUL,
+        )
+        count = meter.create_counter
+        self.looks = count("evertoken.store.looks", "{look}", "Looks into a shared store.")
+        self.troubles = count("evertoken.store.troubles", "{trouble}", "A shared store is in trouble.")
+        self.blocks = count("evertoken.endpoint.blocks", "{block}", "The token endpoint closed itself to the client.")
+        self.rejections = count("evertoken.token.rejections", "{rejection}", "An API rejected a token.")
+        self.secrets = count("evertoken.credentials.replacements", "{replacement}", "The client's secret was replaced.")
+        self.unsigned = count("evertoken.api.requests.unsigned", "{request}", "API requests sent without a token.")
+
+    def _make_gauges(self, meter: metrics.Meter) -> None:
+        def gauge(name: str, unit: str, says: str, read: _Read, worst: _Worst) -> None:
+            def observed(_: metrics.CallbackOptions) -> Iterator[metrics.Observation]:
+                return self._observed(read, worst)
+
+            meter.create_observable_gauge(name, [observed], unit, says)
+
+        gauge("evertoken.token.remaining", "s", "For how long the token is still handed out.", _life, min)
+        gauge("evertoken.budget.remaining", "{request}", "Token requests that may be made at once.", _budget, min)
+        gauge("evertoken.endpoint.blocked.remaining", "s", "How long the endpoint is not to be asked.", _blocked, max)
+
+    def _observed(self, read: _Read, worst: _Worst) -> Iterator[metrics.Observation]:
+        found: dict[str, float] = {}
+        for coordinator in [held for known in self._watches.keyrefs() if (held := known()) is not None]:
+            machine = coordinator.machine
+            value = read(machine.explain(coordinator.clock()))
+            client = machine.grant.client_id if self._by_client else ""
+            found[client] = worst(found.get(client, value), value)
+        for client, value in found.items():
+            yield metrics.Observation(value, self.attributes(client))
+
+    def attributes(self, client_id: str, more: Mapping[str, str] | None = None) -> _Attributes:
+        """Those of a metric that is about ``client_id``."""
+        return {**({_CLIENT: client_id} if self._by_client else {}), **(more or {})}
+
+    def count(self, event: _Counted) -> None:
+        """One more of these."""
+        match event:
+            case EndpointBlocked():
+                self.blocks.add(1, self.attributes(event.client_id, {"evertoken.block.kind": event.kind.value}))
+            case TokenDropped():
+                verdict = {"evertoken.rejection.verdict": Rejection.DROPPED.value}
+                self.rejections.add(1, self.attributes(event.client_id, verdict))
+            case TokenKept():
+                verdict = {"evertoken.rejection.verdict": event.verdict.value}
+                self.rejections.add(1, self.attributes(event.client_id, verdict))
+            case CredentialsReplaced():
+                self.secrets.add(1, self.attributes(event.client_id))
+            case StoreReported():
+                self.troubles.add(1, self.attributes(event.client_id))
+            case RequestNotSigned():
+                self.unsigned.add(1, {"server.address": event.origin})
+
+    def start_span(self, event: RequestStarted | StoreLooked) -> trace.Span:
+        """That of a token request. It is nobody's child: it works for all, and outlives whoever began it."""
+        here = trace.get_current_span().get_span_context()
+        return self._tracer.start_span(
+            "evertoken token request" if isinstance(event, RequestStarted) else "evertoken store look",
+            context=Context(),
+            links=[trace.Link(here)] if here.is_valid else [],
+            attributes={_CLIENT: event.client_id, "evertoken.request.reason": event.reason.value},
+        )
+
+    def waited(self, event: CallWaited | CallFailed) -> None:
+        """One caller's wait: a span below what the caller was at."""
+        problem = event.problem if isinstance(event, CallFailed) else None
+        why = _error_type(problem)
+        self.waits.record(event.seconds, self.attributes(event.client_id, why))
+        end = time.time_ns()
+        span = self._tracer.start_span(
+            "evertoken wait for token",
+            start_time=end - int(event.seconds * 1e9),
+            attributes={_CLIENT: event.client_id, **why},
+        )
+        _note(span, problem)
+        span.end(end)
+
+
+class _Watch:
+    """The events of one coordinator, whose attempts are numbered."""
+
+    def __init__(self, telemetry: Telemetry) -> None:
+        self._telemetry = telemetry
+        self._under_way: dict[tuple[str, int], tuple[float, _Attributes, trace.Span]] = {}
+
+    def __call__(self, event: Event) -> None:
+        match event:
+            case StoreLooked() | RequestStarted():
+                self._started(event)
+            case RequestEnded():
+                self._ended(event)
+            case CallWaited() | CallFailed():
+                self._telemetry.waited(event)
+            case TokenGranted() | RequestFailed() | EndpointUnblocked():
+                pass  # The end of their request says it, and the gauges.
+            case _:
+                self._telemetry.count(event)
+
+    def _started(self, event: RequestStarted | StoreLooked) -> None:
+        """A look that found nothing goes on as a request, which is a span of its own."""
+        if isinstance(event, StoreLooked):
+            self._telemetry.looks.add(1, self._telemetry.attributes(event.client_id))
+        reason: _Attributes = {"evertoken.request.reason": event.reason.value}
+        key = event.client_id, event.attempt
+        before = self._under_way.pop(key, None)
+        if before is not None:
+            before[2].end()
+        self._under_way[key] = time.monotonic(), reason, self._telemetry.start_span(event)
+
+    def _ended(self, event: RequestEnded) -> None:
+        known = self._under_way.pop((event.client_id, event.attempt), None)
+        if known is None:
+            return  # It was begun before anybody listened, or in the parent of this process.
+        began, reason, span = known
+        how: _Attributes = {"evertoken.request.outcome": event.outcome, **_error_type(event.problem)}
+        if event.asked:
+            attributes = self._telemetry.attributes(event.client_id, reason | how)
+            self._telemetry.requests.record(time.monotonic() - began, attributes)
+        span.set_attributes(how)
+        _note(span, event.problem)
+        span.end()
+
+
+def _error_type(problem: Problem | None) -> _Attributes:
+    """As the semantic conventions have it: there only where something went wrong."""
+    return {} if problem is None else {"error.type": problem.kind.value}
+
+
+def _note(span: trace.Span, problem: Problem | None) -> None:
+    if problem is not None:
+        span.set_status(trace.Status(trace.StatusCode.ERROR, str(problem)))
+
+
+def _life(seen: Explanation) -> float:
+    return 0.0 if seen.fresh_until is None else max(0.0, seen.fresh_until - seen.now)
+
+
+def _budget(seen: Explanation) -> float:
+    return seen.budget_left
+
+
+def _blocked(seen: Explanation) -> float:
+    return max((until - seen.now for _, until in seen.blocks), default=0.0)
