@@ -45,6 +45,16 @@ myst_heading_anchors = 3
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
+autodoc_mock_imports = [
+    "anthropic",
+    "azure",
+    "confluent_kafka",
+    "google",
+    "grpc",
+    "mcp",
+    "openai",
+    "pyiceberg",
+]  # The SDKs of adapters.
 python_use_unqualified_type_names = True
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True

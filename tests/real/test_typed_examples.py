@@ -16,6 +16,7 @@ APART = {
     "howto/celery": "not installed",
     "howto/fastapi": "not installed",
     "howto/notebooks": "cells, which await outside of functions",
+    "embedders": "each section is a program of its own, and needs an SDK that is not installed",
     "fleet": "fragments, whose names are told in words",
     "simulation": "one-liners that are as short as they can be",
 }
