@@ -1,4 +1,4 @@
-"""The token in a record on its reader's own clock; and a look that takes it, or leaves all else to an ``Ask``."""
+"""The token in a record on its reader's own clock; and a look that takes it, or leaves what is left to an ``Ask``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from evertoken._policy import Policy, whole_ticks
 from evertoken._states import AccessToken
 from evertoken.sharing import _record
 from evertoken.sharing._codec import is_unshared, read_record
-from evertoken.sharing._record import Record
+from evertoken.sharing._record import Closed, Record
 from evertoken.sharing._store import Cipher, Found
 
 __all__ = ("glance", "token_in")
@@ -49,15 +49,21 @@ def glance(
     now: float,
     unix_time: float,
     cipher: Cipher | None = None,
-) -> AccessToken | None:
+) -> AccessToken | Closed | None:
     """The token that an ``Ask`` without one in hand would answer with, having ``found`` this; None: make an ``Ask``.
 
-    The call of the store ``began`` on the clock that shows ``now``. Whatever a person would have to be told of is left
-    to the ``Ask``, which tells it.
+    Or the block, if one stands for which nobody waits. The call of the store ``began`` on the clock that shows ``now``.
+    Whatever a person would have to be told of the store is left to the ``Ask``, which tells it.
     """
     read = read_record(grant, key, found.value, cipher)
     if read.record is None or is_unshared(grant, cipher):
         return None
     record = _record.settled(policy, read.record, found.now)
     token, is_apart = token_in(policy, record, now, began=began, store_now=found.now, wall=unix_time - now)
-    return None if token is None or is_apart or now >= token.fresh_until else token
+    if is_apart:
+        return None
+    if token is not None and now < token.fresh_until:
+        return token
+    block = record.block
+    stands = block is not None and block.look is None and block.kind.is_grave and found.now < block.ends
+    return block if stands else None

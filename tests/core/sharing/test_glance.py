@@ -6,18 +6,18 @@ from itertools import pairwise
 
 import pytest
 
-from evertoken import AccessToken, ClientCredentials, Granted, TokenEndpoint
+from evertoken import AccessToken, BlockKind, ClientCredentials, Granted, TokenEndpoint
 from evertoken.sharing import Found, key_of
 from evertoken.sharing._codec import write_record
 from evertoken.sharing._glance import glance
-from evertoken.sharing._record import Grant, blank
+from evertoken.sharing._record import Closed, Grant, blank
 from tests.core.sharing.test_codec import Own
 from tests.kits import canary
-from tests.kits.driving import LOCKED, granted
+from tests.kits.driving import LIMITED, LOCKED, granted
 from tests.kits.fleet import Fleet, Scrambled
 
 
-def seen(fleet: Fleet, *, wall: float = 0.0, took: float = 0.0) -> AccessToken | None:
+def seen(fleet: Fleet, *, wall: float = 0.0, took: float = 0.0) -> AccessToken | Closed | None:
     """What a process sees that begins now; its wall clock is ahead by ``wall``."""
     grant, now = canary.grant(), fleet.now
     key = key_of(grant)
@@ -34,7 +34,7 @@ def test_it_sees_the_token_for_as_long_as_a_request_would_be_answered_with_it(ci
     for moment, after in pairwise((0.0, 20.0, 56.0, 56.9, 57.0, 58.0)):
         token = seen(fleet)
         assert (token is not None) == (moment < 57.0)  # Five hundredths of a life are the leeway.
-        if token is not None:
+        if isinstance(token, AccessToken):
             outcome = fleet.process().fetch()
             assert isinstance(outcome, Granted)
             assert token.authorization == f"Bearer {outcome.access_token}"
@@ -42,13 +42,23 @@ def test_it_sees_the_token_for_as_long_as_a_request_would_be_answered_with_it(ci
     assert len(fleet.sent) == asked
 
 
-def test_a_block_hides_no_token() -> None:
+def test_it_sees_a_block_that_nobody_waits_for_and_none_that_is_over_or_hides_a_token() -> None:
     fleet = Fleet()
     fleet.process().fetch(LOCKED)
-    assert seen(fleet) is None
+    found = seen(fleet)
+    assert isinstance(found, Closed)
+    assert (found.kind, found.ends - fleet.stock.found("").now) == (BlockKind.LOCKED, 900)
     fleet.now += 900
+    assert seen(fleet) is None
     fleet.process().fetch(granted(0, 1_200))
-    assert seen(fleet) is not None
+    fleet.edit(
+        fleet.process(),
+        fleet.process().sharing.block(fleet.now, canary.grant(), fleet.policy, BlockKind.LOCKED, nonce="1"),
+    )
+    assert isinstance(seen(fleet), AccessToken)
+    limited = Fleet()
+    limited.process().fetch(LIMITED)
+    assert seen(limited) is None
 
 
 def test_a_slow_look_makes_the_token_older() -> None:

@@ -17,16 +17,18 @@ from typing import TYPE_CHECKING
 
 from evertoken._grant import ClientCredentials, TokenEndpoint
 from evertoken._policy import Policy
+from evertoken._problems import CredentialsRefused, EndpointLocked, RateLimited, TokenUnavailable, unavailable
 from evertoken.mangopay import production, sandbox
 from evertoken.sharing._codec import key_of
 from evertoken.sharing._glance import glance
+from evertoken.sharing._record import Closed
 from evertoken.sharing._store import Cipher, Found, Store, StoreTrouble
 from evertoken_transports._clock import suspend_aware_clock
 
 if TYPE_CHECKING:
     import ssl
 
-    from evertoken import HttpResponse, TokenRequest, TokenUnavailable
+    from evertoken import HttpResponse, TokenRequest
     from evertoken_transports import Event
 
 __all__ = (
@@ -240,7 +242,7 @@ class _Unavailable(Exception):
 
 
 def _found(options: argparse.Namespace, grant: ClientCredentials, keys: list[str]) -> str | None:
-    """The token in the store; None if one is to be asked for, or another process, or a person.
+    """The token in the store; None if one is to be asked for. Raises _Unavailable if a block stands there.
 
     Where the store cannot be had, nobody is asked: a loop would ask each time.
     """
@@ -251,8 +253,11 @@ def _found(options: argparse.Namespace, grant: ClientCredentials, keys: list[str
         began = suspend_aware_clock()
         found = store_of(options).load(key, timeout=_PATIENCE)
     now = suspend_aware_clock()
-    token = glance(grant, Policy(), key, found, began=began, now=now, unix_time=time.time(), cipher=cipher_of(keys))
-    return None if token is None else token.authorization
+    seen = glance(grant, Policy(), key, found, began=began, now=now, unix_time=time.time(), cipher=cipher_of(keys))
+    if isinstance(seen, Closed):
+        error = unavailable(seen.problem, seen.ends - found.now)
+        raise _Unavailable(str(error), _status_of(error))
+    return None if seen is None else seen.authorization
 
 
 def _quickly_found(place: str | None, key: str) -> Found | None:
@@ -268,7 +273,6 @@ def _asked(
     options: argparse.Namespace, grant: ClientCredentials, context: ssl.SSLContext | None, keys: list[str]
 ) -> str:
     """The token that this process, or another one, asks for now."""
-    from evertoken import TokenUnavailable  # noqa: PLC0415
     from evertoken_transports import StoreReported  # noqa: PLC0415
     from evertoken_transports.threads import TokenSource  # noqa: PLC0415
 
@@ -297,8 +301,6 @@ def _asked(
 
 
 def _status_of(error: TokenUnavailable) -> int:
-    from evertoken import CredentialsRefused, EndpointLocked, RateLimited  # noqa: PLC0415
-
     kinds = {CredentialsRefused: _REFUSED, EndpointLocked: _LOCKED, RateLimited: _LIMITED}
     return next((status for kind, status in kinds.items() if isinstance(error, kind)), _LATER)
 
