@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from importlib import import_module
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -367,7 +368,7 @@ def test_a_call_is_repeated_unless_the_token_is_kept_and_only_with_another(
     flow = auth.sync_auth_flow(request := blocking.library.Request("GET", f"{auth.api_base}/users"))
     next(flow)
     value = "Bearer other" if has_another else request.headers["Authorization"]
-    monkeypatch.setattr(auth.source, "token_rejected", lambda *_: verdict)
+    monkeypatch.setattr(auth.source, "token_rejected", Mock(return_value=verdict))
     monkeypatch.setattr(auth.source, "authorization_nowait", lambda: value)
     answer = blocking.library.Response(401, json={"Type": "invalid_credentials"}, request=request)
     if repeats:
