@@ -233,7 +233,7 @@ def read_answer(
 
 
 def no_answer(grant: ClientCredentials, reason: str, secrets: tuple[str, ...], *, is_bug: bool = False) -> Failed:
-    """What it means that there is no answer, for a ``reason`` in which none of ``secrets`` is shown."""
+    """The outcome of a request that got no answer, for a ``reason`` in which none of ``secrets`` is shown."""
     said = scrub(reason, needles_of(secrets, [value for _, value in grant.parameters])) or "no reason was given"
     if is_bug:
         problem = Problem(
@@ -251,7 +251,7 @@ def no_answer(grant: ClientCredentials, reason: str, secrets: tuple[str, ...], *
 
 
 def no_secret(grant: ClientCredentials, reason: str, secrets: tuple[str, ...], *, is_bug: bool = False) -> Failed:
-    """What it means that the client's secret could not be had, and so no request was sent."""
+    """The outcome of an attempt for which the client's secret could not be had, so that no request was sent."""
     said = scrub(reason, needles_of(secrets, [value for _, value in grant.parameters])) or "no reason was given"
     return Failed(
         Problem(

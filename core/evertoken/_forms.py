@@ -78,7 +78,7 @@ Forms = Mapping[str, Form]
 
 
 def plain_form(fits: Callable[[Any], bool], make: Callable[[Any], Any] = lambda value: value) -> Form:
-    """Of a value that JSON has, if it ``fits``; written and read as what ``make`` makes of it."""
+    """The form of a value that JSON has, if it ``fits``; it is written and read as what ``make`` makes of it."""
 
     def read(value: Value, _origin: float) -> Value:
         if not fits(value):
@@ -89,7 +89,7 @@ def plain_form(fits: Callable[[Any], bool], make: Callable[[Any], Any] = lambda 
 
 
 def count(most: int = _MOST, *, least: int = 0) -> Form:
-    """Of a whole number from ``least`` to ``most``."""
+    """The form of a whole number from ``least`` to ``most``."""
     return plain_form(lambda value: type(value) is int and least <= value <= most)  # True is an int too.
 
 
@@ -103,13 +103,13 @@ def number(below: float) -> Form:
 
 
 def digits(length: int) -> Form:
-    """Of so many hexadecimal digits."""
+    """The form of a text of so many hexadecimal digits."""
     digits = set("0123456789abcdef")
     return plain_form(lambda value: isinstance(value, str) and len(value) == length and set(value) <= digits)
 
 
 def optional(form: Form, nothing: object = None) -> Form:
-    """Of what may be ``nothing``, which is written as null."""
+    """The form of what may be ``nothing``, which is written as null."""
     return Form(
         lambda value, origin: None if value == nothing else form.write(value, origin),
         lambda value, origin: nothing if value is None else form.read(value, origin),
@@ -117,14 +117,14 @@ def optional(form: Form, nothing: object = None) -> Form:
 
 
 def one_of(kinds: type[enum.Enum]) -> Form:
-    """Of a member of the enum, which is written as its value."""
+    """The form of a member of the enum, which is written as its value."""
     known = {kind.value: kind for kind in kinds}
     read = plain_form(lambda value: isinstance(value, str) and value in known).read
     return Form(lambda kind, _origin: kind.value, lambda value, origin: known[read(value, origin)])
 
 
 def several(form: Form) -> Form:
-    """Of a tuple, which is written as a list."""
+    """The form of a tuple, which is written as a list."""
     listed = plain_form(lambda value: isinstance(value, list)).read
     return Form(
         lambda values, origin: [form.write(value, origin) for value in values],
@@ -133,7 +133,7 @@ def several(form: Form) -> Form:
 
 
 def record(make: Callable[..., Any], forms: Forms, misfit: Callable[[Any], str | None] = lambda _made: None) -> Form:
-    """Of an object with these attributes, whose values fit each other unless ``misfit`` names one."""
+    """The form of an object with these attributes, whose values fit each other unless ``misfit`` names one."""
 
     def write(value: Value, origin: float) -> object:
         return written({name: getattr(value, name) for name in forms}, forms, origin)

@@ -481,7 +481,7 @@ def grant_or_fault(
 
 
 def or_raise(made: ClientCredentials | str) -> ClientCredentials:
-    """``made``, unless it is a fault: then that, as a ValueError."""
+    """``made``; if it is a fault instead, it is raised as a ValueError."""
     if isinstance(made, str):
         raise ValueError(made)
     return made

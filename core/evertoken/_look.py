@@ -64,7 +64,11 @@ def decide(state: State, min_ttl: float = 0.0) -> SendRequest | Wait:
 
 
 def due_at(token: AccessToken | None, min_ttl: float = 0.0) -> float:
-    """When the next token is wanted. A ``min_ttl`` that no token of this endpoint could satisfy counts as 0."""
+    """When the next token is wanted: the refresh, or earlier where a caller needs ``min_ttl`` seconds of life.
+
+    A ``min_ttl`` that no token of this endpoint could satisfy counts as 0, or it would have a request made for each
+    call.
+    """
     if token is None:
         return LONG_AGO
     if not 0.0 < min_ttl <= token.longest_min_ttl:

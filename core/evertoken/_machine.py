@@ -552,12 +552,15 @@ class TokenMachine:
         )
 
     def _secrets(self, request: TokenRequest) -> tuple[str, ...]:
-        """What may never be shown: what this request carried, what the next one will, and what was of use lately."""
+        """What no text about ``request`` may show: what it carried, what the next will, and what was in use lately."""
         check_type("request", request, TokenRequest)
         return tuple(dict.fromkeys((*request.secrets, *self._grant.secrets(), *self._replaced, *self._issued)))
 
     def _keep_from_view(self, token: str) -> None:
-        """Servers repeat what they were sent, and not only the last of it."""
+        """Keep ``secrets`` out of every text that is shown, besides those that were in use lately.
+
+        A server may repeat any of what it was sent, and a late answer what it was sent long ago.
+        """
         self._issued = tuple(dict.fromkeys((token, *self._issued)))[:_MOST_ISSUED]
 
     def _answer(self, now: float, request: TokenRequest, answer: Outcome, seen: Seen | None = None) -> Outcome:

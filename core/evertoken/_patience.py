@@ -71,7 +71,10 @@ def next_move(
 
 
 def _is_too_short(token: AccessToken | None, since: float, min_ttl: float) -> bool:
-    """Whether the token in hand is as good as they get, and still not good enough."""
+    """Whether ``token`` is as good as the tokens of this endpoint get, and still not good enough.
+
+    It is, if ``min_ttl`` is more than any token has, or if this one was asked for after the caller came.
+    """
     if token is None:
         return False
     return min_ttl > token.longest_min_ttl or token.started >= whole_ticks(since)
@@ -99,7 +102,11 @@ def _blocks(state: State) -> tuple[Block, ...]:
 
 
 def _give_up(state: State, now: float, until: float) -> GiveUp:
-    """The error's class speaks of the present: an old refusal whose block is over is a mere problem."""
+    """The error for a caller who can wait for nothing that helps; ``until`` is when to come back.
+
+    Its class speaks of what holds now. Where the block of an old refusal is over, the refusal is only the latest
+    problem.
+    """
     problem, blocks = problem_of(state) or _NOTHING_YET, _blocks(state)
     if blocks:
         return GiveUp(unavailable(problem, max([until, *(block.until for block in blocks)]) - now))

@@ -71,9 +71,10 @@ def look_pause(policy: Policy, draw: float) -> float:
 
 
 def longest_look(policy: Policy) -> float:
-    """With a shared store no pause is longer, in seconds: the waits stand in the store, and are looked at there.
+    """The longest pause of a machine with a shared store, in seconds, whatever the wait.
 
-    So often is a callable asked, too, whether there is another secret in place of one that is refused.
+    The waits of the fleet are kept in the store, and the machine looks there whether they still hold. As often is a
+    callable asked whether there is another secret in place of one that is refused.
     """
     return whole_ticks(6 * policy.store_wait)
 
@@ -92,13 +93,16 @@ def back_off(policy: Policy, failures: int, draw: float, malformed: int = 0) -> 
 
 
 def stated_wait(policy: Policy, seconds: float, cap: float, draw: float) -> float:
-    """A wait that somebody stated: capped, then spread, since everyone else was told the same moment."""
+    """How long a wait is kept that somebody stated, in seconds: no longer than ``cap``, and with a drawn part added.
+
+    Every other client was told the same moment, and all would come back at once.
+    """
     capped = min(seconds, cap)
     return whole_ticks(capped + draw * min(policy.wait_spread, policy.wait_spread_share * capped))
 
 
 def own_wait(policy: Policy, kind: BlockKind, doublings: int) -> float:
-    """How long a block of this kind keeps us away when nobody says."""
+    """How long a block of this kind lasts where nobody states it, in seconds, after so many ``doublings``."""
     wait, cap = wait_and_cap(policy, kind)
     if kind is BlockKind.RATE_LIMITED:  # Its cap is for what a server states, which may well be a day.
         cap = min(cap, max(wait, policy.malformed_cap))

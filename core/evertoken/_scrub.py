@@ -138,7 +138,7 @@ def _windows(text: str) -> list[str]:
 
 
 def _folded(text: str) -> str:
-    """``text`` with case taken out, character by character: places in it are the same."""
+    """``text`` without case, character by character, so that a place in it is the same place in ``text``."""
     return text.lower() if text.isascii() else "".join([char.casefold()[:1] for char in text])
 
 
@@ -194,7 +194,10 @@ def _is_found(text: str, needles: Needles) -> bool:
 
 @functools.lru_cache(maxsize=32)
 def _views(text: str, legible: re.Pattern[bytes]) -> tuple[frozenset[str], frozenset[str]]:
-    """All that ``text`` can be read as, and the fragments of that. Kept, since servers in trouble repeat themselves."""
+    """All that ``text`` can be read as, and the fragments of all that.
+
+    Kept for the latest texts, since a server in trouble sends the same words again and again.
+    """
     views: set[str] = set()
     for reading in _readings(text, legible):
         # Other letters may stand between those of the secret, or in place of some.
@@ -216,7 +219,10 @@ def _readings(text: str, legible: re.Pattern[bytes]) -> Iterator[str]:
 
 
 def _decoded(reading: str, legible: re.Pattern[bytes]) -> Iterator[str]:
-    """One layer of encoding less. Base64 and hex from each place in a group, since nobody knows where it begins."""
+    """``reading`` with one layer of encoding taken off, in each way in which that can be done.
+
+    Base64, hex and base32 are tried from each place within a group, since nobody knows where the encoded text begins.
+    """
     if not reading.isascii():
         yield unicodedata.normalize("NFKC", reading)
     if "\\" in reading or "%u" in reading.lower() or "u+" in reading.lower():

@@ -116,7 +116,7 @@ def settle(policy: Policy, state: State, now: float) -> State:
 
 
 def pass_time(policy: Policy, state: State, now: float) -> tuple[State, tuple[Happening, ...]]:
-    """What :func:`settle` gives, and what has happened by that."""
+    """The same state as :func:`settle` gives, and the happenings that time alone has brought about by then."""
     if now <= state.now:
         return state, ()
     happenings: tuple[Happening, ...] = ()
@@ -158,7 +158,10 @@ def _settled_rejections(state: State, now: float) -> Rejections:
 
 
 def forgiven(rejections: Rejections, now: float) -> Rejections:
-    """``rejections``, whose row is over if the token in hand has worked and none was heard of for long enough."""
+    """``rejections`` as they stand at ``now``: the row of them is over if it can be.
+
+    A row ends once the token in hand has served a call and no rejection has been heard of until ``forgive_at``.
+    """
     if rejections.believed and rejections.worked and now >= rejections.forgive_at:
         return rejections._replace(believed=0, forgive_at=LONG_AGO)
     return rejections
@@ -169,7 +172,7 @@ def forgiven(rejections: Rejections, now: float) -> Rejections:
 
 
 def _claim(policy: Policy, state: State, claimed: RequestClaimed) -> tuple[State, Happenings]:
-    """One slot, one attempt, one charge."""
+    """Take the one slot for an attempt that starts now, and charge the budget for it, whatever comes of it."""
     attempt = Attempt(
         id=state.next_id,
         started=state.now,
@@ -200,7 +203,7 @@ REISSUED = Problem(
 
 
 def digest(value: str) -> str:
-    """A name for a token that does not give the token away."""
+    """A name by which a token is known again, and from which the token cannot be worked out."""
     return hashlib.sha256(value.encode("ascii", "replace")).hexdigest()
 
 
@@ -240,7 +243,10 @@ def _is_stale(state: State, attempt: Attempt, blocked: Blocked) -> bool:
 
 
 def _postponed(policy: Policy, state: State, attempt: Attempt, seen: Seen | None) -> Postponed:
-    """It is looked at again when the store says, or in a drawn while."""
+    """What is made of an answer that nobody was asked for, and that is no news.
+
+    The store may say when to look there again. If it does not, the pause is drawn, or a fleet would look all at once.
+    """
     until = state.now + whole_ticks(policy.store_wait * (0.1 + 0.4 * attempt.draw))
     if seen is not None and seen.look_at is not None:
         until = seen.look_at
@@ -248,14 +254,22 @@ def _postponed(policy: Policy, state: State, attempt: Attempt, seen: Seen | None
 
 
 def _is_overtaken(state: State, lost: Attempt, answer: Outcome) -> bool:
-    """A late failure was counted as a loss already; late news of a block is stale after a newer grant."""
+    """Whether what came of a lost attempt is no longer of any use.
+
+    Its failure was counted when it was lost, so a late failure must not count again. A late block says how things were
+    before the newer grant.
+    """
     return isinstance(answer, (Failed, Malformed, Abandoned, Postponed)) or state.granted_at > lost.started
 
 
 def _judge_grant(
     policy: Policy, state: State, attempt: Attempt, granted: Granted, *, late: bool, unasked: bool
 ) -> Outcome | AccessToken:
-    """Of what the endpoint gives, the newest wins; of what a store gives, what lives longer than the one in hand."""
+    """Whether a token is taken; what came of the attempt if it is not.
+
+    Of the tokens that the endpoint issues the newest is kept. A store may give one that was issued before ours, so
+    there the one is kept that lives longer.
+    """
     token, held = token_of(policy, state, attempt, granted), state.token
     if _is_shunned(state, token.value, state.now):
         return Ignored() if late else Failed(REISSUED)
@@ -269,7 +283,10 @@ def _judge_grant(
 
 
 def _is_shunned(state: State, value: str, now: float) -> bool:
-    """Whether the API rejected this token so lately that the endpoint's word does not make it good."""
+    """Whether the API rejected this very token within the last ``rejection_interval``.
+
+    Then the endpoint's issuing it once more does not make it good: taking it would only bring the next 401.
+    """
     dropped = state.rejections.dropped
     if not dropped:
         return False
@@ -364,7 +381,11 @@ def _apply(
 
 
 def _fail(policy: Policy, state: State, attempt: Attempt, failed: Failed | Malformed, seen: Seen | None) -> State:
-    """A back-off: our own, a minute at most where a store keeps the fleet's, or the very moment that the store says."""
+    """The state after a failure: the next request waits for a back-off.
+
+    The back-off is our own. Where a store keeps the back-off of the whole fleet, ours lasts a minute at most, and where
+    the store states the moment, it is that moment.
+    """
     attempt = _alone(attempt, seen)
     lasting = isinstance(failed, Malformed) or failed.lasting
     state = back_off_from(policy, state, attempt, state.now, failed.problem, malformed=lasting)
@@ -377,12 +398,19 @@ def _fail(policy: Policy, state: State, attempt: Attempt, failed: Failed | Malfo
 
 
 def _alone(attempt: Attempt, seen: Seen | None) -> Attempt:
-    """``attempt``, as one that went by no store if the store was not there: its waits are the machine's own then."""
+    """``attempt``; if the store was not there, as an attempt that went by no store.
+
+    Then no store holds the waits of the fleet, and those of this machine count in full.
+    """
     return attempt._replace(tiers=0) if seen is not None and seen.store_down else attempt
 
 
 def _postpone(policy: Policy, state: State, postponed: Postponed) -> State:
-    """Nothing was tried, so nothing is counted. While the token in hand is good, it is merely due a little later."""
+    """The state after an attempt for which nothing was sent, so that no counter moves.
+
+    While the token in hand is good until then, its refresh is merely due a little later; otherwise the next request
+    waits.
+    """
     token, until = state.token, whole_ticks(postponed.until)
     if token is not None and state.now < until <= token.fresh_until:
         return state._replace(token=token.due_no_earlier_than(until))
@@ -391,7 +419,7 @@ def _postpone(policy: Policy, state: State, postponed: Postponed) -> State:
 
 
 def _soon(policy: Policy, state: State, moment: float) -> float:
-    """``moment``, if it lies ahead and within the minute in which a store is looked at again."""
+    """``moment``, moved to where a store may be looked at again: after now, and within :func:`longest_look`."""
     return min(state.now + _schedule.longest_look(policy), max(state.now + TICK, whole_ticks(moment)))
 
 
@@ -405,9 +433,10 @@ def _hold_off(policy: Policy, state: State, attempt: Attempt, seconds: float) ->
 
 
 def _grant(policy: Policy, state: State, attempt: Attempt, token: AccessToken, *, unasked: bool) -> State:
-    """The token is ours: what went wrong before it was asked for is over.
+    """The state with ``token`` in hand: what went wrong before it was asked for is over.
 
-    One that a store gave us vouches for no credentials of ours, and says nothing of an endpoint that repeats itself.
+    A token that a store gave us was granted to another process. It does not prove our credentials, and if it is the one
+    in hand already, that does not say that the endpoint repeats its tokens.
     """
     repeated = state.token is not None and state.token.value == token.value
     repeats = min(state.backoff.repeats + (not unasked), MOST_DOUBLINGS) if repeated else 0
@@ -431,7 +460,10 @@ def _grant(policy: Policy, state: State, attempt: Attempt, token: AccessToken, *
 
 
 def _taken_back(rejections: Rejections, token: AccessToken, *, worked: bool) -> Rejections:
-    """``token`` has yet to work, unless it is the one in hand; and it is no longer among the dropped ones if it was."""
+    """``rejections`` once ``token`` is taken: it is no longer among the dropped ones.
+
+    A new token has yet to serve a call; only the one that was in hand already may have done so.
+    """
     if not rejections.dropped:
         return rejections._replace(worked=False) if rejections.worked and not worked else rejections
     name = digest(token.value)
@@ -444,7 +476,10 @@ def _taken_back(rejections: Rejections, token: AccessToken, *, worked: bool) -> 
 
 
 def _block(policy: Policy, state: State, attempt: Attempt, blocked: Blocked) -> State:
-    """The endpoint is closed to us: for a wait of our own, and never for less than the server states."""
+    """The state once the endpoint has turned us away, by an answer that speaks of more than this one attempt.
+
+    The block lasts as long as our own wait for its kind, and never less than the server states.
+    """
     kind, times = blocked.kind, _times(state, blocked.kind)
     stated = _stated(policy, kind, blocked.retry_after, attempt.draw)
     if kind is BlockKind.RATE_LIMITED:  # One more failure, and never a shorter wait than that asks for.
@@ -465,9 +500,10 @@ def _block(policy: Policy, state: State, attempt: Attempt, blocked: Blocked) -> 
 
 
 def _block_as_told(policy: Policy, state: State, attempt: Attempt, blocked: Blocked, seen: Seen) -> State:
-    """What a shared store knows of the endpoint, with exactly its moments. The doublings are the fleet's.
+    """The state with a block that a shared store knows of, which has exactly the moments that the store states.
 
-    It has taken the place of what we knew already; only what was reported during the look is kept beside it.
+    How often in a row it was met is counted in the store. It takes the place of all blocks that were known here before;
+    only what was reported during the look is kept beside it.
     """
     ends = seen.ends if seen.ends is not None else state.now
     until = min(whole_ticks(ends), state.now + _schedule.longest_wait(policy, blocked.kind))
@@ -482,7 +518,7 @@ def _block_as_told(policy: Policy, state: State, attempt: Attempt, blocked: Bloc
 
 
 def _is_doubted(state: State, blocked: Blocked) -> bool:
-    """The first refusal of credentials that this machine was granted with before: the server may err."""
+    """Whether a refusal may be the server's mistake: the first one of credentials that were granted with before."""
     of_credentials = blocked.kind is BlockKind.REFUSED and blocked.problem.kind is ProblemKind.CREDENTIALS_REFUSED
     return of_credentials and state.credentials.proven
 
@@ -499,9 +535,9 @@ def _times(state: State, kind: BlockKind) -> int:
 
 
 def _own_wait(policy: Policy, state: State, kind: BlockKind) -> tuple[float, int]:
-    """Our own wait for this kind, doubled each time in a row, and how often that is then.
+    """Our own wait for this kind of block, doubled each time in a row, and how many times in a row that makes.
 
-    News of a block that stands already is not one time more.
+    A block that stands and is met again is the same one: its wait neither doubles nor counts once more.
     """
     times = _times(state, kind)
     if kind in [block.kind for block in state.standing]:
@@ -513,7 +549,10 @@ _KINDS = tuple(BlockKind)
 
 
 def _with_block(state: State, news: Block) -> State:
-    """News of the same kind keeps the later moment. Kinds stay in the order of their enum: no set decides anything."""
+    """The state with ``news`` of a block. If one of the kind is known already, the later end of the two is kept.
+
+    Blocks stand in the order of their enum, so that the order in which they were met changes no answer.
+    """
     if news.until <= state.now:  # A report of a block that is over already.
         return state
     old = state.block(news.kind)
@@ -526,7 +565,7 @@ def _with_block(state: State, news: Block) -> State:
 
 
 def _report(policy: Policy, state: State, reported: BlockReported) -> tuple[State, Happenings]:
-    """A report from elsewhere. An exchange under way goes on."""
+    """The state after an API or another process reported a block. A request under way is waited for all the same."""
     kind = reported.kind
     if reported.seconds is None:
         wait, times = _own_wait(policy, state, kind)
@@ -576,12 +615,15 @@ def _lift_blocks(policy: Policy, state: State) -> tuple[State, Happenings]:
 
 
 def _has_moments(seen: Seen) -> bool:
-    """Whether a store says what is known of the endpoint: then nothing else is, that was found before."""
+    """Whether a store says what is known of the endpoint. That replaces all that was found here before."""
     return seen.ends is not None or seen.look_at is not None
 
 
 def _lifted(state: State, kinds: tuple[BlockKind, ...], found_by: float = NEVER) -> State:
-    """``state`` with its blocks of these ``kinds`` over now. How often in a row we have waited is not forgotten."""
+    """``state`` with its blocks of these ``kinds`` over now.
+
+    They stay in it, since they hold how often in a row we have waited, which doubles the next wait.
+    """
     standing = [block for block in state.standing if block.kind in kinds and block.found <= found_by]
     if not standing:
         return state
@@ -591,7 +633,7 @@ def _lifted(state: State, kinds: tuple[BlockKind, ...], found_by: float = NEVER)
 
 
 def _changes_of_blocks(before: State, after: State) -> tuple[EndpointBlocked | EndpointUnblocked, ...]:
-    """Each kind that stands no longer, then each that did not stand before."""
+    """What is told of blocks: first the kinds that no longer stand, then those that have begun to."""
     if after.blocks is before.blocks:
         return ()
     standing = after.standing
@@ -607,7 +649,7 @@ def _changes_of_blocks(before: State, after: State) -> tuple[EndpointBlocked | E
 
 
 def _reject(policy: Policy, state: State, rejected: TokenRejected) -> tuple[State, Happenings]:
-    """Whether an API's word about a token is believed now; see ``Rejection`` for the three verdicts."""
+    """Whether an API's word about a token (RFC 6750 section 3.1) is believed now: with one of three verdicts."""
     token = state.token
     if token is None or state.now >= token.fresh_until or token.authorization != rejected.authorization:
         return state, (RejectionJudged(Rejection.SUPERSEDED),)
@@ -632,7 +674,7 @@ def _is_credible(policy: Policy, state: State, token: AccessToken, challenge: Ch
 
 
 def _heard(policy: Policy, state: State, rejections: Rejections) -> Rejections:
-    """A rejection was heard of now: a row of them, if there is one, is not over before long."""
+    """``rejections`` after one more was heard of, believed or not: a row of them goes on for ten intervals from now."""
     if not rejections.believed:
         return rejections
     return rejections._replace(forgive_at=state.now + _schedule.forgiving_pause(policy))
@@ -647,7 +689,7 @@ def _note_use(state: State, worked: TokenWorked) -> State:
 def _can_be_replaced(state: State) -> bool:
     """Whether another token is on its way, or could be asked for at once if there were none.
 
-    A look whether a block still stands is neither: it stands until the store says otherwise.
+    A look whether a block still stands promises no token: the block stands until the store says otherwise.
     """
     if state.attempt is not None:
         return not state.is_look
