@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from functools import partial
+from inspect import signature
 from types import ModuleType, SimpleNamespace
 from typing import Any, NoReturn
 
@@ -70,9 +71,9 @@ class FastAPI:
         return asyncio.run(life())
 
     async def _answer(self, path: str) -> JSONResponse:
-        request = Request(self)
+        request, view = Request(self), self._routes[path]
         try:
-            return await self._routes[path](request)
+            return await (view(request) if signature(view).parameters else view())
         except Exception as error:
             for kind, handler in self._handlers.items():
                 if isinstance(error, kind):

@@ -9,6 +9,7 @@ import re
 import pytest
 
 from evertoken import Policy, ProblemKind
+from evertoken_transports.tools._commands import _COMMANDS
 from tests.kits.pages import first_column, text_of
 from tests.kits.source_tree import CORE, ROOT, TRANSPORTS, modules
 
@@ -39,6 +40,19 @@ def test_the_page_of_errors_has_every_kind_of_problem_and_no_other() -> None:
 def test_the_page_of_the_policy_has_every_field_with_its_default_and_no_other() -> None:
     shown = re.findall(r"(?m)^\| `(\w+)` \| ([\d.]+) \|", text_of("policy"))
     assert sorted(shown) == sorted((field.name, str(field.default)) for field in dataclasses.fields(Policy))
+
+
+def test_the_page_of_the_command_has_every_subcommand_and_no_other() -> None:
+    assert first_column("command") == list(_COMMANDS)
+
+
+def test_the_readme_shows_rows_of_the_table_of_embedders_as_they_stand() -> None:
+    (section,) = re.findall(
+        r"(?ms)^## In other people's libraries\n(.*?)^## ", (ROOT / "README.md").read_text(encoding="utf-8")
+    )
+    rows = [line for line in section.splitlines() if line.startswith("|")]
+    assert rows
+    assert set(rows) <= set(text_of("embedders_table").splitlines())
 
 
 @pytest.mark.parametrize("page", sorted(path.name for path in ROOT.glob("*.md")))

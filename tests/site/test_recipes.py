@@ -80,6 +80,8 @@ def test_fastapi(mangopay: MangopayServer, monkeypatch: pytest.MonkeyPatch) -> N
     refused = page.app.answers("/users", 3)
     assert [answer.status_code for answer in refused] == [503] * 3
     assert all(900 <= int(answer.headers["Retry-After"]) <= 930 for answer in refused)
+    (probe,) = page.app.answers("/ready", 1)
+    assert probe.status_code == 503
 
 
 def test_flask(mangopay: MangopayServer) -> None:
