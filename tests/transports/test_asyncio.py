@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from evertoken import HttpResponse, TokenRequest
-from evertoken_transports import Event, RequestStarted, TokenGranted
+from evertoken_transports import CallWaited, Event, RequestEnded, RequestStarted, TokenGranted
 from evertoken_transports.asyncio import TokenSource
 from evertoken_transports.threads import TokenSource as ThreadSource
 from tests.kits.loops import AsyncEndpoint, VirtualLoop, assert_nothing_held, run_in, source_in
@@ -79,7 +79,7 @@ def test_what_is_carried_to_its_end_is_not_given_back_when_its_loop_is_closed(wo
     loop.run_until_complete(asyncio.sleep(0))
     loop.close()
     gc.collect()
-    assert [type(event) for event in events] == [RequestStarted, TokenGranted]
+    assert [type(event) for event in events] == [RequestStarted, TokenGranted, RequestEnded, CallWaited]
     assert source._tasks == set()
 
 

@@ -154,6 +154,7 @@ def test_a_late_failure_is_no_news_while_a_newer_token_is_in_hand(world: World) 
         _, request = coordinator._claim_or_wait(lambda: None)
         assert request is not None
         coordinator._took(request)
+        coordinator._tell_of_claim()
         return request
 
     first = claim()

@@ -248,6 +248,7 @@ class AsyncSource(BaseSource):
                 self._check_open()  # Closing wakes those who are registered by now.
                 # Nothing is awaited between the claim and what carries it, so no cancellation can come between.
                 if request is not None and not self._background:
+                    self._coordinator._tell_of_claim()
                     await carry_async(self._coordinator, self._exchange, request)
                     has_waited = True
                     continue  # What was known before it was carried here may no longer be so.
@@ -281,6 +282,7 @@ class AsyncSource(BaseSource):
     def _see_carried(self, request: TokenRequest) -> None:
         """In the thread of those who wait to be called outside the event loop."""
         if self._lasting is not None:
+            self._coordinator._tell_of_claim()
             carry(self._coordinator, self._lasting, request)
 
     def _carry_beside(self, request: TokenRequest, answer: object) -> None:
@@ -288,6 +290,7 @@ class AsyncSource(BaseSource):
         if not (isinstance(answer, Ready) and self._outlived(request)):
             self._spawn(request)
         self._coordinator._took(request)
+        self._coordinator._tell_of_claim()
 
     def _outlived(self, request: TokenRequest) -> bool:
         """Whether a thread took ``request``, which is a refresh: it does not end with the event loop."""
@@ -316,6 +319,7 @@ async def stay_warm(
             if request is not None and isinstance(answer, Ready) and held._outlived(request):
                 coordinator._took(request)
                 request = None
+            coordinator._tell_of_claim()
             del held
             if request is not None:
                 await carry(request)

@@ -7,6 +7,7 @@ once after the next input; then it asks again. So threads, event loops and trio 
 
 from __future__ import annotations
 
+import contextvars
 import math
 import os
 import random
@@ -47,6 +48,7 @@ from evertoken import (
 from evertoken._checks import WrongArgument, check_type, fault_of_authorization
 from evertoken._look import why_send
 from evertoken._secrecy import Hidden, Unpicklable
+from evertoken.happenings import RequestStarted as RequestClaimed
 from evertoken_transports._clock import Clock, suspend_aware_clock
 from evertoken_transports._events import (
     CallFailed,
@@ -62,7 +64,7 @@ from evertoken_transports._events import (
     tell,
 )
 from evertoken_transports._exchange import Exchange
-from evertoken_transports._inside import is_inside, step
+from evertoken_transports._inside import is_inside, is_telling, step, telling
 from evertoken_transports._progress import Progress
 from evertoken_transports._registry import Registry
 
@@ -84,8 +86,19 @@ _MISPLACED = Problem(
 )
 
 
+_UNCARRIED = Problem(
+    ProblemKind.BUG,
+    "A token was asked for by an on_event callback that is called before the request is on its way, so that it would"
+    " wait for itself",
+    "Let callbacks hand what takes long to a thread or a queue, or ask by authorization_nowait().",
+)
+
+
 _NO_PROGRESS = Progress()
+_NOBODY = (None, 0, 0)
 _NO_TROUBLES: Mapping[str, str] = {}
+_MOMENT = 0.1
+"""Seconds that news waits for earlier news to be told."""
 
 
 class Subscriber(Protocol):
@@ -100,6 +113,41 @@ class Subscriber(Protocol):
     def _forked(self) -> None:
         """In a forked child: nothing that ran beside is there any more, and what was told may be half the truth."""
         ...
+
+
+class _News:
+    """Events that are told once, in the name of whoever brought them about, by the first who comes.
+
+    Those of a claim are not told before its request is on its way: a callback that blocks must not keep that here.
+    """
+
+    __slots__ = ("_tell", "_told")
+
+    def __init__(self, events: list[Event], callbacks: list[EventCallback]) -> None:
+        here = contextvars.copy_context()
+        self._tell: list[Callable[[], None]] = [lambda: here.run(_tell_all, events, callbacks)]
+        self._told = threading.Event()
+
+    def __call__(self) -> None:
+        """Tell them; where another thread is at it, wait for a moment, so that what comes next is told after them."""
+        try:
+            say = self._tell.pop()
+        except IndexError:
+            if not is_telling():
+                self._told.wait(_MOMENT)
+            return
+        try:
+            say()
+        finally:
+            self._told.set()
+
+
+def _tell_all(events: list[Event], callbacks: list[EventCallback]) -> None:
+    with telling():
+        for event in events:
+            log(event)
+            for callback in callbacks:
+                tell(callback, event)
 
 
 class Told(Protocol):
@@ -156,7 +204,8 @@ class Coordinator(Unpicklable):
         self._last_published: object = None
         self._wakers: dict[Waker, None] = {}
         self._due: list[Waker] = []
-        self._claimant: tuple[Waker | None, int] = (None, 0)
+        self._claimant: tuple[Waker | None, int, int] = _NOBODY
+        self._claimed_news: _News | None = None
         self._late: list[Callable[[], object]] = []
         self._progress = _NO_PROGRESS
         self._troubles: Mapping[str, str] = _NO_TROUBLES
@@ -236,7 +285,7 @@ class Coordinator(Unpicklable):
             attempt = self.machine.state_value.attempt
             if attempt is None or attempt.id != request.id:
                 return None
-            self._claimant = (None, 0)
+            self._claimant = _NOBODY
             if self._progress.attempt != request.id:
                 self._progress = Progress(request.id, self)
             return self._progress
@@ -426,11 +475,9 @@ class Coordinator(Unpicklable):
             self._tell(CallWaited(client, seconds) if problem is None else CallFailed(client, seconds, problem))
 
     def _tell(self, event: Event) -> None:
-        log(event)
         with self._lock, step():
             callbacks = self._callbacks()
-        for callback in callbacks:
-            tell(callback, event)
+        _tell_all([event], callbacks)
 
     # In a step, and after it
     # -----------------------
@@ -445,13 +492,25 @@ class Coordinator(Unpicklable):
             if wakes and (happenings or self.machine.state_value is not state):
                 self._take_wakers()
             events = events_of(self.machine.grant.client_id, self.machine.state_value, happenings) if happenings else []
-            callbacks = self._callbacks() if events else []
+            news = _News(events, self._callbacks()) if events else None
+            earlier = self._claimed_news
+            is_claim = RequestClaimed in [type(happening) for happening in happenings]
+            if news is not None:
+                self._claimed_news = news if is_claim else None
         self._wake()
-        for event in events:
-            log(event)
-            for callback in callbacks:
-                tell(callback, event)
+        if news is not None and earlier is not None:
+            earlier()
+        if news is not None and not is_claim:
+            news()
         return result
+
+    def _tell_of_claim(self) -> None:
+        """The request that was claimed here is on its way, or this thread is about to carry it: tell of it."""
+        news = self._claimed_news
+        if news is not None:
+            news()
+            if self._claimed_news is news:
+                self._claimed_news = None
 
     def _feed(self, act: Callable[[], _T], meanwhile: _T) -> _T:
         """One input. In the midst of a step it is put off, and ``meanwhile`` is the answer."""
@@ -510,11 +569,17 @@ class Coordinator(Unpicklable):
             # If it cannot be built, whoever needs it will be told why.
             return answer, claimed if isinstance(claimed, TokenRequest) else None
         if not isinstance(answer, SendRequest):
-            return answer, None
+            return self._unless_by_itself(answer), None
         claimed = self._claim(waker, now, min_ttl)
         if isinstance(claimed, Problem):
             return GiveUp(TokenUnavailable(claimed)), None
         return Wait(min(claimed.deadline, deadline), WaitReason.RESPONSE), claimed
+
+    def _unless_by_itself(self, answer: Ready | GiveUp | Wait) -> Ready | GiveUp | Wait:
+        """``answer``, unless it is to wait for a request that this very thread has claimed, and cannot carry yet."""
+        claimant, _, thread = self._claimant
+        waits = isinstance(answer, Wait) and claimant is not None and thread == threading.get_ident()
+        return GiveUp(TokenUnavailable(_UNCARRIED)) if waits and is_telling() else answer
 
     def _with_troubles(self, answer: _T) -> _T | GiveUp:
         """``answer``; if a caller is to give up, with what is wrong with a store."""
@@ -526,7 +591,7 @@ class Coordinator(Unpicklable):
 
     def _claim(self, waker: Waker, now: float, min_ttl: float) -> TokenRequest | Problem:
         # Noted first: a caller that is interrupted in the midst of it is known by the number of its claim.
-        self._claimant = (waker, self.machine.state_value.next_id)
+        self._claimant = (waker, self.machine.state_value.next_id, threading.get_ident())
         try:
             if self.machine.grant.needs_signing:
                 return self.machine.start_request(now, min_ttl, signing=self._signing())
@@ -541,7 +606,7 @@ class Coordinator(Unpicklable):
 
     def _forget(self, waker: Waker) -> None:
         self._wakers.pop(waker, None)
-        claimant, number = self._claimant
+        claimant, number, _ = self._claimant
         attempt = self.machine.state_value.attempt
         if claimant == waker and attempt is not None and attempt.id == number:
             self._answer(self._handle(number), Abandoned())
@@ -598,7 +663,8 @@ class Coordinator(Unpicklable):
         self.asking = []
         self._wakers = {}
         self._due.clear()
-        self._claimant = (None, 0)
+        self._claimed_news = None
+        self._claimant = _NOBODY
         self._last_published = None
         attempt = self.machine.state_value.attempt
         self._late.append(partial(self._answer, self._handle(0 if attempt is None else attempt.id), Abandoned()))

@@ -8,10 +8,12 @@ that one, and be about to wait for this one. So it is told no, or is put off unt
 from __future__ import annotations
 
 import threading
+from collections.abc import Generator
+from contextlib import contextmanager
 from functools import cache
 from typing import Any, cast
 
-__all__ = ("is_inside", "step")
+__all__ = ("is_inside", "is_telling", "step", "telling")
 
 
 @cache
@@ -33,3 +35,19 @@ def step() -> threading.RLock:
 def is_inside() -> bool:
     """Whether this thread is in the midst of a step."""
     return bool(cast("Any", step())._is_owned())
+
+
+@contextmanager
+def telling() -> Generator[None]:
+    """While callbacks are called in this thread."""
+    here = vars(_here())
+    here["told"] = here.get("told", 0) + 1
+    try:
+        yield
+    finally:
+        here["told"] -= 1
+
+
+def is_telling() -> bool:
+    """Whether this thread is in the midst of a callback."""
+    return bool(vars(_here()).get("told"))

@@ -227,6 +227,7 @@ class TokenSource(BaseSource):
         """Send ``request`` beside the caller, or here where that cannot be; whether it is under way beside."""
         if self._background and self._is_carried_beside(request):
             return True
+        self._coordinator._tell_of_claim()
         carry(self._coordinator, self._exchange, request)
         return False
 
@@ -235,6 +236,7 @@ class TokenSource(BaseSource):
         if not start_thread("evertoken-request", carry, self._coordinator, self._exchange, request):
             return False
         self._coordinator._took(request)
+        self._coordinator._tell_of_claim()
         return True
 
     # Keeping warm
@@ -262,6 +264,7 @@ def _stay_warm(source: weakref.ref[TokenSource], coordinator: Coordinator, excha
         while _wants_warmth(source()):
             _, request = coordinator._claim_or_wait(caller.wake)
             if request is not None:
+                coordinator._tell_of_claim()
                 carry(coordinator, exchange, request)
             else:
                 caller.sleep(max(SHORTEST_SLEEP, coordinator.next_deadline() - coordinator.clock()))
