@@ -8,7 +8,6 @@ without punctuation, and with every layer of encoding taken off. If that brings 
 from __future__ import annotations
 
 import binascii
-import functools
 import html
 import re
 import unicodedata
@@ -186,24 +185,32 @@ def _spans(text: str, needles: Needles) -> list[tuple[int, int]]:
 def _is_found(text: str, needles: Needles) -> bool:
     if not text or not any(needles[:3]):
         return False
-    views, fragments = _views(text, needles.legible)
-    return not needles.fragments.isdisjoint(fragments) or any(
-        needle in view for needle in needles.texts for view in views
-    )
+    views = _known.get((text, needles.legible)) or _views(text, needles.legible)
+    if any(needle in view for needle in needles.texts for view in views):
+        return True
+    if not all(needles.fragments.isdisjoint(_windows(view)) for view in views):
+        return True
+    if len(text) <= _LONGEST_KNOWN:
+        if len(_known) >= _MOST_KNOWN:
+            _known.clear()
+        _known[text, needles.legible] = views
+    return False
 
 
-@functools.lru_cache(maxsize=32)
-def _views(text: str, legible: re.Pattern[bytes]) -> tuple[frozenset[str], frozenset[str]]:
-    """All that ``text`` can be read as, and the fragments of all that.
+_known: dict[tuple[str, re.Pattern[bytes]], frozenset[str]] = {}
+"""What texts can be read as that held no secret. A server in trouble sends the same words again and again."""
+_MOST_KNOWN = 32
+_LONGEST_KNOWN = 200
 
-    Kept for the latest texts, since a server in trouble sends the same words again and again.
-    """
+
+def _views(text: str, legible: re.Pattern[bytes]) -> frozenset[str]:
+    """All that ``text`` can be read as."""
     views: set[str] = set()
     for reading in _readings(text, legible):
         # Other letters may stand between those of the secret, or in place of some.
         texts = (reading,) if reading.isascii() else (reading, _NOT_ASCII.sub("", reading))
         views.update(_folded(view) for text in texts for view in (text, _bare(text)))
-    return frozenset(views), frozenset([fragment for view in views for fragment in _windows(view)])
+    return frozenset(views)
 
 
 def _readings(text: str, legible: re.Pattern[bytes]) -> Iterator[str]:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
+from evertoken import _scrub
 from evertoken._plain import plain
 from evertoken._scrub import LEFT_OUT, needles_of, reveals, scrub
 from tests.kits import canary
@@ -206,3 +207,18 @@ def test_no_text_is_shown_with_a_secret_in_it(text: str, secrets: list[str]) -> 
     assert shown is None or (shown and len(shown) <= 200)
     assert shown is None or not any(plain(secret).lower() in shown.lower() for secret in secrets)
     assert shown is None or shown == LEFT_OUT or not reveals(shown, secrets)
+
+
+def test_what_held_no_secret_of_one_client_is_looked_at_anew_for_another() -> None:
+    text = "see " + b64encode(b"zq7-xw9-kk4-others").decode()
+    assert scrub(text, ["mn3-pl5-rr8-ours"]) == text
+    assert scrub(text, ["zq7-xw9-kk4-others"]) == LEFT_OUT
+    assert scrub(text, ["mn3-pl5-rr8-ours"]) == text
+
+
+def test_what_is_known_of_texts_is_bounded() -> None:
+    for number in range(100):
+        scrub(f"text no. {number}", ["mn3-pl5-rr8-ours"])
+    scrub("a long text " * 30, ["mn3-pl5-rr8-ours"], limit=1_000)
+    assert 0 < len(_scrub._known) <= 32
+    assert max(len(text) for text, _ in _scrub._known) <= 200
