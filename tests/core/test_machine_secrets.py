@@ -92,6 +92,17 @@ def test_asking_has_the_time_of_a_request_and_the_request_its_own_after_it() -> 
     assert m.problem(20) is not None
 
 
+def test_the_life_of_a_token_counts_from_the_telling_and_not_from_the_asking_before_it() -> None:
+    m = asking()
+    request = m.start_request(0)
+    signed = m.secret_told(8, request, OLD)
+    assert signed is not None
+    m.receive_response(9, signed, granted(expires_in=300))
+    token = m.token(9)
+    assert token is not None
+    assert (token.started, token.expires_at) == (8, 308)
+
+
 def test_each_request_is_made_with_the_secret_that_was_told_for_it() -> None:
     m = asking()
     m.receive_response(0, told(m, 0, OLD), granted())

@@ -16,7 +16,7 @@ CORE = ROOT / "core"
 TRANSPORTS = ROOT / "transports"
 
 # Made by make or by a tool, never committed.
-_MADE = {"__pycache__", "build", "dist", "htmlcov", "mutants"}
+_MADE = {"__pycache__", "build", "dist", "htmlcov", "mutants", "node_modules"}
 _COMMITTED_DOTS = {".ci", ".editorconfig", ".gitignore"}
 
 

@@ -431,6 +431,25 @@ def test_a_grant_whose_callable_was_replaced_by_a_text_meanwhile_goes_on_with_th
     assert place.refused() <= 1
 
 
+def test_what_a_callable_says_after_a_refusal_is_of_no_use_once_it_is_replaced() -> None:
+    number, held = iter(range(2)), threading.Event()
+
+    def read() -> str:
+        if next(number):
+            held.wait(LIMIT)
+        return OLD
+
+    place = Place(read)
+    place.rotate()
+    source = source_of(place)
+    assert source.authorization_nowait() is None
+    until(lambda: place.refused() == 1)
+    source.replace_credentials(mangopay.sandbox("canary", NEW))
+    held.set()
+    assert source.authorization()
+    assert place.coordinator.machine.grant == mangopay.sandbox("canary", NEW)
+
+
 def test_a_forked_child_knows_of_no_call_that_hangs(place: Place) -> None:
     place.coordinator.asking += [1, 2, 3]
     place.coordinator._after_fork_in_child()

@@ -177,10 +177,7 @@ def _check_claim(policy: Policy, before: State, claimed: RequestClaimed, after: 
     generation = before.credentials.generation
     attempt = Attempt(before.next_id, now, now + whole(seconds), claimed.draw, generation, claimed.tiers, claimed.asks)
     if after.attempt != attempt or after.next_id != before.next_id + 1:
-        found.append(
-            "an attempt begins with a claim, has an id of its own, and request_timeout to its deadline; twice that if"
-            " it asks for the secret first"
-        )
+        found.append("an attempt begins with a claim, has an id of its own, and request_timeout to its deadline")
     budget = charge(policy, before.budget, now)
     if after.budget != budget:
         found.append(f"the budget is charged one for an exchange that starts: {before.budget} became {after.budget}")
