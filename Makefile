@@ -34,7 +34,7 @@ APART    := --ignore=tests/real --ignore=tests/searches --ignore=tests/embedders
 LOOPS    := tests/loops tests/hygiene/test_pins.py $(addprefix tests/transports/test_,asyncio.py async_sources.py \
                cancellation.py threads.py trio.py virtual_time.py)
 
-.PHONY: help test demo docs lint simulate ablations timeline picture real node fleet histories newer loops embedders embedded wheel \
+.PHONY: help test demo docs lint simulate ablations timeline picture real node fleet histories newer loops embedders stories typed wheel \
     minimums bench pins clean FORCE
 
 help: ## list the targets
@@ -101,12 +101,14 @@ loops: $(VENV)/.ready
 
 # Its packages are too many for `make test`, and none of them is a dependency.
 embedders: $(VENV)/.ready ## the adapters beside the packages that they are for, by count; and write docs/embedders_table.md
-	@$(MAKE) --no-print-directory VENV=.venv-embedders PINS=requirements-embedders.txt embedded
+	@$(MAKE) --no-print-directory -j2 -O VENV=.venv-embedders PINS=requirements-embedders.txt stories typed
 
-embedded: $(VENV)/.ready
+stories: $(VENV)/.ready
+	$(BIN)/python -m pytest --write-table docs/embedders_table.md tests/embedders
+
+typed: $(VENV)/.ready
 	.venv/bin/mypy --python-executable $(BIN)/python --config-file tests/embedders/mypy.ini --cache-dir $(VENV)/mypy \
 	    transports/evertoken_transports/adapters tests/embedders
-	$(BIN)/python -m pytest --write-table docs/embedders_table.md tests/embedders
 
 # The wheel goes into environments of their own, where no source tree is near: one for each extra, and one with all of
 # them and the tools of the tests, in which these run.
