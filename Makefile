@@ -125,6 +125,7 @@ $(STAGE)/.built: $(VENV)/.ready FORCE
 	$(BIN)/python -m build --no-isolation --outdir $(STAGE)/dist .
 	@touch $@
 
+# PROCESSES=500 for a larger fleet.
 bench: $(VENV)/.ready ## what a token costs: while it lives, a herd without one, the loop meanwhile, memory; and simulated time
 	$(BIN)/python benchmarks/hot_path.py
 	$(BIN)/python benchmarks/herd.py
@@ -133,7 +134,7 @@ bench: $(VENV)/.ready ## what a token costs: while it lives, a herd without one,
 	$(BIN)/python benchmarks/scrub.py
 	$(BIN)/python benchmarks/tenants.py
 	$(BIN)/python benchmarks/simulation.py
-	$(BIN)/python benchmarks/fleet.py --processes $(or $(PROCESSES),500)
+	$(BIN)/python benchmarks/fleet.py --processes $(or $(PROCESSES),100)
 
 COMPILE := $(BIN)/uv pip compile --universal --python-version $(OLDEST) --generate-hashes --no-strip-extras --upgrade --quiet \
                --no-config --no-emit-index-url --no-emit-find-links --custom-compile-command 'make pins'
