@@ -156,7 +156,7 @@ def test_of_several_sources_of_one_client_the_worst_is_shown_and_their_requests_
         assert request is not None
         world.coordinator.receive_response(request, world.endpoint(request))
     assert [point.count for point in sdk.points("evertoken.token.request.duration").values()] == [2]
-    worlds[1].clock.now += 195
+    worlds[0].clock.now += 195
     assert sdk.points("evertoken.token.remaining") == {(): 1_000.0}
     assert len(sdk.finished("evertoken token request")) == 2
     assert len(sources) == 2
