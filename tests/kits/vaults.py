@@ -11,6 +11,7 @@ from typing_extensions import override
 from evertoken import Blocked, BlockKind, ClientCredentials, HttpResponse, SendRequest, TokenRequest, mangopay
 from evertoken.testing import Arrival, ClientPlan
 from evertoken.testing.world._clients import Client, Surroundings
+from evertoken.testing.world._network import api_key
 
 if TYPE_CHECKING:
     from evertoken.testing.world._world import World
@@ -95,7 +96,7 @@ class AskingClient(Client):
             self.world.send_token_request(self, signed)
 
     def _secret(self) -> str | None:
-        return f"key-{self._world._keys}"
+        return api_key(self._world._keys)
 
     @property
     def _world(self) -> World:

@@ -43,6 +43,10 @@ _Gist = tuple[object, ...]
 _Answer = TypeVar("_Answer")
 
 
+_UNSENT = ("postponed", "abandoned")
+"""What may become of a request that asks, if there is nothing to be sent."""
+
+
 class Onlooker(Protocol):
     """Who is told about a machine."""
 
@@ -58,17 +62,19 @@ class Onlooker(Protocol):
 class WatchedMachine(TokenMachine):
     """The real machine; every step of it is told to somebody, before it takes effect."""
 
-    __slots__ = ("_asked", "_onlooker")
+    __slots__ = ("_asked", "_may", "_onlooker")
 
     def __init__(self, grant: ClientCredentials, policy: Policy, draw: Callable[[], float], onlooker: Onlooker) -> None:
         self._asked: _Gist | None = None
+        self._may: tuple[_Gist, ...] = ()
         self._onlooker = onlooker
         super().__init__(grant, policy=policy, draw=draw)
 
     @override
     def stepped(self, happened: Input, after: State, happenings: tuple[Happening, ...]) -> None:
         asked, self._asked = self._asked, None
-        if _gist(happened) != asked:
+        gist = _gist(happened)
+        if gist != asked and gist not in self._may:
             self._onlooker.fail("an input says what the machine was told, and there is none but that")
         self._onlooker.note(self._state, happened, after, happenings)
         super().stepped(happened, after, happenings)
@@ -106,11 +112,13 @@ class WatchedMachine(TokenMachine):
     def secret_told(
         self, now: float, request: TokenRequest, secret: str, *, signing: Signing | None = None
     ) -> TokenRequest | None:
-        tell = super().secret_told
-        attempt = self.settled(now).attempt
-        if self._grant.client_secret in ("", secret) or attempt is None or attempt.id != request.id:
-            return tell(now, request, secret, signing=signing)
-        return self._tell((CredentialsReplaced, now), lambda: tell(now, request, secret, signing=signing))
+        told, number = on_the_grid(now), request.id
+        # What comes of it is up to the machine: another secret, nothing to be sent, or neither.
+        self._may = ((CredentialsReplaced, told), *((AnswerReceived, told, number, how) for how in _UNSENT))
+        try:
+            return super().secret_told(now, request, secret, signing=signing)
+        finally:
+            self._may = ()
 
     @override
     def secret_failed(self, now: float, request: TokenRequest, reason: str | Outcome) -> Outcome:
