@@ -385,12 +385,40 @@ def test_those_who_wait_are_told_that_the_secret_is_being_asked_for() -> None:
     over.set()
 
 
-def test_an_exit_in_it_ends_its_thread_and_gives_the_request_back() -> None:
+class Stopped(BaseException):
+    """What no ``except Exception`` catches, as the time-outs of gevent are."""
+
+
+@pytest.mark.parametrize("kind", [SystemExit, Stopped, asyncio.CancelledError])
+def test_an_exit_in_its_thread_is_a_failure_that_costs_nothing_and_shows_nothing(
+    kind: type[BaseException], capfd: pytest.CaptureFixture[str]
+) -> None:
+    calls: list[object] = []
+
     def leave() -> str:
-        raise SystemExit
+        calls.append(None)
+        raise kind(f"the vault is sealed, and {OLD} was in it")
 
     place = Place(leave)
-    with pytest.raises(SystemExit):
+    error = failure_of(source_of(place))
+    assert f"it raised {kind.__module__.replace('builtins', '').strip('.')}" in str(error)
+    assert error.problem.kind is ProblemKind.SECRET
+    assert place.coordinator.explain().budget_left == place.policy.budget_burst
+    assert len(calls) == 1
+    assert OLD not in capfd.readouterr().err
+
+
+def no_thread(*_: object) -> bool:
+    return False
+
+
+def test_an_interruption_of_one_that_no_thread_could_be_had_for_is_its_callers(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted() -> str:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("evertoken_transports._runtime.start_thread", no_thread)
+    place = Place(interrupted)
+    with pytest.raises(KeyboardInterrupt):
         source_of(place, background=False).authorization(timeout=1)
     assert place.coordinator.explain().attempt_deadline is None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import gzip
 import io
@@ -13,6 +14,7 @@ import sys
 import traceback
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import aiohttp
@@ -284,6 +286,51 @@ def test_a_body_that_breaks_off_is_found_out_by_the_one_who_reads(kind: Kind, pl
         with pytest.raises((requests.exceptions.ContentDecodingError, aiohttp.ClientPayloadError)):
             send("GET", f"{place.api}/users", stream=True)
     assert [status for *_, status in place.calls] == [200, 401]
+
+
+class Stuck:
+    """An answer of aiohttp whose body never comes."""
+
+    status, method, headers = 401, "GET", {"WWW-Authenticate": 'Bearer error="invalid_token"'}
+
+    def __init__(self, error: BaseException) -> None:
+        self.content, self.error, self.is_closed = self, error, False
+
+    def at_eof(self) -> bool:
+        """Never."""
+        return False
+
+    async def read(self, _: int) -> bytes:
+        """What befalls the caller while it waits."""
+        raise self.error
+
+    def exception(self) -> None:
+        """Nothing is wrong with the body itself."""
+
+    def close(self) -> None:
+        """Told by whoever gives the answer up."""
+        self.is_closed = True
+
+
+@pytest.mark.parametrize("error", [TimeoutError(), asyncio.CancelledError()], ids=["time out", "cancellation"])
+def test_where_the_time_for_a_call_of_aiohttp_ends_in_the_body_nothing_is_sent_again(
+    place: Place, error: BaseException
+) -> None:
+    answer, sent = Stuck(error), list[object]()
+
+    async def handler(request: Ours) -> Ours:
+        sent.append(request)
+        return answer
+
+    async def main() -> None:
+        auth = BearerMiddleware(place.grant, coordinator=place.coordinator)
+        request: Ours = SimpleNamespace(url=f"{place.api}/users", headers={}, body=b"")
+        with pytest.raises(type(error)):
+            await auth(request, handler)
+
+    asyncio.run(main())
+    assert len(sent) == 1
+    assert answer.is_closed
 
 
 def test_what_is_streamed_is_repeated_too(kind: Kind, place: Place) -> None:

@@ -309,6 +309,14 @@ def test_a_wrong_argument_is_named_and_what_was_answered_is_in_no_frame(
     canary.assert_clean(caught.value)
 
 
+@pytest.mark.parametrize("status", ["401", None, 401.0])
+def test_a_status_that_is_no_int_is_named_before_anything_is_read(world: World, status: Wrong) -> None:
+    source = TokenSource(world.grant, coordinator=world.coordinator, exchange=world.endpoint)
+    with pytest.raises(TypeError, match="status must be an int, not") as caught:
+        source.answered(source.authorization(), "GET", status, (("X", canary.secret()),), b"", resendable=True)
+    canary.assert_clean(caught.value)
+
+
 def test_where_no_other_token_can_be_had_the_source_says_so(world: World) -> None:
     source = TokenSource(world.grant, coordinator=world.coordinator, exchange=world.endpoint)
     header = source.authorization()

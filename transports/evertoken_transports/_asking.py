@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from inspect import isawaitable, iscoroutine, iscoroutinefunction
+from threading import get_ident
 from typing import NamedTuple
 
 from evertoken import SecretSource
@@ -96,8 +97,12 @@ def _of(coordinator: Coordinator) -> tuple[SecretSource | None, float]:
 
 
 def _call(coordinator: Coordinator, source: SecretSource) -> Callable[[], tuple[object]] | NoSecret:
-    """What asks ``source``, raises nothing, and is known of for as long as it has not come back."""
-    hanging = coordinator.asking
+    """What asks ``source``, raises nothing, and is known of for as long as it has not come back.
+
+    In a thread of its own an exit, too, is a failure of what was called, since nobody else can be meant by it. Taken
+    for a carrier that gave up, it would be asked again at once, until the budget is spent.
+    """
+    hanging, caller = coordinator.asking, get_ident()
     if len(hanging) >= _MOST_HANGING:
         return NoSecret(f"{_MOST_HANGING} calls of it have not come back: give what it asks a time-out")
 
@@ -106,7 +111,9 @@ def _call(coordinator: Coordinator, source: SecretSource) -> Callable[[], tuple[
         hanging.append(mark)
         try:
             return (source(),)
-        except Exception as error:  # noqa: BLE001 (it is the embedder's, and may raise anything)
+        except BaseException as error:  # It is the embedder's, and may raise anything.
+            if not isinstance(error, Exception) and get_ident() == caller:
+                raise
             return (_said_of(error),)
         finally:
             hanging.remove(mark)

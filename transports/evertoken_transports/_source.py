@@ -156,6 +156,10 @@ class BaseSource(Unpicklable, ABC):
         Where no other token can be had, ``authorization()`` says so, and this answer is the caller's. Raises
         LocalProtocolError if ``authorization`` is the token alone, and TypeError for arguments of other types.
         """
+        if not isinstance(status, int):
+            kind = type(status).__name__
+            del authorization, headers, body  # Error trackers show local variables.
+            raise TypeError(f"status must be an int, not {kind}")
         works = 200 <= status < 300
         if ((authorization == self._proven) if works else not 400 <= status <= 499) or not _may_be_ours(authorization):
             return False

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable
-from contextlib import suppress
 
 from typing_extensions import Unpack
 
@@ -72,32 +71,41 @@ class BearerMiddleware(Signing[TokenSource]):
         authorization = request.headers["Authorization"] = await self._source.authorization(self._timeout)
         response = await handler(request)
         resendable = self._replay and isinstance(request.body, bytes | BytesPayload)
-        if not await self._answered(authorization, response, resendable=resendable):
-            return response
-        try:
-            another = await self._source.authorization(self._timeout)
-        except TokenUnavailable:
-            return response
-        if another == authorization:
+        another = await self._another(authorization, response, resendable=resendable)
+        if another is None:
             return response
         response.release()
         request.headers["Authorization"] = another
         response = await handler(request)
-        await self._answered(another, response, resendable=False)
+        await self._another(another, response, resendable=False)
         return response
 
-    async def _answered(self, authorization: str, response: ClientResponse, *, resendable: bool) -> bool:
+    async def _another(self, authorization: str, response: ClientResponse, *, resendable: bool) -> str | None:
+        """Tell the source of ``response``; what the call is to carry if it is to be made once more."""
         status, headers = response.status, response.headers
-        body = await _beginning(response) if status in TELLING else b""
-        return self._source.answered(authorization, response.method, status, headers, body, resendable=resendable)
+        try:
+            body = await _beginning(response) if status in TELLING else b""
+            if not self._source.answered(authorization, response.method, status, headers, body, resendable=resendable):
+                return None
+            another = await self._source.authorization(self._timeout)
+        except TokenUnavailable:
+            return None
+        except BaseException:
+            response.close()  # The caller gets what was raised, and has nothing to close.
+            raise
+        return None if another == authorization else another
 
 
 async def _beginning(response: ClientResponse) -> bytes:
     """The first of the body, which the caller can read as usual: as it comes, too."""
-    head = b""
-    with suppress(Exception):  # It is raised again where the caller reads.
-        while len(head) < MOST_PEEKED and not response.content.at_eof():
-            head += await response.content.read(MOST_PEEKED - len(head))
+    head, content = b"", response.content
+    try:
+        while len(head) < MOST_PEEKED and not content.at_eof():
+            head += await content.read(MOST_PEEKED - len(head))
+    except Exception:
+        if content.exception() is None:  # The time for the whole call is over, which is no fault of the body.
+            raise
+        # Else it is raised again where the caller reads.
     with warnings.catch_warnings(category=DeprecationWarning, action="ignore"):
-        response.content.unread_data(head)
+        content.unread_data(head)
     return head
