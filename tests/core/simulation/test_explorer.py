@@ -24,7 +24,7 @@ from evertoken import (
 from evertoken._grammar import AnswerReceived, BlockLifted, BlockReported, Input, RequestClaimed, TokenRejected
 from evertoken._look import decide, freshness
 from evertoken._secrecy import replace
-from evertoken._states import first_state
+from evertoken._states import RequestState, first_state
 from evertoken._step import settle
 from evertoken._step import step as step_and_tell
 from evertoken.happenings import Happening, RejectionJudged
@@ -349,6 +349,10 @@ def _says_send(state: State, min_ttl: float = 0.0) -> SendRequest:
     return SendRequest(SendReason.EXPIRED)
 
 
+def _says_blocked(_: State) -> RequestState:
+    return RequestState.BLOCKED
+
+
 def _published(quiet_until: float, header: str | None) -> Callable[[Policy, State], tuple[float, str | None]]:
     return lambda policy, state: (quiet_until, header)
 
@@ -372,6 +376,7 @@ QUERIES = {
     "a min_ttl above half of a token's usable life counts as none": ("decide", _gives_in),
     "readers see the header of the token in hand": ("publish", _published(6.0, "Bearer token#2")),
     "no header is handed out from fresh_until on": ("publish", _published(8.0, "Bearer token#1")),
+    "the request is blocked until the last block ends": ("request_state", _says_blocked),
     "quiet_until is the next moment at which": ("publish", _published(5.0, "Bearer token#1")),
 }
 

@@ -9,9 +9,10 @@ import shlex
 import pytest
 
 from evertoken import Challenge, HttpResponse, Policy, TokenRequest, _schedule
-from evertoken._grammar import BlockLifted, RequestClaimed
+from evertoken._grammar import BlockLifted, RequestClaimed, TokenRejected
 from evertoken._secrecy import replace
 from evertoken._states import RequestState, first_state
+from evertoken.testing import _trace
 from evertoken.testing._trace import Entry, Trace, replay
 from evertoken.testing.server._arrivals import TokenTruth
 from evertoken.testing.server._faults import ApiFault, TokenFault
@@ -156,6 +157,20 @@ def test_a_replay_is_a_fold_that_comes_to_the_same_lines(seed: int) -> None:
     replayed = replay(report.trace)
     assert replayed.differs_at is None
     assert replayed.digest == report.digest
+
+
+def test_lines_that_wait_to_be_written_are_not_kept_without_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    policy = Policy()
+    rejected = TokenRejected(0.0, "Bearer tok-1", Challenge.TOKEN)
+    late, soon = Trace([policy]), Trace([policy])
+    for trace, most in ((late, 1_000), (soon, 2)):
+        monkeypatch.setattr(_trace, "_MOST_PENDING", most)
+        for _ in range(5):
+            trace.append(0, rejected, first_state(policy))
+    assert len(late._pending) == 5
+    assert len(soon._pending) == 1
+    assert late.digest == soon.digest
+    assert "rejected" in soon.entries[4].line
 
 
 def test_a_replay_begins_anew_where_a_process_did() -> None:
