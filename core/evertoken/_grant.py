@@ -182,11 +182,12 @@ class ClientAssertion:
 
     secret_source: SecretSource = field(repr=False)
 
-    def __post_init__(self) -> None:
-        fault = _fault_of_source("ClientAssertion.secret_source", self.secret_source)
+    def __init__(self, secret_source: SecretSource) -> None:
+        fault = _fault_of_source("ClientAssertion.secret_source", secret_source)
         if fault is not None:
-            del self  # Perhaps it is the assertion itself.
+            del secret_source  # Perhaps it is the assertion itself, and error trackers show local variables.
             raise WrongArgument(fault)
+        object.__setattr__(self, "secret_source", secret_source)
 
     def authenticate(self, grant: ClientCredentials) -> AuthenticationParts:
         """Three form fields: the client id, of which kind the assertion is, and the assertion."""

@@ -378,7 +378,7 @@ class FailsToHash(Unhashable):
             "client_secret must be a function that gives the text, not a type",
         ),
         (
-            lambda: ClientAssertion("assertion"),  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+            lambda: ClientAssertion(canary.secret()),  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
             "ClientAssertion.secret_source must be a function",
         ),
         (lambda: GRANT.with_secret(Unhashable()), "client_secret must be hashable"),
@@ -393,8 +393,9 @@ class FailsToHash(Unhashable):
     ],
 )
 def test_what_cannot_be_asked_is_refused_where_it_is_given(made: Callable[[], object], complaint: str) -> None:
-    with pytest.raises((TypeError, ValueError), match=complaint):
+    with pytest.raises((TypeError, ValueError), match=complaint) as caught:
         made()
+    canary.assert_clean(caught.value)
 
 
 def test_an_assertion_of_somebody_else_is_sent_as_rfc_7521_says() -> None:

@@ -186,6 +186,7 @@ def test_nothing_of_the_key_is_shown() -> None:
         (lambda: UNCHECKED(b"-----BEGIN PRIVATE KEY-----\n" + canary.secret().encode()), "private_key is no PEM"),
         (lambda: UNCHECKED(canary.secret()), "private_key is no PEM of a private key that can be read"),
         (lambda: UNCHECKED(pem(RSA, b"right"), password=b"wrong"), "or the password is wrong"),
+        (lambda: UNCHECKED(pem(RSA, b"right"), password=f"{canary.secret()}\ud800"), "or the password is wrong"),
         (lambda: UNCHECKED(pem(RSA, b"right")), "password is missing: the PEM is encrypted"),
         (lambda: UNCHECKED(pem(RSA), password="needless"), "the PEM is not encrypted"),
         (lambda: UNCHECKED(pem(RSA), password=7), "password must be text or bytes, not int"),
@@ -196,6 +197,7 @@ def test_nothing_of_the_key_is_shown() -> None:
         (lambda: UNCHECKED(rsa.generate_private_key(65_537, 1_024)), "has 1024 bits, and RSA needs 2048 or more"),
         (lambda: UNCHECKED(P256, algorithm="RS256"), "algorithm RS256 needs a key of RSA: this is another kind"),
         (lambda: UNCHECKED(P256, algorithm="none"), "algorithm must be one of RS256, PS256, ES256, EdDSA"),
+        (lambda: UNCHECKED(P256, algorithm=["ES256"]), "algorithm must be one of RS256, PS256, ES256, EdDSA"),
         (lambda: UNCHECKED(P256, kid=""), "kid must not be empty"),
         (lambda: UNCHECKED(P256, audience=7), "audience must be text, not int"),
         (lambda: UNCHECKED(P256, lifetime=0), "lifetime must be a number of seconds from 1 to 3600"),
@@ -203,8 +205,9 @@ def test_nothing_of_the_key_is_shown() -> None:
     ],
 )
 def test_a_wrong_argument_is_named_and_not_shown(make: Callable[[], object], complaint: str) -> None:
-    with pytest.raises(ValueError, match=complaint):
+    with pytest.raises(ValueError, match=complaint) as caught:
         make()
+    canary.assert_clean(caught.value)
 
 
 # In a source

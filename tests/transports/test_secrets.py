@@ -759,6 +759,11 @@ def test_two_of_the_same_path_are_equal_and_a_relative_one_stays_where_it_was(
     assert TokenEndpoint("https://as.example", assertion) == TokenEndpoint("https://as.example", ClientAssertion(read))
 
 
+def test_an_empty_path_is_told_where_it_is_given() -> None:
+    with pytest.raises(ValueError, match="path must not be empty"):
+        secret_file("")
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [

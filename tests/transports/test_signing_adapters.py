@@ -160,6 +160,15 @@ def test_what_a_redirect_leads_to_is_judged_and_repeated(kind: Kind, place: Plac
     assert [status for *_, status in place.calls] == [307, 401, 200]
 
 
+def test_where_a_repeated_call_is_redirected_the_new_token_goes_along(kind: Kind, place: Place) -> None:
+    place.answers["GET", "/old"] = 307, b"", {"Location": "/users"}
+    with kind.client(auth_for(kind, place)) as send:
+        assert send("GET", f"{place.api}/users").status == 200
+        place.emulator.revoke_all()
+        assert send("GET", f"{place.api}/old").status == 200
+    assert place.token_requests == 2
+
+
 # What a rejected token leads to
 # ------------------------------
 
@@ -401,6 +410,30 @@ def test_a_response_of_requests_can_be_pickled_and_its_hooks_show_no_token(place
         response = session.send(request, timeout=20)
     assert auth.source.authorization().removeprefix("Bearer ") not in shown
     assert pickle.loads(pickle.dumps(response)).status_code == 200
+
+
+def test_a_redirect_that_requests_did_not_follow_can_be_pickled_and_so_can_its_error(place: Place) -> None:
+    place.answers["GET", "/users"] = 307, b"", {"Location": "/users"}
+    auth = BearerAuth(place.grant, coordinator=place.coordinator)
+    response = requests.get(f"{place.api}/users", auth=auth, timeout=20, allow_redirects=False)
+    kept = pickle.loads(pickle.dumps(response))
+    assert kept.status_code == 307
+    assert all(hook(kept) is None for hook in kept.request.hooks["response"])
+    with requests.Session() as session:
+        session.max_redirects = 1
+        with pytest.raises(requests.TooManyRedirects) as caught:
+            session.get(f"{place.api}/users", auth=auth, timeout=20)
+    assert isinstance(pickle.loads(pickle.dumps(caught.value)), requests.TooManyRedirects)
+
+
+def test_a_request_of_requests_that_is_prepared_once_is_judged_whenever_it_is_sent(place: Place) -> None:
+    auth = BearerAuth(place.grant, coordinator=place.coordinator)
+    with requests.Session() as session:
+        prepared = session.prepare_request(requests.Request("POST", f"{place.api}/users", data=b"x", auth=auth))
+        assert session.send(prepared, timeout=20).status_code == 200
+        place.emulator.revoke_all()
+        assert session.send(prepared, timeout=20).status_code == 200
+    assert [status for *_, status in place.calls] == [200, 401, 200]
 
 
 def test_the_first_answer_to_a_repeated_call_of_requests_is_in_its_history(place: Place) -> None:

@@ -29,8 +29,10 @@ def secret_file(path: str | os.PathLike[str]) -> SecretSource:
     path are equal, and so are grants with them. A relative path counts from where the program is now.
 
     What cannot be read, is empty or is no text is told with the path and never with the content
-    (:class:`SecretUnavailable`).
+    (:class:`SecretUnavailable`). Raises ValueError for an empty path, which is mostly a variable that is not set.
     """
+    if not os.fspath(path):
+        raise ValueError("path must not be empty")
     # Not resolved: what is mounted is replaced by pointing a link elsewhere.
     return _SecretFile(Path(path).absolute())
 

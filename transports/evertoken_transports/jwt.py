@@ -143,7 +143,7 @@ def _read(given: object, password: object) -> PrivateKey | str:
     key = given
     if isinstance(given, str | bytes):
         hidden = Hidden(given if isinstance(given, str) else given.decode("latin-1"))
-        secret = password.encode() if isinstance(password, str) else password
+        secret = password.encode(errors="surrogatepass") if isinstance(password, str) else password
         if not isinstance(secret, bytes | None):
             return f"password must be text or bytes, not {type(password).__name__}"
         key = _from_pem(hidden, secret)
@@ -177,7 +177,7 @@ def _usual(key: PrivateKey | str) -> Algorithm:
     return "ES256" if isinstance(key, EllipticCurvePrivateKey) else "RS256"
 
 
-def _fault_of(key: PrivateKey | str, algorithm: str, kid: object, audience: object, lifetime: object) -> str | None:
+def _fault_of(key: PrivateKey | str, algorithm: object, kid: object, audience: object, lifetime: object) -> str | None:
     faults = [key] if isinstance(key, str) else [_fault_of_algorithm(algorithm, key)]
     faults += [None if kid is None else fault_of_text("kid", kid)]
     faults += [None if audience is None else fault_of_text("audience", audience)]
@@ -194,8 +194,8 @@ _KINDS: Mapping[str, tuple[type, str]] = {
 }
 
 
-def _fault_of_algorithm(algorithm: str, key: PrivateKey) -> str | None:
-    if algorithm not in _KINDS:
+def _fault_of_algorithm(algorithm: object, key: PrivateKey) -> str | None:
+    if not isinstance(algorithm, str) or algorithm not in _KINDS:
         return f"algorithm must be one of {', '.join(_KINDS)}"
     kind, name = _KINDS[algorithm]
     return None if isinstance(key, kind) else f"algorithm {algorithm} needs a key of {name}: this is another kind"

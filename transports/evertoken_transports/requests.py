@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any
+from functools import partial
+from typing import Any, Self
 
 from typing_extensions import Unpack, override
 
@@ -14,7 +15,7 @@ except ImportError as error:
     raise ImportError("evertoken_transports.requests needs requests: pip install requests", name=error.name) from error
 
 from evertoken import ClientCredentials, TokenUnavailable
-from evertoken._secrecy import Hidden, Unpicklable
+from evertoken._secrecy import Hidden
 from evertoken_transports._exchange import Exchange
 from evertoken_transports._options import SourceOptions
 from evertoken_transports._signing import MOST_PEEKED, TELLING, Signing, concealed, origin_of, origins_of
@@ -73,23 +74,28 @@ class BearerAuth(Signing[TokenSource], AuthBase):
         return r
 
 
-class _Call(Unpicklable):
-    """What one call carried: the hook that is told of its answers, also of those that send it elsewhere."""
+class _Call:
+    """What one call carried: the hook that is told of its answers, also of those that send it elsewhere.
+
+    Responses and the errors of requests can be pickled, with the request and what hangs on it: this one as nothing.
+    """
 
     def __init__(self, source: TokenSource, timeout: float | None, *, replay: bool) -> None:
         self._source, self._timeout, self._replay = source, timeout, replay
-        self._sent = Hidden("")  # Not the text: a hook's repr is shown with the request's.
+        self._sent: tuple[Hidden, ...] = ()
+        """All that it has put on requests: where a repeated call is redirected, requests goes on with the first."""
 
     def sign(self, request: PreparedRequest) -> bool:
         """Put the value on ``request``; whether it is another one than before."""
-        before, authorization = self._sent.reveal(), self._source.authorization(self._timeout)
-        request.headers["Authorization"], self._sent = authorization, Hidden(authorization)
-        return authorization != before
+        authorization = self._source.authorization(self._timeout)
+        if request.headers.get("Authorization") == authorization and self._sent:
+            return False
+        request.headers["Authorization"] = authorization
+        self._sent += (Hidden(authorization),)
+        return True
 
     def __call__(self, response: Response, **sending: Any) -> Response:  # noqa: ANN401 (for requests' own adapter)
         stream = bool(sending.get("stream"))
-        if not response.is_redirect:  # A response can be pickled, and so what hangs on its request.
-            response.request.deregister_hook("response", self)
         if not self._heed(response, stream=stream, resendable=self._replay):
             return response
         request = response.request.copy()
@@ -105,19 +111,32 @@ class _Call(Unpicklable):
         self._heed(repeated, stream=stream, resendable=False)
         return repeated
 
+    @override
+    def __reduce__(self) -> tuple[type, tuple[object, ...]]:
+        return partial, (_nothing,)
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
+
     def _heed(self, response: Response, *, stream: bool, resendable: bool) -> bool:
         """Tell the source what the answer says, if it is one to our value; whether the call should be repeated."""
-        request, authorization = response.request, self._sent.reveal()
-        if request.headers.get("Authorization") != authorization:
+        request = response.request
+        carried = request.headers.get("Authorization")
+        ours = next((sent for sent in self._sent if sent.reveal() == carried), None)
+        if ours is None:
             return False
         return self._source.answered(
-            authorization,
+            ours.reveal(),
             request.method or "",
             response.status_code,
             response.headers,
             _beginning(response, stream=stream) if response.status_code in TELLING else b"",
             resendable=resendable and isinstance(request.body, str | bytes | None),
         )
+
+
+def _nothing(response: Response, **_: object) -> None:
+    """In the place of the hook, in a request that has been pickled."""
 
 
 def _beginning(response: Response, *, stream: bool) -> bytes:
