@@ -6,10 +6,10 @@ So a blocking one always runs in a thread of its own, also on an event loop, and
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from inspect import isawaitable, iscoroutine, iscoroutinefunction
-from threading import get_ident
 from typing import NamedTuple
 
 from evertoken import SecretSource
@@ -102,7 +102,7 @@ def _call(coordinator: Coordinator, source: SecretSource) -> Callable[[], tuple[
     In a thread of its own an exit, too, is a failure of what was called, since nobody else can be meant by it. Taken
     for a carrier that gave up, it would be asked again at once, until the budget is spent.
     """
-    hanging, caller = coordinator.asking, get_ident()
+    hanging, caller = coordinator.asking, threading.get_ident()
     if len(hanging) >= _MOST_HANGING:
         return NoSecret(f"{_MOST_HANGING} calls of it have not come back: give what it asks a time-out")
 
@@ -112,7 +112,7 @@ def _call(coordinator: Coordinator, source: SecretSource) -> Callable[[], tuple[
         try:
             return (source(),)
         except BaseException as error:  # It is the embedder's, and may raise anything.
-            if not isinstance(error, Exception) and get_ident() == caller:
+            if not isinstance(error, Exception) and threading.get_ident() == caller:
                 raise
             return (_said_of(error),)
         finally:
