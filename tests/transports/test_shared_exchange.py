@@ -302,7 +302,7 @@ def test_a_look_that_finds_a_token_is_told_from_a_token_request(inner: Counting)
     one, other = asking(exchange, first, 2), asking(exchange, second, 2)
     assert one.authorization() == other.authorization()
     assert [type(event) for event in first] == [StoreLooked, RequestStarted, TokenGranted, RequestEnded, CallWaited]
-    assert [type(event) for event in second] == [StoreLooked, TokenGranted, CallWaited]
+    assert [type(event) for event in second] == [StoreLooked, TokenGranted, RequestEnded, CallWaited]
     assert ["granted" in str(first[2]), "found in the shared store" in str(second[1])] == [True, True]
     assert "look 1 into the shared store" in str(second[0])
     assert inner.asked == 1
