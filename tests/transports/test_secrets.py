@@ -628,6 +628,24 @@ def test_a_cancellation_inside_it_is_a_failure_and_not_a_carrier_that_gave_up() 
     run_in("asyncio", place, main)
 
 
+def test_what_a_coroutine_function_raises_of_its_own_is_a_failure_whatever_its_class(loop: Loop) -> None:
+    calls: list[object] = []
+
+    async def stopped() -> str:
+        calls.append(None)
+        raise Stopped
+
+    place = Place(stopped)
+
+    async def main() -> None:
+        with pytest.raises(TokenUnavailable, match=r"it raised .*Stopped"):
+            await source_in(loop, place).authorization(1.0)
+
+    run_in(loop, place, main)
+    assert place.coordinator.explain().failures == len(calls) <= 2
+    assert place.coordinator.explain().budget_left == place.policy.budget_burst
+
+
 def test_a_carrier_that_is_cancelled_while_it_asks_gives_the_request_back(loop: Loop) -> None:
     async def slow() -> str:
         await sleep(loop, 5)
@@ -759,9 +777,17 @@ def test_two_of_the_same_path_are_equal_and_a_relative_one_stays_where_it_was(
     assert TokenEndpoint("https://as.example", assertion) == TokenEndpoint("https://as.example", ClientAssertion(read))
 
 
-def test_an_empty_path_is_told_where_it_is_given() -> None:
+def test_a_path_that_can_be_none_is_told_where_it_is_given() -> None:
     with pytest.raises(ValueError, match="path must not be empty"):
         secret_file("")
+    with pytest.raises(ValueError, match="path must not contain a null character"):
+        secret_file("key\0")
+
+
+def test_a_byte_order_mark_is_no_part_of_a_secret(tmp_path: Path) -> None:
+    file = tmp_path / "key"
+    file.write_bytes(b"\xef\xbb\xbf" + OLD.encode() + b"\r\n")
+    assert source_of(Place(secret_file(file)), background=False).authorization()
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from evertoken_transports._blame import bug_in, causes_of, place_of
 from evertoken_transports._coordinator import Coordinator
 from evertoken_transports._exchanges.connecting import reason_of
 from evertoken_transports._progress import progress
-from evertoken_transports._runtime import OwnThread, in_thread, is_cancelled_inside, is_simulated, within
+from evertoken_transports._runtime import OwnThread, ends_the_task, in_thread, is_simulated, within
 
 __all__ = ("NoSecret", "Secret", "SecretUnavailable", "ask", "ask_async", "is_async")
 
@@ -127,7 +127,7 @@ async def _awaited(source: SecretSource, call: Callable[[], tuple[object]]) -> o
         (value,) = call() if is_async(source) or is_simulated() else await in_thread(call)
         return await value if isawaitable(value) else value
     except BaseException as error:
-        if not (isinstance(error, Exception) or is_cancelled_inside(error)):
+        if ends_the_task(error):
             raise
         return _said_of(error)
 

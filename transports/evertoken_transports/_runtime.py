@@ -19,6 +19,7 @@ __all__ = (
     "Limit",
     "OwnThread",
     "Runtime",
+    "ends_the_task",
     "in_thread",
     "is_cancelled_inside",
     "is_simulated",
@@ -71,6 +72,19 @@ def is_cancelled_inside(error: BaseException) -> bool:
     except RuntimeError:
         return True  # In a thread without a loop nobody can be cancelled.
     return task is None or not task.cancelling()
+
+
+def ends_the_task(error: BaseException) -> bool:
+    """Whether what was awaited ended because its task does: by an interruption, an exit or a cancellation.
+
+    Anything else is a failure of what was awaited, whatever class its author derived it from.
+    """
+    if isinstance(error, Exception) or is_cancelled_inside(error):
+        return False
+    asyncio, trio = sys.modules.get("asyncio"), sys.modules.get("trio")
+    cancellations = (getattr(asyncio, "CancelledError", None), getattr(trio, "Cancelled", None))
+    ends = (KeyboardInterrupt, SystemExit, GeneratorExit, BaseExceptionGroup)
+    return isinstance(error, (*ends, *(kind for kind in cancellations if kind is not None)))
 
 
 class Limit:

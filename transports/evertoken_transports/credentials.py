@@ -29,10 +29,13 @@ def secret_file(path: str | os.PathLike[str]) -> SecretSource:
     path are equal, and so are grants with them. A relative path counts from where the program is now.
 
     What cannot be read, is empty or is no text is told with the path and never with the content
-    (:class:`SecretUnavailable`). Raises ValueError for an empty path, which is mostly a variable that is not set.
+    (:class:`SecretUnavailable`). A byte order mark at its beginning, which some editors write, is no part of it.
+    Raises ValueError for an empty path, which is mostly a variable that is not set, and for one with a null character.
     """
     if not os.fspath(path):
         raise ValueError("path must not be empty")
+    if "\0" in os.fsdecode(path):
+        raise ValueError("path must not contain a null character")
     # Not resolved: what is mounted is replaced by pointing a link elsewhere.
     return _SecretFile(Path(path).absolute())
 
@@ -59,7 +62,7 @@ class _SecretFile:
         if len(content) > _MOST:
             return "", f"{self.path} is longer than {_MOST} bytes"
         try:
-            text = content.decode().rstrip("\r\n")
+            text = content.decode("utf-8-sig").rstrip("\r\n")
         except UnicodeDecodeError:
             return "", f"{self.path} is no UTF-8 text"
         return text, fault_of_text(str(self.path), text)
