@@ -41,11 +41,11 @@ PROXY, NAME, CONNECTION, TLS, CLOCK = "proxy", "name", "connection", "TLS", "clo
 _WRONG_CLOCK = 30.0
 """Seconds. Signed assertions are commonly refused beyond a minute, and clocks that are kept right differ by less."""
 
-_CERTIFICATE_TODO = (
+_CERTIFICATE_CURE = (
     "The server wants a client certificate, or another one: here --mtls-cert and --mtls-key give it, in a program "
     "ssl_context= does."
 )
-_TODOS = {
+_CURES = {
     # By what the text of the failure says, the first that fits.
     "untrusted issuer": "Install this machine's authorities (often the package ca-certificates), or name a file of "
     "them in SSL_CERT_FILE. If a proxy that opens TLS stands in between, its authority belongs there.",
@@ -244,7 +244,7 @@ def _todo(check: str, text: str) -> str:
     if check == CONNECTION:
         return "See whether a firewall lets this machine out to that port, and whether --url is right."
     advice = next(
-        (todo for words, todo in _TODOS.items() if words in text), "See what stands between here and the server."
+        (cure for words, cure in _CURES.items() if words in text), "See what stands between here and the server."
     )
     file = os.environ.get("SSL_CERT_FILE")
     if "untrusted issuer" in text and file and not os.path.isfile(file):  # noqa: PTH113
