@@ -35,7 +35,7 @@ from evertoken_transports.tools._simulate.choices import (
     read_seeds,
     spelt_seeds,
 )
-from evertoken_transports.tools._simulate.interrupts import interrupts_deferred
+from evertoken_transports.tools._simulate.interrupts import interrupts_deferred, interrupts_ignored
 from evertoken_transports.tools._simulate.one import _Followed
 from evertoken_transports.tools._simulate.record import SeedResult
 from tests.kits.simulating import COMMIT, HOUR, ran, read
@@ -228,6 +228,27 @@ def test_an_interrupt_in_the_midst_of_a_change_is_raised_after_it() -> None:
     with interrupts_deferred():
         pass
     assert signal.getsignal(signal.SIGINT) is handler
+
+
+def test_an_interrupt_while_processes_are_started_is_raised_afterwards_and_none_of_them_sees_one() -> None:
+    blocked = "import signal; print(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, ()))"
+    seen: list[str] = []
+
+    def start() -> None:
+        with interrupts_ignored():
+            signal.raise_signal(signal.SIGINT)
+            seen.append(
+                subprocess.run([sys.executable, "-c", blocked], capture_output=True, text=True, check=True).stdout
+            )
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # In the background it is ignored.
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            start()
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert seen == ["True\n"]
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
 
 def test_a_broken_law_is_a_failure_with_the_command_that_breaks_it_again(

@@ -6,21 +6,36 @@ import signal
 import threading
 from collections.abc import Generator
 from contextlib import contextmanager
+from multiprocessing import resource_tracker
 
 __all__ = ("interrupts_deferred", "interrupts_ignored")
 
 
 @contextmanager
 def interrupts_ignored() -> Generator[None]:
-    """What is started meanwhile never sees Ctrl-C: it is for this process, which ends the others."""
+    """What is started meanwhile never sees Ctrl-C: it is for this process, which ends the others.
+
+    One that comes meanwhile is raised afterwards, where the system can keep a signal (not on Windows).
+
+    Raises:
+        KeyboardInterrupt: one has come.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if not hasattr(signal, "pthread_sigmask"):
+        handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, handler)
+        return
+    resource_tracker.ensure_running()  # The first process that is spawned would start it, and let signals through.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager
