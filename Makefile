@@ -34,8 +34,8 @@ APART    := --ignore=tests/real --ignore=tests/searches --ignore=tests/embedders
 LOOPS    := tests/loops tests/hygiene/test_pins.py $(addprefix tests/transports/test_,asyncio.py async_sources.py \
                cancellation.py threads.py trio.py virtual_time.py)
 
-.PHONY: help test demo docs lint simulate ablations timeline picture real node fleet histories newer loops embedders stories typed wheel \
-    minimums bench pins clean FORCE
+.PHONY: help test demo docs lint style types strict site simulate ablations timeline picture real node fleet histories \
+    newer loops embedders stories typed wheel minimums bench pins clean FORCE
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1 \t\2/p' Makefile
@@ -51,10 +51,19 @@ docs: $(VENV)/.ready ## build the site from docs/ and the docstrings: open .site
 	$(SPHINX) -b html docs $(SITE)/html
 
 lint: $(VENV)/.ready ## ruff, mypy strict, basedpyright strict, and every link and reference of the site
+	@$(MAKE) --no-print-directory -j 2 style types strict site
+
+style:
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/ruff format --check $(SOURCES)
+
+types:
 	$(BIN)/mypy
+
+strict:
 	$(BIN)/basedpyright --pythonpath $(BIN)/python
+
+site:
 	$(SPHINX) -b dummy docs $(SITE)/checked
 
 # SEEDS=0-99 YEARS=1 OUT=years.json for other runs: a file that is there is continued where it ends.
