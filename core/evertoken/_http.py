@@ -244,7 +244,7 @@ def answer_parts(status: object, headers: object, body: object) -> tuple[int, Se
 
 
 def _header_pairs(headers: Any) -> Sequence[tuple[str, str]] | None:  # noqa: ANN401 - whatever the caller gives
-    """``headers`` line by line. A mapping that holds several lines of one name gives each, if it can."""
+    """``headers`` line by line. A mapping that holds several lines of one name gives each, also as a list of values."""
     of_mapping: Any = getattr(headers, "multi_items", None) or getattr(headers, "items", None)
     found: Any = headers if of_mapping is None or isinstance(headers, type) else of_mapping()
     if isinstance(found, str | bytes) or not isinstance(found, Iterable):
@@ -254,7 +254,11 @@ def _header_pairs(headers: Any) -> Sequence[tuple[str, str]] | None:  # noqa: AN
         return None
     if all(isinstance(part, str) for line in lines for part in line):
         return lines
-    return tuple([(_text(name), _text(value)) for name, value in lines])
+    return tuple([(_text(name), _text(value)) for name, values in lines for value in _each(values)])
+
+
+def _each(values: Any) -> Sequence[Any]:  # noqa: ANN401 - whatever the caller gives
+    return cast("Sequence[Any]", values) if isinstance(values, list | tuple) else (values,)
 
 
 def _text(part: object) -> str:

@@ -296,8 +296,9 @@ def test_headers_that_can_be_read_once_are_read_once() -> None:
         Several(("WWW-Authenticate", "Basic"), ("WWW-Authenticate", INVALID_TOKEN)),
         [(b"WWW-Authenticate", INVALID_TOKEN.encode())],
         {"X": 5, "WWW-Authenticate": INVALID_TOKEN},
+        {"WWW-Authenticate": ["Basic", INVALID_TOKEN.encode()]},
     ],
-    ids=["dict", "mapping", "several", "bytes", "numbers"],
+    ids=["dict", "mapping", "several", "bytes", "numbers", "lists"],
 )
 def test_headers_may_come_as_pairs_or_as_what_a_library_has_for_them(headers: Any) -> None:  # noqa: ANN401
     assert read_challenge(401, headers, b"") is Challenge.TOKEN
