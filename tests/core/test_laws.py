@@ -166,7 +166,7 @@ class Lives(RuleBasedStateMachine):
 # A failure is told as it was found: shrinking it takes minutes. Add Phase.shrink to look for the shortest life.
 TestEveryLawHoldsAfterEveryStepOfALife = pytest.mark.no_cover(Lives.TestCase)
 TestEveryLawHoldsAfterEveryStepOfALife.settings = settings(
-    max_examples=60, stateful_step_count=50, report_multiple_bugs=False, phases=(Phase.generate,)
+    max_examples=30, stateful_step_count=50, report_multiple_bugs=False, phases=(Phase.generate,)
 )
 
 

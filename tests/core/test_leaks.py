@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
 import pytest
 
@@ -49,7 +50,10 @@ POSTING = ClientCredentials(
 )
 
 
-def told(m: TokenMachine, now: float, said: str) -> list[str | None]:
+STATUSES = (200, 400, 401, 403, 407, 429, 500)
+
+
+def told(m: TokenMachine, now: float, said: str, statuses: Sequence[int] = STATUSES) -> list[str | None]:
     """The words that are shown of servers that say ``said``: as JSON of either family, and as plain text."""
     request = m.fork().start_request(now)
     canary.assert_clean(request)
@@ -60,7 +64,7 @@ def told(m: TokenMachine, now: float, said: str) -> list[str | None]:
     ]
     shown: list[str | None] = []
     for body in bodies:
-        for status in (200, 400, 401, 403, 407, 429, 500):
+        for status in statuses:
             shown += texts_of(m.read_response(request, HttpResponse(status, (), body)))
     shown += texts_of(m.read_failure(request, said))
     return shown
@@ -78,8 +82,9 @@ def texts_of(outcome: Outcome) -> list[str | None]:
 @pytest.mark.parametrize("encode", ENCODERS.values(), ids=ENCODERS)
 def test_no_spelling_of_what_proves_who_we_are_is_told(encode: Encoder) -> None:
     posting, asserting = machine(credentials=POSTING), machine(credentials=ASSERTING)
-    for part in parts(canary.secret()):
-        for text in told(posting, 0, encode(part)):
+    for number, part in enumerate(parts(canary.secret())):
+        statuses = STATUSES if number == 0 else STATUSES[number % len(STATUSES) :][:1]
+        for text in told(posting, 0, encode(part), statuses):
             assert text is None or encode(part) not in text
     for part in (ASSERTION, ASSERTION[-12:], canary.secret(7)):
         for text in told(asserting, 0, encode(part)):

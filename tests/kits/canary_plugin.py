@@ -36,10 +36,11 @@ __all__ = (
     "pytest_runtest_protocol",
 )
 
+_CLEAN: set[str] = set()
+"""Events that were looked at: those that look the same are written in as many ways only once."""
+
 # Objects of one type that are looked at when a test is over. One would do, were all of them alike.
 _SURVIVORS = 200
-_CROWD = 15_000
-"""So many objects are too many to go through after every test. Most are syntax trees that hygiene tests keep."""
 
 
 class Canary:
@@ -48,7 +49,6 @@ class Canary:
     def __init__(self) -> None:
         self._leaks: list[str] = []
         self._sections = 0
-        self.is_crowded = False
 
     def check(self, thing: object) -> None:
         """Note every way in which ``thing`` gives a mark away. It fits as an ``on_event``."""
@@ -63,8 +63,12 @@ class Canary:
         place = f"a log record of {record.name} at {record.levelname}"
         self.check_text(place, repr({**vars(record), "message": record.getMessage()}))
         for thing in (*_arguments(record), record.exc_info and record.exc_info[1]):
-            if _is_ours(thing) or isinstance(thing, BaseException):
+            if isinstance(thing, BaseException):
                 self.check(thing)
+            elif _is_ours(thing) and (shown := f"{type(thing)} {thing!r}") not in _CLEAN:
+                leaks = leaks_of(thing)
+                self._leaks += leaks
+                _CLEAN.update([] if leaks else [shown])
 
     def check_sections(self, report: pytest.TestReport) -> None:
         """Note the marks in what pytest captured since the last report of this test."""
@@ -76,9 +80,7 @@ class Canary:
     def check_survivors(self) -> None:
         """Note the marks in the repr and str of evertoken's own objects, as far as they are still alive."""
         seen: Counter[type] = Counter()
-        things = gc.get_objects()
-        self.is_crowded = len(things) > _CROWD
-        for thing in [thing for thing in things if _OURS[type(thing)]]:
+        for thing in [thing for thing in gc.get_objects() if _OURS[type(thing)]]:
             kind = type(thing)
             seen[kind] += 1
             if seen[kind] <= _SURVIVORS:
@@ -192,8 +194,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
     with _listening(canary), pytest.MonkeyPatch.context() as patch:
         _watch_expected_exceptions(canary, patch)
         result = yield
-    if canary.is_crowded:
-        _look_away()
+    _look_away()
     return result
 
 

@@ -74,10 +74,10 @@ def test_no_exchange_sends_anything_to_a_real_host_of_that_name(kind: Kind, monk
 
 def asked(kind: Kind, source: Any) -> object:  # noqa: ANN401 (a source of any runtime)
     if kind.runtime == "threads":
-        return source.authorization(1.0)
+        return source.authorization(0.5)
 
     async def wait() -> object:
-        return await source.authorization(1.0)
+        return await source.authorization(0.5)
 
     return run_in(kind.runtime, wait)
 

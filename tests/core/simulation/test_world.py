@@ -337,7 +337,7 @@ def test_a_failing_seed_is_made_small_and_says_how_to_run_it_again(monkeypatch: 
     never_backs_off(monkeypatch)
     large = replace(
         STEADY,
-        seconds=HOUR / 4,
+        seconds=HOUR / 12,
         clients=(ClientPlan(), ClientPlan(calls=Calls.BURSTY), ClientPlan(calls=Calls.IDLE)),
         rates=((WorldFault.DUPLICATED, 0.3), (WorldFault.REVOKED, 1.0)),
         token_faults=(TokenFault.SERVER_ERROR, TokenFault.FORBIDDEN),
