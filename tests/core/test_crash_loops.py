@@ -55,7 +55,7 @@ class Supervised:
         self.sent: list[float] = []
 
     def live(self, start: float, end: float) -> None:
-        """One life, in which somebody asks each quarter of a second; it ends with a request under way if it can."""
+        """One life, in which somebody asks each half of a second; it ends with a request under way if it can."""
         snapshot, origin = Snapshot.from_json(self.saved), 7.0
         elapsed = start - self.saved_at
         m = TokenMachine.restore(GRANT, snapshot, origin, elapsed, policy=self.policy, draw=lambda: 0.0)
@@ -71,7 +71,7 @@ class Supervised:
                     return
                 m.receive_response(clock, request, self.answer)
                 self.save(m, now, clock)
-            now += 0.25
+            now += 0.5
 
     def save(self, m: TokenMachine, now: float, clock: float) -> None:
         self.saved, self.saved_at = m.snapshot(clock, self.secrets).to_json(), now

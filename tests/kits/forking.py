@@ -23,7 +23,7 @@ def holds_in_a_child(work: Callable[[], bool]) -> bool:
     child = os.fork()
     if child == 0:
         # By a signal: faulthandler's own timer waits for the thread of the one before, which is the parent's.
-        faulthandler.register(signal.SIGALRM, file=sys.__stderr__, chain=True)
+        faulthandler.register(signal.SIGALRM, file=2, chain=True)
         signal.alarm(int(LIMIT))
         try:
             os._exit(0 if work() else 1)
