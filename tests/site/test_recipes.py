@@ -8,6 +8,7 @@ import ssl
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 from urllib.parse import urlsplit
 
 import django
@@ -16,13 +17,16 @@ import pytest
 import trustme
 from django.conf import settings
 from django.test import RequestFactory
+from mangopay.exceptions import APIError
+from mangopay.resources import User
 
 from evertoken import ClientCredentials, CredentialsRefused, TokenUnavailable
-from evertoken.testing import TokenFault
+from evertoken.testing import Route, TokenFault
 from evertoken_transports.emulator import Emulator
+from evertoken_transports.requests import BearerAuth
 from evertoken_transports.testing import MangopayServer
 from tests.kits import standins
-from tests.kits.pages import run, run_cells
+from tests.kits.pages import blocks, run, run_cells
 
 
 @pytest.fixture(autouse=True)
@@ -68,6 +72,23 @@ def test_the_call_of_any_other_library_travels(monkeypatch: pytest.MonkeyPatch) 
         answer = page.send("GET", "/users", "Bearer of-another-server", None)
     assert answer.status == 401
     assert answer.body
+
+
+def test_the_storage_of_mangopays_sdk_hears_of_a_revocation() -> None:
+    (source,) = [source for _, source in blocks("embedders") if "request_finished" in source]
+    with Emulator(client_id="my-client") as emulator:
+        auth = BearerAuth(emulator.grant())
+        page: dict[str, Any] = {"auth": auth}
+        exec(compile(source, "docs/embedders.md", "exec"), page)
+        sdk = page["stored"]
+        sdk.api_url = sdk.api_sandbox_url = f"{emulator.base_url}/v2.01/"
+        User.all(handler=sdk)
+        emulator.revoke_all()
+        with pytest.raises(APIError):
+            User.all(handler=sdk)
+        User.all(handler=sdk)
+        sdk._session.close()
+        assert sum(arrival.route is Route.TOKEN for arrival in emulator.arrivals) == 2
 
 
 def test_fastapi(mangopay: MangopayServer, monkeypatch: pytest.MonkeyPatch) -> None:
