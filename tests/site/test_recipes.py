@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import http.client
 import ssl
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -72,6 +73,38 @@ def test_the_call_of_any_other_library_travels(monkeypatch: pytest.MonkeyPatch) 
         answer = page.send("GET", "/users", "Bearer of-another-server", None)
     assert answer.status == 401
     assert answer.body
+
+
+def test_an_sdk(mangopay: MangopayServer) -> None:
+    page = run("howto/sdk")
+    answers: list[tuple[int, dict[str, str], bytes]] = []
+    carried: list[str] = []
+
+    def send(_method: str, _url: str, headers: Mapping[str, str], _body: bytes | None) -> object:
+        carried.append(headers["Authorization"])
+        return page.Answer(*(answers.pop() if answers else (200, {}, b"")))
+
+    with page.Client(mangopay.grant(), send) as client:
+        assert client.call("GET", "/users").status == 200
+        mangopay.advance(61)
+        answers[:] = [(401, {}, b"")]
+        assert client.call("POST", "/payins").status == 401
+        assert client.call("GET", "/users").status == 200
+        mangopay.advance(61)
+        answers[:] = [(401, {}, b"")]
+        assert client.call("POST", "/payins", idempotency_key="once").status == 200
+        assert (len(carried), len(set(carried))) == (5, 3)
+        answers[:] = [(401, {"WWW-Authenticate": "PendingUserAction"}, b"")]
+        assert client.needs_a_person(client.call("GET", "/wallets"))
+        mangopay.advance(3_600)
+        mangopay.next_token_requests(TokenFault.LOCKED)
+        with pytest.raises(page.NotAuthorized) as caught:
+            client.call("GET", "/users")
+        assert caught.value.is_permanent
+        assert client.health().status_code == 503
+    with pytest.raises(page.ClientClosed):
+        client.call("GET", "/users")
+    assert mangopay.token_requests == 4
 
 
 def test_the_storage_of_mangopays_sdk_hears_of_a_revocation() -> None:
