@@ -7,8 +7,11 @@ does not explain, and a mention of one that there is not.
 from __future__ import annotations
 
 import importlib
+import sys
 import tomllib
 from collections.abc import Iterator
+from functools import cache
+from inspect import cleandoc
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,7 @@ from docutils.nodes import Element, TextElement
 from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
+from sphinx.pycode import ModuleAnalyzer
 from sphinx.util import logging
 from sphinx.util.nodes import make_refnode
 
@@ -96,7 +100,32 @@ def nothing_is_left_out(_app: Sphinx, env: BuildEnvironment) -> None:
             logging.getLogger("reference").warning("the reference does not explain %s", here)
 
 
+@cache
+def words_of_values() -> dict[str, list[tuple[str, list[str]]]]:
+    """What stands below the assignments of our modules: for each name the modules that assign it, and the lines."""
+    found: dict[str, list[tuple[str, list[str]]]] = {}
+    for folder in (ROOT / "core", ROOT / "transports"):
+        for path in sorted(folder.rglob("*.py")):
+            module = ".".join(path.relative_to(folder).with_suffix("").parts).removesuffix(".__init__")
+            for (owner, name), lines in ModuleAnalyzer.for_file(path, module).find_attr_docs().items():
+                if not owner:
+                    found.setdefault(name, []).append((module, lines))
+    return found
+
+
+def in_our_words(_app: Sphinx, what: str, name: str, thing: object, _options: object, lines: list[str]) -> None:
+    """A value that is imported from elsewhere is explained as where it is made, and never in the words of its type."""
+    last = name.rpartition(".")[2]
+    for module, words in words_of_values().get(last, ()):
+        if module in sys.modules and getattr(sys.modules[module], last, None) is thing:
+            lines[:] = words
+            return
+    if what == "data" and "\n".join(lines).strip() == cleandoc(type(thing).__doc__ or ""):
+        lines.clear()
+
+
 def setup(app: Sphinx) -> None:
     """Sphinx calls this."""
+    app.connect("autodoc-process-docstring", in_our_words)
     app.connect("missing-reference", where_users_find_it)
     app.connect("env-check-consistency", nothing_is_left_out)

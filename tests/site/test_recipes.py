@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import http.client
 import ssl
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 from urllib.parse import urlsplit
 
 import django
@@ -16,13 +18,16 @@ import pytest
 import trustme
 from django.conf import settings
 from django.test import RequestFactory
+from mangopay.exceptions import APIError
+from mangopay.resources import User
 
 from evertoken import ClientCredentials, CredentialsRefused, TokenUnavailable
-from evertoken.testing import TokenFault
+from evertoken.testing import Route, TokenFault
 from evertoken_transports.emulator import Emulator
+from evertoken_transports.requests import BearerAuth
 from evertoken_transports.testing import MangopayServer
 from tests.kits import standins
-from tests.kits.pages import run, run_cells
+from tests.kits.pages import blocks, run, run_cells
 
 
 @pytest.fixture(autouse=True)
@@ -68,6 +73,55 @@ def test_the_call_of_any_other_library_travels(monkeypatch: pytest.MonkeyPatch) 
         answer = page.send("GET", "/users", "Bearer of-another-server", None)
     assert answer.status == 401
     assert answer.body
+
+
+def test_an_sdk(mangopay: MangopayServer) -> None:
+    page = run("howto/sdk")
+    answers: list[tuple[int, dict[str, str], bytes]] = []
+    carried: list[str] = []
+
+    def send(_method: str, _url: str, headers: Mapping[str, str], _body: bytes | None) -> object:
+        carried.append(headers["Authorization"])
+        return page.Answer(*(answers.pop() if answers else (200, {}, b"")))
+
+    with page.Client(mangopay.grant(), send) as client:
+        assert client.call("GET", "/users").status == 200
+        mangopay.advance(61)
+        answers[:] = [(401, {}, b"")]
+        assert client.call("POST", "/payins").status == 401
+        assert client.call("GET", "/users").status == 200
+        mangopay.advance(61)
+        answers[:] = [(401, {}, b"")]
+        assert client.call("POST", "/payins", idempotency_key="once").status == 200
+        assert (len(carried), len(set(carried))) == (5, 3)
+        answers[:] = [(401, {"WWW-Authenticate": "PendingUserAction"}, b"")]
+        assert client.needs_a_person(client.call("GET", "/wallets"))
+        mangopay.advance(3_600)
+        mangopay.next_token_requests(TokenFault.LOCKED)
+        with pytest.raises(page.NotAuthorized) as caught:
+            client.call("GET", "/users")
+        assert caught.value.is_permanent
+        assert client.health().status_code == 503
+    with pytest.raises(page.ClientClosed):
+        client.call("GET", "/users")
+    assert mangopay.token_requests == 4
+
+
+def test_the_storage_of_mangopays_sdk_hears_of_a_revocation() -> None:
+    (source,) = [source for _, source in blocks("embedders") if "request_finished" in source]
+    with Emulator(client_id="my-client") as emulator:
+        auth = BearerAuth(emulator.grant())
+        page: dict[str, Any] = {"auth": auth}
+        exec(compile(source, "docs/embedders.md", "exec"), page)
+        sdk = page["stored"]
+        sdk.api_url = sdk.api_sandbox_url = f"{emulator.base_url}/v2.01/"
+        User.all(handler=sdk)
+        emulator.revoke_all()
+        with pytest.raises(APIError):
+            User.all(handler=sdk)
+        User.all(handler=sdk)
+        sdk._session.close()
+        assert sum(arrival.route is Route.TOKEN for arrival in emulator.arrivals) == 2
 
 
 def test_fastapi(mangopay: MangopayServer, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -146,7 +146,7 @@ class BaseSource(Unpicklable, ABC):
             authorization: what the request carried that this is the answer to, which after a redirect need not be the
                 one that was made. Without a bearer token in it, the answer says nothing about ours.
             method: that of the request. One that is not safe (RFC 9110 section 9.2.1) is repeated only if the answer
-                names the token as its cause: else the call may have had its effect.
+                names the token as its cause. Of a call that may be made twice, by an idempotency key, say ``"GET"``.
             status: of the answer, which must come from an origin that tokens are for.
             headers: its names and values: pairs, or a mapping such as the headers of an HTTP library.
             body: matters on 400 and 401 alone, and the first 64 KiB of it suffice; ``b""`` where it was not read.

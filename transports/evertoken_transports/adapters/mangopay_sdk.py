@@ -22,8 +22,9 @@ __all__ = ("TokenStorage", "api_request")
 class TokenStorage:
     """A storage strategy of the SDK: it finds a valid token there each time, and never asks for one itself.
 
-    For ``APIRequest(..., storage_strategy=TokenStorage(source))``. It cannot repeat a call whose token was revoked:
-    :func:`api_request` does that too.
+    For ``APIRequest(..., storage_strategy=TokenStorage(source))``, which needs some text for an API key and sends it
+    nowhere. It sees no answer, so it cannot repeat a call whose token was revoked, nor notice that it was. Who cannot
+    use :func:`api_request`, which does both, tells ``source.answered`` by the SDK's signal ``request_finished``.
 
     Args:
         source: where the tokens come from. Its grant must be that of the SDK's client.
