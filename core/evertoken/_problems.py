@@ -35,7 +35,7 @@ class ProblemKind(enum.Enum):
     """The callable that gives the client's secret raised, took too long, or gave what can be none. Nothing was sent."""
     SERVER = "server"
     """The token endpoint answered that it cannot serve now: 5xx, 408, 425, ``temporarily_unavailable``."""
-    CALLER_TIMEOUT = "caller's timeout"
+    CALLER_TIMEOUT = "caller timeout"
     """The caller's own time was over before a token came. Nothing has gone wrong."""
     LOST = "lost"
     """No outcome was reported before the attempt's deadline."""

@@ -79,7 +79,8 @@ def with_requests(place: Place) -> Generator[Call]:
 def with_mangopay(place: Place) -> Generator[Call]:
     auth = requests.BearerAuth(place.emulator.grant(), coordinator=place.coordinator)
     handler = mangopay_sdk.api_request(auth)
-    yield lambda: User.get("user_m_1", handler=handler)
+    with handler._session:
+        yield lambda: User.get("user_m_1", handler=handler)
 
 
 def auth_of(place: Place) -> httpx2.BearerAuth:

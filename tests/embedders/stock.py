@@ -34,7 +34,7 @@ def mangopay(place: Place) -> Generator[Call]:
     """Its own storage, in memory; a token is renewed half a minute before its end."""
     StaticStorageStrategy._dict.clear()
     handler = APIRequest(CLIENT, KEY, api_sandbox_url=f"{place.emulator.base_url}/v2.01/", sandbox=True)
-    with place.times_of("mangopay.auth"):
+    with place.times_of("mangopay.auth"), handler._session:
         yield lambda: User.get("user_m_1", handler=handler)
 
 

@@ -17,7 +17,7 @@ from mangopay.resources import User
 from mcp.client import Client
 from openai import AuthenticationError
 
-from evertoken import EndpointLocked, Policy
+from evertoken import EndpointLocked, Policy, RateLimited
 from evertoken.testing import Script, TokenBehaviour, TokenFault
 from evertoken_transports import httpx2, requests, threads
 from evertoken_transports.adapters import (
@@ -122,10 +122,26 @@ def test_the_storage_of_mangopays_sdk_serves_where_nothing_else_can_be_given(pla
     assert place.token_requests == 1
 
 
-def test_the_sdk_of_mangopay_is_given_no_secret(place: Place) -> None:
-    handler = mangopay_sdk.api_request(requests.BearerAuth(place.grant), timeout=3.0)
+def test_the_sdk_of_mangopay_is_given_no_secret_and_no_token(place: Place, caplog: pytest.LogCaptureFixture) -> None:
+    auth = requests.BearerAuth(place.emulator.grant(), coordinator=place.coordinator)
+    handler = mangopay_sdk.api_request(auth, timeout=3.0)
     assert KEY not in repr(vars(handler))
     assert handler.timeout == 3.0
+    with caplog.at_level("DEBUG", "mangopay"):  # It logs the headers that it means to send.
+        assert User.get("user_m_1", handler=handler)
+    assert "kept by evertoken" in caplog.text
+    assert auth.source.token().value not in caplog.text
+    handler._session.close()
+
+
+def test_a_call_of_mangopays_sdk_waits_for_a_token_as_long_as_its_auth_says(place: Place) -> None:
+    with place.emulator.server() as server:
+        server.next_token_requests(TokenBehaviour(fault=TokenFault.RATE_LIMITED_RETRY_AFTER, retry_after=5))
+    auth = requests.BearerAuth(place.emulator.grant(), coordinator=place.coordinator, timeout=1.0)
+    handler = mangopay_sdk.api_request(auth)
+    with pytest.raises(RateLimited):
+        User.get("user_m_1", handler=handler)
+    handler._session.close()
 
 
 def test_an_error_of_ours_comes_through_the_sdks_and_their_retries_ask_for_no_token(place: Place) -> None:

@@ -214,3 +214,16 @@ def test_a_loop_tells_of_a_request_once_it_is_on_its_way(world: World) -> None:
 
     asyncio.run(main())
     assert seen == [True]
+
+
+def test_a_closed_source_hears_of_nothing_more_and_the_others_do(world: World) -> None:
+    one, other = list[Event](), list[Event]()
+    sources = [
+        TokenSource(world.grant, coordinator=world.coordinator, exchange=world.endpoint, on_event=heard.append)
+        for heard in (one, other)
+    ]
+    sources[0].close()
+    sources[1].warm_up()
+    world.settle()
+    assert not one
+    assert other

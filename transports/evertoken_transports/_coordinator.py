@@ -106,6 +106,11 @@ class Subscriber(Protocol):
 
     on_event: EventCallback | None
 
+    @property
+    def closed(self) -> bool:
+        """Whether it wants to hear of nothing any more."""
+        ...
+
     def _republish(self, quiet_until: float, header: str | None) -> None:
         """Before ``quiet_until``, ``header`` is good and nothing needs doing. Called under the lock: only keep it."""
         ...
@@ -641,8 +646,9 @@ class Coordinator(Unpicklable):
         """Who hears of events. Two sources with the same callback hear of an event once."""
         callbacks = [] if self._on_event is None else [self._on_event]
         for subscriber in self._live_subscribers():
-            if subscriber.on_event is not None and subscriber.on_event not in callbacks:
-                callbacks.append(subscriber.on_event)
+            callback = None if subscriber.closed else subscriber.on_event
+            if callback is not None and callback not in callbacks:
+                callbacks.append(callback)
         return callbacks
 
     def _take_wakers(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 from typing import Any
 
 try:
@@ -46,8 +47,8 @@ class TokenStorage:
 def api_request(auth: BearerAuth, **options: Any) -> APIRequest:  # noqa: ANN401 (the SDK's)
     """What the SDK sends its calls through: ``User.all(handler=api_request(BearerAuth(grant)))``.
 
-    Client id and address are those of the grant. Its secret is not given to the SDK, which has no use for it. A call
-    whose token was revoked is repeated as ``auth`` does it, by the session that the SDK keeps.
+    Client id and address are those of the grant. Neither its secret nor a token is given to the SDK, which has no use
+    for them: the session that the SDK keeps signs each call by ``auth``, and repeats one whose token was revoked.
 
     Args:
         auth: signs the calls.
@@ -56,6 +57,8 @@ def api_request(auth: BearerAuth, **options: Any) -> APIRequest:  # noqa: ANN401
     base = f"{auth.api_base.rpartition('/')[0]}/"
     client_id, kept = auth.source.coordinator.machine.grant.client_id, "kept by evertoken"
     urls = {"api_url": base, "api_sandbox_url": base}
-    handler = APIRequest(client_id, kept, storage_strategy=TokenStorage(auth.source), **urls, **options)
+    found = {"access_token": kept, "token_type": "Bearer", "timestamp": math.inf}
+    storage = SimpleNamespace(get=lambda _: found, store=lambda *_: None)
+    handler = APIRequest(client_id, kept, storage_strategy=storage, **urls, **options)
     handler._session.auth = auth  # noqa: SLF001 (it takes no session of ours)
     return handler
