@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 from functools import partial
 from inspect import signature
 from types import ModuleType, SimpleNamespace
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Self
 
 import pytest
 
-__all__ = ("Celery", "FastAPI", "Retry", "install")
+__all__ = ("Celery", "FastAPI", "Retry", "TestClient", "install")
 
 
 @dataclass
@@ -48,7 +48,7 @@ class FastAPI:
     """Routes and handlers of exceptions, and a lifespan around all calls."""
 
     def __init__(self, lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]]) -> None:
-        self._lifespan = lifespan
+        self.lifespan = lifespan
         self._routes: dict[str, View] = {}
         self._handlers: dict[type[Exception], View] = {}
         self.state = SimpleNamespace()
@@ -65,12 +65,13 @@ class FastAPI:
         """What so many calls at once are answered, in one life of the application."""
 
         async def life() -> list[JSONResponse]:
-            async with self._lifespan(self):
-                return await asyncio.gather(*(self._answer(path) for _ in range(times)))
+            async with self.lifespan(self):
+                return await asyncio.gather(*(self.answer(path) for _ in range(times)))
 
         return asyncio.run(life())
 
-    async def _answer(self, path: str) -> JSONResponse:
+    async def answer(self, path: str) -> JSONResponse:
+        """What one call is answered, within a life of the application."""
         request, view = Request(self), self._routes[path]
         try:
             return await (view(request) if signature(view).parameters else view())
@@ -79,6 +80,29 @@ class FastAPI:
                 if isinstance(error, kind):
                     return await handler(request, error)
             raise
+
+
+class TestClient:
+    """Calls of an application, in one life of it."""
+
+    __test__ = False
+
+    def __init__(self, app: FastAPI) -> None:
+        self._app, self._life, self._runner = app, app.lifespan(app), asyncio.Runner()
+
+    def __enter__(self) -> Self:
+        """Start the application."""
+        self._runner.run(self._life.__aenter__())
+        return self
+
+    def __exit__(self, *ended: object) -> None:
+        """End it, whatever its caller raised."""
+        self._runner.run(self._life.__aexit__(None, None, None))
+        self._runner.close()
+
+    def get(self, path: str) -> JSONResponse:
+        """What one call is answered."""
+        return self._runner.run(self._app.answer(path))
 
 
 class Retry(Exception):
@@ -117,4 +141,5 @@ _MODULES: dict[str, tuple[type, ...]] = {
     "celery": (Celery,),
     "fastapi": (FastAPI, Request),
     "fastapi.responses": (JSONResponse,),
+    "fastapi.testclient": (TestClient,),
 }

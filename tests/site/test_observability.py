@@ -116,8 +116,11 @@ def test_the_page_runs_and_prometheus_sees_the_names_of_its_rules(
     mangopay: MangopayServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     served: list[tuple[int, str]] = []
+    taken: set[int] = set()
 
     def start_http_server(port: int, addr: str) -> None:
+        if port in taken:
+            raise OSError("Address already in use")
         served.append((port, addr))
 
     monkeypatch.setattr("prometheus_client.start_http_server", start_http_server)
@@ -126,6 +129,10 @@ def test_the_page_runs_and_prometheus_sees_the_names_of_its_rules(
     assert page.blocked == []
     assert capsys.readouterr().out.startswith("200 ready: token good for")
     assert served == [(9464, "127.0.0.1")]
+    taken.update({9464, 9465})
+    assert page.serve_metrics(9464) == 9466
+    with pytest.raises(RuntimeError, match="none of 2 ports from 9464"):
+        page.serve_metrics(9464, count=2)
     source = TokenSource(
         sandbox(CLIENT_ID, API_KEY).with_secret("another"), exchange=lambda _: OK, on_event=Telemetry()
     )

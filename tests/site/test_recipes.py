@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import http.client
 import ssl
+import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -138,6 +139,11 @@ def test_fastapi(mangopay: MangopayServer, monkeypatch: pytest.MonkeyPatch) -> N
     assert probe.status_code == 503
 
 
+def test_the_test_of_fastapi(mangopay: MangopayServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    standins.install(monkeypatch)
+    run("howto/fastapi").test_users(mangopay)
+
+
 def test_flask(mangopay: MangopayServer) -> None:
     web = run("howto/flask").app.test_client()
     assert {web.get("/users").status_code for _ in range(5)} == {200}
@@ -149,13 +155,36 @@ def test_flask(mangopay: MangopayServer) -> None:
     assert 900 <= int(answer.headers["Retry-After"]) <= 930
 
 
-def test_django(mangopay: MangopayServer) -> None:
+@pytest.fixture
+def project() -> None:
+    """A project of Django, as small as can be."""
     if not settings.configured:
         settings.configure(DEFAULT_CHARSET="utf-8")
         django.setup()
+
+
+@pytest.mark.usefixtures("project")
+def test_the_test_of_django(mangopay: MangopayServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = run("howto/django")
+    package, views = ModuleType("payments"), ModuleType("payments.views")
+    vars(views)["client"] = page.client
+    vars(package)["views"] = views
+
+    def client() -> object:
+        return views.client()
+
+    page.users.__globals__["client"] = client
+    monkeypatch.setitem(sys.modules, "payments", package)
+    monkeypatch.setitem(sys.modules, "payments.views", views)
+    page.test_users(mangopay, monkeypatch)
+
+
+@pytest.mark.usefixtures("project")
+def test_django(mangopay: MangopayServer) -> None:
     page, request = run("howto/django"), RequestFactory().get("/users")
     view = page.NoToken(page.users)
     assert view(request).status_code == 200
+    assert page.ready(request).status_code == 200
     assert asyncio.run(page.users_async(request)).status_code == 200
     assert mangopay.token_requests == 1
     mangopay.advance(3_600)
