@@ -182,7 +182,8 @@ class Explanation:
         if self.store is not None:
             what = f"the store may be looked into, and a token asked for ({reason})"
         if isinstance(self.next, Wait):
-            what = f"no token request for {self.next.until - self.now:.1f} s ({reason})"
+            what = "no token request" if self.store is None else "no look into the store"
+            what = f"{what} for {self.next.until - self.now:.1f} s ({reason})"
         return f"{self.state.value.upper()}: token {self.freshness.value}, request {self.request_state.value}; {what}"
 
     def _details(self) -> list[str]:

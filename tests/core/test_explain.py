@@ -66,6 +66,9 @@ def test_an_attempt_in_flight() -> None:
 def test_beside_a_store_a_look_is_not_called_a_request() -> None:
     shown = replace(machine().explain(5), store="it cannot be reached")
     assert "the store may be looked into, and a token asked for (no token)" in str(shown)
+    served = machine()
+    serve(served, 0, 1)
+    assert "no look into the store for 170.0 s (refresh)" in str(replace(served.explain(100), store="well"))
     assert str(shown).splitlines()[-1] == "  shared store: it cannot be reached"
 
 

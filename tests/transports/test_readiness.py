@@ -8,8 +8,9 @@ from collections.abc import Callable
 import pytest
 import trio
 
-from evertoken import BlockKind, Challenge, ProblemKind, TokenUnavailable
+from evertoken import BlockKind, Challenge, ProblemKind, TokenMachine, TokenUnavailable, Wait
 from evertoken.testing import TokenBehaviour, TokenFault
+from evertoken_transports._readiness import readiness_of
 from evertoken_transports.asyncio import TokenSource as AsyncioSource
 from evertoken_transports.threads import TokenSource
 from evertoken_transports.trio import TokenSource as TrioSource
@@ -171,3 +172,16 @@ def test_it_is_a_plain_call_in_and_outside_an_event_loop(
     assert source.readiness().ready
     source.coordinator.endpoint_blocked(BlockKind.LOCKED, 600)
     assert not start()
+
+
+def test_with_a_store_a_lock_is_over_at_its_end_and_not_where_the_store_is_looked_at_again(world: World) -> None:
+    machine = TokenMachine(world.grant, draw=lambda: 0.5, tiers=1)
+    machine.endpoint_blocked(0.0, BlockKind.LOCKED, 600)
+    looks_at = machine.poll(0.0)
+    assert isinstance(looks_at, Wait)
+    assert looks_at.until < 70.0
+    for now in (0.0, looks_at.until):
+        seen = machine.explain(now)
+        ((_, ends),) = seen.blocks
+        state = readiness_of(seen, 0.0, farewell="", warm=False)
+        assert (state.ready, state.retry_after) == (False, ends - now)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from evertoken import Explanation, Problem, RequestState, SendRequest
+from evertoken import Explanation, Problem, RequestState, SendRequest, Wait
 
 __all__ = ("Readiness", "readiness_of")
 
@@ -40,10 +40,13 @@ class Readiness:
 
 def readiness_of(seen: Explanation, seconds_left: float, *, farewell: str, warm: bool) -> Readiness:
     """What ``seen`` means. ``farewell`` says that the source is closed, ``warm`` that it asks without being asked."""
-    may_ask = isinstance(seen.next, SendRequest)
+    # What stands in a shared store is looked at again before a block ends, and such a look is no request.
+    may_ask = isinstance(seen.next, SendRequest) and not seen.blocks
     retry_after = 0.0
     if seconds_left <= 0.0 and seen.request_state in (RequestState.BLOCKED, RequestState.BACKING_OFF):
-        retry_after = 0.0 if isinstance(seen.next, SendRequest) else max(0.0, seen.next.until - seen.now)
+        ends = [until for _, until in seen.blocks]
+        ends += [seen.next.until] if isinstance(seen.next, Wait) else []
+        retry_after = max(0.0, max(ends, default=0.0) - seen.now)
     if farewell:
         ready, reason = False, farewell
     elif seconds_left > 0.0:
