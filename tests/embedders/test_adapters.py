@@ -16,6 +16,7 @@ MODULES = [module for module in modules(TRANSPORTS) if module.name.startswith(AD
 NEEDED = {
     "anthropic_sdk": ("anthropic", "anthropic"),
     "azure_core": ("azure.core", "azure-core"),
+    "azure_core_aio": ("azure.core", "azure-core"),
     "google_auth": ("google.auth", "google-auth"),
     "grpc_calls": ("grpc", "grpcio"),
     "kafka": ("confluent_kafka", "confluent-kafka"),
