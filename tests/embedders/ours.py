@@ -27,6 +27,7 @@ from evertoken_transports.adapters import (
     azure_core,
     azure_core_aio,
     google_auth,
+    grpc_aio_calls,
     grpc_calls,
     kafka,
     mangopay_sdk,
@@ -236,6 +237,23 @@ def azure_calls(
     return opened
 
 
+def with_grpc_aio(place: Place) -> Generator[Call]:
+    @asynccontextmanager
+    async def opened() -> AsyncGenerator[Callable[[], Awaitable[object]]]:
+        source = asyncio.TokenSource(place.grant, coordinator=place.coordinator)
+        signing, credentials = grpc_aio_calls.SigningInterceptor(source), grpc.local_channel_credentials()
+        async with grpc.aio.secure_channel(target, credentials, interceptors=[signing]) as channel:
+            method = channel.unary_unary("/users/Get")
+
+            async def use() -> object:
+                return await method(b"user_m_1")
+
+            yield use
+
+    with services.grpc_server(place) as target, in_loop(opened) as call:
+        yield call
+
+
 def with_azure_async(place: Place) -> Generator[Call]:
     source = asyncio.TokenSource(place.grant, coordinator=place.coordinator)
     with in_loop(azure_calls(place, source)) as call:
@@ -266,6 +284,7 @@ OURS: Mapping[str, Embedder] = MappingProxyType(
             "azure-core, trio": with_azure_trio,
             "google-auth": with_google,
             "grpcio": with_grpc,
+            "grpcio, aio": with_grpc_aio,
             "confluent-kafka": with_kafka,
         }.items()
     }

@@ -18,6 +18,7 @@ NEEDED = {
     "azure_core": ("azure.core", "azure-core"),
     "azure_core_aio": ("azure.core", "azure-core"),
     "google_auth": ("google.auth", "google-auth"),
+    "grpc_aio_calls": ("grpc", "grpcio"),
     "grpc_calls": ("grpc", "grpcio"),
     "kafka": ("confluent_kafka", "confluent-kafka"),
     "mangopay_sdk": ("mangopay", "mangopay4-python-sdk"),
