@@ -36,6 +36,7 @@ READ: dict[str, Callable[[Raw], object]] = {
     "stream": lambda raw: b"".join(raw.stream(1_000, decode_content=True)),
     "stream, at once": lambda raw: b"".join(raw.stream(None, decode_content=True)),
     "drain": lambda raw: [raw.drain_conn(), raw.read()],
+    "how it came": lambda raw: [raw.geturl(), raw.version_string, raw.retries.total, raw.tell()],
     "what it is": lambda raw: [
         raw.status,
         raw.reason,

@@ -159,7 +159,7 @@ def _beginning(response: Response, *, stream: bool) -> bytes:
 
 def _of_urllib3(raw: HTTPResponse, body: io.BufferedIOBase, method: str | None) -> HTTPResponse:
     """An answer like ``raw``, with the bytes of ``body``, which are as they came, compressed perhaps."""
-    return HTTPResponse(
+    made = HTTPResponse(
         body,
         raw.headers,
         raw.status,
@@ -171,7 +171,10 @@ def _of_urllib3(raw: HTTPResponse, body: io.BufferedIOBase, method: str | None) 
         retries=raw.retries,
         enforce_content_length=False,  # That of ``raw`` sees to it.
         request_method=method,
+        request_url=raw.geturl(),
     )
+    made.version_string = getattr(raw, "version_string", "")  # Not an argument of every release.
+    return made
 
 
 class _Rejoined(io.BufferedIOBase):
