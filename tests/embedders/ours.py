@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapp
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from http.client import HTTPConnection
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import aiohttp as aiohttp_library
@@ -152,7 +152,8 @@ def with_kafka(place: Place) -> Generator[Call]:
 
 @contextmanager
 def in_loop(
-    opened: Callable[[], AbstractAsyncContextManager[Callable[[], Awaitable[object]]]], backend: str = "asyncio"
+    opened: Callable[[], AbstractAsyncContextManager[Callable[[], Awaitable[object]]]],
+    backend: Literal["asyncio", "trio"] = "asyncio",
 ) -> Generator[Call]:
     """What ``opened`` gives, called in an event loop of its own."""
     with start_blocking_portal(backend) as portal, portal.wrap_async_context_manager(opened()) as use:
