@@ -6,25 +6,28 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapp
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from http.client import HTTPConnection
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import aiohttp as aiohttp_library
 import grpc
 import requests as requests_library
 from anyio.from_thread import start_blocking_portal
-from azure.core import PipelineClient
+from azure.core import AsyncPipelineClient, PipelineClient
+from azure.core.pipeline.transport import TrioRequestsTransport
 from azure.core.rest import HttpRequest
 from google.auth.transport.requests import AuthorizedSession
 from mangopay.resources import User
 from mcp.client import Client
 from pyiceberg.catalog.rest import RestCatalog
 
-from evertoken_transports import aiohttp, httpx2, requests, threads
+from evertoken_transports import aiohttp, asyncio, httpx2, requests, threads, trio
 from evertoken_transports.adapters import (
     anthropic_sdk,
     azure_core,
+    azure_core_aio,
     google_auth,
+    grpc_aio_calls,
     grpc_calls,
     kafka,
     mangopay_sdk,
@@ -38,7 +41,7 @@ from tests.kits.place import Place
 Policy = Any
 """One of azure-core's pipeline: sync ones of all kinds have no type in common."""
 
-__all__ = ("OURS", "PLAIN", "azure_client")
+__all__ = ("OURS", "PLAIN", "async_azure_client", "azure_client")
 
 Maker = Callable[[Place], Generator[Call]]
 
@@ -103,7 +106,8 @@ def with_pyiceberg(place: Place) -> Generator[Call]:
     place.answers.update(services.EVERYTHING)
     manager = "evertoken_transports.adapters.pyiceberg_catalog.SourceAuthManager"
     auth: Any = {"type": "custom", "impl": manager, "custom": {"source": source_of(place)}}
-    yield RestCatalog("lake", uri=place.api, auth=auth).list_namespaces
+    with RestCatalog("lake", uri=place.api, auth=auth) as catalog:
+        yield catalog.list_namespaces
 
 
 def azure_client(place: Place, policy: Policy) -> PipelineClient[Any, Any]:
@@ -147,9 +151,12 @@ def with_kafka(place: Place) -> Generator[Call]:
 
 
 @contextmanager
-def in_loop(opened: Callable[[], AbstractAsyncContextManager[Callable[[], Awaitable[object]]]]) -> Generator[Call]:
+def in_loop(
+    opened: Callable[[], AbstractAsyncContextManager[Callable[[], Awaitable[object]]]],
+    backend: Literal["asyncio", "trio"] = "asyncio",
+) -> Generator[Call]:
     """What ``opened`` gives, called in an event loop of its own."""
-    with start_blocking_portal() as portal, portal.wrap_async_context_manager(opened()) as use:
+    with start_blocking_portal(backend) as portal, portal.wrap_async_context_manager(opened()) as use:
         yield lambda: portal.call(use)
 
 
@@ -207,6 +214,59 @@ def with_mcp(place: Place) -> Generator[Call]:
         yield call
 
 
+def async_azure_client(place: Place, policy: Policy, **options: Any) -> AsyncPipelineClient[Any, Any]:  # noqa: ANN401
+    return AsyncPipelineClient(place.api, policies=[policy], **options)
+
+
+def azure_calls(
+    place: Place,
+    source: asyncio.TokenSource | trio.TokenSource,
+    **options: Any,  # noqa: ANN401
+) -> Callable[[], AbstractAsyncContextManager[Callable[[], Awaitable[object]]]]:
+    @asynccontextmanager
+    async def opened() -> AsyncGenerator[Callable[[], Awaitable[object]]]:
+        policy = azure_core_aio.RepeatingPolicy(azure_core_aio.SourceCredential(source), "scope")
+        async with async_azure_client(place, policy, **options) as client:
+
+            async def use() -> object:
+                request = HttpRequest("GET", f"{place.api}/users")
+                response = await client.send_request(request, enforce_https=False)
+                return response.raise_for_status()
+
+            yield use
+
+    return opened
+
+
+def with_grpc_aio(place: Place) -> Generator[Call]:
+    @asynccontextmanager
+    async def opened() -> AsyncGenerator[Callable[[], Awaitable[object]]]:
+        source = asyncio.TokenSource(place.grant, coordinator=place.coordinator)
+        signing, credentials = grpc_aio_calls.SigningInterceptor(source), grpc.local_channel_credentials()
+        async with grpc.aio.secure_channel(target, credentials, interceptors=[signing]) as channel:
+            method = channel.unary_unary("/users/Get")
+
+            async def use() -> object:
+                return await method(b"user_m_1")
+
+            yield use
+
+    with services.grpc_server(place) as target, in_loop(opened) as call:
+        yield call
+
+
+def with_azure_async(place: Place) -> Generator[Call]:
+    source = asyncio.TokenSource(place.grant, coordinator=place.coordinator)
+    with in_loop(azure_calls(place, source)) as call:
+        yield call
+
+
+def with_azure_trio(place: Place) -> Generator[Call]:
+    source = trio.TokenSource(place.grant, coordinator=place.coordinator)
+    with in_loop(azure_calls(place, source, transport=TrioRequestsTransport()), "trio") as call:
+        yield call
+
+
 OURS: Mapping[str, Embedder] = MappingProxyType(
     {
         name: contextmanager(maker)
@@ -221,8 +281,11 @@ OURS: Mapping[str, Embedder] = MappingProxyType(
             "mcp": with_mcp,
             "pyiceberg": with_pyiceberg,
             "azure-core": with_azure,
+            "azure-core, async": with_azure_async,
+            "azure-core, trio": with_azure_trio,
             "google-auth": with_google,
             "grpcio": with_grpc,
+            "grpcio, aio": with_grpc_aio,
             "confluent-kafka": with_kafka,
         }.items()
     }

@@ -43,8 +43,8 @@ def pyiceberg(place: Place) -> Generator[Call]:
     place.answers.update(services.EVERYTHING)
     settings = {"client_id": CLIENT, "client_secret": KEY, "token_url": place.token_url}
     auth: Any = {"type": "oauth2", "oauth2": settings}
-    with place.times_of("pyiceberg.catalog.rest.auth"):
-        yield RestCatalog("lake", uri=place.api, auth=auth).list_namespaces
+    with place.times_of("pyiceberg.catalog.rest.auth"), RestCatalog("lake", uri=place.api, auth=auth) as catalog:
+        yield catalog.list_namespaces
 
 
 def openai(place: Place) -> Generator[Call]:

@@ -16,7 +16,9 @@ MODULES = [module for module in modules(TRANSPORTS) if module.name.startswith(AD
 NEEDED = {
     "anthropic_sdk": ("anthropic", "anthropic"),
     "azure_core": ("azure.core", "azure-core"),
+    "azure_core_aio": ("azure.core", "azure-core"),
     "google_auth": ("google.auth", "google-auth"),
+    "grpc_aio_calls": ("grpc", "grpcio"),
     "grpc_calls": ("grpc", "grpcio"),
     "kafka": ("confluent_kafka", "confluent-kafka"),
     "mangopay_sdk": ("mangopay", "mangopay4-python-sdk"),

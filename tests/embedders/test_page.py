@@ -38,6 +38,7 @@ def adapted(code: str, place: Place, target: str) -> str:
         "my-client": CLIENT,
         "my-secret": KEY,
         'users")).raise': 'users"), enforce_https=False).raise',
+        'users"))).raise': 'users"), enforce_https=False)).raise',
     }.items():
         code = code.replace(there, here)
     return code

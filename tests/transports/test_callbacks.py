@@ -147,6 +147,30 @@ def test_one_that_blocks_holds_up_nobody_but_the_thread_that_called_it(world: Wo
     assert first.header() == calls[0].header()
 
 
+@pytest.mark.parametrize("carrier", ["caller", "keep_warm"])
+def test_one_that_blocks_holds_up_the_request_that_its_own_thread_carries(world: World, carrier: str) -> None:
+    """Which docs/observability.md says, since it cannot be otherwise: a request is told of before its end."""
+    sent_meanwhile: list[int] = []
+
+    def callback(event: Event) -> None:
+        if isinstance(event, RequestStarted):
+            sent_meanwhile.append(len(world.token_requests()))
+
+    is_warm = carrier == "keep_warm"
+    with TokenSource(
+        world.grant,
+        coordinator=world.coordinator,
+        exchange=world.endpoint,
+        on_event=callback,
+        background=is_warm,
+        keep_warm=is_warm,
+    ) as source:
+        if not is_warm:
+            source.authorization()
+        until(lambda: len(world.token_requests()) == 1)
+    assert sent_meanwhile == [0]
+
+
 class Call:
     """One call in a thread of its own."""
 

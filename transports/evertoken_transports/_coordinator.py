@@ -172,7 +172,9 @@ class Coordinator(Unpicklable):
         clock: seconds as float, never backwards, the same for all who share it. The default goes on during suspend.
         wall: Unix time, for :attr:`Token.expires_at <evertoken_transports.Token>` alone. It may be set at any time.
         on_event: called with each :data:`~evertoken_transports.Event`, outside the lock, in whichever thread made it
-            happen. It must be quick and must not block; what it raises is logged and otherwise ignored.
+            happen. It must be quick and must not block: where that thread carries the token request too (with
+            ``background=False``, ``keep_warm`` or a store), the request waits for it. What it raises is logged and
+            otherwise ignored.
 
     Raises TypeError, which names the argument, for one of another type.
 

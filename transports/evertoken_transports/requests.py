@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import io
+from collections.abc import Iterable
 from functools import partial
 from typing import Any, Self
 
@@ -11,6 +12,8 @@ from typing_extensions import Unpack, override
 try:
     from requests import PreparedRequest, Response
     from requests.auth import AuthBase
+    from urllib3.exceptions import HTTPError
+    from urllib3.response import HTTPResponse
 except ImportError as error:
     raise ImportError("evertoken_transports.requests needs requests: pip install requests", name=error.name) from error
 
@@ -142,33 +145,81 @@ def _nothing(response: Response, **_: object) -> None:
 def _beginning(response: Response, *, stream: bool) -> bytes:
     if not stream or response.raw is None:
         return response.content[:MOST_PEEKED]
-    response.raw = peeked = _Peeked(response.raw)
-    return peeked.head
+    raw = response.raw
+    if not isinstance(raw, HTTPResponse):  # What another adapter has in its place need not be readable twice.
+        return b""
+    body = _Rejoined(raw)
+    head = _of_urllib3(raw, io.BytesIO(body.head), response.request.method)
+    response.raw = _of_urllib3(raw, body, response.request.method)
+    try:
+        return head.read(MOST_PEEKED, decode_content=True)
+    except HTTPError:  # For the one who reads.
+        return b""
 
 
-class _Peeked:
-    """An answer whose beginning has been read already; whoever reads it as it comes gets all of it nonetheless."""
+def _of_urllib3(raw: HTTPResponse, body: io.BufferedIOBase, method: str | None) -> HTTPResponse:
+    """An answer like ``raw``, with the bytes of ``body``, which are as they came, compressed perhaps."""
+    made = HTTPResponse(
+        body,
+        raw.headers,
+        raw.status,
+        raw.version,
+        reason=raw.reason,
+        preload_content=False,
+        decode_content=raw.decode_content,
+        original_response=raw._original_response,  # noqa: SLF001 (requests takes the cookies from it)
+        retries=raw.retries,
+        enforce_content_length=False,  # That of ``raw`` sees to it.
+        request_method=method,
+        request_url=raw.geturl(),
+    )
+    made.version_string = getattr(raw, "version_string", "")  # Not an argument of every release.
+    return made
 
-    def __init__(self, raw: Any) -> None:  # noqa: ANN401 (urllib3's, or what another adapter has in its place)
+
+class _Rejoined(io.BufferedIOBase):
+    """The body of ``raw``, whose beginning has been read already: whoever reads it gets all of it nonetheless."""
+
+    def __init__(self, raw: HTTPResponse) -> None:
         self._raw = raw
-        self.head = b""
         self._error: Exception | None = None
-        try:
-            self.head = raw.read(MOST_PEEKED, decode_content=True)
-        except Exception as error:  # noqa: BLE001 (for the one who reads)
-            self._error = error
+        self.head = self._more(MOST_PEEKED)
 
-    def __getattr__(self, name: str) -> object:
-        return getattr(self._raw, name)
+    @override
+    def readable(self) -> bool:
+        return True
 
-    def stream(self, amt: int, **options: Any) -> Iterator[bytes]:  # noqa: ANN401
-        yield self.read(MOST_PEEKED)
-        yield from self._raw.stream(amt, **options)
+    @override
+    def read(self, size: int | None = None, /) -> bytes:
+        amt = None if size is None or size < 0 else size
+        data, self.head = self.head[:amt], self.head[len(self.head) if amt is None else amt :]
+        if amt is None or len(data) < amt:
+            data += self._more(None if amt is None else amt - len(data))
+        return self._given(data, amt)
 
-    def read(self, amt: int | None = None, **options: Any) -> bytes:  # noqa: ANN401 (urllib3's)
-        if self._error is not None:
+    @override
+    def read1(self, size: int = -1, /) -> bytes:
+        return self.read(min(size, len(self.head)) if self.head and size >= 0 else size)
+
+    @override
+    def close(self) -> None:
+        if not self.closed:
+            super().close()
+            self._raw.close()
+            self._raw.release_conn()
+
+    def _more(self, amt: int | None) -> bytes:
+        if self._error is None:
+            try:
+                return self._raw.read(amt, decode_content=False)
+            except Exception as error:  # noqa: BLE001 (for the one who reads, after what came before it)
+                self._error = error
+        return b""
+
+    def _given(self, data: bytes, amt: int | None) -> bytes:
+        """``data``, or the error; at the end this is closed, as urllib3 expects of a body."""
+        if self._error is not None and (amt is None or not data):
             raise self._error
-        head, self.head = self.head[:amt], self.head[len(self.head) if amt is None else amt :]
-        if amt is None or not head:
-            head += self._raw.read(amt, **options)
-        return head
+        if amt is None or (amt and not data):
+            self.close()
+        return data

@@ -14,6 +14,7 @@ except ImportError as error:
         name=error.name,
     ) from error
 
+from evertoken import TokenUnavailable
 from evertoken_transports.threads import TokenSource
 
 __all__ = ("RepeatingPolicy", "SourceCredential")
@@ -68,10 +69,14 @@ class RepeatingPolicy(BearerTokenCredentialPolicy[Any, Any]):
         self._source = credential.source
 
     def send(self, request: PipelineRequest[Any]) -> PipelineResponse[Any, Any]:
-        """Sign, send, and repeat once if the answer says so."""
+        """Sign, send, and repeat once if the answer says so and there is another token."""
         sent, response = request.http_request, super().send(request)
-        if self._answered(sent, response.http_response, resendable=isinstance(sent.body, str | bytes | None)):
-            response = super().send(request)
+        resendable = isinstance(sent.body, str | bytes | None) and not sent.files
+        if self._answered(sent, response.http_response, resendable=resendable):
+            try:
+                response = super().send(request)
+            except TokenUnavailable:
+                return response
             self._answered(sent, response.http_response, resendable=False)
         return response
 

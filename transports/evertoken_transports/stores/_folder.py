@@ -25,10 +25,10 @@ _ADVICE = {
     "EMFILE": "this process has too many files open (ulimit -n)",
     "ENAMETOOLONG": "give FileStore a shorter path",
     "ENFILE": "this host has too many files open",
-    "ENOENT": "make the folder that it is to be in, or give FileStore another path",
+    "ENOENT": "make the folder that it is to be in, or give the store another path",
     "ENOLCK": "this file system cannot lock files, as some network file systems cannot: use a folder on a local disk",
     "ENOSPC": "the disk is full: remove something",
-    "ENOTDIR": "something on the way to it is no folder: give FileStore another path",
+    "ENOTDIR": "something on the way to it is no folder: give the store another path",
     "EPERM": "make it readable and writable for the user that runs this, or give FileStore a folder of its own",
     "EROFS": "the file system is read-only: give FileStore a folder that can be written",
     "ESTALE": "the network file system has lost it: mount it again",
@@ -62,7 +62,7 @@ class Folder:
             what, name = os.strerror(error.errno) if error.errno else str(error), error.filename or self._path
             if error.errno == errno.ELOOP:  # The system's words are "Too many levels of symbolic links".
                 what = "it is a symbolic link"
-            advice = _BY_NUMBER.get(error.errno or 0, "mend that, or give FileStore another path")
+            advice = _BY_NUMBER.get(error.errno or 0, "mend that, or give the store another path")
             raise StoreTrouble(f"the shared file store could not {doing}: {name}: {what}; {advice}") from None
 
     def exists(self) -> bool:

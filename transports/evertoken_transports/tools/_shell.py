@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from evertoken._grant import ClientCredentials, TokenEndpoint
+from evertoken._grant import BasicAuthentication, ClientCredentials, TokenEndpoint
 from evertoken._policy import Policy
 from evertoken._problems import CredentialsRefused, EndpointLocked, RateLimited, TokenUnavailable, unavailable
 from evertoken.mangopay import production, sandbox
@@ -59,7 +59,7 @@ Keys of a store that is encrypted come from EVERTOKEN_STORE_KEYS, with commas, o
 
 exit status: 0 if it went well, 2 for wrong usage or a missing library, 3 if the credentials or the request were
 refused, 4 if the account or this address is locked, 5 if the rate limit is reached, 75 to try again later, 130 if
-interrupted"""
+interrupted, 1 if what was found could not be written to standard output, as where the disk is full"""
 
 
 class UsageError(Exception):
@@ -77,6 +77,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the token endpoint; with a profile, another host for it, such as an emulator. Alone it is any RFC 6749"
         " endpoint, whose token is another one in the store than that of a profile at the same host",
     )
+    add(
+        "--encoding",
+        choices=("raw", "rfc6749"),
+        help="how HTTP Basic spells the credentials: as they stand, or percent-encoded (default: raw with a profile,"
+        " rfc6749 without). Programs that share the store must say the same",
+    )
     add("--scope", help="space-separated scopes, if the endpoint wants any")
     add("--mtls-cert", metavar="FILE", help="client certificate, PEM; with a profile this asks its mTLS host")
     add("--mtls-key", metavar="FILE", help="its private key, PEM, if it is not in the same file")
@@ -89,9 +95,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _seconds(text: str) -> float:
-    seconds = float(text)
-    if not 0 <= seconds < 2**31:
-        raise argparse.ArgumentTypeError("must be a number of seconds")
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < 2**31:
+        raise argparse.ArgumentTypeError(f"must be a number of seconds above 0, not {text!r}")
     return seconds
 
 
@@ -110,12 +119,14 @@ def grant_for(options: argparse.Namespace, client_id: str, secret: str) -> Clien
     """The same with these credentials."""
     try:
         if options.profile is None:
-            return ClientCredentials(TokenEndpoint(options.url), client_id, secret, scope=options.scope)
-        url = None if options.url is None else options.url.removesuffix("/").removesuffix("/oauth/token")
-        made = _PROFILES[options.profile](client_id, secret, mtls=options.mtls_cert is not None, base_url=url)
-        if options.scope is None:
-            return made
-        return ClientCredentials(made.endpoint, client_id, secret, scope=options.scope, api_base=made.api_base)
+            endpoint, api_base = TokenEndpoint(options.url), None
+        else:
+            url = None if options.url is None else options.url.removesuffix("/").removesuffix("/oauth/token")
+            made = _PROFILES[options.profile](client_id, secret, mtls=options.mtls_cert is not None, base_url=url)
+            endpoint, api_base = made.endpoint, made.api_base
+        if options.encoding is not None:
+            endpoint = TokenEndpoint(endpoint.url, BasicAuthentication(options.encoding), endpoint.profile)
+        return ClientCredentials(endpoint, client_id, secret, scope=options.scope, api_base=api_base)
     except ValueError as error:
         fault = str(error)
     raise UsageError(fault)
@@ -294,10 +305,17 @@ def _asked(
         ) as source:
             return source.authorization(options.timeout)
     except TokenUnavailable as error:
-        why, status = " ".join((str(error), *notes)), _status_of(error)
+        why, status = _told_once(error, notes), _status_of(error)
     finally:
         let_write()
     raise _Unavailable(why, status)
+
+
+def _told_once(error: TokenUnavailable, notes: list[str]) -> str:
+    """``error`` with what there is to say of the store; that alone, if it is the cause: the rest advises programs."""
+    advice = error.problem.advice.casefold()
+    cause = next((note for note in notes if note.casefold() in advice), None)
+    return " ".join((str(error), *notes)) if cause is None else f"{error.problem.summary}: {cause}"
 
 
 def _status_of(error: TokenUnavailable) -> int:

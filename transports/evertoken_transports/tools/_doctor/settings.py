@@ -59,12 +59,13 @@ def credentials(grant: ClientCredentials, *, granted: bool) -> Finding:
     if not odd:
         found = f"{told}; there is no character in them that another encoding spells differently"
         return Finding(CREDENTIALS, Level.OK, found)
+    other = _OTHER_ENCODING[manner.encoding]
     return Finding(
         CREDENTIALS,
         Level.WARNING,
         f"{told}; {odd} has characters that servers read differently in different encodings",
-        "If they are refused, and you know that they are right, this is a likely cause. In a program "
-        f'BasicAuthentication("{_OTHER_ENCODING[manner.encoding]}") spells them the other way, and '
+        "If they are refused, and you know that they are right, this is a likely cause. "
+        f'--encoding {other} spells them the other way. In a program BasicAuthentication("{other}") does, and '
         "PostAuthentication() leaves the question out, where the provider documents that.",
     )
 
