@@ -195,6 +195,19 @@ def test_whatever_a_server_answers_is_told_by_one_kind_of_error(answer: bytes, s
         thread.join(LIMIT)
 
 
+def test_a_store_that_is_closed_has_no_connection(running: Server) -> None:
+    def connections() -> int:
+        return int(running.ask("INFO", "clients")["connected_clients"])
+
+    before, store = connections(), RedisStore(running.url)
+    assert put(store, None, b"a")
+    assert connections() > before
+    kept = store._client()  # Else whatever is no longer referred to might do it.
+    store.close()
+    until(lambda: connections() == before)
+    assert kept is not store._client()
+
+
 # ------------------------------------------------------------------------------------------------------ what it may do
 
 

@@ -210,7 +210,7 @@ def _made_client(url: str, ssl_context: ssl.SSLContext | None) -> Any:  # noqa: 
     options |= cast("Any", connection).parse_url(url) | {"retry": Retry(NoBackoff(), 0)}
     if ssl_context is not None:
         options["connection_class"] = _tls_connection(ssl_context)
-    return redis.Redis(connection_pool=redis.ConnectionPool(**options))
+    return redis.Redis.from_pool(redis.ConnectionPool(**options))  # It closes the connections when it is closed.
 
 
 def _tls_connection(ssl_context: ssl.SSLContext) -> type:
