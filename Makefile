@@ -28,6 +28,9 @@ SITE     := .site
 SPHINX    = $(BIN)/sphinx-build -q -E -W -j auto
 NODE     := tests/real/node
 
+IN_NEWER     = VENV=.venv-newer OLDEST=3.12 VARIABLE=PYTHON_NEWER NAMED='$(PYTHON_NEWER)'
+IN_EMBEDDERS = VENV=.venv-embedders PINS=requirements-embedders.txt
+
 # The parts of the suite that `make test` leaves to other targets.
 APART    := --ignore=tests/real --ignore=tests/searches --ignore=tests/embedders
 # What depends on the event loop, on the interpreter, or on what is installed for it.
@@ -35,7 +38,7 @@ LOOPS    := tests/loops tests/hygiene/test_pins.py $(addprefix tests/transports/
                cancellation.py threads.py trio.py virtual_time.py)
 
 .PHONY: help test demo docs lint style types strict site simulate ablations timeline picture real node fleet histories \
-    newer loops embedders stories typed wheel minimums bench pins clean FORCE
+    newer loops embedders stories typed wheel minimums bench pins clean ready environments in-newer in-embedders FORCE
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1 \t\2/p' Makefile
@@ -103,14 +106,14 @@ histories: $(VENV)/.ready ## search for an hour for a history of a store that no
 	    -o faulthandler_timeout=$$(( $(or $(HOURS),1) * 7200 )) tests/real/stores/test_histories.py
 
 newer: ## the same pins under Python 3.12 or later: every event loop, also those that need it
-	@$(MAKE) --no-print-directory VENV=.venv-newer OLDEST=3.12 VARIABLE=PYTHON_NEWER NAMED='$(PYTHON_NEWER)' loops
+	@$(MAKE) --no-print-directory $(IN_NEWER) loops
 
 loops: $(VENV)/.ready
 	$(BIN)/python -m pytest -n auto $(LOOPS)
 
 # Its packages are too many for `make test`, and none of them is a dependency.
 embedders: $(VENV)/.ready ## the adapters beside the packages that they are for, by count; and write docs/embedders_table.md
-	@$(MAKE) --no-print-directory -j2 -O VENV=.venv-embedders PINS=requirements-embedders.txt stories typed
+	@$(MAKE) --no-print-directory -j2 -O $(IN_EMBEDDERS) stories typed
 
 stories: $(VENV)/.ready
 	$(BIN)/python -m pytest --write-table docs/embedders_table.md tests/embedders
@@ -158,6 +161,17 @@ clean: ## remove what make and the tools made
 	find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # ---------------------------------------------------------------------------------------------------------------------
+
+# All of them, for `.ci/run`. An installation keeps one core busy.
+environments: ready in-newer in-embedders
+
+ready: $(VENV)/.ready
+
+in-newer:
+	@$(MAKE) --no-print-directory $(IN_NEWER) ready
+
+in-embedders:
+	@$(MAKE) --no-print-directory $(IN_EMBEDDERS) ready
 
 # Looked at in every run, and left alone if it is whole: the script says when it is not.
 $(VENV)/.made: FORCE
