@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from dataclasses import replace
 
@@ -53,7 +52,7 @@ SITUATIONS = {
 
 
 def test_no_seed_breaks_a_law_and_everything_comes_about_in_some() -> None:
-    reports = [simulate_source(seed, loop) for seed, loop in zip(SEEDS, itertools.cycle(reversed(LOOPS)), strict=False)]
+    reports = [simulate_source(seed, LOOPS[1 - number % 2]) for number, seed in enumerate(SEEDS)]
     assert not [(report.scenario.seed, report.runtime, report.broken) for report in reports if not report.ok]
     assert not SITUATIONS - {situation for report in reports for situation in report.seen}
 
