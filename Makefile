@@ -10,7 +10,9 @@
 # What is set for other programs. Tests start many interpreters, which need what the first of them has compiled.
 unexport PYTHONHOME PYTHONPATH PYTHONDONTWRITEBYTECODE
 # Many tests wait for threads and sockets: with half as many processes again as there are cores, none of these is idle.
-export PYTEST_XDIST_AUTO_NUM_WORKERS ?= $(shell echo $$(( ($$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2) * 3 + 1) / 2 )))
+# Those of core wait for nothing.
+CORES := $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
+export PYTEST_XDIST_AUTO_NUM_WORKERS ?= $(shell echo $$(( ($(CORES) * 3 + 1) / 2 )))
 
 PYTHON       ?=
 PYTHON_NEWER ?=
@@ -44,7 +46,7 @@ help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1 \t\2/p' Makefile
 
 test: $(VENV)/.ready ## run the tests; core must be covered whole, branches included
-	$(BIN)/python -m pytest -n auto --dist worksteal --cov -m 'not no_cover' tests/core
+	$(BIN)/python -m pytest -n $(CORES) --dist worksteal --cov -m 'not no_cover' tests/core
 	$(BIN)/python -m pytest -n auto --dist worksteal -m no_cover $(APART)
 
 demo: $(VENV)/.ready ## keep a token alive over real HTTP for twenty seconds of fair and foul weather

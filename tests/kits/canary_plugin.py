@@ -31,6 +31,7 @@ __all__ = (
     "capfd",
     "capsys",
     "pytest_collection_finish",
+    "pytest_configure",
     "pytest_runtest_call",
     "pytest_runtest_makereport",
     "pytest_runtest_protocol",
@@ -176,9 +177,15 @@ def _checking_exit(canary: Canary, exit_: Callable[..., bool]) -> Callable[..., 
 # ------------------------------------------------------------------------------------------------------------ the hooks
 
 
+def pytest_configure() -> None:
+    """What is collected stays: the collector would go through it again and again, and find nothing."""
+    gc.disable()
+
+
 def pytest_collection_finish() -> None:
     """What exists before the first test shows nothing of it."""
     _look_away()
+    gc.enable()
 
 
 def _look_away() -> None:
