@@ -92,7 +92,7 @@ def test_where_the_user_has_no_home_the_error_says_what_to_do(monkeypatch: pytes
     monkeypatch.delenv("XDG_STATE_HOME", raising=False)
     text = refused(lambda: load(FileStore()))
     assert "HOME is /nonexistent/home" in text
-    assert "Give FileStore a path" in text
+    assert "Give the store a path" in text
     assert not Path("/nonexistent").exists()
 
 

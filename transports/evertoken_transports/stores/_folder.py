@@ -17,20 +17,20 @@ from evertoken.sharing._store import StoreTrouble
 __all__ = ("Folder",)
 
 _ADVICE = {
-    "EACCES": "make it readable and writable for the user that runs this, or give FileStore a folder of its own",
+    "EACCES": "make it readable and writable for the user that runs this, or give the store a folder of its own",
     "EDQUOT": "this user's quota is used up: remove something",
     "EFBIG": "the limit on the size of files is too low (ulimit -f)",
     "EIO": "the disk is failing, or the network file system is not to be reached",
-    "ELOOP": "links are not followed, since others may have laid them: remove it, or give FileStore where it leads",
+    "ELOOP": "links are not followed, since others may have laid them: remove it, or give the store where it leads",
     "EMFILE": "this process has too many files open (ulimit -n)",
-    "ENAMETOOLONG": "give FileStore a shorter path",
+    "ENAMETOOLONG": "give the store a shorter path",
     "ENFILE": "this host has too many files open",
     "ENOENT": "make the folder that it is to be in, or give the store another path",
     "ENOLCK": "this file system cannot lock files, as some network file systems cannot: use a folder on a local disk",
     "ENOSPC": "the disk is full: remove something",
     "ENOTDIR": "something on the way to it is no folder: give the store another path",
-    "EPERM": "make it readable and writable for the user that runs this, or give FileStore a folder of its own",
-    "EROFS": "the file system is read-only: give FileStore a folder that can be written",
+    "EPERM": "make it readable and writable for the user that runs this, or give the store a folder of its own",
+    "EROFS": "the file system is read-only: give the store a folder that can be written",
     "ESTALE": "the network file system has lost it: mount it again",
 }
 _NO_LOCKS = dict.fromkeys(("ENOSYS", "ENOTSUP", "EOPNOTSUPP"), _ADVICE["ENOLCK"])
@@ -156,7 +156,7 @@ class Folder:
         if found.st_uid != os.geteuid():
             raise StoreTrouble(
                 f"the shared file store found {path}, which belongs to user {found.st_uid}, while this runs as user "
-                f"{os.geteuid()}: run it as that user, or give FileStore a folder of its own"
+                f"{os.geteuid()}: run it as that user, or give the store a folder of its own"
             )
         if found.st_mode & 0o077:
             raise StoreTrouble(
@@ -173,7 +173,7 @@ def _default_place() -> str:
     is_at_home = place.startswith(os.path.join(home, ""))  # noqa: PTH118
     if not os.path.isabs(place) or (is_at_home and not os.path.isdir(home)):  # noqa: PTH112, PTH117
         raise StoreTrouble(
-            f"the shared file store has no place: this user has no home folder (HOME is {home}). Give FileStore a path "
+            f"the shared file store has no place: this user has no home folder (HOME is {home}). Give the store a path "
             "(--store PATH on the command line), of a folder that this user can write"
         )
     return place
