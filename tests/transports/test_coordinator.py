@@ -7,6 +7,7 @@ import gc
 import logging
 import threading
 from collections.abc import Callable
+from typing import Any, cast
 
 import pytest
 
@@ -47,7 +48,7 @@ from evertoken_transports._carrier import carry
 from evertoken_transports._coordinator import Subscriber
 from evertoken_transports.threads import TokenSource
 from tests.kits import canary
-from tests.kits.worlds import LIMIT, World, gone
+from tests.kits.worlds import LIMIT, World, gone, run_in_threads, until
 
 LOCKED = TokenBehaviour(fault=TokenFault.LOCKED)
 ERROR_500 = TokenBehaviour(fault=TokenFault.SERVER_ERROR, status=500)
@@ -466,3 +467,39 @@ def test_nobody_waits_while_an_answer_is_read(world: World) -> None:
         else:
             coordinator.receive_response(request, answer)
         assert coordinator.explain().failures == 1
+
+
+class WatchedLock:
+    """The lock of a coordinator, which tells when somebody has to wait for it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self.waited_for = threading.Event()
+
+    def __enter__(self) -> None:
+        if not self._lock.acquire(blocking=False):
+            self.waited_for.set()
+            self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+    def _is_owned(self) -> bool:
+        return bool(cast("Any", self._lock)._is_owned())
+
+
+def test_a_step_waits_until_that_of_another_thread_is_over(world: World) -> None:
+    drawing, gate, lock = list[int](), threading.Event(), WatchedLock()
+
+    def draw() -> float:
+        drawing.append(threading.get_ident())
+        assert gate.wait(LIMIT)
+        return 0.5
+
+    coordinator = Coordinator(TokenMachine(world.grant, draw=draw), clock=world.clock)
+    coordinator._lock = cast("Any", lock)
+    join = run_in_threads(2, lambda _: coordinator._claim_or_wait(print)[1])
+    until(lambda: lock.waited_for.is_set() or len(drawing) > 1)
+    gate.set()
+    assert sum(request is not None for request in join()) == 1
+    assert len(drawing) == 1
