@@ -23,6 +23,7 @@ from evertoken_transports.testing import MangopayServer
 from evertoken_transports.threads import TokenSource
 from tests.kits.pages import first_column, run, text_of
 from tests.kits.source_tree import TRANSPORTS
+from tests.kits.worlds import until
 from tests.site.conftest import API_KEY, CLIENT_ID
 
 OK = HttpResponse(200, (), b'{"access_token":"made-up","token_type":"bearer","expires_in":1200}')
@@ -137,9 +138,9 @@ def test_the_page_runs_and_prometheus_sees_the_names_of_its_rules(
         sandbox(CLIENT_ID, API_KEY).with_secret("another"), exchange=lambda _: OK, on_event=Telemetry()
     )
     source.authorization()
+    until(lambda: 'outcome="granted"' in generate_latest(REGISTRY).decode())  # Another thread tells of it.
     told = generate_latest(REGISTRY).decode()
     rules = text_of("observability").partition("groups:")[2]
     names = set(re.findall(r"\b(evertoken_\w+)\b", rules)) - {"evertoken_request_outcome"}
     assert len(names) == 4
     assert not [name for name in names if name not in told]
-    assert 'evertoken_request_outcome="granted"' in told
