@@ -15,8 +15,6 @@ import pytest
 if TYPE_CHECKING:
     from evertoken_transports.testing import MangopayServer
 
-__all__ = ("mangopay_server", "pytest_enter_pdb", "pytest_runtest_makereport")
-
 _has_passed = pytest.StashKey[bool]()
 _servers: list[MangopayServer] = []
 

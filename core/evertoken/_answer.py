@@ -24,8 +24,6 @@ from evertoken._scrub import LEFT_OUT, Needles, needles_of, reveals, scrub
 from evertoken._states import BlockKind
 from evertoken.outcomes import Blocked, Failed, Granted, Malformed
 
-__all__ = ("TokenAnswer", "no_answer", "read_answer")
-
 TokenAnswer = Granted | Failed | Malformed | Blocked
 """What an answer can mean. The other outcomes are the machine's own: it knows what the answer belongs to."""
 

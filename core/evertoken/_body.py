@@ -22,8 +22,6 @@ from evertoken._http import field_lines
 from evertoken._json import JsonObject, agreed, decode_leniently, decode_object
 from evertoken._plain import plain
 
-__all__ = ("Body", "error_codes", "error_text", "read_body", "tokens_in")
-
 _MOST_CONTAINERS = 200
 """Objects and arrays in one body. Each level of nesting costs stack, and a token answer has one."""
 _MOST_LAYERS = 2

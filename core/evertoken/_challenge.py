@@ -16,8 +16,6 @@ from evertoken._checks import WrongArgument, check_type
 from evertoken._grant import Profile
 from evertoken._http import Headers, answer_parts, field_lines
 
-__all__ = ("AuthChallenge", "Challenge", "parse_challenges", "read_challenge")
-
 
 @enum.unique
 class Challenge(enum.Enum):

@@ -12,25 +12,6 @@ from urllib.parse import urlsplit
 
 from evertoken._policy import TICK
 
-__all__ = (
-    "WrongArgument",
-    "ascii_host",
-    "check_positive",
-    "check_seconds",
-    "check_type",
-    "check_whole",
-    "fault_of_authorization",
-    "fault_of_text",
-    "fault_of_url",
-    "is_loopback",
-    "is_moment",
-    "is_visible_ascii",
-    "min_ttl_on_the_grid",
-    "on_the_grid",
-    "simulated_hosts",
-    "with_ascii_host",
-)
-
 simulated_hosts: list[str] = []
 """Hosts of a simulated network, which URLs may name with plain http: nothing that is sent there leaves the process.
 

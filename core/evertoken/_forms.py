@@ -20,32 +20,6 @@ from evertoken._policy import whole_ticks
 from evertoken._problems import Problem, ProblemKind
 from evertoken._states import LONG_AGO, MOST_DOUBLINGS, NEVER, Budget
 
-__all__ = (
-    "BUDGET",
-    "DOUBLINGS",
-    "FLAG",
-    "LONGEST",
-    "PAST",
-    "PROBLEM",
-    "TEXT",
-    "TIME",
-    "Form",
-    "Forms",
-    "Misfit",
-    "Value",
-    "count",
-    "digits",
-    "number",
-    "one_of",
-    "optional",
-    "ordered",
-    "plain_form",
-    "record",
-    "several",
-    "values_of",
-    "written",
-)
-
 _FARTHEST = 2.0**41
 """Seconds: twice as far as any moment is from the origin of its clock."""
 LONGEST = 2.0**40

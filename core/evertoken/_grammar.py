@@ -14,23 +14,6 @@ from evertoken._secrecy import Unpicklable
 from evertoken._states import BlockKind
 from evertoken.outcomes import Outcome
 
-__all__ = (
-    "AnswerReceived",
-    "BlockLifted",
-    "BlockReported",
-    "CredentialsReplaced",
-    "Input",
-    "Rejection",
-    "RequestClaimed",
-    "SendReason",
-    "SendRequest",
-    "TokenRejected",
-    "TokenWorked",
-    "Wait",
-    "WaitReason",
-)
-
-
 # What goes in
 # ============
 

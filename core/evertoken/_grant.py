@@ -20,21 +20,6 @@ from evertoken._checks import WrongArgument, check_type, fault_of_text, fault_of
 from evertoken._problems import LocalProtocolError
 from evertoken._secrecy import Unpicklable
 
-__all__ = (
-    "AuthenticationParts",
-    "BasicAuthentication",
-    "ClientAssertion",
-    "ClientAuthentication",
-    "ClientCredentials",
-    "PostAuthentication",
-    "Profile",
-    "SecretSource",
-    "SignedAuthentication",
-    "Signing",
-    "TokenEndpoint",
-    "TokenMessage",
-)
-
 Pairs = tuple[tuple[str, str], ...]
 _Read = TypeVar("_Read")
 

@@ -17,24 +17,6 @@ from evertoken._secrecy import Unpicklable
 from evertoken._states import AccessToken
 from evertoken.outcomes import Outcome
 
-__all__ = (
-    "LONGEST",
-    "Headers",
-    "HttpResponse",
-    "Seen",
-    "Surroundings",
-    "TokenRequest",
-    "answer_parts",
-    "build_request",
-    "field_items",
-    "field_lines",
-    "http_date",
-    "iso_date",
-    "rate_limit_reset",
-    "retry_after",
-)
-
-
 # The two messages
 # ================
 

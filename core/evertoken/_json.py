@@ -11,8 +11,6 @@ import json
 from collections.abc import Sequence
 from typing import cast
 
-__all__ = ("MOST_DIGITS", "JsonObject", "agreed", "decode_leniently", "decode_object")
-
 JsonObject = dict[str, object]
 
 MOST_DIGITS = 640

@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from types import ModuleType
 
-__all__ = ("late_names",)
-
 
 def late_names(
     package: str, public: Callable[[], ModuleType]

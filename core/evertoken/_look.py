@@ -26,20 +26,6 @@ from evertoken._states import (
     TokenState,
 )
 
-__all__ = (
-    "Explanation",
-    "Published",
-    "decide",
-    "due_at",
-    "explain",
-    "folded",
-    "freshness",
-    "problem_of",
-    "publish",
-    "request_state",
-    "wait_after",
-)
-
 Published = tuple[float, str | None]
 
 _SEND = {reason: SendRequest(reason) for reason in SendReason}

@@ -69,8 +69,6 @@ from evertoken._step import settle, step
 from evertoken.happenings import Happening, RejectionJudged, RequestEnded
 from evertoken.outcomes import Abandoned, Granted, Outcome, Postponed
 
-__all__ = ("TokenMachine",)
-
 _MOST_REPLACED = 8
 """Secrets that are no longer in use, and still kept out of what is shown."""
 _MOST_ISSUED = 3

@@ -18,8 +18,6 @@ from evertoken._problems import Problem, ProblemKind, TokenUnavailable, unavaila
 from evertoken._secrecy import Unpicklable
 from evertoken._states import AccessToken, Block, RequestState, State
 
-__all__ = ("GiveUp", "Ready", "next_move")
-
 _NOTHING_YET = Problem(
     ProblemKind.CALLER_TIMEOUT,
     "No token arrived within the time that the caller gave",

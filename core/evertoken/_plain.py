@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 
-__all__ = ("INVISIBLE", "plain")
-
 # C0 and C1 controls, surrogates, non-characters, and what Unicode calls default ignorable (soft hyphens, zero width
 # spaces, bidirectional overrides, variation selectors, tags). Written out, because str.isprintable() follows the
 # interpreter's version of Unicode. White space stays; it is folded.

@@ -8,8 +8,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, fields
 
-__all__ = ("Policy",)
-
 TICK = 2.0**-10
 """Computed durations are multiples of this many seconds: short of 2**40 s, floats add them without rounding."""
 

@@ -10,18 +10,6 @@ import enum
 import math
 from dataclasses import dataclass
 
-__all__ = (
-    "CredentialsRefused",
-    "EndpointLocked",
-    "LifetimeTooShort",
-    "LocalProtocolError",
-    "Problem",
-    "ProblemKind",
-    "RateLimited",
-    "TokenUnavailable",
-    "unavailable",
-)
-
 
 @enum.unique
 class ProblemKind(enum.Enum):

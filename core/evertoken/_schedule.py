@@ -8,28 +8,6 @@ from __future__ import annotations
 from evertoken._policy import TICK, Policy, whole_ticks
 from evertoken._states import MOST_DOUBLINGS, NEVER, AccessToken, BlockKind, Budget
 
-__all__ = (
-    "attempt_seconds",
-    "back_off",
-    "charge",
-    "forgiving_pause",
-    "give_back",
-    "longest_back_off",
-    "longest_look",
-    "longest_wait",
-    "look_pause",
-    "make_token",
-    "own_wait",
-    "proven_evidence_at",
-    "refill",
-    "refresh_before",
-    "rejection_pause",
-    "retuned",
-    "stated_wait",
-    "unknown_evidence_at",
-    "wait_and_cap",
-)
-
 
 def make_token(
     policy: Policy,

@@ -18,8 +18,6 @@ from urllib.parse import unquote
 
 from evertoken._plain import INVISIBLE, plain
 
-__all__ = ("LEFT_OUT", "Needles", "needles_of", "reveals", "scrub")
-
 LEFT_OUT = "[left out: unsafe to show]"
 _MARK = "[redacted]"
 _FRAGMENT = 6

@@ -6,8 +6,6 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any, ClassVar, NoReturn, Self, SupportsIndex, TypeVar, cast
 
-__all__ = ("Hidden", "Unpicklable", "replace")
-
 _T = TypeVar("_T")
 
 _TELLTALE = ("__dataclass_fields__", "__dataclass_params__", "__replace__")

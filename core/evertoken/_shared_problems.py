@@ -5,8 +5,6 @@ from __future__ import annotations
 from evertoken._problems import Problem, ProblemKind
 from evertoken._states import BlockKind
 
-__all__ = ("ASKED_ELSEWHERE", "LOST", "REPORTED")
-
 LOST = Problem(
     ProblemKind.LOST,
     "No answer to the token request before its deadline",

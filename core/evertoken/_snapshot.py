@@ -93,8 +93,6 @@ from evertoken._states import (
 )
 from evertoken._step import settle
 
-__all__ = ("DOUBTED", "Snapshot", "read_snapshot", "take_snapshot")
-
 DOUBTED = Problem(
     ProblemKind.SNAPSHOT,
     "The snapshot that this machine began with was not believed: it was not sealed under this client secret with these"

@@ -74,22 +74,6 @@ from evertoken._policy import Policy, whole_ticks
 from evertoken._problems import Problem
 from evertoken._secrecy import Unpicklable, replace
 
-__all__ = (
-    "AccessToken",
-    "Attempt",
-    "BackOff",
-    "Block",
-    "BlockKind",
-    "Budget",
-    "Credentials",
-    "Dropped",
-    "Freshness",
-    "Rejections",
-    "RequestState",
-    "State",
-    "TokenState",
-)
-
 
 @enum.unique
 class Freshness(enum.Enum):

@@ -55,18 +55,6 @@ from evertoken.happenings import (
 )
 from evertoken.outcomes import Abandoned, Blocked, Failed, Granted, Ignored, Malformed, Outcome, Postponed, Stale
 
-__all__ = (
-    "answered",
-    "back_off_from",
-    "digest",
-    "forgiven",
-    "judge",
-    "pass_time",
-    "settle",
-    "step",
-    "token_of",
-)
-
 Happenings = tuple[Happening, ...]
 
 REJECTED = Problem(

@@ -21,8 +21,6 @@ from evertoken_transports._exchanges.connecting import reason_of
 from evertoken_transports._progress import progress
 from evertoken_transports._runtime import OwnThread, ends_the_task, in_thread, is_simulated, within
 
-__all__ = ("NoSecret", "Secret", "SecretUnavailable", "ask", "ask_async", "is_async")
-
 _MOST_HANGING = 3
 """Calls that have not come back. With so many, what is asked hangs, and another call would only cost another thread."""
 

@@ -32,8 +32,6 @@ from evertoken_transports._when import NO_LOOP, LastCall, TokenCallback, could_n
 if TYPE_CHECKING:
     from evertoken_transports._exchanges.streams import StreamExchange
 
-__all__ = ("AsyncSource", "Sleeper", "stay_warm")
-
 
 class Sleeper(ABC):
     """One task that waits: it sleeps in its own loop, and can be woken from any thread."""

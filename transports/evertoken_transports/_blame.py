@@ -11,8 +11,6 @@ from typing import cast
 
 from evertoken._checks import WrongArgument
 
-__all__ = ("bug_in", "causes_of", "is_bug", "place_of")
-
 _BUGS = (
     ArithmeticError,
     AssertionError,

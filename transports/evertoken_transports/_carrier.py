@@ -16,8 +16,6 @@ from evertoken_transports._exchanges.connecting import reason_of
 from evertoken_transports._progress import carrying, progress
 from evertoken_transports._runtime import is_cancelled_inside
 
-__all__ = ("carry", "carry_async")
-
 
 @dataclass(frozen=True, slots=True)
 class _NoAnswer(Unpicklable):

@@ -14,8 +14,6 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-__all__ = ("Clock", "suspend_aware_clock", "watchful_clock")
-
 Clock = Callable[[], float]
 """Seconds from any origin, never backwards: what ``now`` and every deadline are measured on."""
 

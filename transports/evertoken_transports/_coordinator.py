@@ -68,8 +68,6 @@ from evertoken_transports._inside import is_inside, is_telling, step, telling
 from evertoken_transports._progress import Progress
 from evertoken_transports._registry import Registry
 
-__all__ = ("Answer", "Coordinator", "Subscriber", "Waker")
-
 _T = TypeVar("_T")
 
 Waker = Callable[[], object]

@@ -26,25 +26,6 @@ from evertoken import (
 from evertoken._look import why_send
 from evertoken.happenings import Happening
 
-__all__ = (
-    "CallFailed",
-    "CallWaited",
-    "CredentialsReplaced",
-    "EndpointBlocked",
-    "EndpointUnblocked",
-    "Event",
-    "EventCallback",
-    "RequestEnded",
-    "RequestFailed",
-    "RequestNotSigned",
-    "RequestStarted",
-    "StoreLooked",
-    "StoreReported",
-    "TokenDropped",
-    "TokenGranted",
-    "TokenKept",
-)
-
 if TYPE_CHECKING:
     from evertoken_transports._coordinator import Coordinator as _Coordinator
 

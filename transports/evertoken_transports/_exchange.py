@@ -8,17 +8,6 @@ from typing import Protocol
 
 from evertoken import HttpResponse, Problem, TokenRequest
 
-__all__ = (
-    "AsyncExchange",
-    "Exchange",
-    "ExchangeBroken",
-    "ExchangeFailed",
-    "NotNow",
-    "check_exchange",
-    "check_no_settings",
-    "stores_of",
-)
-
 
 class ExchangeFailed(Exception):
     """There is no answer. The text says where it failed and why, for people; it holds nothing that was sent or read.

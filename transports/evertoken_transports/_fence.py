@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from evertoken_transports._exchange import ExchangeFailed
 
-__all__ = ("Fenced", "Outbound", "lower_fence", "raise_fence")
-
 _raised: list[object] = []
 _REASON = (
     "a fake server is entered (MangopayServer, or the fixture mangopay_server), and this would have asked the real "

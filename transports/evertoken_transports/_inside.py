@@ -13,8 +13,6 @@ from contextlib import contextmanager
 from functools import cache
 from typing import Any, cast
 
-__all__ = ("is_inside", "is_telling", "step", "telling")
-
 
 @cache
 def _here() -> threading.local:

@@ -6,8 +6,6 @@ import asyncio
 import weakref
 from collections.abc import Callable
 
-__all__ = ("when_closed",)
-
 
 class _Mark:
     """Something that only a timer of the loop holds."""

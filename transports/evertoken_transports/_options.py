@@ -13,8 +13,6 @@ from evertoken_transports._events import EventCallback
 if TYPE_CHECKING:
     from evertoken.sharing import Store
 
-__all__ = ("SourceOptions",)
-
 _Exchange = TypeVar("_Exchange")
 
 

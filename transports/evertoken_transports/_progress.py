@@ -10,9 +10,6 @@ from typing import Protocol, TypeVar
 
 from evertoken import GiveUp, ProblemKind, RequestState, TokenMachine
 
-__all__ = ("Progress", "carrying", "progress")
-
-
 _T = TypeVar("_T")
 
 

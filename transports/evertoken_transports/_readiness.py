@@ -6,8 +6,6 @@ from dataclasses import dataclass
 
 from evertoken import Explanation, Problem, RequestState, SendRequest, Wait
 
-__all__ = ("Readiness", "readiness_of")
-
 
 @dataclass(frozen=True, slots=True)
 class Readiness:

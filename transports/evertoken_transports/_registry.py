@@ -19,8 +19,6 @@ from evertoken_transports._inside import step
 if TYPE_CHECKING:
     from evertoken_transports._coordinator import Coordinator
 
-__all__ = ("Registry",)
-
 _REMEMBERED = 86_400.0
 """Seconds since the last thing that happened, for which a coordinator is kept for what it has learnt alone: counters of
 failures, blocks that are over, new credentials. After such a silence, to learn it again costs a request a day."""

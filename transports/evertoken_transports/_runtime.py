@@ -15,18 +15,6 @@ from typing_extensions import override
 
 from evertoken_transports._threads import start_thread
 
-__all__ = (
-    "Limit",
-    "OwnThread",
-    "Runtime",
-    "ends_the_task",
-    "in_thread",
-    "is_cancelled_inside",
-    "is_simulated",
-    "runtime",
-    "within",
-)
-
 Runtime = Literal["asyncio", "trio"]
 _T = TypeVar("_T")
 

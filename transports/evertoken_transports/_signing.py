@@ -14,8 +14,6 @@ from evertoken._secrecy import Unpicklable
 from evertoken_transports._events import RequestNotSigned, log, tell
 from evertoken_transports._source import BaseSource, checked_timeout
 
-__all__ = ("MOST_PEEKED", "PORTS", "TELLING", "Origin", "Origins", "Signing", "concealed", "origin_of", "origins_of")
-
 TELLING = (400, 401)
 """The statuses whose bodies say something about locks and tokens. Of others the header lines suffice."""
 

@@ -36,8 +36,6 @@ from evertoken_transports._when import TokenCallback, Waiting, told
 if TYPE_CHECKING:
     from evertoken.sharing import Store
 
-__all__ = ("SHORTEST_SLEEP", "BaseSource", "Shares", "checked_timeout", "default_exchange", "found_coordinator")
-
 SHORTEST_SLEEP = 0.05
 """Seconds. What keeps a token warm never turns faster than this, even where a request that is due cannot be built."""
 

@@ -11,9 +11,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 
-__all__ = ("LONGEST_SLEEP", "Caller", "may_start_threads", "start_thread")
-
-
 LONGEST_SLEEP = 30.0
 """Seconds. Conditions and event loops stand still during suspend, so the clock is read again this often."""
 

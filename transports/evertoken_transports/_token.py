@@ -8,8 +8,6 @@ from evertoken import AccessToken
 from evertoken._secrecy import Unpicklable
 from evertoken_transports._clock import Clock
 
-__all__ = ("Token",)
-
 
 @dataclass(frozen=True, slots=True)
 class Token(Unpicklable):

@@ -30,8 +30,6 @@ from evertoken_transports._inside import step
 from evertoken_transports._threads import Caller, start_thread
 from evertoken_transports._token import Token
 
-__all__ = ("NO_LOOP", "NO_THREAD", "LastCall", "TokenCallback", "Waiting", "could_not_wait", "told")
-
 TokenCallback = Callable[[Token | TokenUnavailable], object]
 """What ``when_token`` of a source calls: once, from any thread, with one of the two. It must be quick."""
 

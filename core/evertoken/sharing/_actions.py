@@ -8,21 +8,6 @@ from evertoken._http import HttpResponse, TokenRequest
 from evertoken._problems import Problem
 from evertoken._secrecy import Unpicklable
 
-__all__ = (
-    "Acquire",
-    "Action",
-    "Answer",
-    "Fail",
-    "Keep",
-    "Load",
-    "Over",
-    "Postpone",
-    "Release",
-    "Send",
-    "Sleep",
-    "Swap",
-)
-
 
 @dataclass(frozen=True, slots=True)
 class Load:

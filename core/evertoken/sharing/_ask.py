@@ -54,8 +54,6 @@ from evertoken.sharing._glance import token_in
 from evertoken.sharing._record import Grant, Lease, Record
 from evertoken.sharing._store import Cipher, Found, Swapped
 
-__all__ = ("Ask", "Edit", "Memory", "Setup", "Sharing")
-
 _MOST_SWAPS = 8
 """So often is a swap made again at once that found another value each time."""
 

@@ -51,8 +51,6 @@ from evertoken.outcomes import Granted
 from evertoken.sharing._record import Account, Bar, Closed, Grant, Lease, Record
 from evertoken.sharing._store import Cipher
 
-__all__ = ("Read", "is_unshared", "key_of", "read_record", "write_record")
-
 FORMAT = 1
 
 _NAME = plain_form(lambda value: isinstance(value, str) and 0 < len(value) <= 256 and value.isprintable())

@@ -11,8 +11,6 @@ from evertoken.sharing._codec import is_unshared, read_record
 from evertoken.sharing._record import Closed, Record
 from evertoken.sharing._store import Cipher, Found
 
-__all__ = ("glance", "token_in")
-
 _MOST_WALL = 60.0
 """Seconds: where wall clocks make a token older by more than this, one of them is wrong, and counts no more."""
 

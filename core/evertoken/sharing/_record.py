@@ -32,26 +32,6 @@ from evertoken._shared_problems import LOST, REPORTED
 from evertoken._states import LONG_AGO, MOST_DOUBLINGS, NEVER, BlockKind, Budget
 from evertoken.outcomes import Blocked, Failed, Granted, Malformed
 
-__all__ = (
-    "Account",
-    "Bar",
-    "Closed",
-    "Grant",
-    "Lease",
-    "Record",
-    "acquired",
-    "barred",
-    "blank",
-    "failed",
-    "free_at",
-    "kept",
-    "refused",
-    "released",
-    "reported",
-    "settled",
-    "unblocked",
-)
-
 _MOST_BARS = 64
 """Hosts that are turned away are remembered one by one; of more than so many, the latest."""
 

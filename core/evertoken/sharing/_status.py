@@ -13,8 +13,6 @@ from evertoken.sharing import _record
 from evertoken.sharing._codec import read_record
 from evertoken.sharing._store import Cipher, Found
 
-__all__ = ("Status", "status_of")
-
 
 @dataclass(frozen=True, slots=True)
 class Status:

@@ -12,8 +12,6 @@ from typing import Protocol
 
 from evertoken._secrecy import Unpicklable
 
-__all__ = ("Cipher", "Found", "Store", "StoreTrouble", "Swapped")
-
 
 @dataclass(frozen=True, slots=True)
 class Found(Unpicklable):

@@ -24,8 +24,9 @@ from evertoken.testing._restart import Restart
 from evertoken.testing._trace import Entry, Trace, replay
 from evertoken.testing.driver._driver import DriverCheck
 from evertoken.testing.driver._driver_rules import BrokenRule, DriverRule
-from evertoken.testing.laws._laws import broken_by, broken_in, liveness_bound
+from evertoken.testing.laws._laws import broken_by, liveness_bound
 from evertoken.testing.laws._meant import ServerLaws
+from evertoken.testing.laws._state_laws import broken_in
 from evertoken.testing.server._answers import Delivery, ServerAnswer, ServerRequest
 from evertoken.testing.server._arrivals import Arrival, AuthorizationKind, Route, TokenRecord, TokenTruth
 from evertoken.testing.server._faults import ApiFault, ScriptError, TokenFault

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from evertoken._states import LONG_AGO, Attempt, Block, State
 
-__all__ = ("canonical",)
-
 _Marks = tuple[float, float, float]
 """The starts of the attempts that may still bring something, or now where there is none; and now."""
 

@@ -26,8 +26,6 @@ from evertoken._states import Attempt, BlockKind, State
 from evertoken._step import digest, settle
 from evertoken.outcomes import Abandoned, Blocked, Failed, Granted, Malformed, Outcome, Postponed
 
-__all__ = ("EVERY_ANSWER", "Alphabet", "enabled_inputs")
-
 EVERY_ANSWER: tuple[Outcome, ...] = (
     Failed(Problem(ProblemKind.SERVER, "The server cannot serve now")),
     Failed(Problem(ProblemKind.SERVER, "The server cannot serve now"), retry_after=3.0),

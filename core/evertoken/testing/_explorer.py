@@ -26,9 +26,8 @@ from evertoken.happenings import Happening
 from evertoken.outcomes import Granted
 from evertoken.testing._canonical import canonical
 from evertoken.testing._enabled import Alphabet, enabled_inputs
-from evertoken.testing.laws._laws import broken_by, broken_in, liveness_bound
-
-__all__ = ("SMALL_POLICY", "Exploration", "Violation", "explore")
+from evertoken.testing.laws._laws import broken_by, liveness_bound
+from evertoken.testing.laws._state_laws import broken_in
 
 SMALL_POLICY = Policy(
     refresh_before=2,

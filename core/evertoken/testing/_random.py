@@ -12,8 +12,6 @@ from typing import TypeVar
 
 from evertoken._checks import check_whole
 
-__all__ = ("LARGEST_SEED", "Random", "check_seed")
-
 LARGEST_SEED = 2**64 - 1
 """Seeds are the states of the generator: from 0 to this, no two give the same stream."""
 

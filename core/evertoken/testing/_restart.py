@@ -11,8 +11,6 @@ from evertoken._snapshot import Snapshot, read_snapshot, take_snapshot
 from evertoken._states import State
 from evertoken._step import settle
 
-__all__ = ("Restart", "restarted")
-
 _ANYBODY = mangopay.sandbox("anybody", "any key")
 """Whose snapshot it is makes no difference to a state."""
 _ANOTHER = _ANYBODY.with_secret("another key")

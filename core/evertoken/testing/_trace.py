@@ -33,8 +33,6 @@ from evertoken._step import step
 from evertoken.outcomes import Blocked, Granted, Outcome
 from evertoken.testing._restart import Restart, restarted
 
-__all__ = ("Entry", "Trace", "replay")
-
 _MOST_PENDING = 50_000
 """So many lines take some 50 MB before they are written."""
 _REASONS: dict[SendReason | WaitReason, str] = {reason: reason.value for reason in (*SendReason, *WaitReason)}

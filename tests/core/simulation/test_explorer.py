@@ -33,7 +33,8 @@ from evertoken.testing import canonical
 from evertoken.testing._enabled import EVERY_ANSWER, Alphabet, enabled_inputs
 from evertoken.testing._explorer import SMALL_POLICY, _Search, explore
 from evertoken.testing.laws import _state_laws
-from evertoken.testing.laws._laws import broken_by, broken_in, liveness_bound
+from evertoken.testing.laws._laws import broken_by, liveness_bound
+from evertoken.testing.laws._state_laws import broken_in
 
 Step = Callable[[Policy, State, Input], State]
 

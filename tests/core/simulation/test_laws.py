@@ -19,7 +19,8 @@ from evertoken.testing._enabled import EVERY_ANSWER, Alphabet, enabled_inputs
 from evertoken.testing._explorer import SMALL_POLICY
 from evertoken.testing._random import Random
 from evertoken.testing.laws import _laws
-from evertoken.testing.laws._laws import broken_by, broken_in
+from evertoken.testing.laws._laws import broken_by
+from evertoken.testing.laws._state_laws import broken_in
 
 POLICY = replace(SMALL_POLICY, refresh_jitter_share=0.25, wait_spread=4, wait_spread_share=0.5)
 ALPHABET = Alphabet(

@@ -18,20 +18,6 @@ from evertoken_transports._exchanges.connecting import no_connection
 from evertoken_transports._exchanges.target import Target
 from evertoken_transports._threads import start_thread
 
-__all__ = (
-    "CONNECTING",
-    "HEAD_START",
-    "LONGEST_TIMEOUT",
-    "RESOLVING",
-    "Address",
-    "chosen",
-    "connected",
-    "hang_up",
-    "look_up",
-    "refuse_to_leave",
-    "resolved",
-)
-
 RESOLVING = "while resolving the host name"
 CONNECTING = "while connecting"
 

@@ -16,22 +16,6 @@ from evertoken_transports._clock import Clock, suspend_aware_clock
 from evertoken_transports._exchange import ExchangeBroken, ExchangeFailed
 from evertoken_transports._exchanges.target import Target
 
-__all__ = (
-    "HANDSHAKE",
-    "PIECE",
-    "WAITING",
-    "Configured",
-    "check_alpn",
-    "check_context",
-    "default_ssl_context",
-    "explained",
-    "failure_of",
-    "no_connection",
-    "proxy_for",
-    "reason_of",
-    "refuse_unsafe",
-)
-
 HANDSHAKE = "during the TLS handshake"
 """The stage between connecting and sending."""
 WAITING = "while waiting for the answer"

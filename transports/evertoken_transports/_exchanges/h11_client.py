@@ -16,8 +16,6 @@ try:
 except ImportError:
     raise ImportError("this exchange needs h11: pip install h11") from None
 
-__all__ = ("MOST_HEAD", "UNWRITABLE", "Conversation", "cut_off", "flaw", "reading")
-
 MOST_HEAD = 32 * 1024
 """Bytes within which the answer's headers must end, informational answers included. Servers accept 8 to 16 KiB."""
 

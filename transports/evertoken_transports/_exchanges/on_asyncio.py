@@ -13,8 +13,6 @@ from evertoken_transports._exchanges.addresses import Address, refuse_to_leave
 from evertoken_transports._exchanges.streams import Line, SocketExchange, StreamExchange
 from evertoken_transports._exchanges.target import Target
 
-__all__ = ("AsyncioExchange",)
-
 
 class AsyncioExchange(SocketExchange):
     """Sends a token request from a task of asyncio; see :class:`.StreamExchange`."""

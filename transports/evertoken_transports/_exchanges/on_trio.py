@@ -14,8 +14,6 @@ from evertoken_transports._exchanges.addresses import Address, refuse_to_leave
 from evertoken_transports._exchanges.streams import Line, SocketExchange, StreamExchange
 from evertoken_transports._exchanges.target import Target
 
-__all__ = ("TrioExchange",)
-
 _T = TypeVar("_T")
 
 

@@ -17,8 +17,6 @@ from evertoken_transports._exchanges.connecting import no_connection
 from evertoken_transports._exchanges.target import Target
 from evertoken_transports._runtime import in_thread, runtime
 
-__all__ = ("first_of", "resolved")
-
 _T = TypeVar("_T")
 
 

@@ -28,8 +28,6 @@ from evertoken_transports._fence import Outbound
 from evertoken_transports._progress import Progress, progress
 from evertoken_transports._runtime import in_thread, within
 
-__all__ = ("Attempt", "Line", "SocketExchange", "StreamExchange")
-
 
 class Line(ABC):
     """One connection, in the words of its runtime. Its methods raise OSError, ``ssl.SSLError`` included."""

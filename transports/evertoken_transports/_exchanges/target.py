@@ -9,8 +9,6 @@ from urllib.parse import quote, urlsplit
 from evertoken import TokenRequest
 from evertoken_transports._exchange import ExchangeFailed
 
-__all__ = ("Target", "fields_of")
-
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 _OUR_FIELDS = (("Accept-Encoding", "identity"), ("User-Agent", "evertoken"), ("Connection", "close"))

@@ -33,7 +33,6 @@ from evertoken_transports.threads import TokenSource
 if TYPE_CHECKING:
     from evertoken.sharing import Store
 
-__all__ = ("BearerAuthBase",)
 
 # Request and Response of the library; the two libraries have no class in common.
 _Request = TypeVar("_Request")

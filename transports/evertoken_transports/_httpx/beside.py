@@ -20,8 +20,6 @@ from evertoken_transports._token import Token
 from evertoken_transports._when import TokenCallback
 from evertoken_transports.threads import TokenSource
 
-__all__ = ("AsyncHttpxExchangeBase", "AsyncSources", "Beside", "TasksOnlyExchange", "TasksOnlySource", "tasks_only")
-
 # httpx's or httpx2's.
 Client = Any
 Response = Any

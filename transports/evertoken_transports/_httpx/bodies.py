@@ -8,9 +8,6 @@ from typing import Any, cast
 
 from evertoken_transports._signing import MOST_PEEKED
 
-__all__ = ("AsyncPeekedStream", "PeekedStream", "decoded", "peeked_content")
-
-
 # A SyncByteStream or AsyncByteStream of httpx or httpx2.
 Stream = Any
 

@@ -28,8 +28,6 @@ from evertoken_transports._httpx.line import Line, Refused
 from evertoken_transports._httpx.network import direct
 from evertoken_transports._threads import LONGEST_SLEEP, start_thread
 
-__all__ = ("HttpxExchangeBase", "Settings", "with_reference")
-
 # httpx's or httpx2's.
 Request = Any
 Response = Any

@@ -15,8 +15,6 @@ from evertoken_transports._signing import MOST_PEEKED, PORTS, TELLING, Origin, O
 from evertoken_transports._threads import may_start_threads
 from evertoken_transports.threads import TokenSource
 
-__all__ = ("Flow",)
-
 # httpx's or httpx2's.
 Request = Any
 Response = Any

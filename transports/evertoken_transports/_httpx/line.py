@@ -18,8 +18,6 @@ from evertoken_transports._exchanges.target import Target
 from evertoken_transports._progress import progress
 from evertoken_transports._runtime import within
 
-__all__ = ("CLOSING", "ConnectionBroken", "Line", "Refused", "TooLate")
-
 CLOSING = 0.5
 """Seconds for closing what is cut already, which should take no time."""
 

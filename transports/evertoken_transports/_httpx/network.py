@@ -30,8 +30,6 @@ from evertoken_transports._exchanges.racing import resolved as resolved_beside
 from evertoken_transports._httpx.line import Line
 from evertoken_transports._runtime import runtime
 
-__all__ = ("direct", "direct_async")
-
 # A client, a network backend or a network stream of httpx or httpx2, and of the httpcore below it.
 Theirs = Any
 

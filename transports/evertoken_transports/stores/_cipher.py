@@ -14,8 +14,6 @@ from evertoken.sharing._store import Cipher
 if TYPE_CHECKING:
     from cryptography.fernet import MultiFernet
 
-__all__ = ("Keys", "made_cipher")
-
 
 class Keys(Unpicklable):
     """Keys out of sight: who holds this has a cipher, and no key in its local variables, which error trackers show.

@@ -14,8 +14,6 @@ from contextlib import contextmanager, suppress
 
 from evertoken.sharing._store import StoreTrouble
 
-__all__ = ("Folder",)
-
 _ADVICE = {
     "EACCES": "make it readable and writable for the user that runs this, or give the store a folder of its own",
     "EDQUOT": "this user's quota is used up: remove something",

@@ -23,8 +23,6 @@ from dataclasses import dataclass
 
 from evertoken_transports._clock import Clock, suspend_aware_clock
 
-__all__ = ("HostClock", "Stamp", "boot_identity")
-
 _ANOTHER_BOOT = 60.0
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 
-__all__ = ("FORMAT", "check_key")
-
 FORMAT = 1
 """In the name of all that is stored, so that two versions of this library that store differently never meet."""
 

@@ -37,8 +37,6 @@ from evertoken_transports._progress import progress
 from evertoken_transports._threads import Caller, start_thread
 from evertoken_transports.stores._cipher import Keys
 
-__all__ = ("Errand", "Known", "StoreCall", "Way", "check_store", "known")
-
 _Doing = TypeVar("_Doing", Ask, Edit)
 
 _AGAIN = 3_600.0

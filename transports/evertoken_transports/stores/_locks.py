@@ -9,8 +9,6 @@ from contextlib import suppress
 
 from evertoken_transports.stores._folder import Folder
 
-__all__ = ("FileLock",)
-
 _SHORTEST, _LONGEST = 0.001, 0.02
 """Seconds between two tries to get a lock."""
 

@@ -14,8 +14,6 @@ from urllib.parse import unquote, urlsplit
 from evertoken.sharing._store import Found
 from evertoken_transports.stores._key import FORMAT, check_key
 
-__all__ = ("LOAD", "found_in", "look", "name_of")
-
 LOAD = """
 local now = redis.call('TIME')
 local found = redis.call('GET', KEYS[1])

@@ -10,8 +10,6 @@ from typing import Any, Protocol
 
 from evertoken_transports._runtime import runtime
 
-__all__ = ("Alarm", "ThreadAlarm", "in_event_loop", "is_paused", "new_alarm", "this_one", "turn")
-
 
 class ThreadAlarm:
     """For a thread."""

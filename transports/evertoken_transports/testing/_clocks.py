@@ -19,8 +19,6 @@ from evertoken_transports.testing._alarms import ThreadAlarm, in_event_loop, is_
 from evertoken_transports.testing._seconds import check_seconds
 from evertoken_transports.testing._standstill import Standstill
 
-__all__ = ("VirtualClock",)
-
 _LONGEST_PAUSE = 30.0
 """Real seconds after which whoever waits looks whether time stands still. So a new ``stuck_after`` is soon heeded."""
 

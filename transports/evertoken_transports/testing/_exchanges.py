@@ -22,8 +22,6 @@ from evertoken_transports.testing._clocks import VirtualClock
 from evertoken_transports.testing._loop_clock import LoopClock
 from evertoken_transports.testing._wire import Wire
 
-__all__ = ("AsyncMemoryExchange", "MemoryExchange")
-
 Connect = Callable[[], Wire]
 
 _UNUSED = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

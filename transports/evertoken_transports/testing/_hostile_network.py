@@ -19,8 +19,6 @@ from evertoken_transports._clock import Clock
 from evertoken_transports.testing._network import NETWORK_FAULTS, Network
 from evertoken_transports.testing._source_checks import Checks
 
-__all__ = ("HostileNetwork",)
-
 
 class HostileNetwork(Network):
     """Draws from ``random`` what becomes of each request, for as long as :attr:`faulty`."""

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
         """For either client of httpx2."""
 
 
-__all__ = ("new_transport",)
-
 # What belongs to httpx or httpx2.
 Library = Any
 Request = Any

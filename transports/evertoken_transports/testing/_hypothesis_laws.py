@@ -19,8 +19,6 @@ from evertoken.happenings import Happening
 from evertoken.testing import broken_by, broken_in, liveness_bound
 from evertoken.testing.functional import Input
 
-__all__ = ("DEMANDS", "JSON", "TICK", "LawBroken", "Witness")
-
 DEMANDS = (0.0, 1.0, 2.5)
 """The ``min_ttl`` of callers, in seconds."""
 JSON = (("Content-Type", "application/json"),)

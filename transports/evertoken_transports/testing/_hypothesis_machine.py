@@ -38,8 +38,6 @@ from evertoken_transports.testing._hypothesis_messages import (
     responses,
 )
 
-__all__ = ("TokenMachineStateMachine",)
-
 _MOST_REQUESTS = 3
 
 _NOT_TO_BE_SET = {

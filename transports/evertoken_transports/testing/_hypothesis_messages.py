@@ -10,17 +10,6 @@ from evertoken import Challenge, HttpResponse, Outcome
 from evertoken.outcomes import Granted
 from evertoken.testing import EVERY_ANSWER
 
-__all__ = (
-    "access_tokens",
-    "api_responses",
-    "challenges",
-    "error_responses",
-    "garbage_responses",
-    "granted_responses",
-    "outcomes",
-    "responses",
-)
-
 _JSON = (("Content-Type", "application/json"),)
 _HTML = (("Content-Type", "text/html"),)
 _DATE = "Wed, 25 Nov 2026 10:00:00 GMT"

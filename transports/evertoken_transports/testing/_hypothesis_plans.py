@@ -24,8 +24,6 @@ from evertoken.testing import (
 )
 from evertoken.testing.functional import Input
 
-__all__ = ("inputs", "policies", "scenarios", "scripts")
-
 _EVERYTHING = Alphabet()
 _CAPPED_WAITS = {
     "retry_base": "retry_cap",

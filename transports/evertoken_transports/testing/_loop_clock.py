@@ -8,8 +8,6 @@ from evertoken_transports._runtime import runtime
 from evertoken_transports.testing._alarms import Alarm, new_alarm
 from evertoken_transports.testing._seconds import check_seconds
 
-__all__ = ("LoopClock",)
-
 _TICK = 2.0**-20
 """Seconds. Times of a loop, which come out of sums of floats, differ by less than this from what they should be."""
 

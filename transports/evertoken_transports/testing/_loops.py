@@ -7,8 +7,6 @@ import selectors
 
 from typing_extensions import override
 
-__all__ = ("VirtualEventLoop",)
-
 _STUCK_AFTER = 20.0
 """Real seconds that the loop waits for another thread where no timer is set, before it says that it is stuck."""
 

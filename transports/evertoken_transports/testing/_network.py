@@ -23,8 +23,6 @@ from evertoken_transports._clock import Clock
 from evertoken_transports.testing._seconds import check_seconds
 from evertoken_transports.testing._wire import Serve, Wire
 
-__all__ = ("NETWORK_FAULTS", "ApiTrouble", "Network", "TokenTrouble")
-
 TokenTrouble = TokenFault | TokenBehaviour | WorldFault
 ApiTrouble = ApiFault | ApiBehaviour | WorldFault
 

@@ -7,8 +7,6 @@ from contextlib import contextmanager
 
 from evertoken._checks import simulated_hosts
 
-__all__ = ("allow_plain_http",)
-
 
 @contextmanager
 def allow_plain_http(*hosts: str) -> Generator[None]:

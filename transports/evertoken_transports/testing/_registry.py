@@ -10,8 +10,6 @@ from evertoken_transports._clock import Clock
 from evertoken_transports._coordinator import Coordinator
 from evertoken_transports.testing._virtual_coordinator import OVER, ServerCoordinator
 
-__all__ = ("Registry", "enter", "leave")
-
 NewCoordinator = Callable[[ClientCredentials, Policy], ServerCoordinator]
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from typing import cast
 
-__all__ = ("check_seconds",)
-
 
 def check_seconds(name: str, seconds: object, *, endless: bool = False) -> None:
     """Raise ValueError unless ``seconds`` is a number that is not negative, and finite unless ``endless``."""

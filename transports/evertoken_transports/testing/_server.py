@@ -32,9 +32,6 @@ if TYPE_CHECKING:
     from evertoken_transports.testing._httpx_transport import Httpx2Transport, HttpxTransport
     from evertoken_transports.trio import TokenSource as TrioSource
 
-__all__ = ("MangopayServer",)
-
-
 _Clock = TypeVar("_Clock", bound=VirtualClock | LoopClock, default=VirtualClock)
 
 

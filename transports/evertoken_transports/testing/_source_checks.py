@@ -10,8 +10,6 @@ from evertoken import Policy, TokenMachine, TokenRequest
 from evertoken.testing import Arrival, Route, TokenTruth, broken_in
 from evertoken_transports._clock import Clock
 
-__all__ = ("Checks", "shortest_interval")
-
 _ROUNDING = 1e-3
 """Seconds by which a wait may be longer than was asked for: timers and durations are rounded."""
 

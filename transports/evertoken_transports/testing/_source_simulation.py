@@ -9,8 +9,6 @@ from evertoken_transports._coordinator import Coordinator
 from evertoken_transports._runtime import Runtime
 from evertoken_transports.testing._source_world import SourceWorld
 
-__all__ = ("SourceReport", "simulate_source")
-
 
 @dataclass(frozen=True, slots=True)
 class SourceReport:

@@ -48,8 +48,6 @@ if TYPE_CHECKING:
     from evertoken_transports.asyncio import TokenSource as AsyncioSource
     from evertoken_transports.trio import TokenSource as TrioSource
 
-__all__ = ("STRIKES", "SourceWorld")
-
 _HOUR = 3_600.0
 _OVERUSE_SECONDS = 600.0
 _HURRY = 3

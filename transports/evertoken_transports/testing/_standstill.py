@@ -10,8 +10,6 @@ from typing import Any, NamedTuple
 
 from evertoken_transports.testing._alarms import is_paused
 
-__all__ = ("Standstill",)
-
 _WAITING_ROOMS = {"threading.py", "queue.py", "selectors.py", "socket.py"}
 """Files in which a thread waits for somebody else, as it does in those of this package: what matters is who called."""
 

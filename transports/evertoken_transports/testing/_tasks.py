@@ -15,8 +15,6 @@ from typing_extensions import override
 from evertoken_transports._runtime import Runtime
 from evertoken_transports.testing._loops import VirtualEventLoop
 
-__all__ = ("Tasks", "new_tasks")
-
 Work = Callable[[], Awaitable[None]]
 Cancel = Callable[[], object]
 

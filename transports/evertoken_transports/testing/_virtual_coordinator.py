@@ -17,8 +17,6 @@ from evertoken_transports._source import BaseSource
 from evertoken_transports.testing._alarms import this_one
 from evertoken_transports.testing._clocks import VirtualClock
 
-__all__ = ("OVER", "ServerCoordinator", "StandIn", "VirtualCoordinator")
-
 OVER = (
     "this MangopayServer belongs to a test that is over: make sources and clients anew for each test, "
     "or clear the cache that kept this one"

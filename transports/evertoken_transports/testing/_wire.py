@@ -15,8 +15,6 @@ from evertoken import HttpResponse
 from evertoken.testing import Delivery, ServerAnswer, ServerRequest
 from evertoken_transports._clock import Clock
 
-__all__ = ("Serve", "Wire")
-
 Serve = Callable[[ServerRequest], ServerAnswer]
 
 _PIECE = 65_536

@@ -11,8 +11,6 @@ import importlib.util
 import sys
 from collections.abc import Callable, Sequence
 
-__all__ = ("run",)
-
 _BROKEN, _USAGE = 1, 2
 
 _STATUSES = """\

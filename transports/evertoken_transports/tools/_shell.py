@@ -31,19 +31,6 @@ if TYPE_CHECKING:
     from evertoken import HttpResponse, TokenRequest
     from evertoken_transports import Event
 
-__all__ = (
-    "COMMANDS",
-    "UsageError",
-    "add_arguments",
-    "cipher_of",
-    "grant_for",
-    "grant_of",
-    "keys_of_store",
-    "let_write",
-    "ssl_context_of",
-    "store_of",
-)
-
 _REFUSED, _LOCKED, _LIMITED, _LATER = 3, 4, 5, 75
 _PATIENCE = 2.0
 """Seconds for one look into the store."""

@@ -9,8 +9,6 @@ from evertoken.sharing import Cipher, Found, Store
 from evertoken.sharing._codec import key_of, read_record
 from evertoken.sharing._record import Record
 
-__all__ = ("lines",)
-
 
 def lines(grant: ClientCredentials, store: Store, policy: Policy, cipher: Cipher | None = None) -> list[str]:
     """What is to be shown. Raises :class:`~evertoken.sharing.StoreTrouble`."""

@@ -25,8 +25,6 @@ from evertoken.testing.driver._driver_book import ABOUT_THE_TOKEN, Book, Caller
 from evertoken.testing.driver._driver_machine import CheckedMachine, Errand, Told
 from evertoken.testing.driver._driver_rules import BrokenRule, DriverRule, when
 
-__all__ = ("DriverCheck",)
-
 
 class DriverCheck(Unpicklable):
     """Looks on while a driver runs machines in a simulation, and says in words which rule it broke.

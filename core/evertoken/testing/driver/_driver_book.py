@@ -16,8 +16,6 @@ from evertoken._states import BlockKind
 from evertoken.testing.driver._driver_machine import CheckedMachine, Errand, Told
 from evertoken.testing.driver._driver_rules import BrokenRule, DriverRule, when
 
-__all__ = ("ABOUT_THE_TOKEN", "Book", "Caller")
-
 ABOUT_THE_TOKEN = (Challenge.TOKEN, Challenge.UNKNOWN)
 _MOST_SNAPSHOTS = 256
 

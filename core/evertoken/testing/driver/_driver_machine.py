@@ -24,8 +24,6 @@ from evertoken.outcomes import Outcome
 if TYPE_CHECKING:
     from evertoken.testing.driver._driver_book import Book
 
-__all__ = ("CheckedMachine", "Errand", "Told")
-
 _MOST_HANDED = 64
 _IN_VAIN = 3
 """So many callers in a row who could have started a request, and did not, are no coincidence."""

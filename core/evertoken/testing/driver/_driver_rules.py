@@ -7,8 +7,6 @@ from dataclasses import dataclass
 
 from typing_extensions import override
 
-__all__ = ("BrokenRule", "DriverRule", "when")
-
 
 def when(moment: float) -> str:
     """A moment as messages tell it, to the millisecond."""

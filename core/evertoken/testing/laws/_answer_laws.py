@@ -39,8 +39,6 @@ from evertoken.testing.laws._expected import (
 )
 from evertoken.testing.laws._state_laws import check_problem
 
-__all__ = ("check_answer",)
-
 # Bound once: before Python 3.12, reading an enum member through its class is slow, and this runs after every step.
 _TAKEN, _FAILED, _MALFORMED, _ABANDONED, _BLOCK, _POSTPONED, _STALE, _OVERTAKEN = Meaning
 _LOST = ProblemKind.LOST

@@ -20,35 +20,6 @@ from evertoken._states import LONG_AGO, MOST_DOUBLINGS, AccessToken, Attempt, Bl
 from evertoken._step import digest
 from evertoken.outcomes import Abandoned, Blocked, Failed, Granted, Malformed, Outcome, Postponed
 
-__all__ = (
-    "KNOWN",
-    "Meaning",
-    "News",
-    "block_wait",
-    "blocked_until",
-    "blocks_but",
-    "counted",
-    "doubled",
-    "expected_token",
-    "is_shunned",
-    "is_unasked",
-    "latest_news",
-    "lifted",
-    "look_at",
-    "loss_retry_at",
-    "meaning_of",
-    "more",
-    "news_of",
-    "retry_wait",
-    "soon",
-    "stands",
-    "stated",
-    "times_of",
-    "unblock_at",
-    "whole",
-    "whole_life",
-)
-
 KNOWN = "a block is known by the latest news of it, and from when they are"
 
 _PER_SECOND = 1 / TICK

@@ -48,10 +48,8 @@ from evertoken.testing.laws._expected import (
     times_of,
     whole,
 )
-from evertoken.testing.laws._state_laws import broken_in, check_problem, check_start
+from evertoken.testing.laws._state_laws import check_problem, check_start
 from evertoken.testing.laws._told_laws import check_told
-
-__all__ = ("broken_by", "broken_in", "liveness_bound")
 
 _FORGIVEN = "rejections are forgiven when a token works and none was heard of for ten intervals"
 _Rarer = TokenRejected | TokenWorked | BlockReported | CredentialsReplaced | BlockLifted

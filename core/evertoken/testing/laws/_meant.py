@@ -17,8 +17,6 @@ from evertoken.testing._restart import Restart
 from evertoken.testing.server._arrivals import Arrival
 from evertoken.testing.server._faults import ApiFault, TokenFault
 
-__all__ = ("ServerLaws",)
-
 _LIMIT = "a 429 is waited out, as long as it states, up to the cap, or else our own wait"
 _TROUBLE = "a 5xx that states a wait is waited out, up to the cap"
 _LOCK = "an account that the server has locked is left alone for our own wait"

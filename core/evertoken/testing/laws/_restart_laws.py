@@ -10,8 +10,6 @@ from evertoken._states import State, first_state
 from evertoken._step import settle
 from evertoken.testing._restart import Restart
 
-__all__ = ("broken_by_restart",)
-
 _LAWS = {
     "now": "a process begins at its own now",
     "blocks": "a block stands over a restart",

@@ -10,8 +10,6 @@ from evertoken._states import LONG_AGO, RequestState, State
 from evertoken._step import settle
 from evertoken.testing.laws._expected import look_at, loss_retry_at, unblock_at
 
-__all__ = ("broken_in", "check_problem", "check_start")
-
 # Bound once: before Python 3.12, reading an enum member through its class is slow, and this runs after every step.
 _RESPONSE, _REFRESH, _RETRY, _BUDGET, _UNBLOCK = WaitReason
 _BLOCKED = RequestState.BLOCKED

@@ -12,8 +12,6 @@ from types import MappingProxyType
 
 from evertoken._states import Freshness, RequestState
 
-__all__ = ("FRESHNESS_TABLE", "REQUEST_TABLE", "Event", "after")
-
 # What happens is one of these events. Most are inputs; FALL_DUE, EXPIRE, LOSE and WAIT_OVER are what time alone causes.
 
 

@@ -14,8 +14,6 @@ from evertoken.happenings import (
 )
 from evertoken.outcomes import Failed, Granted, Malformed, Postponed
 
-__all__ = ("check_told",)
-
 
 def check_told(earlier: State, before: State, happened: Input, after: State, told: tuple[Happening, ...]) -> list[str]:
     """The laws that are broken if ``told`` came of a step; ``before`` is ``earlier``, settled at the step."""

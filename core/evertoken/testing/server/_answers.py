@@ -22,8 +22,6 @@ from evertoken._secrecy import Unpicklable
 from evertoken.testing.server._faults import ApiFault, TokenFault
 from evertoken.testing.server._script import STATED_WAIT, ApiBehaviour, TokenBehaviour
 
-__all__ = ("Delivery", "ServerAnswer", "ServerRequest")
-
 Lines = tuple[tuple[str, str], ...]
 
 JSON: Lines = (("Content-Type", "application/json; charset=utf-8"),)

@@ -7,8 +7,6 @@ from typing import NamedTuple
 
 from evertoken.testing.server._faults import ApiFault, TokenFault
 
-__all__ = ("Arrival", "AuthorizationKind", "Route", "TokenRecord", "TokenTruth")
-
 
 @enum.unique
 class Route(enum.Enum):

@@ -5,8 +5,6 @@ from __future__ import annotations
 import enum
 from typing import TypeGuard, cast
 
-__all__ = ("ApiFault", "ScriptError", "TokenFault")
-
 _MOST_SECONDS = 2**40
 
 

@@ -15,8 +15,6 @@ from evertoken._secrecy import Unpicklable
 from evertoken.testing.server._answers import Delivery, Draft, Lines, http_date
 from evertoken.testing.server._meters import Windows
 
-__all__ = ("Head", "WallClock")
-
 _REFERENCE = 1_700_000_000
 """The Unix time of ``start`` in answers that cannot do without one, where the server was not told."""
 

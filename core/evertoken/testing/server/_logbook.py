@@ -13,8 +13,6 @@ from evertoken.testing.server._register import Proof
 from evertoken.testing.server._routes import Place
 from evertoken.testing.server._script import ApiBehaviour, TokenBehaviour
 
-__all__ = ("Censor", "Logbook", "Reply", "Visit", "identity")
-
 _LONGEST = 200
 _NEVER = math.inf
 

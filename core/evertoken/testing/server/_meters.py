@@ -10,8 +10,6 @@ from typing import NamedTuple
 from evertoken.testing.server._answers import Lines
 from evertoken.testing.server._script import MANGOPAY_RATE_LIMITS, Overuse, RateLimit
 
-__all__ = ("OveruseMeter", "RateMeter", "Windows", "WorkMeter")
-
 
 class Windows(NamedTuple):
     """The windows of the rate limits as they stand. Immutable: where one of them ends, others take their place."""

@@ -11,8 +11,6 @@ from urllib.parse import quote
 from evertoken._secrecy import Unpicklable
 from evertoken.testing.server._arrivals import BASIC, BEARER, VALID, AuthorizationKind, TokenRecord, TokenTruth
 
-__all__ = ("ApiKeys", "Proof", "TokenRegister")
-
 
 @dataclass(frozen=True, slots=True)
 class Proof(Unpicklable):

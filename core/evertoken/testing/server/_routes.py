@@ -9,8 +9,6 @@ from urllib.parse import quote, unquote
 from evertoken._secrecy import Unpicklable
 from evertoken.testing.server._arrivals import API, TOKEN, Route
 
-__all__ = ("Place", "Router")
-
 _API_VERSIONS = ("v2.01", "v3.0")
 _NOBODYS = "countries"
 """What stands in place of the client id in the few paths that are the same for everyone."""

@@ -27,17 +27,6 @@ from evertoken.testing.server._faults import (
 )
 from evertoken.testing.server._script_json import decode, encode
 
-__all__ = (
-    "MANGOPAY_RATE_LIMITS",
-    "ApiBehaviour",
-    "Overuse",
-    "Phase",
-    "RateLimit",
-    "Script",
-    "Segment",
-    "TokenBehaviour",
-)
-
 STATED_WAIT = 30
 """The seconds that a rate limit states where its behaviour names none."""
 

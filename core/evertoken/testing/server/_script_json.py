@@ -17,8 +17,6 @@ from typing import Any, NoReturn, TypeAlias, TypeVar, cast, get_args, get_type_h
 
 from evertoken.testing.server._faults import ScriptError
 
-__all__ = ("decode", "encode")
-
 _T = TypeVar("_T")
 _Kind: TypeAlias = Any  # what get_type_hints finds: a class, an optional class, a tuple of some length
 

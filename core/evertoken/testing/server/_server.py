@@ -52,8 +52,6 @@ from evertoken.testing.server._register import ApiKeys, Proof, TokenRegister
 from evertoken.testing.server._routes import Place, Router
 from evertoken.testing.server._script import ApiBehaviour, Script, Segment, TokenBehaviour
 
-__all__ = ("AuthorizationServer",)
-
 _FAIR = Script()
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS", "TRACE")
 

@@ -11,8 +11,6 @@ from evertoken.testing._random import LARGEST_SEED, Random
 from evertoken.testing.server._faults import ApiFault, TokenFault
 from evertoken.testing.world._scenario import BY_THEMSELVES, DAY, ClientPlan, Scenario, WorldFault, draw_scenario
 
-__all__ = ("EVERY_FAULT", "Fault", "arrange_scenario")
-
 Fault: TypeAlias = WorldFault | TokenFault | ApiFault
 
 EVERY_FAULT: tuple[Fault, ...] = (

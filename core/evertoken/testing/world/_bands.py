@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-__all__ = ("Band", "Mark", "Marks", "Span")
-
 
 @dataclass(slots=True)
 class Span:

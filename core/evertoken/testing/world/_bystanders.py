@@ -14,8 +14,6 @@ from evertoken.testing._restart import Restart
 from evertoken.testing.laws._expected import blocked_until, doubled
 from evertoken.testing.world._scenario import Calls, ClientPlan, Scenario
 
-__all__ = ("DrawCheck", "FairCheck", "FlightCheck", "Spread")
-
 
 class FlightCheck:
     """Single flight: no request of a client starts while another of it has time left and no outcome."""

@@ -18,14 +18,13 @@ from evertoken._states import BlockKind, RequestState, State
 from evertoken.happenings import Happening
 from evertoken.outcomes import Outcome
 from evertoken.testing._restart import Restart
-from evertoken.testing.laws._laws import broken_by, broken_in
+from evertoken.testing.laws._laws import broken_by
 from evertoken.testing.laws._restart_laws import broken_by_restart
+from evertoken.testing.laws._state_laws import broken_in
 from evertoken.testing.server._arrivals import TokenTruth
 from evertoken.testing.server._faults import ApiFault, TokenFault
 from evertoken.testing.world._bystanders import DrawCheck, FairCheck, FlightCheck
 from evertoken.testing.world._scenario import Scenario, WorldFault
-
-__all__ = ("SITUATIONS", "Broken", "BudgetCheck", "Checks", "LawBroken")
 
 LATE_GRANT = "a late token was taken"
 LOST = "an attempt was lost"

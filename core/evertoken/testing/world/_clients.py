@@ -22,8 +22,6 @@ from evertoken.testing.world._checks import DEAD, REPLAYED, TOO_SHORT, UNSERVED,
 from evertoken.testing.world._scenario import ClientPlan
 from evertoken.testing.world._watched import Want, WatchedMachine
 
-__all__ = ("Call", "Client", "Surroundings")
-
 SECOND = 1_000_000_000
 _WAITING = {reason: f"wait: {reason.value}" for reason in WaitReason}
 _SENDING = {reason: f"send: {reason.value}" for reason in SendReason}

@@ -18,8 +18,6 @@ from evertoken.testing.world._clients import SECOND, Call, Client
 from evertoken.testing.world._scenario import Scenario, WorldFault
 from evertoken.testing.world._watch import Watcher
 
-__all__ = ("Network", "api_key")
-
 _SILENT = (Delivery.HANG, Delivery.ENDLESS)
 _TOKEN_PATH = "/v2.01/oauth/token"
 _API_PATH = "/v2.01/client/users"

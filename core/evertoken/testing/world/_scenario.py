@@ -11,8 +11,6 @@ from evertoken._policy import Policy
 from evertoken.testing._random import Random, check_seed
 from evertoken.testing.server._faults import ApiFault, TokenFault
 
-__all__ = ("BY_THEMSELVES", "Calls", "ClientPlan", "Scenario", "WorldFault", "draw_scenario")
-
 DAY = 86_400.0
 _WEEK = 7 * DAY
 

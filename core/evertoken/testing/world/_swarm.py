@@ -12,8 +12,6 @@ from evertoken.testing.world._clients import Client
 from evertoken.testing.world._scenario import DAY, Scenario, draw_scenario
 from evertoken.testing.world._world import Report, World
 
-__all__ = ("SwarmReport", "explain_failure", "law_of", "shrink", "simulate", "story_of", "swarm")
-
 
 @dataclass(frozen=True, slots=True)
 class SwarmReport:

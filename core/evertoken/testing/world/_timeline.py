@@ -26,8 +26,6 @@ from evertoken.testing.world._checks import Broken
 from evertoken.testing.world._clients import SECOND, Client
 from evertoken.testing.world._scenario import Scenario, WorldFault
 
-__all__ = ("ClientLane", "Happening", "Timeline")
-
 _AFTER = 1.08
 """How much is shown of what comes after the faults: everybody asks on until there is a token, which may take days."""
 

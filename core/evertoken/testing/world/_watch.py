@@ -13,8 +13,6 @@ from evertoken.testing.world._checks import Broken
 from evertoken.testing.world._clients import Client
 from evertoken.testing.world._scenario import Scenario, WorldFault
 
-__all__ = ("Watcher",)
-
 
 class Watcher(Protocol):
     """Somebody who looks on. ``time`` is the world's clock in nanoseconds, and never runs backwards."""

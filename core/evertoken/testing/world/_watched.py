@@ -37,8 +37,6 @@ from evertoken.happenings import Happening
 from evertoken.outcomes import Abandoned, Failed, Granted, Outcome, Postponed
 from evertoken.testing.laws._state_laws import check_start
 
-__all__ = ("Onlooker", "Want", "WatchedMachine", "broken_by_move")
-
 _Gist = tuple[object, ...]
 _Answer = TypeVar("_Answer")
 

@@ -30,8 +30,6 @@ from evertoken.testing.world._network import Network, api_key
 from evertoken.testing.world._scenario import BY_THEMSELVES, DAY, Calls, Scenario, WorldFault
 from evertoken.testing.world._watch import Watcher
 
-__all__ = ("Report", "World")
-
 # Bound once: before Python 3.12, reading an enum member through its class is slow.
 _STEADY, _BURSTY, _IDLE, _ = Calls
 _OVERUSE_SECONDS = 600.0

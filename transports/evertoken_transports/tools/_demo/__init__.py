@@ -13,5 +13,3 @@ emulate   ``evertoken emulate``
 """
 
 from __future__ import annotations
-
-__all__ = ()

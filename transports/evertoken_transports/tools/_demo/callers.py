@@ -16,8 +16,6 @@ import httpx
 from evertoken import LocalProtocolError, TokenUnavailable
 from evertoken_transports.tools._demo.rigs import Rig
 
-__all__ = ("Callers", "Tally")
-
 _PAUSE = 0.08
 """Seconds between two calls of the first caller. Each of the next ones takes a little longer, so that their calls
 spread out."""

@@ -28,8 +28,6 @@ from evertoken.testing import (
 )
 from evertoken_transports.emulator import Emulator
 
-__all__ = ("EXAMPLE", "MADE_UP_KEY", "Options", "described", "emulate", "hints", "read_script", "unread")
-
 MADE_UP_KEY = "made-up-demo-key"
 """Opens nothing but emulators on this machine; so it may be shown."""
 

@@ -12,9 +12,6 @@ from typing import NamedTuple
 from evertoken.testing import Arrival, Route, TokenFault, TokenTruth
 from evertoken_transports.tools._demo.story import Story
 
-__all__ = ("Evidence", "Missing", "answered")
-
-
 _TRIES = 2
 
 

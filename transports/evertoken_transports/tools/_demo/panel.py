@@ -19,8 +19,6 @@ from evertoken_transports.tools._demo.story import Story, Weather
 from evertoken_transports.tools._demo.verdict import Ruling, Verdict
 from evertoken_transports.tools._demo.watchers import WEATHERS, calls_of, next_of, requests_of, token_of
 
-__all__ = ("LivePanel", "verdict_table")
-
 _WIDTH = 78
 """Two columns less than a terminal has at least, so that the ^C of an interrupt does not break the last line."""
 

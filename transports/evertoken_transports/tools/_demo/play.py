@@ -18,8 +18,6 @@ from evertoken_transports.tools._demo.story import Story
 from evertoken_transports.tools._demo.verdict import Verdict, judge
 from evertoken_transports.tools._demo.watchers import PlainWatcher, Silence, intro, verdict_lines
 
-__all__ = ("play",)
-
 
 def play(story: Story, *, plain: bool, as_json: bool, sabotage: Sabotage | None) -> bool:
     """Play ``story`` on standard output; whether every promise was tested and kept."""

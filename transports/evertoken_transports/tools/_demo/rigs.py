@@ -19,8 +19,6 @@ from evertoken_transports.httpx import BearerAuth, HttpxExchange
 from evertoken_transports.threads import TokenSource
 from evertoken_transports.tools._demo.story import Story, StoryError
 
-__all__ = ("Rig", "Sabotage", "rigs_for")
-
 
 @enum.unique
 class Sabotage(enum.Enum):

@@ -23,8 +23,6 @@ from evertoken_transports.tools._demo.callers import Callers, Tally
 from evertoken_transports.tools._demo.rigs import Sabotage, rigs_for
 from evertoken_transports.tools._demo.story import Span, Story
 
-__all__ = ("Note", "Notes", "Snapshot", "Watcher", "perform")
-
 _TICK = 0.125
 """Seconds between two looks."""
 _NOTES = 200

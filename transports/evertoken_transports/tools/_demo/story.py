@@ -16,8 +16,6 @@ from typing import NamedTuple
 from evertoken import Policy
 from evertoken.testing import ApiBehaviour, Phase, Script, TokenBehaviour, TokenFault
 
-__all__ = ("FAULTS", "RETRY_AFTER", "TROUBLES", "Span", "Story", "StoryError", "Weather", "chapters", "tell")
-
 SLACK = 0.5
 """Seconds added to whatever has to happen within a span, for machines that are busy with something else."""
 

@@ -15,8 +15,6 @@ from evertoken.testing import Arrival, AuthorizationKind, TokenFault, TokenTruth
 from evertoken_transports.tools._demo.evidence import Evidence, answered
 from evertoken_transports.tools._demo.story import FAULTS, RETRY_AFTER, Story, Weather
 
-__all__ = ("Finding", "Ruling", "Verdict", "judge")
-
 
 @enum.unique
 class Ruling(enum.Enum):

@@ -9,18 +9,6 @@ from evertoken_transports.tools._demo.stage import Snapshot
 from evertoken_transports.tools._demo.story import Story, Weather
 from evertoken_transports.tools._demo.verdict import Ruling, Verdict
 
-__all__ = (
-    "WEATHERS",
-    "PlainWatcher",
-    "Silence",
-    "calls_of",
-    "intro",
-    "next_of",
-    "requests_of",
-    "token_of",
-    "verdict_lines",
-)
-
 Write = Callable[[str], object]
 
 WEATHERS = {

@@ -20,8 +20,6 @@ from evertoken_transports.tools._doctor.finding import LATER, Finding, Level
 from evertoken_transports.tools._doctor.network import Heard
 from evertoken_transports.tools._doctor.places import STORE, Place
 
-__all__ = ("Asked", "Once", "ask", "not_of_other", "of_other", "of_token")
-
 TOKEN, OTHER = "token", "other environment"
 
 _PATIENCE = 0.4

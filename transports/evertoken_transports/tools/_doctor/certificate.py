@@ -12,8 +12,6 @@ from evertoken_transports.tools._doctor.finding import Finding, Level
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate
 
-__all__ = ("CERTIFICATE", "certificate")
-
 CERTIFICATE = "client certificate"
 
 _SOON = 30.0

@@ -16,8 +16,6 @@ from evertoken_transports.tools._doctor.network import CLOCK, Heard, Network, cl
 from evertoken_transports.tools._doctor.places import looked_at
 from evertoken_transports.tools._doctor.settings import OTHERS, credentials, environment
 
-__all__ = ("examine",)
-
 _SECONDS = 10.0
 """For the way to the token endpoint: as many as a token request has by default."""
 

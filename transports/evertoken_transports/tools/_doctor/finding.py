@@ -7,8 +7,6 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-__all__ = ("LATER", "Finding", "Level", "Report")
-
 LATER = 75
 """The exit status of whatever is neither wrong usage nor a word of the token endpoint."""
 

@@ -34,8 +34,6 @@ from evertoken_transports._exchanges.target import Target
 from evertoken_transports._fence import Outbound
 from evertoken_transports.tools._doctor.finding import Finding, Level
 
-__all__ = ("CLOCK", "Heard", "Network", "clock")
-
 PROXY, NAME, CONNECTION, TLS, CLOCK = "proxy", "name", "connection", "TLS", "clock"
 
 _WRONG_CLOCK = 30.0

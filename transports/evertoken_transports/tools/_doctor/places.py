@@ -16,8 +16,6 @@ from evertoken_transports.stores.file import FileStore
 from evertoken_transports.stores.redis import RedisStore
 from evertoken_transports.tools._doctor.finding import Finding, Level
 
-__all__ = ("STORE", "Place", "looked_at")
-
 STORE = "store"
 
 _SECONDS = 2.0

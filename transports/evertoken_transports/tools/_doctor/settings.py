@@ -8,8 +8,6 @@ from urllib.parse import quote, urlsplit
 from evertoken import BasicAuthentication, ClientCredentials, mangopay
 from evertoken_transports.tools._doctor.finding import Finding, Level
 
-__all__ = ("OTHERS", "credentials", "environment")
-
 ENVIRONMENT, CREDENTIALS = "environment", "credentials"
 
 OTHERS = {"mangopay-sandbox": "mangopay-production", "mangopay-production": "mangopay-sandbox"}

@@ -13,5 +13,3 @@
 """
 
 from __future__ import annotations
-
-__all__ = ()

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection
     from multiprocessing.context import SpawnProcess
 
-__all__ = ("WorkerLost", "cores", "run_seed", "run_seeds")
-
 _TWO_COURSES = "one seed has one course: the second run came to another digest"
 _OFTEN = 500_000
 """After so many events, what worlds have left behind is collected: worlds are full of cycles."""

@@ -9,18 +9,6 @@ from evertoken.testing import ApiFault, Scenario, TokenFault, WorldFault
 from evertoken.testing._random import LARGEST_SEED
 from evertoken.testing.world._arranged import EVERY_FAULT, Fault, arrange_scenario
 
-__all__ = (
-    "ChoiceError",
-    "Choices",
-    "check_seed",
-    "commit_seed",
-    "days_of",
-    "fault_names",
-    "read_faults",
-    "read_seeds",
-    "spelt_seeds",
-)
-
 DAY = 86_400.0
 _MOST_DAYS = 36_525.0
 _MOST_YEARS = 100.0

@@ -9,8 +9,6 @@ from pathlib import Path
 
 from evertoken_transports.tools._simulate.choices import ChoiceError
 
-__all__ = ("check_writable", "write_whole")
-
 
 def check_writable(option: str, path: Path) -> None:
     """See whether :func:`write_whole` can do it, without leaving a trace. Better now than after the simulation.

@@ -14,8 +14,6 @@ from evertoken_transports.tools._simulate.page import page_of
 from evertoken_transports.tools._simulate.scene import scene_of
 from evertoken_transports.tools._simulate.svg import svg_of
 
-__all__ = ("Gallery",)
-
 _WIDEST = 190
 """How many characters stand on one line below the title."""
 

@@ -8,8 +8,6 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
 
-__all__ = ("interrupts_deferred", "interrupts_ignored")
-
 
 @contextmanager
 def interrupts_ignored() -> Generator[None]:

@@ -6,8 +6,6 @@ bands in their height and place.
 
 from __future__ import annotations
 
-__all__ = ("STYLE",)
-
 _LIGHT = """
 .page{fill:#fff}.text{fill:#1b2530}.soft{fill:#5b6875}.grid{stroke:#e3e8ed}.frame{stroke:#b9c2cb}.stripe{fill:#f5f7f9}
 .calm{fill:#e8f0f8}.valid{fill:#009e73}.due{fill:#f0b429}.expired{fill:#f1d5c1}.flight{fill:#0072b2}

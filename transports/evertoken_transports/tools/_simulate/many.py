@@ -18,8 +18,6 @@ from evertoken_transports.tools._simulate.progress import following
 from evertoken_transports.tools._simulate.record import Campaign, Record, SeedResult, this_code
 from evertoken_transports.tools._simulate.stored import read_record, write_record
 
-__all__ = ("Many", "run_many")
-
 _SECONDS_BETWEEN_WRITES = 60.0
 
 

@@ -17,8 +17,6 @@ from evertoken_transports.tools._simulate.gallery import Gallery
 from evertoken_transports.tools._simulate.progress import Tell, following
 from evertoken_transports.tools._simulate.summary import listed, situation_lines, unserved_lines
 
-__all__ = ("One", "Ran", "failure_lines", "one_lines", "run_one")
-
 _SLICES = 200
 
 

@@ -11,8 +11,6 @@ from evertoken_transports.tools._simulate.looks import STYLE
 from evertoken_transports.tools._simulate.scene import PLOT, PlacedBand, PlacedMark, Row, Scene
 from evertoken_transports.tools._simulate.svg import svg_of
 
-__all__ = ("page_of",)
-
 _PAGE = """\
 <!doctype html>
 <html lang="en">

@@ -16,8 +16,6 @@ from evertoken_transports.tools._simulate.many import Many, run_many
 from evertoken_transports.tools._simulate.one import One, failure_lines, one_lines, run_one
 from evertoken_transports.tools._simulate.summary import many_lines
 
-__all__ = ("play",)
-
 _FIRST = 1
 _ONLY_MANY = ("jobs", "commit", "out")
 _ONLY_ONE = ("svg", "html")

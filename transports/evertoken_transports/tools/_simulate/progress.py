@@ -9,8 +9,6 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-__all__ = ("Tell", "following")
-
 Tell = Callable[[float, str], None]
 """Called with how much is done, and with what there is to say about it."""
 

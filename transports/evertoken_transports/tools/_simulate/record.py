@@ -14,8 +14,6 @@ import evertoken
 from evertoken.testing import SITUATIONS
 from evertoken_transports.tools._simulate.choices import Choices
 
-__all__ = ("Campaign", "Failure", "Record", "Row", "SeedResult", "this_code")
-
 _YEAR = 365 * 86_400.0
 _ENOUGH_DAYS = 100.0
 """From so many hostile days on, in as many seeds, every named situation must have come about."""

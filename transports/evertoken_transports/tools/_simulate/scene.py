@@ -10,8 +10,6 @@ from evertoken.testing import TokenTruth, WorldFault
 from evertoken.testing.world._bands import Band, Mark, Marks, Span
 from evertoken.testing.world._timeline import ClientLane, Happening, Timeline
 
-__all__ = ("BANDS", "MARKS", "PLOT", "BandStyle", "MarkStyle", "PlacedBand", "PlacedMark", "Row", "Scene", "scene_of")
-
 PLOT = 1_020.0
 """How wide the plot is, in pixels."""
 

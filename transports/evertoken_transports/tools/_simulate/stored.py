@@ -18,8 +18,6 @@ from evertoken_transports.tools._simulate.choices import ChoiceError
 from evertoken_transports.tools._simulate.files import write_whole
 from evertoken_transports.tools._simulate.record import Campaign, Failure, Record, Row
 
-__all__ = ("read_record", "write_record")
-
 _FORMAT = 2
 _COLUMNS = tuple(field.name for field in fields(Row))
 _T = TypeVar("_T", Row, Failure)

@@ -8,8 +8,6 @@ from pathlib import Path
 from evertoken.testing.world._checks import GAVE_UP
 from evertoken_transports.tools._simulate.record import Record
 
-__all__ = ("listed", "many_lines", "situation_lines", "unserved_lines")
-
 _SHOWN_FAILURES = 10
 _WIDE = 110
 _YEAR = 365 * 86_400.0

@@ -14,8 +14,6 @@ from evertoken.testing.world._bands import Span
 from evertoken_transports.tools._simulate.looks import STYLE
 from evertoken_transports.tools._simulate.scene import PLOT, MarkStyle, PlacedBand, PlacedMark, Row, Scene
 
-__all__ = ("svg_of",)
-
 _WIDTH, _LEFT = 1_200.0, 158.0
 _HEAD, _AXIS, _FOOT = 48.0, 22.0, 30.0
 _NOTE_LINE, _LEGEND_LINE = 14.0, 17.0
