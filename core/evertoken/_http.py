@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 from evertoken._checks import WrongArgument, is_moment
 from evertoken._grant import ClientCredentials, Pairs, Signing, TokenMessage
@@ -132,29 +132,12 @@ class HttpResponse(Unpicklable):
         return f"HttpResponse(status={self.status!r}, {len(self.headers)} headers, {len(self.body)} bytes)"
 
 
-class Surroundings(NamedTuple):
-    """What a request knows of the machine that made it, for the machine itself and for shared stores."""
-
-    owner: object = None
-    policy: Policy | None = None
-    held: AccessToken | None = None
-    demanded: bool = False
-    shunned: tuple[str, ...] = ()
-
-
 def build_request(
-    grant: ClientCredentials,
-    request_id: int,
-    deadline: float,
-    *,
-    max_body: int = 65_536,
-    around: Surroundings = Surroundings(),  # noqa: B008 - it is a constant
-    signing: Signing | None = None,
-    asks: bool = False,
+    grant: ClientCredentials, request_id: int, deadline: float, signing: Signing | None = None, *, asks: bool = False
 ) -> TokenRequest:
     """The token request that ``grant`` makes. An embedder's own client authentication is called for each request.
 
-    If it ``asks``, the secret is not known yet: then there is nothing in it.
+    If it ``asks``, the secret is not known yet: then there is nothing in it. What the machine adds is not sent.
     """
     message = TokenMessage((), b"", grant.secrets()) if asks else grant.message(signing)
     return TokenRequest(
@@ -164,15 +147,9 @@ def build_request(
         message.headers,
         message.body,
         deadline,
-        max_body,
-        around.shunned,
-        message.secrets,
-        around.owner,
-        grant,
-        around.policy,
-        around.held,
-        around.demanded,
-        asks,
+        secrets=message.secrets,
+        grant=grant,
+        asks=asks,
     )
 
 

@@ -7,6 +7,7 @@ Nothing here changes anything, and everything reads ``state.now``. The theory st
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from evertoken import _schedule
@@ -71,20 +72,14 @@ def why_send(state: State) -> SendReason:
 
 def publish(policy: Policy, state: State) -> Published:
     """``(quiet_until, header)``: while ``now < quiet_until``, ``header`` is good and nothing needs doing."""
-    token = state.token
+    token, attempt = state.token, state.attempt
     if token is None:
         return (LONG_AGO, None)
-    return (min(token.fresh_until, _next_send(policy, state)), token.authorization)
-
-
-def _next_send(policy: Policy, state: State) -> float:
-    """The first moment from which ``decide`` says SendRequest, if nothing but time happens until then."""
-    attempt, retry_at = state.attempt, state.backoff.retry_at
-    moment = max(due_at(state.token), state.budget_at, state.look_at)
-    if attempt is not None:
-        # If nobody answers, its loss is followed by a back-off.
-        retry_at = max(retry_at, attempt.deadline + wait_after(policy, state, attempt))
-    return max(moment, retry_at)
+    # From next_send on ``decide`` says SendRequest, if nothing but time happens until then.
+    next_send = max(token.refresh_at, state.budget_at, state.look_at, state.backoff.retry_at)
+    if attempt is not None:  # If nobody answers, its loss is followed by a back-off.
+        next_send = max(next_send, attempt.deadline + wait_after(policy, state, attempt))
+    return (min(token.fresh_until, next_send), token.authorization)
 
 
 def wait_after(policy: Policy, state: State, attempt: Attempt, malformed: int = 0) -> float:
@@ -172,30 +167,25 @@ class Explanation:
             what = f"{what} for {self.next.until - self.now:.1f} s ({reason})"
         return f"{self.state.value.upper()}: token {self.freshness.value}, request {self.request_state.value}; {what}"
 
-    def _details(self) -> list[str]:
-        lines = [
-            f"  client {self.client_id} at {self.token_endpoint}, credentials no. {self.credentials_generation + 1}"
-        ]
+    def _details(self) -> Iterator[str]:
+        yield f"  client {self.client_id} at {self.token_endpoint}, credentials no. {self.credentials_generation + 1}"
         if self.refresh_at is not None and self.fresh_until is not None:
             due, last = self._when(self.refresh_at), self._when(self.fresh_until)
-            lines.append(f"  token: next one due {due}, this one handed out until {last}")
+            yield f"  token: next one due {due}, this one handed out until {last}"
         if self.attempt_deadline is not None:
             what = "request in flight" if self.store is None else "a look into the store, or a request, in flight"
-            lines.append(f"  {what}, given up {self._when(self.attempt_deadline)}")
-        lines += [f"  {kind.value} until {self._when(until)}" for kind, until in self.blocks]
+            yield f"  {what}, given up {self._when(self.attempt_deadline)}"
+        yield from [f"  {kind.value} until {self._when(until)}" for kind, until in self.blocks]
         refill = "full" if self.budget_refill_at is None else f"next refill {self._when(self.budget_refill_at)}"
-        lines.append(f"  budget: {self.budget_left} of {self.budget_burst} left, {refill}")
+        yield f"  budget: {self.budget_left} of {self.budget_burst} left, {refill}"
         if self.failures:
-            lines.append(f"  {self.failures} failures in a row")
+            yield f"  {self.failures} failures in a row"
         if self.next_rejection_at is not None:
-            lines.append(
-                f"  rejections: {self.rejections} in a row, next believed {self._when(self.next_rejection_at)}"
-            )
+            yield f"  rejections: {self.rejections} in a row, next believed {self._when(self.next_rejection_at)}"
         if self.problem is not None:
-            lines.append(f"  problem: {self.problem}")
+            yield f"  problem: {self.problem}"
         if self.store is not None:
-            lines.append(f"  shared store: {self.store}")
-        return lines
+            yield f"  shared store: {self.store}"
 
     def _when(self, moment: float) -> str:
         distance = moment - self.now

@@ -36,7 +36,7 @@ from evertoken._grammar import (
     Wait,
 )
 from evertoken._grant import ClientCredentials, Signing
-from evertoken._http import HttpResponse, Seen, Surroundings, TokenRequest, build_request
+from evertoken._http import HttpResponse, Seen, TokenRequest, build_request
 from evertoken._look import (
     Explanation,
     Published,
@@ -238,7 +238,7 @@ class TokenMachine:
         asks = self._grant.secret_source is not None
         happened = RequestClaimed(now, self._drawn(), min_ttl, self.tiers, asks)
         state, happenings = step(self._policy, self._state, happened)
-        request = self._request(cast("Attempt", state.attempt), signing, asks=asks)
+        request = self._request(self._grant, cast("Attempt", state.attempt), signing, asks=asks)
         self.stepped(happened, state, happenings)
         return request
 
@@ -276,7 +276,7 @@ class TokenMachine:
         is_known = self._grant.client_secret == hidden.reveal()
         told = self._grant if is_known else self._grant.with_secret(hidden.reveal())
         deadline = min(attempt.deadline, now + attempt_seconds(self._policy, self.tiers, asks=False))
-        signed = replace(self._request(attempt._replace(deadline=deadline), signing, told), asked_at=now)
+        signed = replace(self._request(told, attempt._replace(deadline=deadline), signing), asked_at=now)
         self.happenings = ()
         if not is_known:
             is_first = not self._grant.client_secret
@@ -523,30 +523,18 @@ class TokenMachine:
     # ------------------
 
     def _request(
-        self,
-        attempt: Attempt,
-        signing: Signing | None = None,
-        grant: ClientCredentials | None = None,
-        *,
-        asks: bool = False,
+        self, grant: ClientCredentials, attempt: Attempt, signing: Signing | None, *, asks: bool = False
     ) -> TokenRequest:
         token, started = self._state.token, attempt.started
         held = token if token is not None and started < token.fresh_until else None
-        around = Surroundings(
-            self.owner,
-            self._policy,
-            held,
-            demanded=held is not None and started < held.refresh_at,
-            shunned=tuple([entry.digest for entry in self._state.rejections.dropped]),
-        )
-        return build_request(
-            grant or self._grant,
-            attempt.id,
-            attempt.deadline,
+        return replace(
+            build_request(grant, attempt.id, attempt.deadline, signing, asks=asks),
             max_body=self._policy.max_body,
-            around=around,
-            signing=signing,
-            asks=asks,
+            shunned=tuple([entry.digest for entry in self._state.rejections.dropped]),
+            owner=self.owner,
+            policy=self._policy,
+            held=held,
+            demanded=held is not None and started < held.refresh_at,
         )
 
     def _secrets(self, request: TokenRequest) -> tuple[str, ...]:

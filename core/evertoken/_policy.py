@@ -106,7 +106,8 @@ class Policy:
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            _check_field(field.name, getattr(self, field.name))
+            if fault := _fault(field.name, getattr(self, field.name)):
+                raise ValueError(f"Policy.{field.name} {fault}")
         for cap, base in _CAPS.items():
             if getattr(self, cap) < getattr(self, base):
                 raise ValueError(f"Policy.{cap} must not be smaller than Policy.{base}")
@@ -117,33 +118,20 @@ class Policy:
         return f"Policy({', '.join(f'{field.name}={value!r}' for field, value in values if value != field.default)})"
 
 
-def _check_field(name: str, value: object) -> None:
+def _fault(name: str, value: object) -> str | None:
+    """What is wrong with a field of this name that has this value."""
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError(f"Policy.{name} must be a number, not {type(value).__name__}")
+        return f"must be a number, not {type(value).__name__}"
     if not -math.inf < value < math.inf:
-        raise ValueError(f"Policy.{name} must be finite, not {value}")
+        return f"must be finite, not {value}"
     if name in _COUNTS:
-        _check_count(name, value)
+        is_right, rule = isinstance(value, int) and 1 <= value <= 2**31, "must be a whole number of at least 1"
     elif name in _SHARES:
-        _check_share(name, value)
+        is_right, rule = 0.0 <= value < 1.0, f"is a share of a whole: 0 <= {name} < 1"
     else:
-        _check_seconds(name, value)
-
-
-def _check_count(name: str, value: float) -> None:
-    if not isinstance(value, int) or not 1 <= value <= 2**31:
-        raise ValueError(f"Policy.{name} must be a whole number of at least 1, not {value}")
-
-
-def _check_share(name: str, value: float) -> None:
-    if not 0.0 <= value < 1.0:
-        raise ValueError(f"Policy.{name} is a share of a whole: 0 <= {name} < 1, not {value}")
-
-
-def _check_seconds(name: str, value: float) -> None:
-    least = 0.0 if name in _MAY_BE_ZERO else 2 * TICK
-    if not least <= value <= MOST_SECONDS:
-        raise ValueError(f"Policy.{name} is in seconds, from {least} to {MOST_SECONDS:.0f}, not {value}")
+        least = 0.0 if name in _MAY_BE_ZERO else 2 * TICK
+        is_right, rule = least <= value <= MOST_SECONDS, f"is in seconds, from {least} to {MOST_SECONDS:.0f}"
+    return None if is_right else f"{rule}, not {value}"
 
 
 def whole_ticks(seconds: float) -> float:

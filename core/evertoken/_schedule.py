@@ -7,18 +7,11 @@ from __future__ import annotations
 
 from evertoken._policy import TICK, Policy, whole_ticks
 from evertoken._states import MOST_DOUBLINGS, NEVER, AccessToken, BlockKind, Budget
+from evertoken.outcomes import Granted
 
 
 def make_token(
-    policy: Policy,
-    value: str,
-    scope: str | None,
-    expires_in: float,
-    *,
-    started: float,
-    received: float,
-    draw: float,
-    tiers: int = 0,
+    policy: Policy, granted: Granted, *, started: float, received: float, draw: float, tiers: int = 0
 ) -> AccessToken:
     """The token with its moments. Margins never eat more than their share of a short life.
 
@@ -26,7 +19,8 @@ def make_token(
     make the next one due at once. With shared stores (``tiers``) a newer one is looked for from a drawn point on in the
     last ``refresh_before_share`` of the life: if the store is down by then, a fleet does not ask in one second.
     """
-    life = whole_ticks(min(expires_in, policy.max_lifetime))
+    expires_in = policy.default_lifetime if granted.expires_in is None else granted.expires_in
+    life, value = whole_ticks(min(expires_in, policy.max_lifetime)), granted.access_token
     leeway = min(policy.leeway, policy.leeway_share * life)
     before, spread = refresh_before(policy, life), policy.refresh_jitter_share * life
     if tiers:
@@ -35,7 +29,7 @@ def make_token(
     fresh_until = started + whole_ticks(life - leeway)
     halfway = received + whole_ticks((fresh_until - received) / 2)
     refresh_at = min(fresh_until, max(started + whole_ticks(life - before), halfway))
-    return AccessToken(value, f"Bearer {value}", started, refresh_at, fresh_until, started + life, scope)
+    return AccessToken(value, f"Bearer {value}", started, refresh_at, fresh_until, started + life, granted.scope)
 
 
 def refresh_before(policy: Policy, life: float) -> float:
@@ -104,13 +98,9 @@ def longest_wait(policy: Policy, kind: BlockKind) -> float:
     """The longest block of this kind that one answer or report can bring."""
     _, cap = wait_and_cap(policy, kind)
     stated = stated_wait(policy, cap, cap, 1.0)
-    match kind:
-        case BlockKind.REFUSED:
-            return max(stated, whole_ticks(policy.doubted_refusal_wait))
-        case BlockKind.RATE_LIMITED:
-            return max(stated, back_off(policy, MOST_DOUBLINGS, 1.0))
-        case _:
-            return stated
+    if kind is BlockKind.REFUSED:
+        return max(stated, whole_ticks(policy.doubted_refusal_wait))
+    return max(stated, back_off(policy, MOST_DOUBLINGS, 1.0)) if kind is BlockKind.RATE_LIMITED else stated
 
 
 def longest_back_off(policy: Policy) -> float:

@@ -288,18 +288,12 @@ class State(NamedTuple):
     @property
     def unblock_at(self) -> float:
         """When the last block is over; long ago if none was found."""
-        blocks = self.blocks
-        if len(blocks) < 2:
-            return blocks[0].until if blocks else LONG_AGO
-        return max(block.until for block in blocks)
+        return max([block.until for block in self.blocks]) if self.blocks else LONG_AGO
 
     @property
     def look_at(self) -> float:
         """From when on a request may start as far as blocks are concerned; long ago if none was found."""
-        blocks = self.blocks
-        if len(blocks) < 2:
-            return blocks[0].look_at if blocks else LONG_AGO
-        return max(block.look_at for block in blocks)
+        return max([block.look_at for block in self.blocks]) if self.blocks else LONG_AGO
 
     @property
     def is_look(self) -> bool:
@@ -314,10 +308,7 @@ class State(NamedTuple):
 
     def block(self, kind: BlockKind) -> Block | None:
         """The record of this kind, standing or over; None if there is none since the last grant."""
-        for block in self.blocks:
-            if block.kind is kind:
-                return block
-        return None
+        return next((block for block in self.blocks if block.kind is kind), None)
 
     @property
     def budget_at(self) -> float:

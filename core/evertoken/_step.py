@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from typing import assert_never
 
-from evertoken import _schedule
+from evertoken import _schedule, happenings
 from evertoken._challenge import Challenge
 from evertoken._grammar import (
     AnswerReceived,
@@ -44,18 +44,9 @@ from evertoken._states import (
     Rejections,
     State,
 )
-from evertoken.happenings import CredentialsReplaced as SecretReplaced
-from evertoken.happenings import (
-    EndpointBlocked,
-    EndpointUnblocked,
-    Happening,
-    RejectionJudged,
-    RequestEnded,
-    RequestStarted,
-)
 from evertoken.outcomes import Abandoned, Blocked, Failed, Granted, Ignored, Malformed, Outcome, Postponed, Stale
 
-Happenings = tuple[Happening, ...]
+Happenings = tuple[happenings.Happening, ...]
 
 REJECTED = Problem(
     ProblemKind.REJECTED,
@@ -103,21 +94,22 @@ def settle(policy: Policy, state: State, now: float) -> State:
     return state if now <= state.now else pass_time(policy, state, now)[0]
 
 
-def pass_time(policy: Policy, state: State, now: float) -> tuple[State, tuple[Happening, ...]]:
+def pass_time(policy: Policy, state: State, now: float) -> tuple[State, Happenings]:
     """The same state as :func:`settle` gives, and the happenings that time alone has brought about by then."""
     if now <= state.now:
         return state, ()
-    happenings: tuple[Happening, ...] = ()
+    told: Happenings = ()
     attempt, blocks, rejections = state.attempt, state.blocks, state.rejections
     if attempt is not None and now >= attempt.deadline:
         state = state._replace(attempt=None, lost=attempt)
         state = back_off_from(policy, state, attempt, attempt.deadline, LOST)
-        happenings = (RequestEnded(attempt.id, Failed(LOST)),)
+        told = (happenings.RequestEnded(attempt.id, Failed(LOST)),)
     if blocks:
-        happenings += tuple([EndpointUnblocked(block.kind) for block in blocks if state.now < block.until <= now])
+        told += tuple([happenings.EndpointUnblocked(block.kind) for block in blocks if state.now < block.until <= now])
     if rejections.dropped or rejections.believed:
-        state = state._replace(rejections=_settled_rejections(state, now))
-    return state.at(now), happenings
+        remembered = tuple([entry for entry in rejections.dropped if now < entry.forget_at])
+        state = state._replace(rejections=forgiven(rejections._replace(dropped=remembered), now))
+    return state.at(now), told
 
 
 def back_off_from(
@@ -134,15 +126,6 @@ def back_off_from(
         found=max(backoff.found, attempt.started),
     )
     return state._replace(backoff=backoff, problem=problem)
-
-
-def _settled_rejections(state: State, now: float) -> Rejections:
-    rejections = state.rejections
-    if rejections.dropped:
-        remembered = tuple([entry for entry in rejections.dropped if now < entry.forget_at])
-        if len(remembered) < len(rejections.dropped):
-            rejections = rejections._replace(dropped=remembered)
-    return forgiven(rejections, now)
 
 
 def forgiven(rejections: Rejections, now: float) -> Rejections:
@@ -172,7 +155,7 @@ def _claim(policy: Policy, state: State, claimed: RequestClaimed) -> tuple[State
     )
     budget = _schedule.charge(policy, state.budget, state.now)
     after = state._replace(attempt=attempt, next_id=state.next_id + 1, budget=budget)
-    return after, (RequestStarted(attempt.id),)
+    return after, (happenings.RequestStarted(attempt.id),)
 
 
 # What an answer means, given the state: verdicts without consequences
@@ -219,26 +202,22 @@ def judge(
         return Stale()
     else:
         judged = Ignored() if late and _is_overtaken(state, attempt, answer) else answer
-    if late or not (unasked or isinstance(judged, Postponed)):
+    if late or seen is None or seen.asked or isinstance(judged, AccessToken | Postponed):
         return judged
-    if isinstance(judged, AccessToken) or (isinstance(judged, Blocked) and seen is not None and seen.ends is not None):
-        return judged
-    return judged if isinstance(judged, Postponed) else _postponed(policy, state, attempt, seen)
+    return judged if isinstance(judged, Blocked) and seen.ends is not None else _postponed(policy, state, attempt, seen)
 
 
 def _is_stale(state: State, attempt: Attempt, blocked: Blocked) -> bool:
     return blocked.kind is BlockKind.REFUSED and attempt.generation != state.credentials.generation
 
 
-def _postponed(policy: Policy, state: State, attempt: Attempt, seen: Seen | None) -> Postponed:
+def _postponed(policy: Policy, state: State, attempt: Attempt, seen: Seen) -> Postponed:
     """What is made of an answer that nobody was asked for, and that is no news.
 
     The store may say when to look there again. If it does not, the pause is drawn, or a fleet would look all at once.
     """
-    until = state.now + whole_ticks(policy.store_wait * (0.1 + 0.4 * attempt.draw))
-    if seen is not None and seen.look_at is not None:
-        until = seen.look_at
-    return Postponed(until, ASKED_ELSEWHERE)
+    drawn = state.now + whole_ticks(policy.store_wait * (0.1 + 0.4 * attempt.draw))
+    return Postponed(drawn if seen.look_at is None else seen.look_at, ASKED_ELSEWHERE)
 
 
 def _is_overtaken(state: State, lost: Attempt, answer: Outcome) -> bool:
@@ -259,7 +238,7 @@ def _judge_grant(
     there the one is kept that lives longer.
     """
     token, held = token_of(policy, state, attempt, granted), state.token
-    if _is_shunned(state, token.value, state.now):
+    if _is_shunned(state, token.value):
         return Ignored() if late else Failed(REISSUED)
     if state.now >= token.fresh_until:
         return Ignored() if late else Failed(DEAD_ON_ARRIVAL)
@@ -270,16 +249,13 @@ def _judge_grant(
     return Ignored() if (held.started, late) > (attempt.started, False) else token
 
 
-def _is_shunned(state: State, value: str, now: float) -> bool:
+def _is_shunned(state: State, value: str) -> bool:
     """Whether the API rejected this very token within the last ``rejection_interval``.
 
     Then the endpoint's issuing it once more does not make it good: taking it would only bring the next 401.
     """
-    dropped = state.rejections.dropped
-    if not dropped:
-        return False
-    name = digest(value)
-    return any(entry.digest == name and now < entry.shunned_until for entry in dropped)
+    shunned = [entry.digest for entry in state.rejections.dropped if state.now < entry.shunned_until]
+    return bool(shunned) and digest(value) in shunned
 
 
 def token_of(policy: Policy, state: State, attempt: Attempt, granted: Granted) -> AccessToken:
@@ -288,16 +264,8 @@ def token_of(policy: Policy, state: State, attempt: Attempt, granted: Granted) -
     Some providers repeat a token until it expires. Each repetition would make the next refresh due sooner, so it is
     spaced like a failure.
     """
-    life = policy.default_lifetime if granted.expires_in is None else granted.expires_in
     token = _schedule.make_token(
-        policy,
-        granted.access_token,
-        granted.scope,
-        life,
-        started=attempt.started,
-        received=state.now,
-        draw=attempt.draw,
-        tiers=attempt.tiers,
+        policy, granted, started=attempt.started, received=state.now, draw=attempt.draw, tiers=attempt.tiers
     )
     if state.token is None or state.token.value != token.value:
         return token
@@ -312,13 +280,14 @@ def token_of(policy: Policy, state: State, attempt: Attempt, granted: Granted) -
 def _receive(policy: Policy, state: State, received: AnswerReceived) -> tuple[State, Happenings]:
     attempt = answered(state, received.id)
     if attempt is None:
-        return state, (RequestEnded(received.id, Ignored()),)
+        return state, (happenings.RequestEnded(received.id, Ignored()),)
     before, looked_at = state, attempt.started
     late, seen = attempt is state.lost, received.seen
     if seen is not None:  # What it proves, it proves of then: a pause since, on either side, is life lost.
         attempt = attempt._replace(started=min(whole_ticks(seen.asked_at), state.now))
     judged = judge(policy, state, attempt, received.answer, seen)
-    if seen is not None and _has_moments(seen) and isinstance(judged, Blocked | Failed | Malformed):
+    is_told = seen is not None and (seen.ends is not None or seen.look_at is not None)
+    if is_told and isinstance(judged, Blocked | Failed | Malformed):  # It replaces all that was found here before.
         state = _lifted(state, tuple(BlockKind), found_by=looked_at)
     outcome = received.answer if isinstance(judged, AccessToken) else judged
     if late:
@@ -329,7 +298,7 @@ def _receive(policy: Policy, state: State, received: AnswerReceived) -> tuple[St
         if unsent or (seen is not None and not seen.asked):
             after = after._replace(budget=_schedule.give_back(policy, after.budget, after.now))
     asked = seen is None or seen.asked
-    return after, (*_changes_of_blocks(before, after), RequestEnded(received.id, outcome, asked=asked))
+    return after, (*_changes_of_blocks(before, after), happenings.RequestEnded(received.id, outcome, asked=asked))
 
 
 def _apply_late(
@@ -452,10 +421,7 @@ def _taken_back(rejections: Rejections, token: AccessToken, *, worked: bool) -> 
 
     A new token has yet to serve a call; only the one that was in hand already may have done so.
     """
-    if not rejections.dropped:
-        return rejections._replace(worked=False) if rejections.worked and not worked else rejections
-    name = digest(token.value)
-    dropped = tuple(entry for entry in rejections.dropped if entry.digest != name)
+    dropped = tuple([entry for entry in rejections.dropped if entry.digest != digest(token.value)])
     return rejections._replace(worked=worked, dropped=dropped)
 
 
@@ -584,7 +550,7 @@ def _replace_credentials(state: State, replaced: CredentialsReplaced) -> tuple[S
     attempt = after.attempt
     if attempt is not None and attempt.id == replaced.attempt:
         attempt = attempt._replace(generation=credentials.generation)
-    return after._replace(credentials=credentials, attempt=attempt), (*changes, SecretReplaced())
+    return after._replace(credentials=credentials, attempt=attempt), (*changes, happenings.CredentialsReplaced())
 
 
 _REFUSALS = (BlockKind.REFUSED, BlockKind.UNCLEAR)
@@ -602,11 +568,6 @@ def _lift_blocks(policy: Policy, state: State) -> tuple[State, Happenings]:
     return after, _changes_of_blocks(state, after)
 
 
-def _has_moments(seen: Seen) -> bool:
-    """Whether a store says what is known of the endpoint. That replaces all that was found here before."""
-    return seen.ends is not None or seen.look_at is not None
-
-
 def _lifted(state: State, kinds: tuple[BlockKind, ...], found_by: float = NEVER) -> State:
     """``state`` with its blocks of these ``kinds`` over now.
 
@@ -620,15 +581,18 @@ def _lifted(state: State, kinds: tuple[BlockKind, ...], found_by: float = NEVER)
     return state._replace(blocks=tuple(blocks), problem=None)
 
 
-def _changes_of_blocks(before: State, after: State) -> tuple[EndpointBlocked | EndpointUnblocked, ...]:
+_Changes = tuple[happenings.EndpointBlocked | happenings.EndpointUnblocked, ...]
+
+
+def _changes_of_blocks(before: State, after: State) -> _Changes:
     """What is told of blocks: first the kinds that no longer stand, then those that have begun to."""
     if after.blocks is before.blocks:
         return ()
-    standing = after.standing
-    stood, stands = [block.kind for block in before.standing], [block.kind for block in standing]
+    stood, stands = ({block.kind: block for block in state.standing} for state in (before, after))
+    begun = [block for kind, block in stands.items() if kind not in stood]
     return (
-        *[EndpointUnblocked(kind) for kind in stood if kind not in stands],
-        *[EndpointBlocked(block.kind, block.until, block.problem) for block in standing if block.kind not in stood],
+        *[happenings.EndpointUnblocked(kind) for kind in stood if kind not in stands],
+        *[happenings.EndpointBlocked(block.kind, block.until, block.problem) for block in begun],
     )
 
 
@@ -640,12 +604,13 @@ def _reject(policy: Policy, state: State, rejected: TokenRejected) -> tuple[Stat
     """Whether an API's word about a token (RFC 6750 section 3.1) is believed now: with one of three verdicts."""
     token = state.token
     if token is None or state.now >= token.fresh_until or token.authorization != rejected.authorization:
-        return state, (RejectionJudged(Rejection.SUPERSEDED),)
+        return state, (happenings.RejectionJudged(Rejection.SUPERSEDED),)
     # A token that is due for renewal anyway is dropped on good evidence without charging the interval.
     free = state.now >= token.refresh_at and rejected.challenge is Challenge.TOKEN
     if (free or _is_credible(policy, state, token, rejected.challenge)) and _can_be_replaced(state):
-        return _drop(policy, state, token, free=free), (RejectionJudged(Rejection.DROPPED),)
-    return state._replace(rejections=_heard(policy, state, state.rejections)), (RejectionJudged(Rejection.KEPT),)
+        return _drop(policy, state, token, free=free), (happenings.RejectionJudged(Rejection.DROPPED),)
+    kept = state._replace(rejections=_heard(policy, state, state.rejections))
+    return kept, (happenings.RejectionJudged(Rejection.KEPT),)
 
 
 def _is_credible(policy: Policy, state: State, token: AccessToken, challenge: Challenge) -> bool:
@@ -663,9 +628,8 @@ def _is_credible(policy: Policy, state: State, token: AccessToken, challenge: Ch
 
 def _heard(policy: Policy, state: State, rejections: Rejections) -> Rejections:
     """``rejections`` after one more was heard of, believed or not: a row of them goes on for ten intervals from now."""
-    if not rejections.believed:
-        return rejections
-    return rejections._replace(forgive_at=state.now + _schedule.forgiving_pause(policy))
+    forgive_at = state.now + _schedule.forgiving_pause(policy)
+    return rejections._replace(forgive_at=forgive_at) if rejections.believed else rejections
 
 
 def _note_use(state: State, worked: TokenWorked) -> State:

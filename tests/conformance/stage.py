@@ -13,7 +13,7 @@ from typing_extensions import override
 from evertoken import HttpResponse, Outcome, Policy, RequestState, TokenMachine, TokenRequest
 from evertoken.testing import AuthorizationServer, TokenTruth
 from evertoken_transports import Coordinator
-from evertoken_transports._coordinator import Told
+from evertoken_transports._coordinator import Answer, Told, Waker
 from evertoken_transports.threads import TokenSource as ThreadSource
 from tests.conformance.runtimes import Runtime, Source, outcome_of
 from tests.conformance.venue import Venue
@@ -62,9 +62,25 @@ class Group(Generic[_T]):
 
 
 class _Counting(Coordinator):
-    """Counts the outcomes of requests that were reported."""
+    """Counts the outcomes of requests that were reported, and the callers who wait."""
 
     outcomes = 0
+
+    def __init__(self, machine: TokenMachine, *, clock: Clock) -> None:
+        super().__init__(machine, clock=clock)
+        self._lookers = set[Waker]()
+
+    def waiting(self) -> int:
+        """How many callers wait. Under the lock. Who leaves looks once more, and is registered for that long."""
+        return len(self._wakers.keys() - self._lookers)
+
+    @override
+    def _claim_or_wait(
+        self, waker: Waker, *, since: float = 0.0, deadline: float | None = None, min_ttl: float = 0.0
+    ) -> Answer:
+        if deadline is None:
+            self._lookers.add(waker)
+        return super()._claim_or_wait(waker, since=since, deadline=deadline, min_ttl=min_ttl)
 
     @override
     def receive_response(self, request: TokenRequest, response: HttpResponse, again: Told | None = None) -> Outcome:
@@ -229,7 +245,7 @@ class Stage:
         """Whether every caller waits for the coordinator, and whatever is under way for the endpoint's answer."""
         coordinator, machine = self.coordinator, self.coordinator.machine
         with coordinator._lock:
-            if self._busy != len(coordinator._wakers):
+            if self._busy != coordinator.waiting():
                 return False
             in_flight = machine.request_state(self.clock()) is RequestState.IN_FLIGHT
             started = machine.state_value.next_id - 1

@@ -31,10 +31,8 @@ def token_in(
     is_apart = abs(asked_at - by_wall) > _MOST_WALL
     if 0.0 < asked_at - by_wall < _MOST_WALL:
         asked_at = by_wall
-    granted = grant.granted
-    life = policy.default_lifetime if granted.expires_in is None else granted.expires_in
-    value, scope, started = granted.access_token, granted.scope, whole_ticks(asked_at)
-    return _schedule.make_token(policy, value, scope, life, started=started, received=now, draw=0.0), is_apart
+    started = whole_ticks(asked_at)
+    return _schedule.make_token(policy, grant.granted, started=started, received=now, draw=0.0), is_apart
 
 
 def glance(

@@ -86,6 +86,5 @@ def _token_of(policy: Policy, record: _record.Record, now: float) -> tuple[float
     if record.grant is None:
         return None, None
     granted = record.grant.granted
-    life = policy.default_lifetime if granted.expires_in is None else granted.expires_in
-    token = _schedule.make_token(policy, "-", None, life, started=record.grant.asked, received=now, draw=0.0)
+    token = _schedule.make_token(policy, granted, started=record.grant.asked, received=now, draw=0.0)
     return (token.fresh_until - now, granted.scope) if now < token.fresh_until else (None, None)

@@ -108,4 +108,4 @@ def request_of(machine: TokenMachine, attempt: Attempt) -> TokenRequest:
     credentials that the machine has now.
     """
     # The functions and the shell around them are one piece.
-    return machine._request(attempt)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+    return machine._request(machine.grant, attempt, None)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
