@@ -22,7 +22,7 @@ from evertoken.outcomes import Outcome
 class RequestClaimed:
     """``start_request``: an exchange starts now, by way of ``tiers`` shared stores.
 
-    ``asks``: the client's secret is asked for first.
+    ``asks``: the client's secret is asked for first. ``min_ttl`` is what the caller needed, for whom it was allowed.
     """
 
     now: float
@@ -77,7 +77,8 @@ class BlockReported:
 class CredentialsReplaced:
     """The client's secret was changed to a different one.
 
-    ``attempt`` is the id of the one that had asked for it, and is made with it; 0 if none had.
+    ``attempt`` is the id of the attempt whose ``secret_source`` gave the new one, and which therefore counts as made
+    with it; 0 if the embedder replaced it.
     """
 
     now: float

@@ -17,9 +17,9 @@ from evertoken._policy import Policy
 from evertoken._problems import Problem, ProblemKind
 from evertoken._states import (
     LONG_AGO,
-    MOST_DOUBLINGS,
     AccessToken,
     Attempt,
+    BackOff,
     BlockKind,
     Freshness,
     RequestState,
@@ -78,13 +78,17 @@ def publish(policy: Policy, state: State) -> Published:
     # From next_send on ``decide`` says SendRequest, if nothing but time happens until then.
     next_send = max(token.refresh_at, state.budget_at, state.look_at, state.backoff.retry_at)
     if attempt is not None:  # If nobody answers, its loss is followed by a back-off.
-        next_send = max(next_send, attempt.deadline + wait_after(policy, state, attempt))
+        lost = state.backoff.one_more(attempt.started)
+        next_send = max(next_send, attempt.deadline + wait_after(policy, lost, attempt))
     return (min(token.fresh_until, next_send), token.authorization)
 
 
-def wait_after(policy: Policy, state: State, attempt: Attempt, malformed: int = 0) -> float:
-    """The back-off, in seconds, if ``attempt`` comes to nothing."""
-    wait = _schedule.back_off(policy, min(state.backoff.failures + 1, MOST_DOUBLINGS), attempt.draw, malformed)
+def wait_after(policy: Policy, backoff: BackOff, attempt: Attempt) -> float:
+    """How long the next request waits, in seconds, once ``backoff`` counts the failure of ``attempt``.
+
+    With a shared store a minute at most, since the store has the rest.
+    """
+    wait = _schedule.back_off(policy, backoff.failures, attempt.draw, backoff.malformed)
     return min(wait, _schedule.longest_look(policy)) if attempt.tiers else wait
 
 
@@ -101,7 +105,7 @@ def freshness(state: State) -> Freshness:
 def request_state(state: State) -> RequestState:
     """Whether the endpoint may be asked at ``state.now``, is being asked, or must be left alone.
 
-    It is blocked too while a shared store is looked at, whether a block still stands.
+    An attempt that only looks whether a block still stands counts as BLOCKED.
     """
     now = state.now
     if state.attempt is not None:
@@ -128,8 +132,8 @@ class Explanation:
     Moments are points in time on the machine's clock, like ``now``; ``str()`` turns them into seconds from now.
     ``blocks`` are those that stand, with the moment at which each is over. ``budget_left`` counts the token requests
     that could be made at once; ``budget_refill_at`` is None when the bucket is full. ``store`` is what a driver knows
-    of the stores that share the token, and None without any: then a request in flight is a token request; else it looks
-    into the store first, and a look that finds something is none.
+    of the stores that share the token, and None without any. With a store an attempt looks there first, and need not
+    become a token request.
     """
 
     now: float
@@ -202,7 +206,7 @@ def explain(grant: ClientCredentials, policy: Policy, state: State) -> Explanati
         now=now,
         client_id=grant.client_id,
         token_endpoint=grant.endpoint.url,
-        state=folded(fresh, request),
+        state=one_word(fresh, request),
         freshness=fresh,
         request_state=request,
         next=decide(state),
@@ -222,7 +226,7 @@ def explain(grant: ClientCredentials, policy: Policy, state: State) -> Explanati
     )
 
 
-def folded(fresh: Freshness, request: RequestState) -> TokenState:
+def one_word(fresh: Freshness, request: RequestState) -> TokenState:
     """The one word that people read: BLOCKED wins over the freshness."""
     return TokenState.BLOCKED if request is RequestState.BLOCKED else TokenState[fresh.name]
 

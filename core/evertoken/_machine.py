@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Self, cast
 
+from evertoken import _look, _schedule
 from evertoken._answer import no_answer, no_secret, read_answer
 from evertoken._challenge import Challenge
 from evertoken._checks import (
@@ -37,20 +38,8 @@ from evertoken._grammar import (
 )
 from evertoken._grant import ClientCredentials, Signing
 from evertoken._http import HttpResponse, Seen, TokenRequest, build_request
-from evertoken._look import (
-    Explanation,
-    Published,
-    decide,
-    explain,
-    folded,
-    freshness,
-    problem_of,
-    publish,
-    request_state,
-)
 from evertoken._policy import Policy
 from evertoken._problems import LocalProtocolError, Problem
-from evertoken._schedule import attempt_seconds, longest_look
 from evertoken._secrecy import Hidden, replace
 from evertoken._shared_problems import ASKED_ELSEWHERE, REPORTED
 from evertoken._snapshot import Snapshot, read_snapshot, take_snapshot
@@ -90,9 +79,9 @@ class TokenMachine:
     ``now`` is seconds, int or float, from any clock that never runs backwards, with any origin. Inputs may arrive a
     little out of order: the machine keeps the largest ``now`` of any input and treats an earlier one as equal to it.
 
-    Every method rounds ``now`` down to the tick of 2**-10 s that all deadlines lie on, and ``min_ttl`` up; no answer is
-    another one for it. Each raises ValueError if ``now`` is not a finite number below 2**40 in magnitude. Queries
-    change nothing, whatever the number of calls; their answers may change after any input, and as time passes.
+    Every method rounds ``now`` down to the tick of 2**-10 s that all deadlines lie on, and ``min_ttl`` up; that changes
+    no answer. Each raises ValueError if ``now`` is not a finite number below 2**40 in magnitude. Queries change
+    nothing, whatever the number of calls; their answers may change after any input, and as time passes.
     """
 
     __slots__ = (
@@ -108,7 +97,7 @@ class TokenMachine:
         "tiers",
     )
 
-    published: Published
+    published: _look.Published
     """``(quiet_until, header)``: while ``now < quiet_until``, ``header`` is the Authorization value and nothing else is
     to be done. Replaced whole after each input, so that a reader needs no lock. It speaks for ``min_ttl`` 0; past
     ``quiet_until`` ask :meth:`authorization` and :meth:`poll`."""
@@ -183,16 +172,16 @@ class TokenMachine:
 
     def freshness(self, now: float) -> Freshness:
         """How good the token in hand is."""
-        return freshness(self.settled(now))
+        return _look.freshness(self.settled(now))
 
     def request_state(self, now: float) -> RequestState:
         """Whether the token endpoint may be asked, is being asked, or must be left alone."""
-        return request_state(self.settled(now))
+        return _look.request_state(self.settled(now))
 
     def state(self, now: float) -> TokenState:
         """The one word that people read: the freshness, or BLOCKED while the endpoint is not to be asked."""
         state = self.settled(now)
-        return folded(freshness(state), request_state(state))
+        return _look.one_word(_look.freshness(state), _look.request_state(state))
 
     def poll(self, now: float, min_ttl: float = 0.0) -> SendRequest | Wait:
         """What to do next: a permission to start a request, or a wait whose ``until`` always lies ahead.
@@ -200,18 +189,18 @@ class TokenMachine:
         ``min_ttl`` is in seconds, and counts up to half of a token's usable life; above that it is treated as 0.
         Level-triggered: asking twice changes nothing, and no answer is lost by not acting on it.
         """
-        return decide(self.settled(now), min_ttl_on_the_grid(min_ttl))
+        return _look.decide(self.settled(now), min_ttl_on_the_grid(min_ttl))
 
     def problem(self, now: float) -> Problem | None:
         """Why there is no token, or why the last attempt failed; None when nothing is wrong.
 
         While blocks stand, that of the gravest: a lock, a refusal or an unclear answer before a rate limit.
         """
-        return problem_of(self.settled(now))
+        return _look.problem_of(self.settled(now))
 
-    def explain(self, now: float) -> Explanation:
+    def explain(self, now: float) -> _look.Explanation:
         """All of it: state, deadlines, budget left, the last problem. Redacted and printable."""
-        return explain(self._grant, self._policy, self.settled(now))
+        return _look.explain(self._grant, self._policy, self.settled(now))
 
     # Inputs: one attempt
     # -------------------
@@ -247,8 +236,8 @@ class TokenMachine:
     ) -> TokenRequest | None:
         """The client's secret is ``secret``, as ``grant.secret_source`` says, that ``request`` asks for.
 
-        Returns the request to send, with ``Policy.request_timeout`` to its deadline. One that is told of the same
-        attempt later takes the place of an earlier one. A change counts as :meth:`replace_credentials`.
+        Returns the request to send, with ``Policy.request_timeout`` to its deadline. Told twice for one attempt, the
+        later secret counts. A change counts as :meth:`replace_credentials`.
 
         None if nothing is to be sent: the attempt is over, or the endpoint still refuses this very secret. That is
         looked at once a minute (six times ``Policy.store_wait``); it costs nothing and counts as no failure. Where the
@@ -275,7 +264,7 @@ class TokenMachine:
                 return None
         is_known = self._grant.client_secret == hidden.reveal()
         told = self._grant if is_known else self._grant.with_secret(hidden.reveal())
-        deadline = min(attempt.deadline, now + attempt_seconds(self._policy, self.tiers, asks=False))
+        deadline = min(attempt.deadline, now + _schedule.attempt_seconds(self._policy, self.tiers, asks=False))
         signed = replace(self._request(told, attempt._replace(deadline=deadline), signing), asked_at=now)
         self.happenings = ()
         if not is_known:
@@ -286,7 +275,7 @@ class TokenMachine:
                 self._step(CredentialsReplaced(now, request.id))
         if self.tiers or self._state.unblock_at <= self._state.now:
             return signed
-        before, until = self.happenings, min(self._state.unblock_at, now + longest_look(self._policy))
+        before, until = self.happenings, min(self._state.unblock_at, now + _schedule.longest_look(self._policy))
         self._answer(now, request, Postponed(on_the_grid(until), self.problem(now) or ASKED_ELSEWHERE))
         self.happenings = before + self.happenings
         return None
@@ -500,9 +489,10 @@ class TokenMachine:
         return machine
 
     def fork(self, draw: Callable[[], float] | None = None) -> TokenMachine:
-        """A machine of its own in the same state, with ``draw`` or the same one. No ``stepped`` looks on there.
+        """A machine of its own in the same state, with ``draw`` or the same one.
 
-        The request in flight may be answered in both.
+        It is a plain TokenMachine: a :meth:`stepped` that was overridden is not called there. The request in flight may
+        be answered in both.
         """
         draw = self._draw if draw is None else draw
         twin = TokenMachine(self._grant, policy=self._policy, draw=draw, tiers=self.tiers)
@@ -543,17 +533,14 @@ class TokenMachine:
         return tuple(dict.fromkeys((*request.secrets, *self._grant.secrets(), *self._replaced, *self._issued)))
 
     def _keep_from_view(self, token: str) -> None:
-        """Keep ``secrets`` out of every text that is shown, besides those that were in use lately.
-
-        A server may repeat any of what it was sent, and a late answer what it was sent long ago.
-        """
+        """Keep ``token`` out of every text that is shown from now on: a server may repeat it, also in a late answer."""
         self._issued = tuple(dict.fromkeys((token, *self._issued)))[:_MOST_ISSUED]
 
     def _answer(self, now: float, request: TokenRequest, answer: Outcome, seen: Seen | None = None) -> Outcome:
         self._check_owner(request)
         if seen is None and request.asked_at is not None:
             seen = Seen(request.asked_at)
-        if isinstance(answer, Granted):  # It may not be taken, and be good all the same.
+        if isinstance(answer, Granted):  # Also one that is not taken may be valid.
             self._keep_from_view(answer.access_token)
         return cast("RequestEnded", self._step(AnswerReceived(now, request.id, answer, seen))[-1]).outcome
 
@@ -580,7 +567,7 @@ class TokenMachine:
         if state.token is not None and state.token.value not in self._issued:
             self._keep_from_view(state.token.value)
         self._state = state
-        self.published = publish(self._policy, state)
+        self.published = _look.publish(self._policy, state)
 
 
 def _wrong_response(response: object) -> WrongArgument:

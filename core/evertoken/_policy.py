@@ -1,6 +1,6 @@
 """Every tunable of the machine: its unit, its default, and where the default comes from.
 
-There is no constant of time anywhere else in the core, so that a simulator can shrink or stretch all of it.
+There is no number of seconds anywhere else in the machine, so that a simulator can shrink or stretch all of it.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class Policy:
     unclear_wait_cap: float = 3_600.0
     """The longest wait of that kind."""
     rate_limited_wait: float = 60.0
-    """After a 429 that says nothing better. Doubles each time, up to ``malformed_cap``."""
+    """After a 429 that states no wait. Doubles each time, up to ``malformed_cap``."""
     rate_limited_wait_cap: float = 86_400.0
     """The longest wait that a server can impose by Retry-After or X-RateLimit-Reset."""
     wait_spread: float = 30.0
@@ -94,13 +94,13 @@ class Policy:
     rejection_interval: float = 60.0
     """An API's word that the token is bad is believed at most this often. Doubles each time beyond the burst."""
     rejection_burst: int = 3
-    """So many times in a row it is believed at once about a token that an API has served calls with: a restart of the
+    """So many times in a row an API's word is believed at once about a token that has served calls: a restart of the
     API's server must not cost a minute of 401s. A row ends when a token works and ten intervals are without one."""
     rejection_interval_cap: float = 3_600.0
     """The longest such interval."""
     store_wait: float = 10.0
     """For each shared store on the way an attempt has so much more time, to wait for another process that asks. One
-    call of the store may take a tenth of it; who is kept waiting longer looks there again within six times as long."""
+    call of the store may take a tenth of it; a machine that waits longer looks there again within six times as long."""
     max_body: int = 65_536
     """Bytes of a token answer that are read; a longer one is malformed."""
 

@@ -148,12 +148,12 @@ def retuned(policy: Policy, budget: Budget, now: float, lifetime: float) -> Budg
     return Budget(level, refill_at if refill_at == NEVER else min(refill_at, now + interval), interval)
 
 
-def unknown_evidence_at(policy: Policy, token: AccessToken) -> float:
+def bare_401_counts_from(policy: Policy, token: AccessToken) -> float:
     """From when on a 401 that names no cause counts against ``token``: a fresh one is not known everywhere yet."""
     return token.started + whole_ticks(min(policy.rejection_interval, token.lifetime / 4))
 
 
-def proven_evidence_at(policy: Policy, token: AccessToken) -> float:
+def believed_again_from(policy: Policy, token: AccessToken) -> float:
     """From when on a rejection of ``token``, which has worked, is believed at once: 5 s after its start by default."""
     return token.started + whole_ticks(min(policy.rejection_interval / 12, token.lifetime / 4))
 

@@ -21,8 +21,8 @@ rarely. Between the two stands a state machine with a clock for an input, and it
     BLOCKED       the endpoint is closed to us (locked, refused, unclear, rate limited) until a stated moment
 
 They are two enums because they are independent: a live token while the endpoint is blocked is a real and common state,
-and a design with one enum loses the token. People read one word, so ``state(now)`` folds the two into the five of the
-brief; BLOCKED wins. A live token is handed out in BLOCKED too.
+and a design with one enum loses the token. People read one word, so ``state(now)`` makes one of the two: a
+TokenState. BLOCKED wins in it, and a live token is handed out in BLOCKED too.
 
 What time alone causes is never stored. A token falls due, expires, an attempt is lost, a wait is over because the
 number that is asked about has passed a stored deadline. So there is no tick to forget, and asking twice changes
@@ -116,7 +116,7 @@ MOST_DOUBLINGS = 40
 MOST_TIERS = 8
 """More shared stores one behind the other have no use."""
 MOST_LIFTED = 3
-"""So often between grants do new credentials end refused and unclear blocks."""
+"""How many times between two grants new credentials end such a block: secrets swapped in a loop must not knock."""
 
 
 @enum.unique
@@ -133,7 +133,7 @@ class BlockKind(enum.Enum):
         """Whether only time and people end such a block: no caller is patient enough for that."""
         return self is not BlockKind.RATE_LIMITED
 
-    __hash__ = object.__hash__  # Explorers hash many: that of Enum is computed in Python, each time anew.
+    __hash__ = object.__hash__  # Explorers hash many states, and ``Enum.__hash__`` is a function in Python.
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +190,8 @@ class BackOff(NamedTuple):
 
     ``failures`` counts the attempts in a row that came to nothing, and doubles the wait; ``malformed`` the latest of
     them whose answers no repetition will mend. No request starts before ``retry_at``. ``found`` is the start of the
-    latest attempt that failed: only a grant that was asked for then or later ends the back-off.
+    latest attempt that failed: only a grant that was asked for then or later ends the back-off. ``repeats`` counts the
+    grants in a row that brought the same token again, and spaces the next refresh.
     """
 
     failures: int = 0
@@ -198,6 +199,12 @@ class BackOff(NamedTuple):
     repeats: int = 0
     retry_at: float = LONG_AGO
     found: float = LONG_AGO
+
+    def one_more(self, found: float, *, malformed: bool = False) -> BackOff:
+        """The same after one more failure in a row, of an attempt that was started at ``found``; ``retry_at`` stays."""
+        in_a_row = min(self.malformed + 1, MOST_DOUBLINGS) if malformed else 0
+        failures = min(self.failures + 1, MOST_DOUBLINGS)
+        return self._replace(failures=failures, malformed=in_a_row, found=max(self.found, found))
 
 
 class Block(NamedTuple):
@@ -219,7 +226,10 @@ class Block(NamedTuple):
 
 
 class Budget(NamedTuple):
-    """The bucket: whole requests left, the moment of the next refill (never, when full), and its present interval."""
+    """The bucket: whole requests left, the moment of the next refill (never, when full), and its present interval.
+
+    It is refilled when it is asked or charged, and never by time alone: the level is the one of then.
+    """
 
     level: int
     refill_at: float
@@ -297,7 +307,7 @@ class State(NamedTuple):
 
     @property
     def is_look(self) -> bool:
-        """Whether the attempt in flight was started to look whether a block still stands, or at another secret."""
+        """Whether the attempt in flight was started to look whether a block still stands, or for another secret."""
         attempt = self.attempt
         return attempt is not None and any(block.look_at <= attempt.started for block in self.standing)
 
@@ -318,10 +328,6 @@ class State(NamedTuple):
     def at(self, now: float) -> State:
         """The same at another moment: what :meth:`_replace` would give, in a fraction of its time."""
         return State._make((now, *self[1:]))
-
-    def without_attempt(self) -> State:
-        """The same with nothing in flight, as quickly."""
-        return State._make((self.now, self.token, None, *self[3:]))
 
 
 def first_state(policy: Policy) -> State:

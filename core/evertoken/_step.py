@@ -1,6 +1,6 @@
 """``step(policy, state, input) -> (state, happenings)``: everything that moves a state, and all that comes of it.
 
-Time comes in by ``settle``: what it returns stands at its own ``now``, and so does every state that ``step`` returns.
+Each step first lets time pass up to the moment of its input; everything after that reads ``state.now`` alone.
 Network input never raises: it becomes state. Local misuse (a claim that ``decide`` does not allow) is refused by the
 machine before it steps.
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from typing import assert_never
 
-from evertoken import _schedule, happenings
+from evertoken import _schedule
 from evertoken._challenge import Challenge
 from evertoken._grammar import (
     AnswerReceived,
@@ -44,9 +44,21 @@ from evertoken._states import (
     Rejections,
     State,
 )
+from evertoken.happenings import CredentialsReplaced as SecretReplaced
+from evertoken.happenings import (
+    EndpointBlocked,
+    EndpointUnblocked,
+    Happening,
+    RejectionJudged,
+    RequestEnded,
+    RequestStarted,
+)
 from evertoken.outcomes import Abandoned, Blocked, Failed, Granted, Ignored, Malformed, Outcome, Postponed, Stale
 
-Happenings = tuple[happenings.Happening, ...]
+Happenings = tuple[Happening, ...]
+
+_KINDS = tuple(BlockKind)
+_REFUSALS = (BlockKind.REFUSED, BlockKind.UNCLEAR)
 
 REJECTED = Problem(
     ProblemKind.REJECTED,
@@ -89,49 +101,42 @@ def _take(policy: Policy, settled: State, happened: Input) -> tuple[State, Happe
 def settle(policy: Policy, state: State, now: float) -> State:
     """``state`` as it stands at ``now``, or at its own moment if that is later.
 
-    A loss is counted, and what is over is forgotten.
+    An attempt past its deadline is lost, and counts as a failure; a rejected token is forgotten when it is over.
     """
     return state if now <= state.now else pass_time(policy, state, now)[0]
 
 
 def pass_time(policy: Policy, state: State, now: float) -> tuple[State, Happenings]:
     """The same state as :func:`settle` gives, and the happenings that time alone has brought about by then."""
-    if now <= state.now:
+    if now <= state.now:  # A clock that goes back stands still here.
         return state, ()
-    told: Happenings = ()
+    happenings: Happenings = ()
     attempt, blocks, rejections = state.attempt, state.blocks, state.rejections
     if attempt is not None and now >= attempt.deadline:
         state = state._replace(attempt=None, lost=attempt)
         state = back_off_from(policy, state, attempt, attempt.deadline, LOST)
-        told = (happenings.RequestEnded(attempt.id, Failed(LOST)),)
+        happenings = (RequestEnded(attempt.id, Failed(LOST)),)
     if blocks:
-        told += tuple([happenings.EndpointUnblocked(block.kind) for block in blocks if state.now < block.until <= now])
+        happenings += tuple([EndpointUnblocked(block.kind) for block in blocks if state.now < block.until <= now])
     if rejections.dropped or rejections.believed:
-        remembered = tuple([entry for entry in rejections.dropped if now < entry.forget_at])
-        state = state._replace(rejections=forgiven(rejections._replace(dropped=remembered), now))
-    return state.at(now), told
+        kept = rejections._replace(dropped=tuple([entry for entry in rejections.dropped if now < entry.forget_at]))
+        state = state._replace(rejections=forgiven(kept, now))
+    return state.at(now), happenings
 
 
 def back_off_from(
     policy: Policy, state: State, attempt: Attempt, moment: float, problem: Problem, *, malformed: bool = False
 ) -> State:
     """``state`` after ``attempt`` came to nothing: one more failure, and a back-off that counts from ``moment``."""
-    backoff = state.backoff
-    in_a_row = min(backoff.malformed + 1, MOST_DOUBLINGS) if malformed else 0
-    backoff = BackOff(
-        failures=min(backoff.failures + 1, MOST_DOUBLINGS),
-        malformed=in_a_row,
-        repeats=backoff.repeats,
-        retry_at=max(backoff.retry_at, moment + wait_after(policy, state, attempt, in_a_row)),
-        found=max(backoff.found, attempt.started),
-    )
-    return state._replace(backoff=backoff, problem=problem)
+    backoff = state.backoff.one_more(attempt.started, malformed=malformed)
+    retry_at = max(backoff.retry_at, moment + wait_after(policy, backoff, attempt))
+    return state._replace(backoff=backoff._replace(retry_at=retry_at), problem=problem)
 
 
 def forgiven(rejections: Rejections, now: float) -> Rejections:
-    """``rejections`` as they stand at ``now``: the row of them is over if it can be.
+    """``rejections`` as they stand at ``now``: the row of those that were believed ends at ``forgive_at``.
 
-    A row ends once the token in hand has served a call and no rejection has been heard of until ``forgive_at``.
+    It ends only once the token in hand has served a call: an API that rejects every token is not forgiven by time.
     """
     if rejections.believed and rejections.worked and now >= rejections.forgive_at:
         return rejections._replace(believed=0, forgive_at=LONG_AGO)
@@ -155,7 +160,7 @@ def _claim(policy: Policy, state: State, claimed: RequestClaimed) -> tuple[State
     )
     budget = _schedule.charge(policy, state.budget, state.now)
     after = state._replace(attempt=attempt, next_id=state.next_id + 1, budget=budget)
-    return after, (happenings.RequestStarted(attempt.id),)
+    return after, (RequestStarted(attempt.id),)
 
 
 # What an answer means, given the state: verdicts without consequences
@@ -178,7 +183,7 @@ def digest(value: str) -> str:
     return hashlib.sha256(value.encode("ascii", "replace")).hexdigest()
 
 
-def answered(state: State, request_id: int) -> Attempt | None:
+def remembered(state: State, request_id: int) -> Attempt | None:
     """The attempt with that id, if it is in flight or the latest lost one: no other is remembered."""
     attempt, lost = state.attempt, state.lost
     if attempt is not None and attempt.id == request_id:
@@ -186,25 +191,24 @@ def answered(state: State, request_id: int) -> Attempt | None:
     return lost if lost is not None and lost.id == request_id else None
 
 
-def judge(
-    policy: Policy, state: State, attempt: Attempt, answer: Outcome, seen: Seen | None = None
+def _judge(
+    policy: Policy, state: State, attempt: Attempt, answer: Outcome, seen: Seen, *, late: bool
 ) -> Outcome | AccessToken:
     """What the answer to ``attempt`` amounts to in a settled state; for a grant that is taken, its token.
 
-    May differ from the answer: a token can be dead, old, or known to be bad. What was not ``asked`` leaves a newly
-    taken token or a block that stands; anything else is postponed, or the store would be looked at again at once.
+    May differ from the answer: a token can be dead, old, or known to be bad. An answer from a store for which the
+    endpoint was not ``asked`` must bring a new token or a block. Anything else is postponed, because ``decide`` would
+    have the store looked at again at once.
     """
-    late = attempt.id != (0 if state.attempt is None else state.attempt.id)
-    unasked = seen is not None and not seen.asked
+    unasked = not seen.asked
     if isinstance(answer, Granted):
         judged = _judge_grant(policy, state, attempt, answer, late=late, unasked=unasked)
     elif isinstance(answer, Blocked) and _is_stale(state, attempt, answer):
         return Stale()
     else:
         judged = Ignored() if late and _is_overtaken(state, attempt, answer) else answer
-    if late or seen is None or seen.asked or isinstance(judged, AccessToken | Postponed):
-        return judged
-    return judged if isinstance(judged, Blocked) and seen.ends is not None else _postponed(policy, state, attempt, seen)
+    is_news = isinstance(judged, AccessToken | Postponed) or (isinstance(judged, Blocked) and seen.ends is not None)
+    return judged if late or is_news or not unasked else _postponed(policy, state, attempt, seen)
 
 
 def _is_stale(state: State, attempt: Attempt, blocked: Blocked) -> bool:
@@ -216,8 +220,8 @@ def _postponed(policy: Policy, state: State, attempt: Attempt, seen: Seen) -> Po
 
     The store may say when to look there again. If it does not, the pause is drawn, or a fleet would look all at once.
     """
-    drawn = state.now + whole_ticks(policy.store_wait * (0.1 + 0.4 * attempt.draw))
-    return Postponed(drawn if seen.look_at is None else seen.look_at, ASKED_ELSEWHERE)
+    soon = state.now + whole_ticks(policy.store_wait * (0.1 + 0.4 * attempt.draw))
+    return Postponed(soon if seen.look_at is None else seen.look_at, ASKED_ELSEWHERE)
 
 
 def _is_overtaken(state: State, lost: Attempt, answer: Outcome) -> bool:
@@ -254,8 +258,8 @@ def _is_shunned(state: State, value: str) -> bool:
 
     Then the endpoint's issuing it once more does not make it good: taking it would only bring the next 401.
     """
-    shunned = [entry.digest for entry in state.rejections.dropped if state.now < entry.shunned_until]
-    return bool(shunned) and digest(value) in shunned
+    name = digest(value)
+    return any(entry.digest == name and state.now < entry.shunned_until for entry in state.rejections.dropped)
 
 
 def token_of(policy: Policy, state: State, attempt: Attempt, granted: Granted) -> AccessToken:
@@ -278,58 +282,52 @@ def token_of(policy: Policy, state: State, attempt: Attempt, granted: Granted) -
 
 
 def _receive(policy: Policy, state: State, received: AnswerReceived) -> tuple[State, Happenings]:
-    attempt = answered(state, received.id)
+    attempt = remembered(state, received.id)
     if attempt is None:
-        return state, (happenings.RequestEnded(received.id, Ignored()),)
+        return state, (RequestEnded(received.id, Ignored()),)
     before, looked_at = state, attempt.started
-    late, seen = attempt is state.lost, received.seen
-    if seen is not None:  # What it proves, it proves of then: a pause since, on either side, is life lost.
-        attempt = attempt._replace(started=min(whole_ticks(seen.asked_at), state.now))
-    judged = judge(policy, state, attempt, received.answer, seen)
-    is_told = seen is not None and (seen.ends is not None or seen.look_at is not None)
-    if is_told and isinstance(judged, Blocked | Failed | Malformed):  # It replaces all that was found here before.
-        state = _lifted(state, tuple(BlockKind), found_by=looked_at)
+    late, seen = attempt is state.lost, received.seen or Seen(attempt.started)
+    # An answer speaks of the moment when the endpoint was asked: a pause since then, here or there, is life lost.
+    attempt = attempt._replace(started=min(whole_ticks(seen.asked_at), state.now))
+    judged = _judge(policy, state, attempt, received.answer, seen, late=late)
+    if (seen.ends, seen.look_at) != (None, None) and isinstance(judged, Blocked | Failed | Malformed):
+        state = _lifted(state, _KINDS, found_until=looked_at)
     outcome = received.answer if isinstance(judged, AccessToken) else judged
     if late:
-        after = _apply_late(policy, state._replace(lost=None), attempt, judged, received)
+        after = _apply_late(policy, state._replace(lost=None), attempt, judged, received.answer, seen=seen)
     else:
-        after = _apply(policy, state.without_attempt(), attempt, judged, seen)
-        unsent = isinstance(judged, Postponed) or (isinstance(judged, Failed) and judged.unsent)
-        if unsent or (seen is not None and not seen.asked):
+        after = _apply(policy, state._replace(attempt=None), attempt, judged, seen)
+        if not seen.asked or isinstance(judged, Postponed) or (isinstance(judged, Failed) and judged.unsent):
             after = after._replace(budget=_schedule.give_back(policy, after.budget, after.now))
-    asked = seen is None or seen.asked
-    return after, (*_changes_of_blocks(before, after), happenings.RequestEnded(received.id, outcome, asked=asked))
+    return after, (*_changes_of_blocks(before, after), RequestEnded(received.id, outcome, asked=seen.asked))
 
 
 def _apply_late(
-    policy: Policy, state: State, lost: Attempt, judged: Outcome | AccessToken, received: AnswerReceived
+    policy: Policy, state: State, lost: Attempt, judged: Outcome | AccessToken, answer: Outcome, *, seen: Seen
 ) -> State:
     """The answer to an attempt that was already counted as lost.
 
     A grant and a block take effect as if they had come in time. A failure does not count again: losing the attempt was
     the failure. Only its explanation replaces "no answer", and its Retry-After is obeyed.
     """
-    answer = received.answer
     if not isinstance(judged, Ignored):
-        return _apply(policy, state, lost, judged, received.seen)
-    if isinstance(answer, Failed | Malformed) and state.problem == LOST:  # It says better why there was no answer.
+        return _apply(policy, state, lost, judged, seen)
+    if isinstance(answer, Failed | Malformed) and state.problem == LOST:  # A late answer says better why.
         state = state._replace(problem=answer.problem)
     if isinstance(answer, Failed) and answer.retry_after is not None:
-        return _hold_off(policy, state, _alone(lost, received.seen), answer.retry_after)
+        return _hold_off(policy, state, _as_if_without_store(lost, seen), answer.retry_after)
     return state
 
 
-def _apply(
-    policy: Policy, state: State, attempt: Attempt, judged: Outcome | AccessToken, seen: Seen | None = None
-) -> State:
+def _apply(policy: Policy, state: State, attempt: Attempt, judged: Outcome | AccessToken, seen: Seen) -> State:
     match judged:
         case AccessToken():
-            return _grant(policy, state, attempt, judged, unasked=seen is not None and not seen.asked)
+            return _grant(policy, state, attempt, judged, unasked=not seen.asked)
         case Failed() | Malformed():
             return _fail(policy, state, attempt, judged, seen)
+        case Blocked() if seen.ends is None:
+            return _block(policy, state, attempt, judged)
         case Blocked():
-            if seen is None or seen.ends is None:
-                return _block(policy, state, attempt, judged)
             return _block_as_told(policy, state, attempt, judged, seen)
         case Postponed():
             return _postpone(policy, state, judged)
@@ -337,29 +335,29 @@ def _apply(
             return state
 
 
-def _fail(policy: Policy, state: State, attempt: Attempt, failed: Failed | Malformed, seen: Seen | None) -> State:
+def _fail(policy: Policy, state: State, attempt: Attempt, failed: Failed | Malformed, seen: Seen) -> State:
     """The state after a failure: the next request waits for a back-off.
 
     The back-off is our own. Where a store keeps the back-off of the whole fleet, ours lasts a minute at most, and where
     the store states the moment, it is that moment.
     """
-    attempt = _alone(attempt, seen)
+    attempt = _as_if_without_store(attempt, seen)
     lasting = isinstance(failed, Malformed) or failed.lasting
     state = back_off_from(policy, state, attempt, state.now, failed.problem, malformed=lasting)
-    if seen is not None and seen.look_at is not None:
-        retry_at = _soon(policy, state, seen.look_at)
+    if seen.look_at is not None:
+        retry_at = _within_a_look(policy, state, seen.look_at)
         return state._replace(backoff=state.backoff._replace(retry_at=retry_at))
     if isinstance(failed, Malformed) or failed.retry_after is None:
         return state
     return _hold_off(policy, state, attempt, failed.retry_after)
 
 
-def _alone(attempt: Attempt, seen: Seen | None) -> Attempt:
+def _as_if_without_store(attempt: Attempt, seen: Seen) -> Attempt:
     """``attempt``; if the store was not there, as an attempt that went by no store.
 
     Then no store holds the waits of the fleet, and those of this machine count in full.
     """
-    return attempt._replace(tiers=0) if seen is not None and seen.store_down else attempt
+    return attempt._replace(tiers=0) if seen.store_down else attempt
 
 
 def _postpone(policy: Policy, state: State, postponed: Postponed) -> State:
@@ -371,16 +369,20 @@ def _postpone(policy: Policy, state: State, postponed: Postponed) -> State:
     token, until = state.token, whole_ticks(postponed.until)
     if token is not None and state.now < until <= token.fresh_until:
         return state._replace(token=token.due_no_earlier_than(until))
-    retry_at = max(state.backoff.retry_at, _soon(policy, state, until))
+    retry_at = max(state.backoff.retry_at, _within_a_look(policy, state, until))
     return state._replace(backoff=state.backoff._replace(retry_at=retry_at), problem=postponed.problem)
 
 
-def _soon(policy: Policy, state: State, moment: float) -> float:
+def _within_a_look(policy: Policy, state: State, moment: float) -> float:
     """``moment``, moved to where a store may be looked at again: after now, and within :func:`longest_look`."""
     return min(state.now + _schedule.longest_look(policy), max(state.now + TICK, whole_ticks(moment)))
 
 
 def _hold_off(policy: Policy, state: State, attempt: Attempt, seconds: float) -> State:
+    """The state after a failure whose answer states a wait of ``seconds`` (Retry-After, RFC 9110 section 10.2.3).
+
+    The longer of it and the back-off counts; with a shared store a minute at most, since the store has the rest.
+    """
     wait = _schedule.stated_wait(policy, seconds, policy.rate_limited_wait_cap, attempt.draw)
     if attempt.tiers:
         wait = min(wait, _schedule.longest_look(policy))
@@ -399,30 +401,20 @@ def _grant(policy: Policy, state: State, attempt: Attempt, token: AccessToken, *
     repeats = min(state.backoff.repeats + (not unasked), MOST_DOUBLINGS) if repeated else 0
     generation = state.credentials.generation
     proven = state.credentials.proven or (attempt.generation == generation and not unasked)
-    started = token.started
-    outlived = state.backoff.found <= started
-    blocks = state.blocks
-    if blocks:
-        blocks = tuple([block for block in blocks if block.found > started])
+    outlived = state.backoff.found <= token.started
+    # It is no longer among the dropped ones. A new token has yet to serve a call.
+    name, worked = digest(token.value), repeated and state.rejections.worked
+    dropped = tuple([entry for entry in state.rejections.dropped if entry.digest != name])
     return state._replace(
         token=token,
         backoff=BackOff(repeats=repeats) if outlived else state.backoff._replace(repeats=repeats),
-        blocks=blocks,
+        blocks=tuple([block for block in state.blocks if block.found > token.started]),
         budget=_schedule.retuned(policy, state.budget, state.now, token.lifetime),
-        rejections=_taken_back(state.rejections, token, worked=repeated and state.rejections.worked),
+        rejections=state.rejections._replace(worked=worked, dropped=dropped),
         credentials=Credentials(generation, proven),
-        granted_at=max(state.granted_at, started),
+        granted_at=max(state.granted_at, token.started),
         problem=None if outlived else state.problem,
     )
-
-
-def _taken_back(rejections: Rejections, token: AccessToken, *, worked: bool) -> Rejections:
-    """``rejections`` once ``token`` is taken: it is no longer among the dropped ones.
-
-    A new token has yet to serve a call; only the one that was in hand already may have done so.
-    """
-    dropped = tuple([entry for entry in rejections.dropped if entry.digest != digest(token.value)])
-    return rejections._replace(worked=worked, dropped=dropped)
 
 
 # Blocks
@@ -437,18 +429,17 @@ def _block(policy: Policy, state: State, attempt: Attempt, blocked: Blocked) -> 
     kind, times = blocked.kind, _times(state, blocked.kind)
     stated = _stated(policy, kind, blocked.retry_after, attempt.draw)
     if kind is BlockKind.RATE_LIMITED:  # One more failure, and never a shorter wait than that asks for.
-        failures, found = min(state.backoff.failures + 1, MOST_DOUBLINGS), max(state.backoff.found, attempt.started)
-        state = state._replace(backoff=state.backoff._replace(failures=failures, malformed=0, found=found))
-        stated = max(stated, _schedule.back_off(policy, failures, attempt.draw))
+        state = state._replace(backoff=state.backoff.one_more(attempt.started))
+        stated = max(stated, _schedule.back_off(policy, state.backoff.failures, attempt.draw))
     if kind is BlockKind.RATE_LIMITED and blocked.retry_after is not None:
         own = 0.0
     elif _is_doubted(state, blocked):
         own = whole_ticks(policy.doubted_refusal_wait)
         state = state._replace(credentials=state.credentials._replace(proven=False))
     else:
-        own, times = _own_wait(policy, state, kind)
+        own, times = _counted_wait(policy, state, kind)
     until = look_at = state.now + max(own, stated)
-    if attempt.asks and not attempt.tiers and kind in _REFUSALS:  # With a store, that says when to look.
+    if attempt.asks and not attempt.tiers and kind in _REFUSALS:  # The callable may have another secret by then.
         look_at = min(until, state.now + _schedule.longest_look(policy))
     return _with_block(state, Block(kind, until, attempt.started, times, blocked.problem, look_at))
 
@@ -462,9 +453,8 @@ def _block_as_told(policy: Policy, state: State, attempt: Attempt, blocked: Bloc
     ends = seen.ends if seen.ends is not None else state.now
     until = min(whole_ticks(ends), state.now + _schedule.longest_wait(policy, blocked.kind))
     until = max(until, state.now + TICK)
-    look_at = min(until, _soon(policy, state, until if seen.look_at is None else seen.look_at))
-    times = _times(state, blocked.kind)
-    told = Block(blocked.kind, until, attempt.started, times, blocked.problem, look_at)
+    look_at = min(until, _within_a_look(policy, state, until if seen.look_at is None else seen.look_at))
+    told = Block(blocked.kind, until, attempt.started, _times(state, blocked.kind), blocked.problem, look_at)
     known = state.block(told.kind)
     if known is not None and known.until <= state.now:
         state = state._replace(blocks=tuple([block for block in state.blocks if block is not known]))
@@ -484,11 +474,10 @@ def _stated(policy: Policy, kind: BlockKind, seconds: float | None, draw: float)
 
 def _times(state: State, kind: BlockKind) -> int:
     """How often in a row a wait of our own has followed a block of this kind."""
-    block = state.block(kind)
-    return 0 if block is None else block.times
+    return next((block.times for block in state.blocks if block.kind is kind), 0)
 
 
-def _own_wait(policy: Policy, state: State, kind: BlockKind) -> tuple[float, int]:
+def _counted_wait(policy: Policy, state: State, kind: BlockKind) -> tuple[float, int]:
     """Our own wait for this kind of block, doubled each time in a row, and how many times in a row that makes.
 
     A block that stands and is met again is the same one: its wait neither doubles nor counts once more.
@@ -497,9 +486,6 @@ def _own_wait(policy: Policy, state: State, kind: BlockKind) -> tuple[float, int
     if kind in [block.kind for block in state.standing]:
         return _schedule.own_wait(policy, kind, max(times - 1, 0)), times
     return _schedule.own_wait(policy, kind, times), min(times + 1, MOST_DOUBLINGS)
-
-
-_KINDS = tuple(BlockKind)
 
 
 def _with_block(state: State, news: Block) -> State:
@@ -522,10 +508,10 @@ def _report(policy: Policy, state: State, reported: BlockReported) -> tuple[Stat
     """The state after an API or another process reported a block. A request under way is waited for all the same."""
     kind = reported.kind
     if reported.seconds is None:
-        wait, times = _own_wait(policy, state, kind)
+        wait, times = _counted_wait(policy, state, kind)
     else:
         wait, times = _stated(policy, kind, reported.seconds, reported.draw), _times(state, kind)
-    # A tick later: what was granted to a request of this very moment says nothing of what was heard during it.
+    # Found a tick later: a grant to a request that was started at this very moment must not clear what is reported.
     look_at = state.now + (min(wait, _schedule.look_pause(policy, reported.draw)) if reported.tiers else wait)
     after = _with_block(state, Block(kind, state.now + wait, state.now + TICK, times, REPORTED[kind], look_at))
     return after, _changes_of_blocks(state, after)
@@ -550,10 +536,7 @@ def _replace_credentials(state: State, replaced: CredentialsReplaced) -> tuple[S
     attempt = after.attempt
     if attempt is not None and attempt.id == replaced.attempt:
         attempt = attempt._replace(generation=credentials.generation)
-    return after._replace(credentials=credentials, attempt=attempt), (*changes, happenings.CredentialsReplaced())
-
-
-_REFUSALS = (BlockKind.REFUSED, BlockKind.UNCLEAR)
+    return after._replace(credentials=credentials, attempt=attempt), (*changes, SecretReplaced())
 
 
 def _lift_blocks(policy: Policy, state: State) -> tuple[State, Happenings]:
@@ -564,16 +547,16 @@ def _lift_blocks(policy: Policy, state: State) -> tuple[State, Happenings]:
     backoff = state.backoff
     own = _schedule.back_off(policy, backoff.failures, 1.0, backoff.malformed) if backoff.failures else 0.0
     backoff = backoff._replace(retry_at=min(backoff.retry_at, state.now + own))
-    after = _lifted(state, tuple(BlockKind))._replace(backoff=backoff)
+    after = _lifted(state, _KINDS)._replace(backoff=backoff)
     return after, _changes_of_blocks(state, after)
 
 
-def _lifted(state: State, kinds: tuple[BlockKind, ...], found_by: float = NEVER) -> State:
+def _lifted(state: State, kinds: tuple[BlockKind, ...], found_until: float = NEVER) -> State:
     """``state`` with its blocks of these ``kinds`` over now.
 
     They stay in it, since they hold how often in a row we have waited, which doubles the next wait.
     """
-    standing = [block for block in state.standing if block.kind in kinds and block.found <= found_by]
+    standing = [block for block in state.standing if block.kind in kinds and block.found <= found_until]
     if not standing:
         return state
     now = state.now
@@ -581,18 +564,15 @@ def _lifted(state: State, kinds: tuple[BlockKind, ...], found_by: float = NEVER)
     return state._replace(blocks=tuple(blocks), problem=None)
 
 
-_Changes = tuple[happenings.EndpointBlocked | happenings.EndpointUnblocked, ...]
-
-
-def _changes_of_blocks(before: State, after: State) -> _Changes:
+def _changes_of_blocks(before: State, after: State) -> tuple[EndpointBlocked | EndpointUnblocked, ...]:
     """What is told of blocks: first the kinds that no longer stand, then those that have begun to."""
     if after.blocks is before.blocks:
         return ()
-    stood, stands = ({block.kind: block for block in state.standing} for state in (before, after))
-    begun = [block for kind, block in stands.items() if kind not in stood]
+    standing = after.standing
+    stood, stands = [block.kind for block in before.standing], [block.kind for block in standing]
     return (
-        *[happenings.EndpointUnblocked(kind) for kind in stood if kind not in stands],
-        *[happenings.EndpointBlocked(block.kind, block.until, block.problem) for block in begun],
+        *[EndpointUnblocked(kind) for kind in stood if kind not in stands],
+        *[EndpointBlocked(block.kind, block.until, block.problem) for block in standing if block.kind not in stood],
     )
 
 
@@ -604,32 +584,32 @@ def _reject(policy: Policy, state: State, rejected: TokenRejected) -> tuple[Stat
     """Whether an API's word about a token (RFC 6750 section 3.1) is believed now: with one of three verdicts."""
     token = state.token
     if token is None or state.now >= token.fresh_until or token.authorization != rejected.authorization:
-        return state, (happenings.RejectionJudged(Rejection.SUPERSEDED),)
+        return state, (RejectionJudged(Rejection.SUPERSEDED),)
     # A token that is due for renewal anyway is dropped on good evidence without charging the interval.
-    free = state.now >= token.refresh_at and rejected.challenge is Challenge.TOKEN
-    if (free or _is_credible(policy, state, token, rejected.challenge)) and _can_be_replaced(state):
-        return _drop(policy, state, token, free=free), (happenings.RejectionJudged(Rejection.DROPPED),)
-    kept = state._replace(rejections=_heard(policy, state, state.rejections))
-    return kept, (happenings.RejectionJudged(Rejection.KEPT),)
+    uncharged = state.now >= token.refresh_at and rejected.challenge is Challenge.TOKEN
+    if (uncharged or _is_credible(policy, state, token, rejected.challenge)) and _can_be_replaced(state):
+        return _drop(policy, state, token, uncharged=uncharged), (RejectionJudged(Rejection.DROPPED),)
+    return state._replace(rejections=_heard(policy, state, state.rejections)), (RejectionJudged(Rejection.KEPT),)
 
 
 def _is_credible(policy: Policy, state: State, token: AccessToken, challenge: Challenge) -> bool:
     now, rejections = state.now, state.rejections
     if challenge is Challenge.UNKNOWN:
-        if now < _schedule.unknown_evidence_at(policy, token):
+        if now < _schedule.bare_401_counts_from(policy, token):
             return False
     elif challenge is not Challenge.TOKEN:
         return False
     if now >= rejections.allowed_at:
         return True
-    proven = rejections.worked and now >= _schedule.proven_evidence_at(policy, token)
+    proven = rejections.worked and now >= _schedule.believed_again_from(policy, token)
     return proven and rejections.believed < policy.rejection_burst
 
 
 def _heard(policy: Policy, state: State, rejections: Rejections) -> Rejections:
     """``rejections`` after one more was heard of, believed or not: a row of them goes on for ten intervals from now."""
-    forgive_at = state.now + _schedule.forgiving_pause(policy)
-    return rejections._replace(forgive_at=forgive_at) if rejections.believed else rejections
+    if not rejections.believed:
+        return rejections
+    return rejections._replace(forgive_at=state.now + _schedule.forgiving_pause(policy))
 
 
 def _note_use(state: State, worked: TokenWorked) -> State:
@@ -648,11 +628,11 @@ def _can_be_replaced(state: State) -> bool:
     return state.now >= state.unblock_at and isinstance(decide(state._replace(token=None)), SendRequest)
 
 
-def _drop(policy: Policy, state: State, token: AccessToken, *, free: bool) -> State:
+def _drop(policy: Policy, state: State, token: AccessToken, *, uncharged: bool) -> State:
     shunned_until = state.now + whole_ticks(policy.rejection_interval)
     entry = Dropped(digest(token.value), shunned_until, max(shunned_until, token.expires_at))
     rejections = state.rejections._replace(worked=False, dropped=(*state.rejections.dropped, entry))
-    if not free:
+    if not uncharged:
         believed = min(rejections.believed + 1, MOST_DOUBLINGS)
         allowed_at = state.now + _schedule.rejection_pause(policy, believed)
         rejections = rejections._replace(believed=believed, allowed_at=allowed_at)

@@ -134,12 +134,13 @@ def blocked_until(state: State, kind: BlockKind) -> float:
     return LONG_AGO
 
 
-def lifted(state: State, kinds: tuple[BlockKind, ...], found_by: float = math.inf) -> tuple[Block, ...]:
+def lifted(state: State, kinds: tuple[BlockKind, ...], found_until: float = math.inf) -> tuple[Block, ...]:
     """The blocks once those of ``kinds`` have been lifted: they are over, and nothing of them is forgotten."""
-    blocks = [
-        (block, block.kind in kinds and block.found <= found_by and state.now < block.until) for block in state.blocks
+    now = state.now
+    ended = [
+        block for block in state.blocks if block.kind in kinds and block.found <= found_until and now < block.until
     ]
-    return tuple([block._replace(until=state.now, look_at=state.now) if ended else block for block, ended in blocks])
+    return tuple([block._replace(until=now, look_at=now) if block in ended else block for block in state.blocks])
 
 
 class News(NamedTuple):
