@@ -488,7 +488,10 @@ class Coordinator(Unpicklable):
     # -----------------------
 
     def _do(self, act: Callable[[], _T], *, wakes: bool = True) -> _T:
-        """One step: ``act`` under the lock, published before anyone wakes; then wake the waiters, and tell of it."""
+        """One step: ``act`` under the lock, published before anyone wakes; then wake the waiters, and tell of it.
+
+        The lock makes of a look and a claim one step. That there is no second request is the machine's to say.
+        """
         with self._lock, step():
             state, told = self.machine.state_value, self.machine.happenings
             result = act()
