@@ -1,11 +1,11 @@
-"""What two states have in common that answer every future alike."""
+"""The canonical form of a state: two states that have the same one answer every future alike."""
 
 from __future__ import annotations
 
 from evertoken._states import LONG_AGO, Attempt, Block, State
 
 _Marks = tuple[float, float, float]
-"""The starts of the attempts that may still bring something, or now where there is none; and now."""
+"""The starts of the attempt in flight and of the lost one, each of them now if there is none; and now itself."""
 
 
 _BEFORE = (-1, -1, -1)
@@ -16,7 +16,7 @@ def canonical(state: State, now: float) -> tuple[object, ...]:
 
     Moments that lie ahead are relative to ``now``, those behind are one; ids and generations are compared with each
     other instead of counted; texts and the token itself are left out. Two states with one canonical form, settled
-    at their own ``now``, answer every future alike. An attempt's moments stay: its token's life counts on them.
+    at their own ``now``, answer every future alike. Moments of attempts stay, since a token's life counts from them.
     """
     attempt, lost, backoff, rejections = state.attempt, state.lost, state.backoff, state.rejections
     marks = (now if attempt is None else attempt.started, now if lost is None else lost.started, now)
@@ -68,7 +68,7 @@ def _canonical_block(block: Block, now: float, marks: _Marks) -> tuple[object, .
     known = (block.kind, until - now if until > now else None, block.times, _order(block.found, marks))
     if look_at == until:
         return known
-    # When a store may be asked whether the block stands, where there is one; an attempt since then is a look.
+    # From look_at on a store may be asked whether the block still stands; an attempt that starts later is such a look.
     return (*known, _ahead(look_at, now), _order(look_at, marks))
 
 

@@ -39,23 +39,25 @@ EVERY_ANSWER: tuple[Outcome, ...] = (
     Blocked(BlockKind.RATE_LIMITED, Problem(ProblemKind.RATE_LIMITED, "Too many requests"), retry_after=3.0),
     Abandoned(),
 )
-"""One of each thing that can come of an attempt, grants apart."""
+"""One of each outcome that an attempt can have at the endpoint, apart from grants."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Alphabet:
     """What may happen, as data. Each field is a set of choices; an empty one means that it does not happen.
 
-    The default is the whole surface. Fewer letters reach deeper with as many states.
+    The default is everything but shared stores and secrets that are asked for. With fewer choices, an exploration of as
+    many states reaches deeper.
     """
 
     lifetimes: tuple[float | None, ...] = (8.0,)
     """``expires_in`` of new tokens."""
     answers: tuple[Outcome, ...] = EVERY_ANSWER
-    """What else can come of an attempt, in time or late."""
+    """The outcomes of attempts besides grants, in time or late."""
     repeats: bool = True
     """Whether the endpoint may issue a token again: the one in hand, or one that was dropped."""
     draws: tuple[float, ...] = (0.0,)
+    """The ``draw`` of claims and of reported blocks."""
     demands: tuple[float, ...] = (0.0,)
     """The ``min_ttl`` of the callers."""
     challenges: tuple[Challenge, ...] = (Challenge.TOKEN, Challenge.UNKNOWN)
@@ -67,7 +69,7 @@ class Alphabet:
     lifts: bool = True
     """Whether the operator lifts blocks."""
     shared: bool = False
-    """Whether a shared store stands before the endpoint, and answers as well, for it or without it."""
+    """Whether attempts go by a shared store, which passes on what the endpoint answers or answers by itself."""
     asks: bool = False
     """Whether each attempt asks for the client's secret first, and may find another, or none."""
 
@@ -135,7 +137,7 @@ def _outcomes(state: State, attempt: Attempt, alphabet: Alphabet) -> Iterator[In
 
 
 def _shared_outcomes(state: State, attempt: Attempt, alphabet: Alphabet) -> Iterator[Input]:
-    """What an exchange with a store brings besides: what others were answered, and what it knows of its own answers."""
+    """The outcomes that only a shared store brings: answers to other processes, and answers with its own moments."""
     now, number = state.now, attempt.id
     earlier = min(now, attempt.deadline) - 1
     for seconds in (1.0, 4.0):

@@ -2,7 +2,7 @@
 
 The clock is small: it advances by one ``tick`` at a time, and a policy of a few ticks each makes every deadline fall on
 one. States that answer every future alike are merged by ``canonical``. Nothing here knows how the machine works;
-what must hold is in ``_laws``.
+what must hold is in ``evertoken.testing.laws``.
 
     exploration = explore(SMALL_POLICY)
     assert not exploration.violations, exploration
@@ -67,7 +67,7 @@ Step = Callable[[Policy, State, Input], tuple[State, tuple[Happening, ...]]]
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """A law that was broken, and a shortest path to it: the inputs in order, each with its moment."""
+    """A law that was broken, and a shortest path to the breach: the inputs in order, each with its moment."""
 
     law: str
     now: float
@@ -80,7 +80,10 @@ class Violation:
 
 @dataclass(frozen=True, slots=True)
 class Exploration:
-    """What an exploration found. ``whole`` says that there was no state left to look at."""
+    """What an exploration found: ``states`` that differ, up to ``depth`` inputs or ticks from the start, by ``steps``.
+
+    ``whole`` says that there was no state left to look at.
+    """
 
     states: int
     steps: int
@@ -116,18 +119,18 @@ def explore(
     """Look at every state that can be reached, nearest first, and hold each to the laws.
 
     Args:
-        policy: an embedder's own, if its waits are few ticks long.
+        policy: any whose waits are few ticks long, an embedder's own too; longer waits have too many states between.
         alphabet: what may happen besides the passing of time.
         tick: seconds by which the clock advances.
         latest_answer: no answer comes later than this many seconds after its attempt's deadline. Without such an end,
             the memory of a lost attempt would make the number of states infinite.
         max_states: stop looking for new states at this number.
-        max_violations: stop at this number of them.
+        max_violations: stop at this number of broken laws.
         step: the machine. A test of the laws themselves passes one with a safeguard removed.
 
     Raises:
-        TypeError: ``policy`` or ``alphabet`` is none.
-        ValueError: ``tick`` or ``latest_answer`` is no such time, or a limit is no whole number of at least 1.
+        TypeError: ``policy`` is no Policy, or ``alphabet`` is no Alphabet.
+        ValueError: ``tick`` is not above 0, ``latest_answer`` is negative, or a limit is no whole number of at least 1.
     """
     check_type("policy", policy, Policy)
     check_type("alphabet", alphabet, Alphabet)
@@ -172,7 +175,7 @@ class _Search:
         self.whole = position == len(self.nodes)
 
     def _expand(self, position: int) -> None:
-        """Go on from one state by everything that may happen next, the passing of a tick among it."""
+        """Visit what follows from one state: by a tick that passes, and by everything else that may happen next."""
         state, _, _, depth = self.nodes[position]
         policy, now, step, depth = self.policy, state.now, self.step, depth + 1
         later = self._simplified(settle(policy, state, now + self.tick))
@@ -188,7 +191,7 @@ class _Search:
                 self._visit(self._simplified(after), position, happened, depth)
 
     def _visit(self, state: State, parent: int, happened: Input | None, depth: int) -> int:
-        """The position of ``state``, or of the one that it is merged with."""
+        """Hold ``state`` to the laws if it is new. Returns its position, or that of the state it is merged with."""
         new = len(self.nodes)
         position = self.seen.setdefault(canonical(state, state.now), new)
         if position == new:
@@ -213,7 +216,7 @@ class _Search:
         return tuple(reversed(path))
 
     def _simplified(self, state: State) -> State:
-        """A state with the same future, as far as it is explored.
+        """A state with the same future as ``state``, as far as this exploration goes, so that fewer are visited.
 
         Counters beyond every cap of the policy are alike, and an answer that can no longer come is not waited for.
         """
@@ -233,7 +236,10 @@ class _Search:
     # --------
 
     def check_liveness(self, max_violations: int) -> float:
-        """From every state, with faults over and somebody asking, a token in the time that the policy allows."""
+        """Hold every state to the law that a token is there in time once faults are over and somebody asks.
+
+        Returns the longest time that any state needs, in seconds.
+        """
         bound = liveness_bound(self.policy)
         known: dict[int, float] = {}
         slowest = 0.0
@@ -246,7 +252,10 @@ class _Search:
         return slowest
 
     def _time_to_token(self, position: int, known: dict[int, float], bound: float) -> float:
-        """The worst case: what is in flight is lost. Each state on the way is looked at once."""
+        """Seconds until a token is there in the worst case, in which the request in flight is lost.
+
+        ``known`` keeps the result of each state on the way, so that none is looked at twice.
+        """
         passed: list[tuple[int, float]] = []
         state, elapsed, left = self.nodes[position].state, 0.0, math.inf
         while elapsed <= bound:
@@ -258,7 +267,7 @@ class _Search:
             if isinstance(action, SendRequest):
                 left = 0.0 if freshness(self._granted(state)) in _USABLE else math.inf
                 break
-            if action.until <= state.now:  # A step that leaves what is over in its state: it never gets anywhere.
+            if action.until <= state.now:  # A faulty step has left a wait that is over: no token ever comes.
                 break
             position, state, seconds = self._later(position, state, action.until)
             elapsed += seconds
@@ -267,7 +276,7 @@ class _Search:
         return elapsed + left
 
     def _later(self, position: int, state: State, until: float) -> tuple[int, State, float]:
-        """The next state on the way to ``until``: the one of a tick later where that is known, else the last one."""
+        """The next state on the way to ``until``: that of a tick later where it is known, else that at ``until``."""
         seconds = until - state.now
         if self.tick <= seconds and position < len(self.a_tick_later):
             later = self.a_tick_later[position]
@@ -276,7 +285,7 @@ class _Search:
         return self.seen.setdefault(canonical(state, state.now), len(self.seen)), state, seconds
 
     def _granted(self, state: State) -> State:
-        """The state after a request that is answered on the spot, as all are once faults have ended."""
+        """The state after a request that is answered on the spot, as every request is once faults have ended."""
         state, _ = self.step(self.policy, state, RequestClaimed(state.now, self.alphabet.draws[-1]))
         number = 0 if state.attempt is None else state.attempt.id
         return self.step(self.policy, state, AnswerReceived(state.now, number, Granted("token#0", 8.0)))[0]

@@ -22,14 +22,15 @@ _T = TypeVar("_T")
 
 
 def check_seed(seed: int) -> None:
-    """Raise ValueError unless ``seed`` stands for a stream that no other seed stands for."""
+    """Raise ValueError unless ``seed`` is from 0 to ``LARGEST_SEED``: beyond that, two seeds give the same stream."""
     check_whole("seed", seed, 0, LARGEST_SEED)
 
 
 class Random:
     """A stream of numbers that follows from ``seed``. Not for secrets. A copy goes on by itself.
 
-    ``seed`` is any int, of which the lowest 64 bits count. What is named by its seed refuses one that needs more.
+    ``seed`` is any int, of which the lowest 64 bits count. A scenario, which is named by its seed, refuses a longer
+    one, since two names would stand for one run.
     """
 
     __slots__ = ("_state",)

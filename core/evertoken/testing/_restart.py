@@ -12,15 +12,16 @@ from evertoken._states import State
 from evertoken._step import settle
 
 _ANYBODY = mangopay.sandbox("anybody", "any key")
-"""Whose snapshot it is makes no difference to a state."""
+"""A client that stands for every other: whose snapshot it is makes no difference to a state."""
 _ANOTHER = _ANYBODY.with_secret("another key")
 
 
 class Restart(NamedTuple):
-    """When the snapshot was taken; and when the new process starts, on its own clock, ``elapsed`` seconds later.
+    """A process ends, and another goes on from the snapshot that was taken at ``taken_at``.
 
-    The moments are rounded to the tick as by the machine. Without ``secrets`` the token is not kept. ``replaced`` says
-    that the new process has another secret.
+    The new process starts at ``now`` on its own clock, which is ``elapsed`` seconds after the snapshot. Moments are
+    rounded down to the tick, as by the machine. Without ``secrets`` the snapshot does not hold the token. ``replaced``
+    says that the new process has another secret.
     """
 
     taken_at: float

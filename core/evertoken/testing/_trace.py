@@ -34,7 +34,7 @@ from evertoken.outcomes import Blocked, Granted, Outcome
 from evertoken.testing._restart import Restart, restarted
 
 _MOST_PENDING = 50_000
-"""So many lines take some 50 MB before they are written."""
+"""How many lines may wait to be put together; until then so many take some 50 MB."""
 _REASONS: dict[SendReason | WaitReason, str] = {reason: reason.value for reason in (*SendReason, *WaitReason)}
 
 
@@ -51,9 +51,9 @@ class Entry(NamedTuple):
 
 
 class Trace:
-    """Append-only. ``policies`` are those of the clients, by number.
+    """The record of one run, to which lines are only ever added. ``policies`` are those of the clients, by number.
 
-    Lines are put together when somebody reads them, or once many have piled up: most runs are never read about.
+    Lines are put together when somebody reads them, or once many have piled up: nobody reads the trace of most runs.
 
     Args:
         policies: one for each client.
@@ -79,7 +79,7 @@ class Trace:
             self._write()
 
     def _write(self) -> None:
-        """Put the lines together that are not yet."""
+        """Put the pending lines together."""
         for client, happened, after in self._pending:
             masked = None if happened is None else self._masked(happened)
             changes = self._changes(self._states[client], after)
@@ -98,7 +98,7 @@ class Trace:
 
     @property
     def entries(self) -> list[Entry]:
-        """What was kept of them."""
+        """The entries so far; none if the trace does not keep them."""
         self._write()
         return self._entries
 
@@ -112,7 +112,7 @@ class Trace:
         """What ``token`` is called in this trace."""
         name = self._names.get(token)
         if name is None:
-            # A replay meets the names themselves, in the same order: there, each is its own name.
+            # In a replay the tokens are these names already, and come in the same order, so each is given its own name.
             name = self._names[token] = f"token#{len(self._names) + 1}"
         return name
 
@@ -130,7 +130,7 @@ class Trace:
                 return happened
 
     def _changes(self, before: State, after: State) -> str:
-        """What is otherwise than in the last line of this client; its time is in the input."""
+        """What has changed since the last line of this client. The time is left out, since the input shows it."""
         changes = ""
         if after.token != before.token:
             token = after.token
@@ -202,7 +202,7 @@ def _outcome(answer: Outcome) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """What a replay came to. ``differs_at`` is the number of the first line that came out otherwise, if one did."""
+    """What a replay came to. ``differs_at`` is the number of the first line that came out otherwise, or None."""
 
     digest: str
     differs_at: int | None
@@ -212,7 +212,7 @@ def replay(trace: Trace) -> Replayed:
     """Fold the inputs of ``trace`` with ``step``, from nothing, and write the trace again.
 
     Raises:
-        ValueError: entries are missing or were added, or one is of a client that the trace has no policy of.
+        ValueError: an entry is missing or was added, or is that of a client for which the trace has no policy.
     """
     if len(trace.entries) != trace.length:
         kept = f"{len(trace.entries)} of {trace.length} entries are there"

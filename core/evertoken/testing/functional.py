@@ -73,7 +73,7 @@ __all__ = (
 def machine_at(
     grant: ClientCredentials, state: State, *, policy: Policy | None = None, draw: Callable[[], float]
 ) -> TokenMachine:
-    """A machine of ``grant`` that begins in ``state``, which was come to under ``policy``."""
+    """A machine of ``grant`` that begins in ``state``. ``policy`` has to be that under which the state came about."""
     machine = TokenMachine(grant, policy=policy, draw=draw)
     # The functions and the shell around them are one piece.
     machine._become(state)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
@@ -81,16 +81,16 @@ def machine_at(
 
 
 def feed(machine: TokenMachine, happened: Input) -> None:
-    """Do ``happened`` to ``machine``, which then is in the state that ``step`` gives. Its ``stepped`` looks on.
+    """Do ``happened`` to ``machine``, which then is in the state that ``step`` gives. Its ``stepped`` is called for it.
 
-    Its moment is rounded down to the tick, as the machine's methods do.
+    The moment of ``happened`` is rounded down to the tick, as the machine's methods do.
 
     The machine draws no number, since the input has its own. After ``CredentialsReplaced`` it still has the credentials
     that it had, since the input has none: to give it others, call ``replace_credentials`` instead.
 
     Raises:
-        LocalProtocolError: a claim against ``poll``. Nothing has changed.
-        ValueError: its moment is not one that the machine's methods would take.
+        LocalProtocolError: ``happened`` is a claim, and ``poll`` says Wait. Nothing has changed.
+        ValueError: the moment of ``happened`` is not one that the machine's methods would take.
     """
     happened = replace(happened, now=on_the_grid(happened.now))
     if isinstance(happened, RequestClaimed):
@@ -102,10 +102,10 @@ def feed(machine: TokenMachine, happened: Input) -> None:
 
 
 def request_of(machine: TokenMachine, attempt: Attempt) -> TokenRequest:
-    """What travels for ``attempt``, which is the ``attempt`` or the ``lost`` one of the machine's ``state_value``.
+    """The token request of ``attempt``, which is the ``attempt`` or the ``lost`` one of the machine's ``state_value``.
 
-    For answers in bytes: ``machine.receive_response(now, request_of(machine, attempt), response)``. It is made with the
-    credentials that the machine has now.
+    It is made with the credentials that the machine has now. With it a machine that :func:`machine_at` made can be told
+    an answer in bytes: ``machine.receive_response(now, request_of(machine, attempt), response)``.
     """
     # The functions and the shell around them are one piece.
     return machine._request(machine.grant, attempt, None)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]

@@ -1,4 +1,4 @@
-"""Does an embedder's driver keep the rules of the machine that it drives?"""
+"""The check whether an embedder's driver keeps the rules of the machine that it drives."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Does a driver keep the rules? What it does with its machine, and with the network, is held against what it should do.
+"""Checks that a driver keeps the rules: what it does with its machine and the network is held to what it should do.
 
     check = DriverCheck(clock)
     driver = YourDriver(check.machine_class(grant, policy=policy, draw=draw))
@@ -55,7 +55,7 @@ class DriverCheck(Unpicklable):
         return tuple(self._book.first.values())
 
     def end(self) -> tuple[BrokenRule, ...]:
-        """Look once more what is overdue, and say what was broken: nothing, or ``assert not check.end()`` fails."""
+        """Look once more for what is overdue, and return what was broken: a test says ``assert not check.end()``."""
         self._book.look()
         return self.broken
 
@@ -64,9 +64,10 @@ class DriverCheck(Unpicklable):
 
     @contextmanager
     def exchange(self, request: TokenRequest | None = None) -> Generator[None]:
-        """Around the network's part of an exchange: :meth:`sent`, and then :meth:`answered` or, raised, :meth:`failed`.
+        """Wrap the network's part of an exchange: calls :meth:`sent`, and at the end :meth:`answered`.
 
-        What is no ``Exception`` (a task that is cancelled) brings nothing.
+        If an ``Exception`` is raised, :meth:`failed` is called instead. Anything else that is raised (a task is
+        cancelled) is no word of the network, so neither of the two is called.
         """
         self.sent(request)
         try:
@@ -79,7 +80,7 @@ class DriverCheck(Unpicklable):
     def sent(self, request: TokenRequest | None = None) -> None:
         """The driver has handed a token request to the network, which may lose or double it from here on.
 
-        None where a network carries bytes only: it then counts as the one that was claimed last.
+        ``request`` is None where a network carries only bytes: they then count as the request that was claimed last.
         """
         now = self._book.look()
         errand = self._errand(request)
@@ -123,7 +124,7 @@ class DriverCheck(Unpicklable):
     def _brought(self, request: TokenRequest | None, what: Told) -> None:
         now = self._book.look()
         errand = self._errand(request)
-        if errand is None:  # It was made by a process that has ended.
+        if errand is None:  # The request was made by a process that has ended.
             return
         errand.brought.append(what)
         if not errand.told:
@@ -194,9 +195,10 @@ class DriverCheck(Unpicklable):
 
     @contextmanager
     def caller(self, machine: TokenMachine | None = None, min_ttl: float = 0.0) -> Generator[None]:
-        """Around the wait of one caller: as long as this lasts, somebody wants a token of ``machine``, or of the last.
+        """Wrap the wait of one caller: until it ends, somebody wants a token of ``machine``, or of the one made last.
 
-        Who comes and leaves at the same moment is seen as well, by the machine's ``authorization``.
+        A caller who comes and leaves at the same moment need not be wrapped: the machine is asked for its
+        ``authorization``, and so the check sees such a caller too.
         """
         now = self._book.look()
         self._came += 1

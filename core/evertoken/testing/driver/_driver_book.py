@@ -38,7 +38,7 @@ class Caller(NamedTuple):
 
 
 class Book(Unpicklable):
-    """Kept for one process. See ``DriverCheck`` for the arguments."""
+    """What one check has seen of a process, and what the process owes. See ``DriverCheck`` for the arguments."""
 
     def __init__(self, clock: Callable[[], float], *, name: str, grace: float, snapshots: bool) -> None:
         self.moment = clock
@@ -75,7 +75,7 @@ class Book(Unpicklable):
                 " TokenMachine.restore; a driver that keeps none says DriverCheck(snapshots=False)",
             )
         self.lost_snapshot = False
-        if stood:  # Whatever the old ones had under way has nobody left to tell it.
+        if stood:  # Nobody is left to tell the old machines what came of their requests.
             self.duties.clear()
             self.callers.clear()
         self.machines = [other for other in self.machines if other not in stood]
@@ -85,7 +85,7 @@ class Book(Unpicklable):
 
     @contextmanager
     def restoring(self, snapshot: Snapshot, elapsed: float) -> Generator[None]:
-        """Around the driver's ``restore``."""
+        """Wrap the driver's ``restore``: hold the stated age of the snapshot to the clock, and expect a new machine."""
         now = self.look()
         taken = next((at for kept, at in reversed(self.kept_ones) if kept == snapshot), None)
         if taken is not None and abs(now - taken - elapsed) > self.grace + 0.01 * (now - taken):
@@ -132,7 +132,7 @@ class Book(Unpicklable):
         )
 
     def refused_claim(self, reason: str) -> None:
-        """The driver has started a request against ``poll``."""
+        """The driver has started a request although ``poll`` says Wait."""
         self.broke(
             DriverRule.ALLOWED,
             f"start_request was called while poll said: wait ({reason})",
@@ -198,7 +198,7 @@ class Book(Unpicklable):
     # ------------
 
     def look(self) -> float:
-        """What is overdue by now is broken. Returns the moment."""
+        """Note each rule that is broken by what is overdue now. Returns the moment."""
         now = self.moment()
         for key, duty in list(self.duties.items()):
             if duty.due < now:
@@ -231,10 +231,10 @@ class Book(Unpicklable):
         self.duties.setdefault(key, Duty(due, rule, did, should))
 
     def done(self, key: object) -> None:
-        """It has done what ``key`` stands for, owed or not."""
+        """The driver has done what ``key`` stands for, owed or not."""
         self.duties.pop(key, None)
 
     def broke(self, rule: DriverRule, did: str, should: str) -> None:
-        """A rule is broken now."""
+        """Note that ``rule`` is broken now, if it was not broken before."""
         if rule not in self.first:
             self.first[rule] = BrokenRule(rule, self.moment(), self.name, did, should)

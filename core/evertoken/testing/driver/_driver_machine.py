@@ -83,7 +83,7 @@ class CheckedMachine(TokenMachine):
         self._own, self._moment = now, moment
 
     def rested(self, moment: float) -> None:
-        """Nothing could be done until ``moment``."""
+        """The process could do nothing until ``moment``, so whatever fell due before counts from then on."""
         self._changed = moment
         self._free_from = None
         self._own, self._moment = self._shows(moment), moment

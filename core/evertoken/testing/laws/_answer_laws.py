@@ -139,7 +139,7 @@ def _check_moments(token: AccessToken, expected: AccessToken, found: list[str]) 
 
 
 def _check_after_token(before: State, started: float, after: State, found: list[str], *, repeats: int) -> None:
-    """What a token opens and ends: all that was learnt no later than it was asked for, and nothing else."""
+    """Check that a token ends the trouble that was learnt no later than it was asked for, and no other."""
     old, new = before.backoff, after.backoff
     check_problem(after, None if old.found <= started else before.problem, found)
     if old.found <= started:
@@ -191,7 +191,10 @@ def _check_trouble(case: _Case, meaning: Meaning) -> None:
 
 
 def _check_postponed(case: _Case) -> None:
-    """It is looked at again later, and nothing is counted: by a good token that is due later, or else by a wait."""
+    """Check that nothing is counted, and that the next look comes when it was said.
+
+    A token that is good until then becomes due at that moment; without such a token there is a wait until then.
+    """
     policy, before, attempt, answer, seen, _, _, after, found = case
     now, held, old = before.now, before.token, before.backoff
     if isinstance(answer, Postponed):
@@ -217,12 +220,12 @@ def _problem_after(case: _Case, meaning: Meaning) -> Problem | ProblemKind | Non
         return _REISSUED if is_shunned(case.before, answer.access_token) else _DEAD
     if not isinstance(answer, Failed | Malformed):
         return was
-    # A late one says better why there was no answer, if nothing else has gone wrong since.
+    # A late failure says better than LOST why there was no answer, if nothing else has gone wrong since.
     return was if meaning is _OVERTAKEN and (was is None or was.kind is not _LOST) else answer.problem
 
 
 def _check_token_not_due(case: _Case) -> None:
-    """Another token, where none was to be taken."""
+    """Say which law is broken by another token, where none was to be taken."""
     before, answer, token = case.before, case.answer, case.after.token
     if token is None:
         case.found.append("only a rejection takes the token away")
@@ -237,7 +240,7 @@ def _check_token_not_due(case: _Case) -> None:
 
 
 def _check_other_blocks(case: _Case, meaning: Meaning) -> None:
-    """What becomes of the blocks by an answer that is none."""
+    """Check what an answer that is no block has made of the blocks."""
     before, after, found, seen = case.before, case.after, case.found, case.seen
     if seen is not None and seen.look_at is not None and meaning in (_FAILED, _MALFORMED):
         if after.blocks != lifted(before, tuple(BlockKind), case.looked_at):
@@ -266,7 +269,7 @@ def _check_back_off(case: _Case, meaning: Meaning) -> None:
         failures, malformed = more(failures), more(malformed) if meaning is _MALFORMED else 0
         retry_at = max(retry_at, now + min(longest, retry_wait(policy, failures, malformed, attempt.draw)))
         learnt = max(learnt, attempt.started)
-    if isinstance(answer, Failed) and answer.retry_after is not None:  # Kept even if it comes late.
+    if isinstance(answer, Failed) and answer.retry_after is not None:  # A stated wait is kept even if it comes late.
         wait = stated(policy, answer.retry_after, policy.rate_limited_wait_cap, attempt.draw)
         retry_at = max(retry_at, now + min(longest, wait))
         learnt = max(learnt, attempt.started)
@@ -283,9 +286,9 @@ def _check_back_off(case: _Case, meaning: Meaning) -> None:
 
 
 def _check_block_as_told(case: _Case, seen: Seen, ends: float) -> None:
-    """What a store knows takes the place of all that we knew, with its moments, and moves no counter.
+    """Check that what a store knows takes the place of all that we knew, with its moments, and moves no counter.
 
-    What was reported during the look is known beside it.
+    Blocks that were reported while the store was looked at are kept beside it.
     """
     policy, before, attempt, answer, _, _, looked_at, after, found = case
     answer, now = cast("Blocked", answer), before.now
@@ -308,7 +311,7 @@ def _check_block_as_told(case: _Case, seen: Seen, ends: float) -> None:
 
 
 def _check_block(case: _Case) -> None:
-    """A block stands for its whole wait; the waits that are ours double each time in a row."""
+    """Check that a block stands for its whole wait, and that the waits that are ours double each time in a row."""
     policy, before, attempt, answer, _, _, _, after, found = case
     answer = cast("Blocked", answer)
     kind = answer.kind
@@ -347,7 +350,7 @@ def _check_block(case: _Case) -> None:
 
 
 def _wait(policy: Policy, state: State, attempt: Attempt, blocked: Blocked) -> tuple[float, bool]:
-    """For how many seconds the endpoint is blocked, and whether that is doubted."""
+    """For how many seconds the endpoint is blocked, and whether it is a refusal that is doubted."""
     kind, draw, seconds = blocked.kind, attempt.draw, blocked.retry_after
     wait = block_wait(policy, state, kind, seconds, draw)
     if kind is BlockKind.RATE_LIMITED:

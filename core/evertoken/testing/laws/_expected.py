@@ -1,9 +1,9 @@
 """What a policy makes of an answer, worked out a second time and more simply: the yardstick of the laws.
 
-Nothing here is shared with ``_judge`` or ``_step``, so that a mistake has to be made twice, and in the same way, to go
-unnoticed. The budget is not here: the laws take its arithmetic from ``_schedule``, the world counts the exchanges in
-every window, and tests hold that arithmetic to what it has to come to. What all agree on is that durations are whole
-ticks, rounded down.
+None of the arithmetic and of the judgements here comes from ``_schedule`` or ``_step``, so that a mistake has to be
+made twice, and in the same way, to go unnoticed. The budget is not here: the laws take its arithmetic from
+``_schedule``, the world counts the exchanges in every window, and tests hold that arithmetic to what it has to come to.
+The one thing that all of them take for granted is that durations are whole ticks, rounded down.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _PER_SECOND = 1 / TICK
 
 @enum.unique
 class Meaning(enum.Enum):
-    """What an answer amounts to in a state. All but NOTHING are about an attempt that is remembered."""
+    """What an answer to an attempt that is remembered amounts to in a state."""
 
     TAKEN = "a token that is taken"
     FAILED = "a failure"
@@ -54,7 +54,7 @@ def doubled(wait: float, cap: float, times: int) -> float:
 
 
 def more(count: int) -> int:
-    """One more than ``count``, as far as anybody counts."""
+    """One more than ``count``, up to the largest number that a state holds."""
     return min(count + 1, MOST_DOUBLINGS)
 
 
@@ -71,7 +71,7 @@ def retry_wait(policy: Policy, failures: int, malformed: int, draw: float) -> fl
 
 
 def is_unasked(seen: Seen | None) -> bool:
-    """Whether a store answered, and nobody was asked."""
+    """Whether a store answered by itself, so that the endpoint was not asked."""
     return seen is not None and not seen.asked
 
 
@@ -89,7 +89,11 @@ def stated(policy: Policy, seconds: float | None, cap: float, draw: float) -> fl
 
 
 def block_wait(policy: Policy, state: State, kind: BlockKind, seconds: float | None, draw: float) -> float:
-    """How long a block stands of which nobody, or ``seconds``, says for how long."""
+    """For how many seconds a new block stands.
+
+    That is our own wait, or the ``seconds`` that the server stated (None for no word of it) if they are more; for a
+    rate limit the stated ones count in any case.
+    """
     times = times_of(state, kind)
     if kind is BlockKind.RATE_LIMITED:
         if seconds is not None:
@@ -102,7 +106,7 @@ def block_wait(policy: Policy, state: State, kind: BlockKind, seconds: float | N
         wait, cap = policy.refused_wait, policy.refused_wait_cap
     else:
         wait, cap = policy.unclear_wait, policy.unclear_wait_cap
-    if stands(state, kind):  # Already: the same wait once more.
+    if stands(state, kind):  # A block that is found again while it stands is given the same wait once more.
         times = max(0, times - 1)
     return max(whole(doubled(wait, cap, times)), stated(policy, seconds, cap, draw))
 
@@ -116,7 +120,7 @@ def times_of(state: State, kind: BlockKind) -> int:
 
 
 def counted(state: State, kind: BlockKind) -> int:
-    """The same once such a block is found: one more, unless one stands."""
+    """What ``times_of`` comes to when such a block is found: one more, unless one stands already."""
     times = times_of(state, kind)
     return times if stands(state, kind) else more(times)
 
@@ -144,7 +148,7 @@ def lifted(state: State, kinds: tuple[BlockKind, ...], found_until: float = math
 
 
 class News(NamedTuple):
-    """What is known of a block beside its moment: from when it is, and the words."""
+    """What is known of a block beside its end: from which moment the latest word of it is, and the words for people."""
 
     found: float
     problem: Problem | None
@@ -180,7 +184,7 @@ def unblock_at(blocks: tuple[Block, ...]) -> float:
 
 
 def look_at(blocks: tuple[Block, ...]) -> float:
-    """When no block is left that keeps a request from being started."""
+    """From when on no block keeps a request from being started."""
     return max([block.look_at for block in blocks]) if blocks else LONG_AGO
 
 
@@ -197,7 +201,7 @@ def loss_retry_at(policy: Policy, state: State, attempt: Attempt) -> float:
 
 
 def _token(policy: Policy, granted: Granted, attempt: Attempt, received: float) -> AccessToken:
-    """Its life counts from the start of the request, and its margins are shares of that at most."""
+    """The token of ``granted``. Its life counts from the start of the request; no margin is above its share of that."""
     started, draw = attempt.started, attempt.draw
     value, life = granted.access_token, whole_life(policy, granted)
     fresh_until = started + whole(life - min(policy.leeway, policy.leeway_share * life))
@@ -216,7 +220,7 @@ def whole_life(policy: Policy, granted: Granted) -> float:
 
 
 def expected_token(policy: Policy, state: State, attempt: Attempt, granted: Granted) -> AccessToken:
-    """The token of this answer. A repeated one is not due again before a back-off, or each would bring the next."""
+    """The token of this answer. A repeated token is not due again before a back-off, or each would bring the next."""
     token = _token(policy, granted, attempt, state.now)
     if state.token is None or state.token.value != token.value:
         return token
@@ -236,7 +240,8 @@ def is_shunned(state: State, value: str) -> bool:
 def meaning_of(policy: Policy, state: State, attempt: Attempt, answer: Outcome, seen: Seen | None = None) -> Meaning:
     """What ``answer`` amounts to for ``attempt``, which is in flight or the latest lost one.
 
-    What a store answered and nobody was asked for is a token that is taken, a block with its moments, or nothing.
+    What a store answered by itself, in time, is a token that is taken, a block with the moments that the store knows,
+    or nothing that counts (POSTPONED, STALE).
     """
     late = state.attempt is None or attempt.id != state.attempt.id
     unasked = is_unasked(seen)
@@ -255,7 +260,7 @@ def _meaning(policy: Policy, state: State, attempt: Attempt, answer: Outcome, *,
         if answer.kind is BlockKind.REFUSED and attempt.generation != state.credentials.generation:
             return Meaning.STALE
         return Meaning.OVERTAKEN if late and state.granted_at > attempt.started else Meaning.BLOCK
-    if late:  # Its loss was counted.
+    if late:  # The loss of this attempt was counted already.
         return Meaning.OVERTAKEN
     if isinstance(answer, Abandoned):
         return Meaning.ABANDONED
@@ -276,7 +281,7 @@ def _meaning_of_grant(
     if state.now >= fresh_until:
         return unusable
     held = state.token
-    if held is not None and unasked:  # A store may hold an older one that lives longer, and gives no other.
+    if held is not None and unasked:  # A store has one token only, which may be older than ours and live longer.
         return Meaning.TAKEN if fresh_until > held.fresh_until else Meaning.OVERTAKEN
     if held is not None and (held.started > attempt.started or (late and held.started == attempt.started)):
         return Meaning.OVERTAKEN

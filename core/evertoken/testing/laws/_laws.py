@@ -64,8 +64,9 @@ _REPORTED = {
 def liveness_bound(policy: Policy) -> float:
     """Seconds within which a token must be there once faults have ended and while somebody keeps asking.
 
-    A lost attempt and the longest back-off, or the longest block, or one refill of the budget; and before that the
-    claim that was standing when the faults ended, which nobody has to give back before its deadline.
+    The token has to wait for the longest of these: a lost attempt and the longest back-off, the longest block, one
+    refill of the budget. Two request timeouts come on top for the claim that was standing when the faults ended, which
+    nobody has to give back before its deadline.
     """
     blocks = (policy.locked_wait_cap, policy.refused_wait_cap, policy.unclear_wait_cap, policy.rate_limited_wait_cap)
     longest = max(
@@ -89,7 +90,7 @@ def broken_by(
     """
     found: list[str] = []
     now, earlier = before.now, before
-    if now < happened.now:  # Else it is settled: every state is at its own moment.
+    if now < happened.now:  # Otherwise ``before`` is settled already, as every state is at its own moment.
         now = happened.now
         settled = settle(policy, before, now)
         _check_time(policy, before, settled, found)
@@ -124,7 +125,7 @@ def _check_rarer(policy: Policy, before: State, happened: _Rarer, after: State, 
 
 
 def _check_time(policy: Policy, before: State, settled: State, found: list[str]) -> None:
-    """What time alone has done between two inputs."""
+    """Check what time alone has done between two inputs."""
     attempt = before.attempt
     if attempt is not None and attempt.deadline <= settled.now:
         _check_loss(policy, before, attempt, settled, found)
@@ -168,7 +169,7 @@ def _check_rejections_in_time(before: State, settled: State, found: list[str]) -
 
 
 def _check_claim(policy: Policy, before: State, claimed: RequestClaimed, after: State, found: list[str]) -> None:
-    """One slot, taken by whom ``poll`` allows to, and charged at once."""
+    """A claim takes the one slot, only while ``poll`` allows it, and is charged to the budget at once."""
     now = before.now
     check_start(before, now, claimed.min_ttl, "start_request", found)
     seconds = policy.request_timeout * (2 if claimed.asks else 1) + policy.store_wait * claimed.tiers
@@ -197,7 +198,7 @@ def _check_claim(policy: Policy, before: State, claimed: RequestClaimed, after: 
 
 
 def _check_rejection(policy: Policy, before: State, rejected: TokenRejected, after: State, found: list[str]) -> None:
-    """A rejection is about the token in hand, is believed so often, and only where another token can be had."""
+    """A rejection counts only of the token in hand, is believed only so often, and only if another token can be had."""
     token, now = before.token, before.now
     if token is None or now >= token.fresh_until or token.authorization != rejected.authorization:
         if after != before:
@@ -229,7 +230,7 @@ def _is_credible(policy: Policy, state: State, token: AccessToken, challenge: Ch
 
 
 def _may_be_believed(policy: Policy, state: State, token: AccessToken) -> bool:
-    """The interval is over; or the token has worked and is not quite new, and the burst is not used up."""
+    """Whether the interval is over; or the token has worked and is not quite new, and the burst is not used up."""
     rejections, quarter = state.rejections, (token.expires_at - token.started) / 4
     is_new = state.now < token.started + whole(min(policy.rejection_interval / 12, quarter))
     at_once = rejections.worked and not is_new and rejections.believed < policy.rejection_burst
@@ -237,13 +238,13 @@ def _may_be_believed(policy: Policy, state: State, token: AccessToken) -> bool:
 
 
 def _heard(policy: Policy, state: State, rejections: Rejections) -> Rejections:
-    """As they are once one more was heard of: ten intervals without any end a row of them."""
+    """The rejections once one more was heard of, from which on it takes ten intervals without any to forgive them."""
     later = state.now + whole(10 * policy.rejection_interval)
     return rejections._replace(forgive_at=later) if rejections.believed else rejections
 
 
 def _check_use(before: State, worked: TokenWorked, after: State, found: list[str]) -> None:
-    """What served a call is noted of the token in hand, and of no other."""
+    """That a token has served a call is noted of the one in hand, and of no other."""
     token, rejections = before.token, before.rejections
     if token is not None and token.authorization == worked.authorization:
         rejections = rejections._replace(worked=True)
@@ -325,7 +326,7 @@ def _check_report(policy: Policy, before: State, closed: BlockReported, after: S
 
 
 def _check_news(before: State, kind: BlockKind, now: float, after: State, found: list[str], *, heard: bool) -> None:
-    """What is known of the block that was reported, and told of it; nothing new where it is said to be over."""
+    """Check what is known and told of the reported block. A report that it is over (not ``heard``) is no news."""
     latest = news_of(before, kind)
     if heard and (latest is None or latest.found < now + TICK):
         check_problem(after, _REPORTED[kind], found)

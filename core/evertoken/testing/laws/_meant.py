@@ -1,8 +1,8 @@
 """What the scripted server meant by its answers, held against what became of them: laws that begin before the parser.
 
 The other laws judge what the machine makes of an answer as it was read. If it was read wrongly (a Retry-After that is
-not seen, an SCA challenge that is taken for a bad token), they find nothing amiss. These know nothing of states and
-outcomes: they see the server's log, when token requests start, and which header is handed out.
+not seen, an SCA challenge that is taken for a bad token), they find nothing amiss. The laws here know nothing of states
+and outcomes: they see the server's log, when token requests start, and which header is handed out.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ _OPENED_BY_CREDENTIALS = (_LOCK, _REFUSAL, _UNCLEAR)
 
 
 class ServerLaws:
-    """One client's machine, under ``policy``, against what the server meant, whose tokens live ``lifetime`` seconds.
+    """Holds one client's machine, which runs under ``policy``, to what the server meant by its answers.
 
-    Moments are on the machine's clock.
+    ``lifetime`` is the life of the server's tokens, in seconds. Moments are on the machine's clock.
 
     Each method takes note of something; those that can find a law broken return its words, else None.
     """
@@ -87,7 +87,7 @@ class ServerLaws:
         policy, status, stated = self._policy, arrival.status or 0, arrival.retry_after
         if status == 429:
             unstated = own_wait(policy, BlockKind.RATE_LIMITED, 0)
-            if arrival.detail == "over the rate limit":  # It states the ends of several windows, and the log none.
+            if arrival.detail == "over the rate limit":  # Its headers state the ends of windows, which the log lacks.
                 unstated = 0.0
             return _LIMIT, unstated if stated is None else min(stated, policy.rate_limited_wait_cap)
         if status >= 500:
@@ -119,17 +119,17 @@ class ServerLaws:
     # ----------------
 
     def lifted(self) -> None:
-        """The operator has opened what was closed."""
+        """The operator has lifted every block."""
         self._waits.clear()
 
     def replaced(self) -> None:
-        """There are new credentials: they may be tried at once, and what is said of the old ones is no news."""
+        """There are new credentials: they may be tried at once, and a refusal of the old ones no longer counts."""
         self._is_stale = True
         for law in _OPENED_BY_CREDENTIALS:
             self._waits.pop(law, None)
 
     def crashed(self) -> None:
-        """The process has ended, and its snapshot with it."""
+        """The process has ended, and its snapshot is lost with it."""
         self._waits.clear()
         self._flying = None
 
@@ -140,4 +140,4 @@ class ServerLaws:
         self._flying = None
         if restart.replaced:
             self.replaced()
-            self._waits.clear()  # The snapshot is not believed: nobody vouches for what it holds.
+            self._waits.clear()  # The snapshot is not believed, since its seal is that of another secret.

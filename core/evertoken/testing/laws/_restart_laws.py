@@ -1,4 +1,4 @@
-"""The law of restarts: what was known before the process ended is known after, on whatever clock, and no less of it."""
+"""The law of restarts: all that was known before the process ended is known after it, whatever the new clock shows."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def broken_by_restart(policy: Policy, before: State, restart: Restart, after: St
     kept = settle(policy, before, whole_ticks(restart.taken_at))
     if not restart.secrets:
         kept = kept._replace(token=None)
-    if restart.replaced:  # Under another secret nothing of it is believed but the budget, at the slowest pace.
+    if restart.replaced:  # A seal of another secret proves nothing: only the budget is believed, at the slowest pace.
         budget = kept.budget._replace(interval=whole_ticks(policy.budget_interval))
         kept = first_state(policy)._replace(now=kept.now, budget=budget, problem=DOUBTED)
     known = settle(policy, kept, kept.now + whole_ticks(restart.elapsed))

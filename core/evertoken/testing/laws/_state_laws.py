@@ -31,7 +31,7 @@ def broken_in(policy: Policy, state: State, now: float) -> list[str]:
     _check_published(policy, state, now, moment, found)
     token = state.token
     if token is not None and moment == token.refresh_at > now:
-        # Nothing else is in the way, so that a demand which no token could satisfy would be seen.
+        # Only the refresh is waited for, so it would be seen if a demand that no token can satisfy counted.
         too_much = (token.fresh_until - token.started) / 2 + TICK
         if decide(state, too_much) != action:
             found.append("a min_ttl above half of a token's usable life counts as none")
@@ -84,7 +84,7 @@ def _check_permission(state: State, now: float, action: SendRequest, found: list
 
 
 def check_start(state: State, now: float, min_ttl: float, what: str, found: list[str]) -> None:
-    """What stands in the way of a request that starts at ``now``, each by its name."""
+    """Add a law for each thing that forbids a request to start at ``now``; ``what`` says how it came to be allowed."""
     token = state.token
     if state.attempt is not None:
         found.append(f"at most one attempt before its deadline: {what}")
@@ -101,7 +101,7 @@ def check_start(state: State, now: float, min_ttl: float, what: str, found: list
 
 
 def check_problem(state: State, expected: Problem | ProblemKind | None, found: list[str]) -> None:
-    """What the state tells is this problem, or one of this kind."""
+    """Check that the problem that the state tells is the ``expected`` one, or of the expected kind."""
     told = state.problem
     right = told is not None and told.kind is expected if isinstance(expected, ProblemKind) else told == expected
     if not right:
@@ -121,7 +121,7 @@ def _next_start(policy: Policy, state: State) -> float:
 
 
 def _check_published(policy: Policy, state: State, now: float, moment: float, found: list[str]) -> None:
-    """Readers see one whole token, and until exactly when nothing else is to be done."""
+    """Check that readers see one whole token, and the exact moment until which nothing else is to be done."""
     quiet_until, header = publish(policy, state)
     token = state.token
     if header != (None if token is None else token.authorization):

@@ -71,7 +71,7 @@ REQUEST_TABLE: Mapping[Event, Mapping[RequestState, RequestState]] = MappingProx
 )
 """What each event makes of the request. Pairs that are not listed change nothing.
 
-REPLACE lifts what refusals and unclear answers have blocked three times between grants, a lock once, and no other."""
+REPLACE lifts refused and unclear blocks at most three times between grants, a lock once, and no other block."""
 
 Joint = tuple[Freshness, RequestState]
 

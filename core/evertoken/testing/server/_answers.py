@@ -106,9 +106,9 @@ class Draft(NamedTuple):
     own: bool = True
     """Whether the API itself answers, and so adds its X-RateLimit headers: a proxy or a limiter in front does not."""
     dated: bool = False
-    """Whether it makes no sense without a Date."""
+    """Whether the answer makes no sense without a Date."""
     rejects: bool = False
-    """Whether it is a 401 that is, or may be taken to be, about the bearer token."""
+    """Whether the answer is a 401 that is, or may be taken to be, about the bearer token."""
     exhausted: int | None = None
     """The Unix time at which the first rate limit window opens again; None while it is open."""
 
@@ -155,7 +155,7 @@ def granted(token: str, expires_in: int | None) -> Draft:
 
 @functools.cache
 def oauth_error(status: int, error: str, description: str | None = None) -> Draft:
-    """The error family of RFC 6749 section 5.2. There are few, and each is made once."""
+    """An error of RFC 6749 section 5.2. There are few of them, so each is made once and kept."""
     body = {"error": error} if description is None else {"error": error, "error_description": description}
     return Draft(status, TOKEN_ANSWER, json.dumps(body, separators=(",", ":")).encode())
 
@@ -175,8 +175,8 @@ def grant_refusal(body: bytes) -> tuple[Draft | None, str]:
 def _grant_type(body: bytes) -> object:
     """The grant type that ``body`` names, None if it names none.
 
-    A form, as it is documented; and what Mangopay takes as well, since its own SDKs send it: JSON (Python, .NET) and
-    multipart (PHP), under the content type of a form. So the body is told by its look.
+    The documented body is a form. Mangopay's own SDKs also send JSON (Python, .NET) and multipart (PHP), under the
+    content type of a form, and Mangopay takes both; so the kind of a body is told from its first characters.
     """
     text = body.decode("latin-1")
     if text.lstrip().startswith("{"):
@@ -243,7 +243,7 @@ def forbidden(wall: float) -> Draft:
 
 
 def delivered(draft: Draft, fault: TokenFault | ApiFault) -> Draft:
-    """``draft`` on the way that ``fault`` leaves it."""
+    """``draft`` with the delivery that ``fault`` allows it."""
     way = None if fault is TOKEN_FINE or fault is API_FINE else _WAYS.get(fault)
     if way is None:
         return draft

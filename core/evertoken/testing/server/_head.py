@@ -1,7 +1,7 @@
 """The head of an answer: the header lines that every answer has, put together when somebody reads them.
 
-A simulated client judges most answers by their status and body alone. The lines would cost as much as all the rest of
-an answer, so until they are read there is only what they follow from, which is immutable.
+A simulated client judges most answers by their status and body alone. To make the lines takes as long as all the rest
+of an answer, so until somebody reads them a head holds only what they follow from, which is immutable.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from evertoken.testing.server._answers import Delivery, Draft, Lines, http_date
 from evertoken.testing.server._meters import Windows
 
 _REFERENCE = 1_700_000_000
-"""The Unix time of ``start`` in answers that cannot do without one, where the server was not told."""
+"""The Unix time of ``start`` in answers that make no sense without a Date, from a server that was told no epoch."""
 
 _CHUNKED: Lines = (("Transfer-Encoding", "chunked"),)
 
@@ -34,7 +34,7 @@ class WallClock(NamedTuple):
 
 
 class Head(Unpicklable, Sequence[tuple[str, str]]):
-    """The header lines of one answer. They compare and hash as the tuple that they become. The repr shows none."""
+    """The header lines of one answer. A head compares and hashes as the tuple of its lines. The repr shows none."""
 
     __slots__ = ("_lines", "_parts")
 

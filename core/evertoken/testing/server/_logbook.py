@@ -31,7 +31,7 @@ class Visit(Unpicklable):
     proof: Proof
     request_id: str | None
     within: bool
-    """Whether it is within the rate limits, as far as those are enforced."""
+    """Whether the request is within the rate limits, as far as those are enforced."""
 
     def __repr__(self) -> str:
         return f"Visit({self.request.method} {self.place.route.value} at {self.now})"
@@ -67,7 +67,7 @@ class Censor(Unpicklable):
 
 
 class Logbook:
-    """Append-only, but that it may forget its oldest arrivals: at least the newest ``keep`` are there."""
+    """The log of arrivals, append-only but for the oldest, which may be dropped: the newest ``keep`` stay."""
 
     __slots__ = ("_keep", "_most", "_rejected", "_rejected_calls", "arrivals", "seq")
 
@@ -132,9 +132,9 @@ class Logbook:
 
 
 def identity(headers: Sequence[tuple[str, str]]) -> tuple[str | None, str | None]:
-    """By what a request says who sends it and which call it is: Authorization, and X-Request-Id or Idempotency-Key.
+    """Who sends a request, and which call it is: its Authorization, and its X-Request-Id or else Idempotency-Key.
 
-    The first line of a name counts.
+    Where a header comes twice, the first line counts.
     """
     authorization = request_id = key = None
     for name, value in headers:

@@ -12,7 +12,7 @@ from evertoken.testing.server._script import MANGOPAY_RATE_LIMITS, Overuse, Rate
 
 
 class Windows(NamedTuple):
-    """The windows of the rate limits as they stand. Immutable: where one of them ends, others take their place."""
+    """The windows of the rate limits as they stand. Immutable: when one of them ends, a new value takes its place."""
 
     limits: tuple[RateLimit, ...]
     began: tuple[int, ...]
@@ -38,7 +38,7 @@ class Windows(NamedTuple):
         """Mangopay's three header lines after ``total`` calls; no X-RateLimit-Reset where ``wall`` is None.
 
         ``wall`` is the Unix time of ``start``. With ``exhausted``, the first window is used up until that Unix time;
-        where there are no windows, it is the first of Mangopay's.
+        for that, a script without windows is given Mangopay's.
         """
         if not self.limits:
             return () if exhausted is None else _MANGOPAY.lines(0, wall, exhausted=exhausted)
@@ -61,8 +61,9 @@ def _joined(values: list[int]) -> str:
 class RateMeter:
     """Calls per window. The windows are fixed ones that follow each other from ``start``; Mangopay's slide.
 
-    Every call counts in every window, so a window's count is the total less what the total was when it began. What a
-    call is compared with, the total at which a window is full and the end of the next one, changes only where one ends.
+    Every call counts in every window, so a window's count is the total less what the total was when it began. A call is
+    compared with two numbers, the total at which the first window is full and the moment at which the next one ends.
+    Both change only when a window ends, which keeps a call cheap.
     """
 
     __slots__ = ("_end", "_most", "_start", "total", "windows")
@@ -86,7 +87,7 @@ class RateMeter:
         return twin
 
     def count(self, now: float) -> bool:
-        """Count one call; whether it is within every limit."""
+        """Count one call, and say whether it is within every limit."""
         elapsed = now - self._start
         if elapsed >= self._end:
             self._use(self.windows.turned(elapsed, self.total))
@@ -116,7 +117,7 @@ class OveruseMeter:
         return twin
 
     def request(self, now: float) -> bool:
-        """Count one token request; whether it finds, or makes, the account locked."""
+        """Count one token request, and say whether it finds, or makes, the account locked."""
         rule = self._rule
         if now < self.locked_until:
             if rule is not None and rule.extends:
@@ -125,7 +126,7 @@ class OveruseMeter:
         return rule is not None and self._count(rule, self._requests, rule.requests, now)
 
     def refusal(self, now: float) -> bool:
-        """Count one refused token request; whether it makes the account locked."""
+        """Count one refused token request, and say whether it makes the account locked."""
         rule = self._rule
         if rule is None or rule.refused is None:
             return False

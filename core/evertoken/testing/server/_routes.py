@@ -22,7 +22,7 @@ class Place(Unpicklable):
     path: str = field(repr=False)
     """The path without its query, as it came: it may hold a secret."""
     shown: str
-    """The same, as the log may show it."""
+    """The path as the log may show it."""
     is_own: bool
     """Whether it is a path of the API, and names the account of this server or none at all."""
 

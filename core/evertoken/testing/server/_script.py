@@ -68,13 +68,14 @@ class TokenBehaviour:
     latency_before: float = 0.0
     """Seconds from the arrival of the request to the issue of the token, from which its life counts."""
     latency_after: float = 0.0
-    """Seconds from there to the first byte of the answer."""
+    """Seconds from the issue of the token to the first byte of the answer."""
     lifetime: int | None = None
     """The life of a token issued now, in seconds; None for the script's."""
     status: int | None = None
     """The status of SERVER_ERROR (5xx), REDIRECT (3xx) and HTML (200 to 599)."""
     retry_after: int | None = None
-    """The wait that SERVER_ERROR and the RATE_LIMITED that state one state, in seconds; those state 30 if unset."""
+    """The wait that the answer states, in seconds. If unset, SERVER_ERROR states none, and those RATE_LIMITED faults
+    that state a wait state 30."""
     bytes_per_second: float = 1.0
     """The pace of DRIP."""
     cut_after: int = 10
@@ -106,7 +107,7 @@ class ApiBehaviour:
     status: int | None = None
     """The status of SERVER_ERROR (5xx)."""
     retry_after: int | None = None
-    """The wait that SERVER_ERROR and RATE_LIMITED state, in seconds; None for no word about it."""
+    """The wait that SERVER_ERROR and RATE_LIMITED state, in seconds; None for no Retry-After."""
     bytes_per_second: float = 1.0
     """The pace of DRIP."""
     cut_after: int = 10
@@ -175,6 +176,7 @@ class Overuse:
     refused: int | None = None
     """More refused token requests than this in any ``seconds`` lock the account; None for no such limit."""
     lock_seconds: float = 900.0
+    """How long a lock lasts."""
     extends: bool = True
     """Whether a request during the lock makes it last ``lock_seconds`` from then on."""
 

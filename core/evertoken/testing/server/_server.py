@@ -56,7 +56,7 @@ _FAIR = Script()
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS", "TRACE")
 
 _REMEMBERED = 128
-"""How many different requests, and texts for the log, are understood once and then remembered, each."""
+"""How many different requests, and how many texts for the log, are remembered once they have been worked out."""
 _OLD_KEYS = 32
 """How many of the API keys that are gone are still kept out of the log."""
 
@@ -67,8 +67,8 @@ class AuthorizationServer(Unpicklable):
     Args:
         client_id: whose account it is.
         api_key: the first API key of that account. Kept out of every repr.
-        script: what it does when.
-        seed: what the tokens follow from, with their number.
+        script: what the server does, and when.
+        seed: the number from which, with its own number, the text of each token follows.
         token_prefix: how every token, and every other secret that it sends, begins, so that a leak can be found.
         start: the moment, on the clock of ``now``, from which the times of the script count.
         epoch: the Unix time at ``now`` 0, for Date and X-RateLimit-Reset; None for answers without these headers, but
@@ -186,7 +186,7 @@ class AuthorizationServer(Unpicklable):
 
     @property
     def script(self) -> Script:
-        """What it does when."""
+        """The script in force."""
         return self._script
 
     @property
@@ -201,7 +201,7 @@ class AuthorizationServer(Unpicklable):
 
     @property
     def locked_until(self) -> float:
-        """The moment at which the latest such lock ends or has ended; ``-math.inf`` if there was none."""
+        """The moment at which the latest lock by the overuse rule ends or ended; ``-math.inf`` if there was none."""
         return self._overuse.locked_until
 
     def is_valid(self, now: float, token: str) -> bool:
@@ -355,7 +355,7 @@ class AuthorizationServer(Unpicklable):
         if not keys or not all(keys):
             del keys
             raise ValueError("api_key must not be empty, and the last one cannot be revoked: set another one instead")
-        # Keys that are gone are still secrets; but a log that looks for every key of a long life never gets done.
+        # Keys that are gone are kept out of the log as well, but only the latest: each costs time at every entry.
         old = [key for key in self._secrets if key not in keys]
         self._secrets = (*old[-_OLD_KEYS:], *keys)
         self._keys = ApiKeys(self._client_id, keys)
@@ -375,7 +375,10 @@ class AuthorizationServer(Unpicklable):
 
 
 def _reader(keys: ApiKeys, router: Router) -> Callable[[str, Lines], tuple[Place, Proof, str | None]]:
-    """What of a request is understood alike whenever it comes: where it goes, who sends it, and which call it is."""
+    """A function that reads where a request goes, who sends it, and which call it is.
+
+    None of this depends on the moment, so the server remembers the results.
+    """
 
     def understood(path: str, headers: Lines) -> tuple[Place, Proof, str | None]:
         authorization, request_id = identity(headers)
@@ -385,7 +388,7 @@ def _reader(keys: ApiKeys, router: Router) -> Callable[[str, Lines], tuple[Place
 
 
 def _response(status: int, head: Head, body: bytes) -> HttpResponse:
-    """HttpResponse looks at every line, and would have all written: here nothing is looked at."""
+    """A response made without the checks of ``HttpResponse``, which would read, and so put together, every line."""
     response = object.__new__(HttpResponse)
     for name, part in (("status", status), ("headers", head), ("body", body), ("seen", None)):
         object.__setattr__(response, name, part)

@@ -46,7 +46,7 @@ def arrange_scenario(
 
 
 def _clients(scenario: Scenario) -> Iterator[ClientPlan]:
-    """Those of the scenario, then those of others: with tokens that live as long, since plans are made for that."""
+    """The plans of the scenario, then those of other seeds whose tokens live as long, since plans are made for that."""
     yield from scenario.clients
     seed = scenario.seed
     while True:

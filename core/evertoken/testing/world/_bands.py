@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 
 @dataclass(slots=True)
 class Span:
-    """From ``start`` to ``end``, in nanoseconds; ``shares`` says how long of it what was the case, ``runs`` how often.
+    """A stretch from ``start`` to ``end``, in nanoseconds, for ``shares[key]`` of which the band was ``key``.
 
-    One share, and it was so all the time. Several, and they took turns too quickly to be told apart.
+    With one share the band was that all the time. With several, ``runs`` stretches took turns too quickly to be drawn.
     """
 
     start: int
@@ -75,7 +75,7 @@ class Band:
 
 @dataclass(slots=True)
 class Mark:
-    """Something that happened: once, or ``count`` times from ``start`` to ``end``, in nanoseconds. ``notes`` counts."""
+    """Something that happened ``count`` times from ``start`` to ``end``, in nanoseconds; ``notes`` counts by note."""
 
     start: int
     end: int

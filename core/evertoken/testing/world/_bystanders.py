@@ -1,4 +1,4 @@
-"""Checks that keep their own count over a whole run, and ask the machine for nothing but what it was told and has.
+"""Checks that keep their own count over a whole run, and look only at the inputs and the states of the machines.
 
 The laws of one step would not notice a machine whose draws are always the same, nor a client that keeps its promises
 step by step and yet lets callers wait in fair weather. These do.
@@ -36,18 +36,18 @@ class FlightCheck:
         return True
 
     def crashed(self, client: int) -> None:
-        """Nobody is left who could know of the request in flight."""
+        """The process of ``client`` has ended, and nobody is left who could know of its request in flight."""
         self._ends.pop(client, None)
 
     def restarted(self, client: int, restart: Restart) -> None:
-        """The clock of ``client`` has been set forward, perhaps by less than nothing, for the time that it was away."""
+        """The process of ``client`` goes on from a snapshot, and its request in flight ends at another clock's time."""
         if client in self._ends:
             number, end = self._ends[client]
             self._ends[client] = (number, end + restart.now - restart.elapsed - restart.taken_at)
 
 
 class Spread:
-    """Shares in [0, 1) that ought to be drawn evenly. 40 of them within one half are no chance: one in 10**10."""
+    """Shares in [0, 1) that ought to be drawn evenly. By chance, 40 of them lie within one half in one of 10**10."""
 
     __slots__ = ("_count", "_least", "_most")
 
@@ -57,21 +57,21 @@ class Spread:
         self._most = 0.0
 
     def add(self, share: float) -> bool:
-        """One more; False if too many of them have been alike."""
+        """Count one more share; False if too many of them have been alike."""
         self._count += 1
         self._least = min(self._least, share)
         self._most = max(self._most, share)
         return self._count < 40 or self.is_wide()
 
     def is_wide(self) -> bool:
-        """Whether two were so far apart that nothing more is to be seen."""
+        """Whether two shares were so far apart that further ones can prove nothing."""
         return self._most - self._least >= 0.5
 
 
 class DrawCheck:
-    """What a fleet is told to do at one moment, it does at many: back-offs, refreshes and stated waits are spread out.
+    """Clients that are told one moment do not all act at it: back-offs, refreshes and stated waits are spread out.
 
-    Each is measured as the share of its own range, so that all the clients of a run count together.
+    Each of these is measured as the share of its own range, so that all the clients of a run count together.
     """
 
     __slots__ = ("_refreshes", "_retries", "_waits")
@@ -101,7 +101,7 @@ class DrawCheck:
         latest = token.expires_at - min(policy.refresh_before, policy.refresh_before_share * life)
         halfway = state.now + (token.fresh_until - state.now) / 2
         if most < 1.0 or latest - most <= halfway or latest >= token.fresh_until:
-            return True  # Too little to see, or other rules decide as well.
+            return True  # The range is too small to see a spread, or other rules decide as well.
         return self._refreshes.add((latest - token.refresh_at) / most)
 
     def _retry(self, policy: Policy, before: State, answer: Failed | Malformed, after: State) -> bool:
@@ -124,7 +124,7 @@ class DrawCheck:
 class FairCheck:
     """The first two promises in fair weather: nobody waits but for the first token, and each token costs one request.
 
-    Made for a scenario without faults. It speaks of clients who call steadily, and of tokens whose refresh falls due
+    Made for a scenario without faults. It judges only clients who call steadily, and tokens whose refresh falls due
     early enough for such callers and for the way there and back.
     """
 
@@ -154,7 +154,7 @@ class FairCheck:
         return after.token is not token and (token is None or after.now < token.fresh_until)
 
     def _is_in_time(self, plan: ClientPlan, token: AccessToken) -> bool:
-        """Whether a caller and an answer come while the token is good, and a refill of the budget for each token."""
+        """Whether a caller and an answer come between refresh and expiry, and a refill of the budget before that."""
         policy, life = plan.policy, token.expires_at - token.started
         refill = min(policy.budget_interval, max(policy.budget_interval_floor, life / 2))
         longest = 1.5 * plan.period * (1 + abs(plan.drift)) + self._way + 1.0

@@ -1,8 +1,8 @@
 """What is checked while a world runs: the laws after every step, and the server's own truth at every arrival.
 
-The laws are those of ``_laws``. Beside them stands what only the server knows: whether a token was good when it
-arrived, how often it was asked. And since a run in which nothing happened proves nothing, the situations that came
-about are counted; a swarm fails if one of :data:`SITUATIONS` never did.
+The laws are those of ``evertoken.testing.laws``. Beside them stands what only the server knows: whether a token was
+good when it arrived, and how often the token endpoint was asked. And since a run in which nothing happened proves
+nothing, the situations that came about are counted; a swarm reports which of :data:`SITUATIONS` never did.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ UNSERVED = {
     RequestState.BACKING_OFF: "no token: between two tries",
     RequestState.BLOCKED: "no token: the endpoint was blocked",
 }
-"""Why a caller gave up, by what was going on. Had there been a token, it would have been a broken law."""
+"""Why a caller gave up, by what was going on. To give up while there is a token would break a law."""
 TOO_SHORT = "no token: more life asked for than tokens have"
 RECOVERED = "a token came after faults had ended"
 NO_LEEWAY = "a token was taken by a machine without leeway"
@@ -55,7 +55,7 @@ _VALID_ARRIVED = _ARRIVED[TokenTruth.VALID]
 _VALID = TokenTruth.VALID
 
 SITUATIONS: tuple[str, ...] = (
-    # Slots make two of each class. Postponed is what only a shared store can say, and there is none in this world.
+    # A dataclass with slots is made twice, and so listed twice. Only a shared store, which is not here, says Postponed.
     *sorted({f"outcome: {kind.__name__}" for kind in Outcome.__subclasses__() if kind.__name__ != "Postponed"}),
     *(f"wait: {reason.value}" for reason in WaitReason),
     *(f"send: {reason.value}" for reason in SendReason),
@@ -76,8 +76,8 @@ SITUATIONS: tuple[str, ...] = (
     NO_LEEWAY,
     FAIR,
 )
-"""What has to come about somewhere in a swarm, or the swarm was not hostile enough. Where there is an enum of it, the
-enum is the list."""
+"""What has to come about somewhere in a swarm, or the swarm was not hostile enough. Most are the members of enums, so
+that none is forgotten."""
 
 
 class Broken(NamedTuple):
@@ -193,7 +193,7 @@ class BudgetCheck:
         self._starts: deque[float] = deque(maxlen=2 * policy.budget_burst + 4)
 
     def moved(self, seconds: float) -> None:
-        """The clock of the machine has been set forward by this much: by a restart, on another clock."""
+        """A restart has put the machine on another clock, which shows ``seconds`` more."""
         self._starts = deque((start + seconds for start in self._starts), maxlen=self._starts.maxlen)
 
     def within(self, happened: Input) -> bool:

@@ -26,7 +26,7 @@ SECOND = 1_000_000_000
 _WAITING = {reason: f"wait: {reason.value}" for reason in WaitReason}
 _SENDING = {reason: f"send: {reason.value}" for reason in SendReason}
 _HONEST_GRACE = 1e-6
-"""What floats may lose where the clocks of client and server differ, in seconds."""
+"""The seconds that rounding of floats may cost where the clocks of client and server differ."""
 
 
 class Call:
@@ -52,11 +52,11 @@ class Surroundings(Protocol):
         ...
 
     def fail(self, client: Client, law: str) -> None:
-        """Something of a client has broken a law."""
+        """What ``client`` does, or its machine, has broken ``law``."""
         ...
 
     def saw(self, situation: str) -> None:
-        """Something has come about."""
+        """A situation has come about, and is to be counted."""
         ...
 
     def gave_up(self, client: Client, why: str) -> None:
@@ -77,7 +77,7 @@ class Surroundings(Protocol):
 
 
 def _starts_of(state: State) -> dict[int, float]:
-    """When the requests started that the machine may still speak of: by their ids, and 0 for the token's."""
+    """When the requests were started that the machine may still speak of, by id; that of the token in hand is 0."""
     attempts = {attempt.id: attempt.started for attempt in (state.attempt, state.lost) if attempt is not None}
     return attempts if state.token is None else attempts | {0: state.token.started}
 
@@ -144,7 +144,7 @@ class Client:
         moments = _starts_of(before.state_value)
         for name, started in _starts_of(after).items():
             world_start, own_start = starts[moments[name]]
-            # As far from its start as the new machine takes itself to be: it rounds moments to the tick.
+            # The new machine rounds moments to the tick, which moves the start of the request as it knows it.
             self.starts[started] = (world_start, own_start + round((started - moments[name]) * SECOND))
         self._fuzz = _HONEST_GRACE
         return restart
@@ -169,11 +169,11 @@ class Client:
         return self._offset + time + gained
 
     def now(self) -> float:
-        """The same in seconds, as it is handed to the machine."""
+        """What the client's clock shows in seconds, as it is handed to the machine."""
         return self.nanoseconds() / SECOND
 
     def stop_clock(self, nanoseconds: int) -> None:
-        """The clock has not counted these."""
+        """The client's clock does not count the next ``nanoseconds`` of the world's."""
         self._stopped += nanoseconds
 
     def world_time_at(self, moment: float) -> int:
@@ -245,7 +245,7 @@ class Client:
                     self._refresh_beside(now)
 
     def _next_move(self, now: float, want: Want) -> Ready | GiveUp | SendRequest | Wait:
-        """What a caller is told, held to the laws. Those who want the same of the same state are looked at once."""
+        """What a caller is told to do, held to the laws: once for all who want the same of the same state."""
         machine, asked = self.machine, (now, want)
         if machine.state_value is not self._asked_of or asked != self._asked:
             self._told = next_move(machine, now, since=want.since, deadline=want.deadline, min_ttl=want.min_ttl)
@@ -286,11 +286,11 @@ class Client:
         self._came_of_it(self.machine.receive_response(self.now(), request, response))
 
     def send_failed(self, request: TokenRequest, reason: str) -> None:
-        """Its carrier reports that it came to nothing."""
+        """The carrier of a token request reports that it came to nothing."""
         self._came_of_it(self.machine.send_failed(self.now(), request, reason))
 
     def abandon(self, request: TokenRequest) -> None:
-        """Its carrier gives up."""
+        """The carrier of a token request gives up."""
         self._came_of_it(self.machine.request_abandoned(self.now(), request))
 
     def _came_of_it(self, outcome: Outcome) -> None:
@@ -309,7 +309,7 @@ class Client:
         self.world.send_call(self, call, authorization, self._grace(showed))
 
     def _grace(self, showed: int) -> float:
-        """What is left of the leeway, in seconds, when the clock's faults since the token's start are taken off."""
+        """The seconds of the leeway that are left when what the clock has lost since the token's start is taken off."""
         token = cast("AccessToken", self.machine.state_value.token)
         world_start, own_start = self.starts[token.started]
         behind = (self.world.time - world_start) - (showed - own_start)

@@ -1,4 +1,4 @@
-"""What lies between clients and the server: the heap of events, the way there and back, and what gets lost on it."""
+"""What lies between clients and the server: the heap of events, the way there and back, and the losses on the way."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SILENT = (Delivery.HANG, Delivery.ENDLESS)
 _TOKEN_PATH = "/v2.01/oauth/token"
 _API_PATH = "/v2.01/client/users"
 _NOBODY = -1
-"""The moment at which a carrier reports that is not there any more."""
+"""In place of a deadline: the carrier is not there any more, and reports nothing."""
 
 
 @functools.lru_cache(maxsize=64)
@@ -32,7 +32,7 @@ def _api_request(authorization: str) -> ServerRequest:
 
 
 def api_key(number: int) -> str:
-    """One of the client's secrets in turn. As long as real ones are: what is short costs more to keep out of texts."""
+    """The client's secret after ``number`` rotations, as long as a real one: short ones cost more to censor."""
     return f"simulated-key-{number}"
 
 
@@ -51,7 +51,7 @@ class Network:
         self.token_requests = 0
         """How many token requests have reached the server."""
         self.api_calls = 0
-        """How many API calls have."""
+        """How many API calls have reached the server."""
         self.random = Random(scenario.seed)
         """What every draw of the run is taken from."""
         self.latency = scenario.latency
@@ -91,14 +91,14 @@ class Network:
         self.at(self.time + round(seconds * SECOND), action, *arguments)
 
     def at_client(self, client: Client, epoch: int, action: Callable[..., None], arguments: tuple[object, ...]) -> None:
-        """Do something at a client, unless it has been restarted meanwhile; and not while it sleeps."""
+        """Do something at a client as soon as it is awake, unless its process has ended since ``epoch``."""
         if self.time < client.asleep_until:
             self.at(client.asleep_until, self.at_client, client, epoch, action, arguments)
         elif epoch == client.epoch:
             action(*arguments)
 
     def _has(self, fault: WorldFault, client: Client) -> bool:
-        """Whether ``fault`` strikes what happens now. Faults that the scenario does not have draw nothing."""
+        """Whether ``fault`` strikes what happens now. For a fault that is not in the scenario, no number is drawn."""
         if not (self.faulty and fault in self._rates and self.random.chance(self._rates[fault])):
             return False
         self._tell(fault, client)
@@ -173,7 +173,7 @@ class Network:
             self.at(moment, self.at_client, client, epoch, self._bring, carried)
 
     def _bring(self, client: Client, request: TokenRequest, response: HttpResponse, arrival: Arrival) -> None:
-        """The client has its answer; what the server meant by it goes beside it, past the parser."""
+        """Hand the client its answer; what the server meant by it (``carried``) goes to the laws, past the parser."""
         self.carried = arrival
         client.receive(request, response)
         self.carried = None

@@ -88,11 +88,13 @@ class ClientPlan:
 
     calls: Calls = Calls.STEADY
     period: float = 60.0
+    """The seconds from which the gaps between its calls are made, as ``calls`` says."""
     patience: float = 15.0
     """Seconds that a caller waits for a token."""
     min_ttl: float = 0.0
+    """Seconds of life that a caller wants a token to have left."""
     offset: float = 0.0
-    """What its clock shows when the world's shows 0."""
+    """What its clock shows when the world's shows 0, in seconds."""
     drift: float = 0.0
     """Seconds that its clock gains in a second; negative for a slow one."""
     policy: Policy = field(default_factory=Policy)
@@ -102,9 +104,12 @@ class ClientPlan:
 class Scenario:
     """All that a run follows from. ``rates`` are chances: per token request, or per hour for what happens by itself.
 
+    ``seconds`` is how long faults go on, ``lifetime`` the life of a token in seconds. The two other rates are chances
+    per token request and per API call.
+
     Raises:
         ValueError: ``seed`` is not from 0 to 2**64 - 1, ``seconds`` or ``lifetime`` is no duration, there are no
-            clients, or one of them would take a token without ``expires_in`` for good when it has expired.
+            clients, or one of them would believe that a token without ``expires_in`` lives longer than it does.
     """
 
     seed: int
@@ -130,7 +135,7 @@ class Scenario:
             self._check_defaults()
 
     def _check_defaults(self) -> None:
-        """A policy that assumes too long a life is a mistake of its author, and no law is about that."""
+        """Refuse a policy that assumes too long a life: that is a mistake of its author, and no law is about it."""
         for number, plan in enumerate(self.clients):
             assumed = min(plan.policy.default_lifetime, plan.policy.max_lifetime)
             if assumed > self.lifetime:
@@ -159,8 +164,9 @@ def draw_scenario(seed: int, *, seconds: float = DAY) -> Scenario:
 
     Each fault is there in a part of the seeds only: one that is always there hides what happens without it. Most
     seeds are left as they are drawn. In the others one kind of trouble is made likely that needs several things to come
-    together; or there is none at all, and the promises for fair weather hold. A run of more than a week is long
-    enough for troubles to come together by themselves: there, one seed in fifty has fair weather, and that is all.
+    together; or there is no trouble at all, and the promises for fair weather hold. A run of more than a week is long
+    enough for troubles to come together by themselves, so none is made likely there, and one seed in fifty has fair
+    weather. Faults go on for ``seconds``.
 
     Raises:
         ValueError: ``seed`` is not a whole number from 0 to 2**64 - 1, or ``seconds`` is no duration.
@@ -243,7 +249,7 @@ def _short_waits(random: Random) -> dict[str, float]:
 
 
 def _rejections(scenario: Scenario, random: Random) -> Scenario:
-    """APIs that reject tokens, good and bad ones, those of an hour ago among them; and issue the same ones again."""
+    """APIs that reject tokens, good and bad, even those of an hour ago; and an endpoint that issues them again."""
     calls = random.pick((Calls.STEADY, Calls.BURSTY))
     scenario = _with_client(scenario, calls, min_ttl=0.0, period=random.between(40.0, 90.0))
     scenario = _with_policies(scenario, refresh_before=300.0, refresh_before_share=random.pick((0.25, 0.9)))
@@ -295,7 +301,7 @@ def _fitted(scenario: Scenario) -> Scenario:
 
 
 def _with_rates(scenario: Scenario, rates: dict[WorldFault, float]) -> tuple[tuple[WorldFault, float], ...]:
-    """The faults of the scenario, these among them, in the order of the enum."""
+    """The rates of the scenario, with those in ``rates`` added or put in their place, in the order of the enum."""
     merged = dict(scenario.rates) | rates
     return tuple((fault, merged[fault]) for fault in WorldFault if fault in merged)
 

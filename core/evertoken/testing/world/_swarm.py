@@ -15,7 +15,10 @@ from evertoken.testing.world._world import Report, World
 
 @dataclass(frozen=True, slots=True)
 class SwarmReport:
-    """What became of many runs. ``missing`` are the situations that never came about in any of them."""
+    """What became of many runs, whose counts are added up. ``failures`` are the reports of those that broke a law.
+
+    ``missing`` are the situations that never came about in any of them.
+    """
 
     runs: int
     seconds: float
@@ -29,6 +32,12 @@ def simulate(
     scenario: Scenario | int, *, days: float = 1.0, keep_trace: bool = False, client: type[Client] = Client
 ) -> Report:
     """Run one scenario, or the one that a seed stands for, and report.
+
+    Args:
+        scenario: the scenario, or its seed.
+        days: how long faults go on in the scenario of a seed; another scenario says so itself.
+        keep_trace: whether the trace keeps its lines, for people and for ``replay``.
+        client: how clients are made. A test of the checks passes one with a safeguard removed.
 
     Raises:
         TypeError: ``scenario`` is neither a scenario nor a whole number.
@@ -44,7 +53,11 @@ def simulate(
 
 
 def swarm(seeds: Iterable[int], *, days: float = 1.0, client: type[Client] = Client) -> SwarmReport:
-    """Run every seed of ``seeds``, each a scenario of its own."""
+    """Run every seed of ``seeds``, each a scenario of its own, with faults for so many ``days``.
+
+    Raises:
+        TypeError, ValueError: as :func:`simulate`.
+    """
     runs = events = 0
     seconds = 0.0
     seen: Counter[str] = Counter()
@@ -68,6 +81,8 @@ def law_of(sentence: str) -> str:
 
 def shrink(report: Report, *, client: type[Client] = Client, most_runs: int = 200) -> Report:
     """The report of a smaller scenario that breaks the same law: fewer faults, fewer clients, less time.
+
+    Once ``most_runs`` have been tried, the smallest so far is taken.
 
     Raises:
         ValueError: no law was broken in ``report``.
@@ -117,7 +132,7 @@ def explain_failure(report: Report, *, client: type[Client] = Client, lines: int
 def _command(scenario: Scenario) -> str:
     if scenario != draw_scenario(scenario.seed, seconds=scenario.seconds):
         return "simulate(report.scenario)"
-    # In seconds: days that come to them to the last bit need not be there.
+    # In seconds, since there need not be a number of days that comes to exactly as many.
     drawn = f"draw_scenario({scenario.seed}, seconds={scenario.seconds!r})"
     return f"python -c 'from evertoken.testing import draw_scenario, simulate; print(simulate({drawn}).broken)'"
 

@@ -27,12 +27,13 @@ from evertoken.testing.world._clients import SECOND, Client
 from evertoken.testing.world._scenario import Scenario, WorldFault
 
 _AFTER = 1.08
-"""How much is shown of what comes after the faults: everybody asks on until there is a token, which may take days."""
+"""The time that is shown, as a multiple of the time with faults. What comes after them may take days: everybody asks on
+until there is a token."""
 
 _COLUMNS_OF_A_MARK = 3
 
 Plan = list[tuple[int, str]]
-"""From each of these moments on, in nanoseconds of the world's clock, it is this."""
+"""What a band will show if nothing happens: a moment, in nanoseconds of the world's clock, and the key from then on."""
 
 
 @enum.unique
@@ -42,9 +43,9 @@ class Happening(enum.Enum):
     GRANTED = "granted"
     """A token request brought a token."""
     FAILED = "failed"
-    """One came to nothing: no answer, a useless one, or it was abandoned."""
+    """A token request came to nothing: it had no answer or a useless one, or was abandoned."""
     BLOCKED = "blocked"
-    """One was told to come back later, or never; or somebody reported a block."""
+    """A token request was told to come back later, or never; or somebody reported a block."""
     DROPPED = "dropped"
     """An API rejected the token, and it was dropped."""
     KEPT = "kept"
@@ -91,7 +92,7 @@ class ClientLane:
     # --------------------
 
     def foresee(self, time: int, state: State) -> None:
-        """From ``time`` on, unless something happens, time alone makes this of ``state``."""
+        """Work out what time alone makes of ``state`` from ``time`` on, unless something happens."""
         client, policy = self.client, self.client.plan.policy
         self._token = None if state.token is None else state.token.value
         due: list[float] = [] if state.token is None else [state.token.refresh_at, state.token.fresh_until]
@@ -105,13 +106,13 @@ class ClientLane:
         self._request = [(at, request_state(then).value) for at, then in ahead]
 
     def reach(self, time: int, server: AuthorizationServer) -> None:
-        """Nothing but time has happened until ``time``."""
+        """Draw what was foreseen, since nothing but time has happened until ``time``."""
         _follow(self.freshness, self._freshness, time)
         _follow(self.request, self._request, time)
         self._follow_truth(time, server)
 
     def pause(self, time: int, until: int, why: WorldFault) -> None:
-        """The process is away. With its clock stopped, everything that it waits for comes later."""
+        """The process is away until ``until``. With its clock stopped, everything that it waits for comes later."""
         self.away.extend(time, "")
         self.away.extend(until, why.value)
         if why is WorldFault.CLOCK_STOPPED:
@@ -130,7 +131,7 @@ class ClientLane:
 
 
 def _ahead(client: Client, time: int, moments: Sequence[float]) -> Iterator[tuple[int, float]]:
-    """Now, and those moments of the client's clock that lie ahead, with the world's time for each."""
+    """Now, and those of ``moments`` (on the client's clock) that lie ahead, with the world's time for each."""
     now = client.now()
     yield time, now
     for moment in sorted(moments):
@@ -151,7 +152,7 @@ class Timeline:
     """A watcher that keeps what a picture needs.
 
     Args:
-        columns: how many points it will be wide. What lasts less than one of them is merged.
+        columns: how many points the picture will be wide. What lasts less than one of them is merged.
     """
 
     def __init__(self, columns: int = 1_000) -> None:
@@ -220,7 +221,7 @@ class Timeline:
             case WorldFault.PARTITION | WorldFault.OUTAGE:
                 band = self.network if kind is WorldFault.PARTITION else self.endpoint
                 band.extend(time, "")
-                band.extend(min(until, self.faults_end), kind.value)  # Whatever is left of it ends there.
+                band.extend(min(until, self.faults_end), kind.value)  # Recovery begins there, without any faults.
             case WorldFault.REVOKED:
                 self.marks.add(time, Happening.REVOKED.value, "")
             case _:
@@ -249,7 +250,7 @@ class Timeline:
 
     @property
     def merged(self) -> int:
-        """How many stretches were too short for a place of their own."""
+        """How many stretches of all bands were too short for a place of their own."""
         return sum(band.merged for band in self.bands)
 
 

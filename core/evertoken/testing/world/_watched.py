@@ -42,18 +42,18 @@ _Answer = TypeVar("_Answer")
 
 
 _UNSENT = ("postponed", "abandoned")
-"""What may become of a request that asks, if there is nothing to be sent."""
+"""What may become of a request that asks for the client's secret first, if there is nothing to be sent."""
 
 
 class Onlooker(Protocol):
     """Who is told about a machine."""
 
     def note(self, before: State, happened: Input, after: State, told: tuple[Happening, ...]) -> None:
-        """It has made a step."""
+        """The machine has made a step."""
         ...
 
     def fail(self, law: str) -> None:
-        """It has broken a law. Not expected to return."""
+        """The machine has broken ``law``. This is expected to raise."""
         ...
 
 
@@ -83,13 +83,13 @@ class WatchedMachine(TokenMachine):
         return state
 
     def hold(self, move: Ready | GiveUp | SendRequest | Wait, now: float, want: Want) -> None:
-        """Hold to the laws what a caller with this ``want`` is told at ``now``."""
+        """Hold ``move``, which a caller with this ``want`` is told to make at ``now``, to the laws."""
         law = broken_by_move(self.settled(now), now, want, move)
         if law is not None:
             self._onlooker.fail(law)
 
     def _tell(self, asked: _Gist, tell: Callable[[], _Answer]) -> _Answer:
-        """Do something of which an input with this gist must come."""
+        """Call ``tell``, of which an input with the gist ``asked`` must come."""
         kind, now, *arguments = asked
         self._asked = (kind, on_the_grid(cast("float", now)), *arguments)
         answer = tell()
@@ -243,7 +243,7 @@ def broken_by_move(state: State, now: float, want: Want, move: Ready | GiveUp | 
 
 
 def _is_too_much(token: AccessToken | None, since: float, min_ttl: float) -> bool:
-    """Whether the token in hand is as good as they get, and still not good enough."""
+    """Whether no token will do: ``min_ttl`` is above half a usable life, or one asked for since the call has less."""
     if token is None or not min_ttl:
         return False
     return min_ttl > (token.fresh_until - token.started) / 2 or token.started >= since

@@ -38,7 +38,11 @@ _HOUR = 3_600.0
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What became of one run. ``broken`` is None if every law held."""
+    """What became of one run. ``broken`` is None if every law held.
+
+    ``seconds`` is how long the run was on the world's clock, ``events`` counts what happened in it, ``steps`` the
+    inputs of the machines, and ``seen`` how often each situation came about.
+    """
 
     scenario: Scenario
     seconds: float
@@ -52,7 +56,7 @@ class Report:
 
     @property
     def digest(self) -> str:
-        """What became of it in 64 hex digits: SHA-256 of all lines of the trace."""
+        """What became of the run in 64 hex digits: SHA-256 of all lines of the trace."""
         return self.trace.digest
 
     @property
@@ -65,7 +69,7 @@ class World(Network):
     """One run of one scenario.
 
     Args:
-        scenario: all that it follows from.
+        scenario: all that the run follows from.
         keep_trace: whether the trace keeps its lines, or only its digest.
         client: how clients are made. A test of the checks passes one with a safeguard removed.
         watch: who looks on.
@@ -159,19 +163,19 @@ class World(Network):
 
     @override
     def send_token_request(self, client: Client, request: TokenRequest) -> None:
-        if request.grant is not None and request.grant.secret_source is not None:  # It starts now, and did not before.
+        if request.grant is not None and request.grant.secret_source is not None:  # Its claim only asked for a secret.
             broken = self.laws[client.number].started(client.now(), request.id)
             if broken is not None:
                 self.fail(client, broken)
         super().send_token_request(client, request)
 
     def fail(self, client: Client, law: str) -> None:
-        """Something of a client has broken a law."""
+        """Stop the run: what ``client`` does, or its machine, has broken ``law``."""
         self.checks.now = self.time / SECOND
         self.checks.fail(client.number, law)
 
     def saw(self, situation: str) -> None:
-        """Something has come about."""
+        """Count a situation that has come about."""
         self.checks.seen[situation] += 1
 
     def gave_up(self, client: Client, why: str) -> None:
@@ -270,7 +274,10 @@ class World(Network):
         self._note_anew(client, before, None)
 
     def _restart(self, client: Client) -> None:
-        """Sometimes the host is booted too, and its clock begins anew; sometimes there is a new key meanwhile."""
+        """End the process, and let it go on from a snapshot later.
+
+        Sometimes the host is booted too, and its clock begins anew; sometimes there is a new key meanwhile.
+        """
         if self.time < client.asleep_until:
             return
         before = client.machine.state_value
@@ -323,7 +330,7 @@ class World(Network):
     # --------
 
     def _recover(self) -> None:
-        """Faults stop; callers keep asking; there must be a token in time, and in the end one that the API takes."""
+        """Stop the faults while callers ask on: a token must come in time, and in the end one that the API takes."""
         if self.server.lock_count:
             self.checks.fail(0, "the overuse rule never fires")
         self.faulty = False
@@ -359,14 +366,17 @@ class World(Network):
 
 @functools.lru_cache(maxsize=1_024)
 def _grant_with(key: int) -> ClientCredentials:
-    """One for all worlds. A mere number seals its snapshots: the real key costs 20 ms, and a year has thousands."""
+    """The grant with this key, one for all worlds.
+
+    A mere number seals its snapshots: it takes 20 ms to derive the real key, and a year has thousands of snapshots.
+    """
     grant = mangopay.sandbox("client", api_key(key), base_url="https://api.example")
     object.__setattr__(grant, "_key", key.to_bytes(32))
     return grant
 
 
 def _header(state: State) -> str | None:
-    """What a state hands out."""
+    """The header that a state hands out, None without a token."""
     return state.token.authorization if state.token is not None else None
 
 
