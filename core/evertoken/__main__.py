@@ -1,4 +1,4 @@
-"""``python -m evertoken``: the command. The one module of core that knows of ``evertoken_transports``, which has it."""
+"""``python -m evertoken``: the command of ``evertoken_transports``. No other module of core knows of that package."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
 """The token endpoint's answer: any bytes in, exactly one outcome out.
 
-Nothing here raises, whatever a server, a proxy or a captive portal sends. Two rules. A grant with one sensible reading
-is taken, because every one that is thrown away was issued and counts as use. A refusal is read as leniently as can be,
-because one that is not understood is knocked on again: below 500, a code that says more than the status wins over it.
+Nothing here raises, whatever a server, a proxy or a captive portal sends. There are two rules. A grant with one
+sensible reading is taken, because every grant that is thrown away was issued and counts as use. A refusal is read as
+leniently as can be, because a client that does not understand a refusal asks again: below 500, a code that says more
+than the status wins over the status.
 """
 
 from __future__ import annotations
@@ -25,13 +26,13 @@ from evertoken._states import BlockKind
 from evertoken.outcomes import Blocked, Failed, Granted, Malformed
 
 TokenAnswer = Granted | Failed | Malformed | Blocked
-"""What an answer can mean. The other outcomes are the machine's own: it knows what the answer belongs to."""
+"""What an answer can mean. The machine makes the other outcomes, since it knows which attempt an answer belongs to."""
 
 _Meaning = TypeVar("_Meaning")
 
 _GRANTING = (200, 201)
 _BEARER = ("bearer", "bearertoken")
-"""The second is Apigee's."""
+"""Values of ``token_type``, in lower case. Apigee sends the second."""
 _UNAVAILABLE_CODES = (
     *("temporarily_unavailable", "server_error"),  # OAuth's own; the rest is what else servers call it.
     *("service_unavailable", "internal_server_error", "internal_error"),
@@ -94,10 +95,10 @@ _BODY_ADVICE = (
 )
 
 _OWN_WORD = re.compile(r"[a-z]+(?:_[a-z]+)+")
-"""A word such as OAuth's error codes. "Too Many Requests" is a framework's name of a status, and says nothing more."""
+"""A text that is spelt like OAuth's error codes. "Too Many Requests" is not: it only repeats the status in words."""
 _PLAINLY_SPELT = re.compile(r"[\w.~-]*", re.ASCII)
 _NUMBER = re.compile(r"\+?\d+(?:\.\d*)?(?:e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
-# Anybody's credentials, which need not be known here: behind a name, or a scheme.
+# Credentials of anybody, also those that are not known here: what shows them is a name or a scheme in front.
 _CREDENTIALS = re.compile(
     r"(?:token|secret|passw(?:or)?d|pwd|(?:api|private)[\W_]?key|assertion|authorization)\W{0,3}[:=]"
     r"(?! ?\[redacted\])|(?<![\w-])(?:bearer\s|basic\s+(?=[A-Za-z+/]*[\d=])[\w+/=]{6})",
@@ -105,16 +106,18 @@ _CREDENTIALS = re.compile(
 )
 
 _MOST_SECRETS = 1_000
-"""That are looked for in one answer. No server has reason to send so many."""
+"""With more secrets than this, texts of the answer are left out unread. No server has reason to send so many."""
 
 _HOST = re.compile(r"[0-9a-z.:_-]{1,253}")
 
 
 @dataclass(slots=True)
 class _Answer:
-    """An answer with its body read, and the codes in it.
+    """An answer with its body read, and the ``codes`` that the body gives as such.
 
-    It is gone when the answer has been read. Not frozen, since that would take three times as long to make.
+    ``told`` are secrets beside those of the grant, and ``needles`` what is looked for to keep all of them out of texts.
+    Nobody keeps this value once the answer has been read. It is not frozen, since a frozen one takes three times as
+    long to make.
     """
 
     grant: ClientCredentials
@@ -127,12 +130,13 @@ class _Answer:
 
     @property
     def code(self) -> str | None:
-        """The code that says most, as it is known; of those that are not known, the first that is named as one."""
+        """The first code that is known here, in lower case; if none is, the first of ``codes`` as it stands."""
         known = (code for code in map(str.lower, (*self.codes, *self.body.named)) if code in _KNOWN_CODES)
         return next(known, next(iter(self.codes), None))
 
     @property
     def stated_wait(self) -> float | None:
+        """Seconds that the server asks its clients to wait, in header fields or in the body; None if it states none."""
         members = {} if self.body.content is None else self.body.content
         in_body = [(name, str(value)) for name, value in members.items() if isinstance(value, str | int | float)]
         stated = retry_after([*self.headers, *in_body])
@@ -148,7 +152,7 @@ class _Answer:
 
     @property
     def parameters(self) -> list[str]:
-        """What the grant sends beside its secret. Some of it may be one."""
+        """The values of the grant's further form fields. Any of them may be a secret, too."""
         return [value for _, value in self.grant.parameters]
 
     def is_locked(self) -> bool:
@@ -158,7 +162,7 @@ class _Answer:
         return "certificate" in self.body.text.lower()
 
     def has_own_word(self) -> bool:
-        """Whether a word that is none of OAuth's says no all the same."""
+        """Whether the server refuses by a word of its own, which is spelt like one of OAuth's error codes."""
         if self.status not in (400, 401) or self.body.content is None or self.body.is_page:
             return False
         return any(_OWN_WORD.fullmatch(word.lower()) for word in error_codes(self.body.content, "error"))
@@ -179,12 +183,12 @@ class _Answer:
         return Problem(kind, summary, advice, status, error, self._detail())
 
     def shown(self, text: str, limit: int = 200) -> str | None:
-        """``text``, which is the server's, as far as it can be shown."""
+        """``text``, which is the server's, as far as it can be shown; None where nothing is left."""
         secrets = self.secrets
         if len(secrets) > _MOST_SECRETS:
             return LEFT_OUT
         if not text.isascii() and not self.body.is_unicode and not all(map(str.isascii, secrets)):
-            return LEFT_OUT  # A secret may be in it, and not be recognised.
+            return LEFT_OUT  # Its characters were guessed, so a secret in it may not be recognised.
         if self.needles is None:
             self.needles = needles_of(secrets, self.parameters)
         said = scrub(text, self.needles, limit)
@@ -207,8 +211,9 @@ def read_answer(
 ) -> TokenAnswer:
     """What ``response`` means, as the answer to a token request for ``grant``. Pure and total: it never raises.
 
-    A body of more than ``max_body`` bytes, as it came or once it is unpacked, is not read: a 200 is malformed then, and
-    an error counts by its status.
+    A body of more than ``max_body`` bytes, as it came or once it is unpacked, gives no token; its first ``max_body``
+    bytes are still searched for an error code. Below 500, but for 407, 408, 425 and 429, a known code counts before the
+    status, also in a 3xx or in a 2xx without a token.
     ``secrets`` (those of the :class:`~evertoken.TokenRequest`) and the grant's own never appear in the outcome's
     texts, nor does a token that the answer itself holds.
 
@@ -231,7 +236,10 @@ def read_answer(
 
 
 def no_answer(grant: ClientCredentials, reason: str, secrets: tuple[str, ...], *, is_bug: bool = False) -> Failed:
-    """The outcome of a request that got no answer, for a ``reason`` in which none of ``secrets`` is shown."""
+    """The outcome of a request that got no answer, with ``reason`` in it, but none of ``secrets``.
+
+    ``is_bug`` says that the reason is a fault in code, so that nobody searches the network for it.
+    """
     said = scrub(reason, needles_of(secrets, [value for _, value in grant.parameters])) or "no reason was given"
     if is_bug:
         problem = Problem(
@@ -249,7 +257,7 @@ def no_answer(grant: ClientCredentials, reason: str, secrets: tuple[str, ...], *
 
 
 def no_secret(grant: ClientCredentials, reason: str, secrets: tuple[str, ...], *, is_bug: bool = False) -> Failed:
-    """The outcome of an attempt for which the client's secret could not be had, so that no request was sent."""
+    """As :func:`no_answer`, for an attempt whose client secret could not be had, so that no request was sent."""
     said = scrub(reason, needles_of(secrets, [value for _, value in grant.parameters])) or "no reason was given"
     return Failed(
         Problem(
@@ -262,7 +270,7 @@ def no_secret(grant: ClientCredentials, reason: str, secrets: tuple[str, ...], *
 
 
 def _read_token(answer: _Answer) -> Granted | str:
-    """The token of RFC 6749 section 5.1, or why there is none."""
+    """The token of RFC 6749 section 5.1, or words that say why there is none."""
     content = answer.body.content
     if content is None or answer.body.flaw is not None:
         return f"the body is {answer.body.flaw}"
@@ -278,13 +286,18 @@ def _read_token(answer: _Answer) -> Granted | str:
 
 
 def _meant(value: object, read: Callable[[object], _Meaning | None], *, otherwise: _Meaning | None) -> _Meaning | None:
-    """What ``read`` makes of ``value``; if the name is there more than once, what it makes of each, where all agree."""
+    """What ``read`` makes of ``value``.
+
+    If its name is there more than once, ``value`` is a tuple: then what ``read`` makes of each, where all agree, and
+    ``otherwise`` where they do not.
+    """
     meanings = {read(each) for each in (cast("tuple[object, ...]", value) if isinstance(value, tuple) else (value,))}
     return meanings.pop() if len(meanings) == 1 else otherwise
 
 
 def _token(value: object) -> str | None:
-    token = value.rstrip("\r\n") if isinstance(value, str) else ""  # A file that ends in one was printed.
+    """``value`` if it can be a token. A line break at its end is cut off, since servers print tokens from files."""
+    token = value.rstrip("\r\n") if isinstance(value, str) else ""
     return token if is_visible_ascii(token) else None
 
 
@@ -293,7 +306,7 @@ def _is_bearer(value: object) -> bool:
 
 
 def _is_fit_to_show(text: str) -> bool:
-    """False for pages, broken JSON, bytes that are not UTF-8, and one word alone, which could be a token."""
+    """False for a page, broken JSON, bytes that are not UTF-8, and for one word alone, which could be a token."""
     words = text.lstrip("\ufeff").split(maxsplit=1)
     return len(words) == 2 and not words[0].startswith(("<", "{", "[")) and "\ufffd" not in text
 
@@ -336,7 +349,11 @@ def _malformed(answer: _Answer, flaw: str) -> Malformed:
 
 
 def _read_code(answer: _Answer) -> TokenAnswer | None:
-    """What the answer's code says, where that is more than its status: only a token endpoint speaks OAuth."""
+    """What the answer's code says; None where the status says more.
+
+    A code is more precise than a status, and it shows that the token endpoint itself has answered: a proxy or a login
+    page does not know OAuth's codes. So even a redirect with a known code is read by the code.
+    """
     if answer.is_locked():
         return _locked(answer)
     code = answer.code
@@ -369,7 +386,7 @@ def _credentials_refused(answer: _Answer) -> Blocked:
 
 
 def _request_refused(answer: _Answer, advice: str) -> Blocked:
-    if answer.code not in _REQUEST_ADVICE or answer.code == "invalid_request":  # It may mean the credentials.
+    if answer.code not in _REQUEST_ADVICE or answer.code == "invalid_request":  # It may be about the credentials.
         advice = _with_spelling(answer.grant, advice)
     meaning = "the request was refused, and will be refused again"
     problem = answer.problem(ProblemKind.REQUEST_REFUSED, meaning, advice)
@@ -455,5 +472,9 @@ _BY_STATUS: dict[int, _Reader] = {
     429: _rate_limited,
 }
 _BY_STATUS_ALONE = (407, 408, 425, 429)
-"""They keep their meaning whatever the code, but for one that means a lock."""
+"""These statuses keep their meaning whatever the code, unless it means a lock."""
 _BY_CLASS: dict[int, _Reader] = {3: _redirected, 4: _unclear, 5: _unavailable}
+"""What the other statuses mean, by their first digit; one that is not here is malformed.
+
+Below 500 :func:`_read_code` comes before both tables: a 3xx with a known code, say, is read by that code.
+"""

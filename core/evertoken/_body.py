@@ -1,9 +1,11 @@
-"""Bodies of answers: from bytes to what they say, undoing what servers and proxies do to them; two families of errors.
+"""Bodies of answers: what their bytes say, once compression and character sets are undone.
 
-Two readers come here. A grant is taken only from a body without a ``flaw``, since two readings of one may be two
-tokens. A refusal is looked for in whatever ``content`` there is, since one that is not understood is knocked on again.
+Errors come in two families here, OAuth's (RFC 6749 section 5.2) and Mangopay's (Error codes). How much of a body can be
+relied on depends on the purpose. A grant is taken only from a body without a ``flaw``, since two readings of one body
+may be two tokens. A refusal is looked for in whatever ``content`` there is, since a client that does not understand it
+asks again.
 
-Everything is total. The result depends on nothing but headers and bytes: not on the interpreter's limits for digits,
+Nothing here raises. The result depends on nothing but headers and bytes: not on the interpreter's limits for digits,
 nor (short of a stack that is nearly full) on how deep the caller stands.
 """
 
@@ -25,7 +27,7 @@ from evertoken._plain import plain
 _MOST_CONTAINERS = 200
 """Objects and arrays in one body. Each level of nesting costs stack, and a token answer has one."""
 _MOST_LAYERS = 2
-"""Of compression: the server's own, and that of a proxy before it."""
+"""Layers of compression that are undone: the server's own, and that of a proxy in front of it."""
 
 _EMPTY = "empty"
 _PAGE = "an HTML page, probably from a proxy or load balancer"
@@ -37,16 +39,17 @@ _BEGINNINGS = (b"{", b"[", b"<", b"")
 _GZIP_FORMAT, _ZLIB_FORMAT, _BARE_FORMAT = 31, 15, -15
 _SECRET_NAMES = ("token", "secret", "password")
 
-# RFC 8259 section 8.1 has UTF-8 only. These are what else is declared in earnest; a closed list, since Python has
-# codecs under many more names, and some of them are no character sets.
+# RFC 8259 section 8.1 has UTF-8 only. These other character sets are declared in earnest. The list is closed, since
+# Python has codecs under many more names, and some of them are no character sets.
 _CHARSET = re.compile(
     r'charset\s*=\s*["\']?((?:utf-?(?:16|32)(?:-?[lb]e)?|iso-?8859-?(?:[1-9]|1[0-6])|latin-?1|windows-125\d|cp125\d'
     r"|us-ascii|gbk|gb2312|gb18030|big5|shift_jis|euc-(?:jp|kr)|koi8-[ru]))(?![\w-])",
     re.ASCII | re.IGNORECASE,
 )
-# With raw spaces in it, if it has two fields: one "=" may be in any sentence.
+# A form. It may hold raw spaces only if it has two fields, since one "=" may be in any sentence.
 _FORM = re.compile(r"\??[\w.~%*+-]+=(?:[^\s<>{}\"]*|[^<>{}&]*&[^<>{}]*)", re.ASCII)
-# As JSON writes it, however deep, cut short or escaped once more; as XML, a challenge, or the first word of a text.
+# A code as JSON writes it (however deep, cut short or escaped once more), as XML or a challenge does, or as the first
+# word of a text.
 _NAMED_CODE = re.compile(
     r"""(?:\A|(?:error|type|code)s?[\\"'\s]{0,9}[:=>])[\\"'\s\[]{0,9}([a-z]+(?:_[a-z]+)+)(?![\w-])""", re.IGNORECASE
 )
@@ -56,12 +59,13 @@ _TITLE = re.compile(r"<title[^<>]{0,200}>([^<]{0,500})", re.IGNORECASE)
 
 @dataclass(slots=True)
 class Body:
-    """What a body says. Not frozen, since that would take three times as long to make.
+    """What a body says. It is not frozen, since a frozen one takes three times as long to make.
 
     ``content`` is the object in it, ``flaw`` why no grant can be read from it: words to put behind "the body is".
-    ``text`` is all of it. Where ``is_unicode`` is false, its characters were guessed, so that text which has
-    characters beyond ASCII may not be recognised in it.
-    ``named`` are words that stand anywhere in it, or in a challenge, as codes of errors do. Most of them are none.
+    ``text`` is the whole text, empty if the body is too long or damaged. Where ``is_unicode`` is false, its characters
+    were guessed, so that a secret with characters beyond ASCII may not be recognised in it.
+    ``named`` are the words, anywhere in the body or in a challenge, that stand where an error code could; most of them
+    are no codes.
     """
 
     content: JsonObject | None = field(repr=False)
@@ -157,7 +161,7 @@ def _unpacked(headers: Sequence[tuple[str, str]], body: bytes, most: int) -> tup
             body, whole = _inflated(body, _GZIP_FORMAT, most)
         elif _is_packed(headers, "deflate") and body.lstrip()[:1] not in _BEGINNINGS:
             unpacked = (_inflated(body, form, most) for form in (_ZLIB_FORMAT, _BARE_FORMAT))
-            body = next((plain for plain, is_whole in unpacked if is_whole), body)  # Declared, it need not be so.
+            body = next((plain for plain, is_whole in unpacked if is_whole), body)  # The header may be wrong.
         else:
             break
     if len(body) > most:
@@ -187,7 +191,7 @@ def _inflated(body: bytes, form: int, most: int) -> tuple[bytes, bool]:
 def _text(headers: Sequence[tuple[str, str]], body: bytes) -> tuple[str, bool]:
     """``body`` as text, and whether its characters are known.
 
-    All that matters is ASCII, and what else there is may be in any character set: a server's own words, a name.
+    All that decides is ASCII. Other characters stand in a server's own words or in names, in any character set.
     """
     for codec in dict.fromkeys((json.detect_encoding(body), "utf-8")):
         try:
@@ -227,7 +231,7 @@ def _brackets(text: str) -> int:
 
 
 def _fields(form: str) -> JsonObject | None:
-    """The fields of a form, as errors are sent by those who answer in the manner of the request."""
+    """The fields of a form, in which some servers send errors since the request was one; None if there are too many."""
     try:
         pairs = parse_qsl(form, keep_blank_values=True, max_num_fields=_MOST_CONTAINERS)
     except ValueError:

@@ -1,7 +1,7 @@
-"""Is this answer of an API about the token? Read from its bytes, and from what its vendor means by them.
+"""Whether an API's answer is about the token: read from its bytes, and from what its vendor means by them.
 
-A 401 has several causes, and only some of them are cured by a new token. Mangopay's strong customer authentication
-(SCA) answers 401 as well, and there a new token would be one token request too many.
+A 401 has several causes, and a new token cures only some of them. Mangopay's strong customer authentication (SCA)
+answers 401 as well: there a new token would change nothing and cost a token request.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Challenge(enum.Enum):
 class AuthChallenge(NamedTuple):
     """One challenge of a ``WWW-Authenticate`` field (RFC 9110 section 11.6.1); scheme and names are in lower case.
 
-    Its repr shows nothing of them: Mangopay's SCA challenge carries a URL with a secret in it.
+    The repr shows none of them: Mangopay's SCA challenge carries a URL with a secret in it.
     """
 
     scheme: str
@@ -60,7 +60,7 @@ _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 _TOKEN_TYPES = ("invalid_credentials", "not_authorized")
 _NO_VENDOR = Profile()
 _LEAST_LIMIT = 65_536
-"""Bytes that a body may always have once it is unpacked; one that came unpacked has been bounded by who read it."""
+"""Bytes that a body may always have once it is unpacked. It may also be as long as it came: its reader bounded that."""
 
 
 def read_challenge(
@@ -74,11 +74,13 @@ def read_challenge(
             the headers of an HTTP library.
         body: matters on 400 and 401 only, and may be cut or left empty elsewhere.
         profile: that of the grant which the token is from (``grant.endpoint.profile``). It says which codes of a 400
-            are a lock-out of the account; without it, none is, since what closes the token endpoint of one vendor
-            must not be said by the API of another.
+            are a lock-out of the account. Without it none is, since the API of one vendor must not be able to close
+            the token endpoint of another.
 
-    Pure and total: any status, headers and bytes give one :class:`Challenge` and no exception. What is none of them is
-    a TypeError, which names the argument.
+    Pure and total: any status, headers and bytes give one :class:`Challenge`.
+
+    Raises:
+        TypeError: an argument is of another type; the text names it.
 
     Sources: Mangopay's documentation (Authentication; Error codes; SCA on wallet access), RFC 6750 section 3.1.
     """

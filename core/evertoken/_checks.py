@@ -19,7 +19,7 @@ Filled for the length of a test by ``evertoken_transports.testing.allow_plain_ht
 """
 
 _LIMIT = 2.0**40
-"""Seconds: floats below it in magnitude hold a moment to the tick, and some more."""
+"""Seconds: below it in magnitude, a float holds a moment to the tick and finer."""
 
 
 def fault_of_text(name: str, value: object) -> str | None:
@@ -113,7 +113,7 @@ def fault_of_authorization(value: object) -> str | None:
 def on_the_grid(now: float) -> float:
     """``now`` rounded down to a tick. Every moment in a state is a whole number of ticks, so floats hold all of them.
 
-    Whoever asks with the unrounded number cannot tell: deadlines lie on ticks, so both are before the same ones.
+    Rounding changes no answer: deadlines lie on ticks, so both moments are before the same ones.
 
     Raises ValueError unless ``now`` can be a point in time.
     """
@@ -125,12 +125,12 @@ def on_the_grid(now: float) -> float:
 def min_ttl_on_the_grid(min_ttl: float) -> float:
     """``min_ttl`` rounded up to a tick, so that ``fresh_until - min_ttl`` is a moment like any other.
 
-    A deadline between two ticks could lie before an unrounded ``now`` whose tick it lies ahead of: a wait for it would
-    be over before it began.
+    Otherwise that moment could lie between two ticks: still ahead of ``now`` as it is rounded down, and already behind
+    the ``now`` that the caller gave, so that a wait for it would be over before it began.
 
-    Raises ValueError unless it can be a duration.
+    Raises ValueError unless ``min_ttl`` can be a duration.
     """
-    if type(min_ttl) is float and not min_ttl:  # As nearly all callers have it.
+    if type(min_ttl) is float and not min_ttl:  # What nearly all callers give.
         return 0.0
     check_seconds("min_ttl", min_ttl)
     return -(-min_ttl // TICK * TICK)
@@ -169,16 +169,15 @@ def is_moment(now: object) -> bool:
 #
 # HTTP libraries disagree about them. Python's own codec keeps the standard of 2003 and takes straße for strasse; httpx
 # keeps that of 2008, as browsers do, and asks for another host (RFC 5894 section 7.2). So a secret could be sent to two
-# hosts by one URL. Here the name is turned into what DNS holds once, where the URL comes in, as the standard of 2008
-# has it (RFC 5891), for names that it knows in one reading only: the rest has to be written in ASCII by whoever means
-# it.
+# hosts by one URL. Here a name is turned into what DNS holds once, where the URL comes in, by the standard of 2008 (RFC
+# 5891). A name that can be read in more than one way is refused: whoever means it has to write it in ASCII.
 
 _LONGEST_LABEL = 63
-"""Bytes (RFC 1035 section 2.3.4)."""
+"""Bytes that a label may have (RFC 1035 section 2.3.4)."""
 _AMBIGUOUS = "\u3002\uff61\u200c\u200d"
-"""Dots to some, and letters or nothing to others."""
+"""Some libraries take these for dots or leave them out, others take them for letters."""
 _JOINERS = "_\u00b7\u0387\u203f\u2040\u2054"
-"""What Python allows within a name beside letters, digits and marks."""
+"""What ``str.isidentifier`` allows beside letters, digits and marks, and a host name does not."""
 
 
 def with_ascii_host(url: str) -> str:
@@ -203,8 +202,11 @@ def ascii_host(host: str) -> str | None:
 
 
 def _a_label(label: str) -> str | None:
-    """RFC 5891 section 4, and of RFC 5892 what needs no tables: letters, digits and marks in their plainest form."""
-    # Where the two standards differ in what a letter is: the old one has no such letters, and their like instead.
+    """``label`` in ASCII, by RFC 5891 section 4; None if it has none, or could be read in two ways.
+
+    Of RFC 5892 only what needs no tables is known: letters, digits and marks in their plainest form.
+    """
+    # These two are letters by the standard of 2008. That of 2003 replaces them by what they resemble.
     alike = label.lower().replace("ß", "ss").replace("\u03c2", "\u03c3")
     try:
         plain = alike.encode("idna").decode("idna")

@@ -1,9 +1,9 @@
-"""How values of the core are written as JSON and read again: one form for each kind, so that neither forgets the other.
+"""How values of the core are written as JSON and read again: one form for each kind does both, so that they agree.
 
-A file or a shared store is no more trusted than a network: it may be cut, edited, or of another release. Whatever is
-read has the type and the range that the machine relies on, or is refused by the name of the place at which it has not.
-What has a name that nobody asks for is refused too: a text that is said to hold no secret must not carry one along
-unseen. Whether what is read fits a policy is another question.
+A file or a shared store is no more trusted than a network: it may be cut, edited, or of another release. A value that
+is read has the type and the range that the machine relies on, or is refused, and the refusal names its place. Members
+with unknown names are refused too: a text that is said to hold no secret must not carry one along unseen. Whether a
+value fits a policy is not asked here; ``_snapshot.py`` sees to that.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from evertoken._problems import Problem, ProblemKind
 from evertoken._states import LONG_AGO, MOST_DOUBLINGS, NEVER, Budget
 
 _FARTHEST = 2.0**41
-"""Seconds: twice as far as any moment is from the origin of its clock."""
+"""Seconds: two moments are never farther apart, since each is less than half of it from the origin of its clock."""
 LONGEST = 2.0**40
 """Seconds: no duration that can be written is as long."""
 _MOST = 2**63
 
 
 class Misfit(ValueError):
-    """Something is missing or does not fit, at a place that is found on the way out."""
+    """A value is missing or does not fit. Each level that the error passes puts its name in front of ``place``."""
 
     def __init__(self, *place: str, why: str = "") -> None:
         super().__init__()
@@ -37,12 +37,12 @@ class Misfit(ValueError):
 
 
 Value = Any
-"""Of whatever a form is: it checks what it reads, and writes what the machine made."""
+"""A type checker cannot follow a table of forms: each form checks what it reads, and writes what the machine made."""
 
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """How one kind of value is written and read. Moments are relative to the second argument of each."""
+    """How one kind of value is written and read. The second argument of both is what moments are relative to."""
 
     write: Callable[[Value, float], object]
     read: Callable[[Value, float], Value]
@@ -52,7 +52,7 @@ Forms = Mapping[str, Form]
 
 
 def plain_form(fits: Callable[[Any], bool], make: Callable[[Any], Any] = lambda value: value) -> Form:
-    """The form of a value that JSON has, if it ``fits``; it is written and read as what ``make`` makes of it."""
+    """The form of a value that JSON has. Only one that ``fits`` is read; ``make`` is applied in both directions."""
 
     def read(value: Value, _origin: float) -> Value:
         if not fits(value):
@@ -72,7 +72,7 @@ def _is_number(value: object) -> bool:
 
 
 def number(below: float) -> Form:
-    """From 0. A whole number is written like any other, so that equal states give equal text."""
+    """The form of a number from 0 and under ``below``, written as a float, so that equal states give equal text."""
     return plain_form(lambda value: _is_number(value) and 0 <= value < below, float)
 
 
@@ -107,7 +107,7 @@ def several(form: Form) -> Form:
 
 
 def record(make: Callable[..., Any], forms: Forms, misfit: Callable[[Any], str | None] = lambda _made: None) -> Form:
-    """The form of an object with these attributes, whose values fit each other unless ``misfit`` names one."""
+    """The form of an object with these attributes. ``misfit`` names one that contradicts the others, or gives None."""
 
     def write(value: Value, origin: float) -> object:
         return written({name: getattr(value, name) for name in forms}, forms, origin)
@@ -128,7 +128,7 @@ def written(values: Mapping[str, object], forms: Forms, origin: float) -> JsonOb
 
 
 def values_of(content: object, forms: Forms, origin: float) -> dict[str, Value]:
-    """The values of a JSON object, which holds nothing else."""
+    """The values of a JSON object with exactly these names. Raises Misfit, which names the place, for anything else."""
     if not isinstance(content, dict):
         raise Misfit
     named, values = cast("JsonObject", content), dict[str, Value]()
@@ -157,7 +157,7 @@ DOUBLINGS = count(MOST_DOUBLINGS)
 
 
 def ordered(*names: str) -> Callable[[object], str | None]:
-    """The first of these moments that comes before the one before it."""
+    """A check for :func:`record`: it names the first of these moments that is earlier than its predecessor."""
     pairs = list(itertools.pairwise(names))
     return lambda made: next((late for early, late in pairs if getattr(made, late) < getattr(made, early)), None)
 

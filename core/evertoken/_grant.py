@@ -78,10 +78,11 @@ class TokenMessage(Unpicklable):
 
 @dataclass(frozen=True, slots=True)
 class Signing:
-    """What a signature needs and the core does not have: given by whoever claims, so that a simulation reproduces it.
+    """The time and the randomness that a signature needs, since the core has neither. ``start_request`` takes it.
 
-    ``unix_time`` is in seconds since 1970. ``entropy`` is at least 16 random bytes, others for each request: a server
-    knows by them that an assertion was sent before. Raises ValueError for anything else.
+    ``unix_time`` is in seconds since 1970. ``entropy`` is at least 16 random bytes, new ones for each request, since a
+    server recognises by them an assertion that was sent before (RFC 7523 section 3). Raises ValueError for anything
+    else.
     """
 
     unix_time: float
@@ -95,7 +96,7 @@ class Signing:
 
 
 class ClientAuthentication(Protocol):
-    """The plug: anything that can authenticate the client in one token request (RFC 6749 section 2.3).
+    """Anything that can authenticate the client in one token request (RFC 6749 section 2.3).
 
     It is called anew for each request, so that an assertion is never sent twice. It must be hashable, and should
     compare by value: two instances that are not equal do not share a token, and replacing one by the other is a change
@@ -108,14 +109,14 @@ class ClientAuthentication(Protocol):
 
 
 class SignedAuthentication(Protocol):
-    """The same for a proof that is signed with the time in it: it is given both time and randomness, and has neither.
+    """A client authentication whose proof is signed with the time in it, such as a JWT (RFC 7523 section 2.2).
 
-    The same ``grant`` and ``signing`` must say the same, so that a simulation reproduces it; a signature apart whose
-    algorithm is randomised.
+    Time and randomness are given to it. The same ``grant`` and ``signing`` must give the same parts, so that a
+    simulation can be repeated; only a signature whose algorithm is randomised may differ.
     """
 
     def sign(self, grant: ClientCredentials, signing: Signing) -> AuthenticationParts:
-        """As :meth:`ClientAuthentication.authenticate`."""
+        """The header lines and form fields of :meth:`ClientAuthentication.authenticate`, signed with ``signing``."""
         ...
 
 
@@ -160,9 +161,10 @@ JWT_BEARER = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 class ClientAssertion:
     """An assertion that somebody else has signed in place of a secret (RFC 7521 section 4.2, RFC 7523 section 2.2).
 
-    For workload identity federation: a projected service-account token of Kubernetes at Microsoft Entra, say; and for
-    keys that a service keeps and signs with. ``secret_source`` gives the assertion as it is now, and is asked before
-    each request, as a callable ``client_secret`` of :class:`ClientCredentials` is, which is left out here.
+    It serves workload identity federation, such as a projected service-account token of Kubernetes at Microsoft Entra,
+    and keys that never leave the service which signs with them. ``secret_source`` gives the assertion as it is now, and
+    is asked before each request, like a callable ``client_secret`` of :class:`ClientCredentials`; the grant's own
+    ``client_secret`` is left out. Raises TypeError unless ``secret_source`` is a function that can be hashed.
     """
 
     secret_source: SecretSource = field(repr=False)
@@ -279,8 +281,8 @@ class ClientCredentials(Unpicklable):
         api_base: where the tokens are to be used: the base URL for API calls.
 
     Immutable; compares and hashes by value. It refuses to be pickled, since a pickle would hold the secret in clear.
-    Where the secret is a callable, that is ``secret_source``, and ``client_secret`` is empty in what you make: the
-    machine has a grant of its own with the secret that it was told last.
+    Where the secret is a callable, ``secret_source`` holds it, and ``client_secret`` is empty in the grant that you
+    make: the machine has a grant of its own with the secret that it was told last.
 
     Raises:
         ValueError: an argument is empty, has white space around it, control characters, or is reserved; a callable
@@ -355,8 +357,8 @@ class ClientCredentials(Unpicklable):
     def with_secret(self, client_secret: str | SecretSource) -> ClientCredentials:
         """The same grant with another secret, for ``replace_credentials``.
 
-        A callable that the grant has stays, and is asked again before the next request; another one takes its place.
-        Raises ValueError for what cannot be a secret.
+        A text leaves the grant's callable in place, if it has one, which is asked again before the next request. A
+        callable takes its place. Raises ValueError for what cannot be a secret.
         """
         known = client_secret if isinstance(client_secret, str) else ""
         source = self.secret_source if isinstance(client_secret, str) else client_secret
@@ -394,7 +396,7 @@ class ClientCredentials(Unpicklable):
         )
 
     def message(self, signing: Signing | None = None) -> TokenMessage:
-        """What a token request of this grant carries, with client authentication built anew where that may matter.
+        """What a token request of this grant carries. Basic and Post are built once, other authentications each time.
 
         Raises LocalProtocolError without the ``signing`` that it needs.
         """
@@ -417,19 +419,20 @@ class ClientCredentials(Unpicklable):
 
     @property
     def sealing_secret(self) -> str:
-        """What only those know who can prove to be this client, by which seals are made; empty where there is nothing.
+        """The secret that seals are made by, which only those know who can prove to be this client; empty without one.
 
-        The client's secret; or the ``seal_secret`` of a client authentication that has one, as ``PrivateKeyJwt`` has.
+        It is the client's secret, or the ``seal_secret`` of a client authentication that has one, such as
+        ``PrivateKeyJwt``.
         """
         brought: object = getattr(self.endpoint.authentication, "seal_secret", "")
         return self.client_secret or (brought if isinstance(brought, str) else "")
 
     def seal(self, purpose: str, text: str) -> str:
-        """Proves that ``text`` was written by who knows the client's secret, and for this ``purpose``: 64 hex digits.
+        """A proof that whoever wrote ``text`` knew the client's secret, and wrote it for ``purpose``: 64 hex digits.
 
         HMAC-SHA256 (RFC 2104) under a key that PBKDF2 (RFC 8018) derives from the secret, with endpoint and client id
-        for salt. The key costs some 20 ms, once for each grant; so does each guess at the secret of who reads a seal.
-        Without a client secret a seal finds damage, and proves nothing.
+        for salt. The key costs some 20 ms, once for each grant; each guess at the secret costs as much to somebody who
+        reads a seal. Without a client secret a seal shows damage, but anybody can make it.
         """
         if self._key is None:
             _assign(self, {"_key": _key_of(self)})
@@ -455,7 +458,11 @@ def grant_or_fault(
     secret_name: str = "client_secret",
     **rest: Unpack[Extras],
 ) -> ClientCredentials | str:
-    """A grant, or what is wrong with the arguments: for callers whose own frames must not be in the traceback."""
+    """A grant, or what is wrong with the arguments.
+
+    It is for callers with the secret in their own frames: they delete it first and raise the fault then, because error
+    trackers show the local variables of every frame in a traceback.
+    """
     if not callable(client_secret) and client_secret != "":
         fault = fault_of_text(secret_name, client_secret)
         if fault is not None:
@@ -474,7 +481,7 @@ def or_raise(made: ClientCredentials | str) -> ClientCredentials:
 
 
 def _read(value: object, read: Callable[[Any], _Read]) -> _Read | None:
-    """What ``read`` makes of ``value``; None where it raises: the secret is in the frames that an error would pass."""
+    """What ``read`` makes of ``value``; None where it raises, since an error would pass frames that hold the secret."""
     try:
         return read(value)
     except Exception:  # noqa: BLE001 - it is the caller's iterable
@@ -489,7 +496,7 @@ def _pairs(parameters: Mapping[str, str] | Iterable[tuple[str, str]]) -> Pairs |
 
 
 def _uris(resource: object) -> tuple[object, ...]:
-    """The resources one by one; what is no series of them is left as it is, for the check that names it."""
+    """The resources one by one. A value that cannot be iterated is left as it is: ``_fault_of`` refuses it by name."""
     if isinstance(resource, str) or not isinstance(resource, Iterable):
         return (resource,)
     return tuple(cast("Iterable[object]", resource))
@@ -516,8 +523,8 @@ def _fault_of_pairs(name: str, value: object) -> str | None:
     return f"{name} must be a tuple of pairs of texts, not {kind}"
 
 
-# They follow from the grant alone, so a grant says them once, and keeps what takes long to say. A subclass may not
-# follow from it alone, nor an embedder's own.
+# What these two add follows from the grant alone, so a grant builds it once and keeps it. That need not be true of a
+# subclass or of an embedder's own, which are therefore called for each request.
 _UNCHANGING = (BasicAuthentication, PostAuthentication)
 
 
@@ -549,7 +556,7 @@ def _proofs(parts: AuthenticationParts) -> Iterator[str]:
 
 
 _KEY_ROUNDS = 2**16
-"""Some 20 ms on a server of 2020. A secret that is long and random needs none of it."""
+"""Rounds that take some 20 ms on a server of 2020 and slow down guesses. A long random secret needs none of them."""
 
 
 def _key_of(grant: ClientCredentials) -> bytes:
@@ -574,7 +581,10 @@ def _fault_of(grant: ClientCredentials) -> str | None:
 
 
 def _fault_of_secret(grant: ClientCredentials) -> str | None:
-    """The two built-in ways send the secret, so there they need one, and Basic cannot send just any client id."""
+    """Why the secret cannot be used in this manner of authentication; None if it can.
+
+    Basic and Post send the secret, so they need one, and raw Basic cannot send a client id with a colon.
+    """
     authentication = grant.endpoint.authentication
     if grant.secret_source is not None:
         fault = _fault_of_source("client_secret", grant.secret_source)

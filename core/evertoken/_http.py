@@ -1,6 +1,6 @@
 """HTTP as it is written and read here: the two messages, header fields and dates, and the waits that servers state.
 
-Any text gives a value or None, never an exception.
+A function that reads text gives a value or None, whatever the text is, and never raises.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ class TokenRequest(Unpicklable):
     ``max_body`` bytes and one more are worth reading. Headers, body and ``secrets`` (what must be taken out of any text
     about this request) are hidden in the repr.
 
-    ``owner`` is an object that was made with the machine. Ids begin at 1 in each machine, so by this alone does it know
-    that an answer is to a request of its own, not to another client's and not to one of a process before it.
+    ``owner`` is an object that was made with the machine. Ids begin at 1 in each machine, so only by ``owner`` does it
+    tell a request of its own from one of another client, or of a process before it.
 
     The rest is for an exchange with a shared store, and never sent: ``shunned`` are digests (SHA-256) of tokens that an
     API rejected, which are not to be given again; ``grant`` and ``policy`` are those that the request was made by;
-    ``held`` is the token in hand that is still good; ``demanded`` says that it is not due, and that a caller needs more
-    life than it has left.
+    ``held`` is the token in hand that is still good; ``demanded`` says that ``held`` is not due for renewal, but has
+    less life left than a caller needs.
 
-    One that ``asks`` is not to be sent as it is: the grant's ``secret_source`` is to be asked first, and what that says
-    is told by :meth:`TokenMachine.secret_told`, which gives the request that travels. That knows by ``asked_at`` that
-    the life of its token counts from then.
+    A request that ``asks`` is not to be sent as it is. Call the grant's ``secret_source`` first, and give the secret to
+    :meth:`TokenMachine.secret_told`, which returns the request to send. In that one ``asked_at`` is the moment at which
+    the secret was told: the life of the token counts from it.
     """
 
     id: int
@@ -67,20 +67,20 @@ class TokenRequest(Unpicklable):
 
 @dataclass(frozen=True, slots=True)
 class Seen(Unpicklable):
-    """What an exchange with a shared store knows of an answer beyond its bytes. Set by such exchanges alone.
+    """What an exchange with a shared store knows of an answer beyond its bytes. Only such exchanges set it.
 
     It is no header field, because those are the server's to write: an ``Age: 0`` that a proxy puts on every answer must
     not give charges back. Moments are points in time on the clock of ``TokenRequest.deadline``.
 
     Args:
-        asked_at: when the endpoint was asked, at the earliest. The token's life counts from then, and what the answer
-            proves does.
+        asked_at: when the endpoint was asked, at the earliest. The token's life counts from then, and the answer proves
+            only how things were then.
         asked: whether this very request was sent to the endpoint. If not, its charge is given back and no counter
             moves, since nothing was tried.
-        look_at: when to look again, where the answer is a refusal or a failure.
-        ends: when the block of a refusal ends: what callers are told.
+        look_at: when to look into the store again, where the answer is a refusal or a failure.
+        ends: when the block of a refusal ends, which is what callers are told.
         store_down: the store was not there, so that only the machine's own waits keep it from asking too often.
-        read: what the answer means, where another process has read it already. None: read it.
+        read: what the answer means, where another process has read it already; None where it is still to be read.
 
     Raises:
         ValueError: a moment is no finite number below 2**40.
@@ -137,7 +137,8 @@ def build_request(
 ) -> TokenRequest:
     """The token request that ``grant`` makes. An embedder's own client authentication is called for each request.
 
-    If it ``asks``, the secret is not known yet: then there is nothing in it. What the machine adds is not sent.
+    If it ``asks``, the secret is not known yet, so headers and body are empty. What the machine adds afterwards is
+    not sent.
     """
     message = TokenMessage((), b"", grant.secrets()) if asks else grant.message(signing)
     return TokenRequest(
@@ -241,7 +242,7 @@ def _items(line: str) -> list[str]:
 def http_date(text: str, near: int = _START_OF_2020) -> int | None:
     """``text`` as seconds since 1970, or None if it has none of the three forms of RFC 9110 section 5.6.7.
 
-    The zone may be another one, the day of one digit, and its name may be missing.
+    Some more is accepted, since servers send it: a zone other than GMT, a day of one digit, no name of the day.
 
     ``near``, in seconds since 1970, is the moment that a year of two digits is at most 50 years away from. The name of
     the day is not compared with the date: it adds nothing that could be acted on.
@@ -314,7 +315,7 @@ LONGEST = 2.0**40
 _LEAST_MOMENT = 1e8
 """A number from here on (three years of seconds) is a moment since 1970 and no wait."""
 _UNITS_OF_MOMENTS = ((1e11, 1.0), (1e14, 1e3), (1e17, 1e6), (1e20, 1e9))
-"""Below which numbers such moments are in seconds, milliseconds, micro- and nanoseconds; beyond them there are none."""
+"""Numbers below the first bound are in seconds, then in milli-, micro- and nanoseconds; larger ones are no moments."""
 
 _NUMBER = re.compile(r"[+-]?\d+(?:\.\d*)?", re.ASCII)
 _SECONDS_PER_UNIT = {"ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0, "w": 604_800.0}
@@ -335,9 +336,10 @@ _STATING = re.compile(r".*retryafter(ms|milliseconds|s|seconds)?", re.DOTALL)
 def retry_after(headers: Sequence[tuple[str, str]]) -> float | None:
     """Seconds stated by ``Retry-After`` (RFC 9110 section 10.2.3), at least 0.0; None where nothing usable is stated.
 
-    Beside seconds and HTTP dates, what servers write there in their place: ISO 8601, ``900s`` and ``15m``, Unix time;
-    and fields that have it in their name, such as ``retry-after-ms`` and, among ``headers``, a member ``retry_after``.
-    Of several values the longest counts. A date before the answer's own ``Date`` contradicts itself and is not used.
+    Besides seconds and HTTP dates, what servers write in their place is read: ISO 8601, ``900s``, ``15m``, Unix time.
+    Fields whose names end alike are read too, such as ``retry-after-ms``, and a body's member ``retry_after`` where the
+    caller puts it among ``headers``. Of several values the longest counts. A date before the answer's own ``Date``
+    contradicts itself and is not used.
     """
     stated = [(found[1], value) for name, value in headers if (found := _STATING.fullmatch(_squeezed(name)))]
     if not stated:
@@ -361,8 +363,8 @@ def rate_limit_reset(headers: Sequence[tuple[str, str]], *, is_limited: bool = T
     Read are ``X-RateLimit-*`` (Mangopay, Rate limiting: one value for each window, comma-joined or on repeated lines),
     ``X-Rate-Limit-*``, ``RateLimit-*`` and ``RateLimit`` (the IETF's draft-ietf-httpapi-ratelimit-headers, in all of
     its forms); the reset's name may end in ``-Reset-After``. A reset is a number of seconds, Unix time, or whatever
-    ``Retry-After`` may be. Where the answer says that a limit is reached, a single one that comes with no count is of
-    the window that is used up.
+    ``Retry-After`` may be. ``is_limited`` says that the answer itself speaks of a limit that is reached: then a single
+    reset that comes with no count of what remains is of the window that is used up.
     """
     names = {name.lower() for name, _ in headers if "limit" in name.lower()}
     if not names:
@@ -390,9 +392,9 @@ def _resets(headers: Sequence[tuple[str, str]], family: str, end: str, *, is_lim
 
 
 def _drafted_resets(headers: Sequence[tuple[str, str]], *, is_limited: bool) -> list[str]:
-    """``limit=100, remaining=0, reset=50`` (to draft 07), and ``"default";r=0;t=50`` for each window (from 08 on).
+    """The resets in ``RateLimit``: ``limit=100, remaining=0, reset=50``, or from draft 08 on ``"default";r=0;t=50``.
 
-    Where the latter name no time, their window in ``RateLimit-Policy`` (``"default";q=100;w=60``) is the longest.
+    A window without a time is waited out whole: ``RateLimit-Policy`` names its length (``"default";q=100;w=60``).
     """
     items = field_items(headers, "ratelimit")
     if any(_names_of(item).keys() & {"remaining", "reset"} for item in items):
@@ -453,7 +455,10 @@ def _wait(text: str, now: float | None) -> float | None:
 
 
 def _duration(text: str) -> float | None:
-    """``15m``, ``1h30m``, ``in 900 seconds``; ``PT15M``; ``00:15:00``. Years and months differ in length."""
+    """``15m``, ``1h30m``, ``in 900 seconds``, ``PT15M`` or ``00:15:00`` in seconds; None for anything else.
+
+    Years and months are not read, since they differ in length.
+    """
     if clock := _CLOCK.fullmatch(text):
         parts = [*zip(clock.groups(), "hms", strict=True)]
     elif _ISO_DURATION.fullmatch(text):

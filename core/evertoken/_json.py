@@ -1,8 +1,8 @@
-"""JSON (RFC 8259) from elsewhere, and how much of it can be relied on. Total.
+"""JSON (RFC 8259) from elsewhere, and how much of it can be relied on. No text makes the decoders raise.
 
-For the bodies of answers, for snapshots and for what stands in a store. Neither a server nor a file on disk is trusted
-to be well meant: what parsers make different things of is refused by the strict reading, and shown as what it is by the
-lenient one.
+They read the bodies of answers, snapshots, and what stands in a store. Neither a server nor a file on disk is trusted
+to be well meant: a text that parsers read in different ways is refused by the strict reading, while the other readings
+keep every value of a name that is there twice.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import cast
 JsonObject = dict[str, object]
 
 MOST_DIGITS = 640
-"""Of a whole number: the least that ``sys.set_int_max_str_digits`` can be set to. With more, int() may raise."""
+"""Digits of a whole number: no limit in ``sys.set_int_max_str_digits`` is lower, so int() never raises for so many."""
 
 
 class _UnusableError(ValueError):
@@ -27,8 +27,8 @@ def decode_object(text: str, *, merged: bool = False) -> JsonObject | str:
     Stricter than :func:`json.loads`: no NaN or Infinity, no name twice in one object, no whole numbers of more than 640
     digits. What is nested too deeply for the stack is "not JSON". The words show nothing of the text.
 
-    With ``merged``, a name may be there twice: its value is the one that all agree on, else a tuple of all of them. And
-    texts may hold control characters as they stand, which change nothing in how the rest is read.
+    With ``merged``, a name may be there twice: its value is the one that all agree on, else a tuple of all of them.
+    Strings may hold raw control characters then, which change nothing in how the rest is read.
     """
     try:
         content: object = (_MERGING if merged else _STRICT).decode(text)
@@ -40,9 +40,10 @@ def decode_object(text: str, *, merged: bool = False) -> JsonObject | str:
 
 
 def decode_leniently(text: str) -> JsonObject | None:
-    """The first JSON object in ``text``, whatever is around it and however odd its values; None if that is none.
+    """The JSON object at the first brace of ``text``, whatever is around it; None if none can be read there.
 
-    Enough to recognise a word in it, and not to rely on the rest: what has no value in JSON is null.
+    It is good for recognising a word, and its other values are not to be relied on: NaN, Infinity and numbers that are
+    too long are null.
     """
     try:
         content: object = _LENIENT.raw_decode(text, text.find("{"))[0]
@@ -59,7 +60,7 @@ def _unique(pairs: list[tuple[str, object]]) -> JsonObject:
 
 
 def agreed(pairs: Sequence[tuple[str, object]]) -> JsonObject:
-    """The object of ``pairs``. The value of a name that is there twice is the one that all agree on, or all of them."""
+    """The object of ``pairs``. A name that is there twice has the value that all agree on, or a tuple of all values."""
     names = dict(pairs)
     if len(names) == len(pairs):
         return names

@@ -15,9 +15,9 @@ def late_names(
     """``__getattr__`` and ``__dir__`` of ``package``, whose names stand in the module that ``public`` imports."""
 
     def find(name: str) -> object:
-        # What begins with an underscore is a module of the package, which the import system asks for first.
+        # A name with an underscore is a module, for which the import system asks here before it imports it.
         if name == "__all__" or not name.startswith("_"):
-            names = vars(public())  # While that is being imported, what it does not have yet is looked for as a module.
+            names = vars(public())  # It may lack names while it is being imported: those are modules of the package.
             if name in names:
                 return names[name]
         raise AttributeError(f"module {package!r} has no attribute {name!r}")

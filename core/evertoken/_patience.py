@@ -1,9 +1,9 @@
 """What one caller should do now: use the token, carry a request, wait, or give up. The same for every runtime.
 
-The order is the point. A usable token settles everything. A block that stands until a person acts fails at once,
-however patient the caller, and also while a shared store is looked at, whether it still stands. A wait that outlasts
-the caller's deadline fails at once too, since waiting is hopeless. And an attempt in flight else never fails anybody
-before its time: it may succeed.
+The order of the checks matters. A usable token settles everything. A block that only time and people end fails the
+caller at once, however patient, also while an attempt looks whether the block still stands. A wait that ends after the
+caller's deadline fails at once too, since it cannot help. Any other attempt in flight fails nobody before the caller's
+deadline, since it may succeed.
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ def next_move(
 ) -> Ready | GiveUp | SendRequest | Wait:
     """What a caller should do who came at ``since``, needs ``min_ttl`` seconds of life and can wait until ``deadline``.
 
-    Ask again after every input, and when ``Wait.until`` or ``deadline`` has passed. Changes nothing. Raises as the
-    machine's queries do.
+    ``now``, ``since`` and ``deadline`` are points in time on the machine's clock. Ask again after every input, and when
+    ``Wait.until`` or ``deadline`` has passed. Asking changes nothing, and raises what the machine's queries raise.
     """
     token = machine.token(now, min_ttl)
     if token is not None:
@@ -69,9 +69,10 @@ def next_move(
 
 
 def _is_too_short(token: AccessToken | None, since: float, min_ttl: float) -> bool:
-    """Whether ``token`` is as good as the tokens of this endpoint get, and still not good enough.
+    """Whether no token of this endpoint can have ``min_ttl`` seconds left, as the present ``token`` shows.
 
-    It is, if ``min_ttl`` is more than any token has, or if this one was asked for after the caller came.
+    It shows that if ``min_ttl`` is more than may be asked of such a token, or if it was itself asked for after the
+    caller came.
     """
     if token is None:
         return False
@@ -83,7 +84,7 @@ def _weighed(state: State, now: float, wait: Wait, deadline: float) -> GiveUp | 
     if wait.reason is WaitReason.RESPONSE:
         if not blocks:
             return Wait(min(wait.until, deadline), wait.reason) if now < deadline else _give_up(state, now, now)
-        until = max(block.until for block in blocks)  # It is a look: it may find that the block is over, and may not.
+        until = max(block.until for block in blocks)  # The attempt only looks whether the block still stands.
     else:
         until = max([wait.until, *(block.until for block in blocks)])
     if any(block.kind.is_grave for block in blocks) or until > deadline or now >= deadline:
@@ -92,18 +93,15 @@ def _weighed(state: State, now: float, wait: Wait, deadline: float) -> GiveUp | 
 
 
 def _blocks(state: State) -> tuple[Block, ...]:
-    """The blocks that stand; none while a request is under way that may end them any moment.
-
-    A grave one, which only time and people end, is one that no caller is patient enough for.
-    """
+    """The blocks that stand; none while an attempt that is older than they are may still bring a token."""
     return state.standing if request_state(state) is RequestState.BLOCKED else ()
 
 
 def _give_up(state: State, now: float, until: float) -> GiveUp:
     """The error for a caller who can wait for nothing that helps; ``until`` is when to come back.
 
-    Its class speaks of what holds now. Where the block of an old refusal is over, the refusal is only the latest
-    problem.
+    The class of the error says what holds now. A refusal whose block is over is only the latest problem, and gets no
+    class of its own.
     """
     problem, blocks = problem_of(state) or _NOTHING_YET, _blocks(state)
     if blocks:

@@ -1,7 +1,7 @@
-"""What went wrong, in words for the person who has to mend it, and the errors that carry them. Without a secret.
+"""What went wrong, in words for the person who has to mend it, and the errors that carry these. None holds a secret.
 
-Errors are what callers catch, and what embedders see when they misuse the machine. Each says that it is of the
-package and not of this module: a traceback then names it as it is imported.
+Errors are what callers catch, and what embedders see when they misuse the machine. The ``__module__`` of each is the
+package and not this module, so that a traceback names it as it is imported.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class ProblemKind(enum.Enum):
     LOST = "lost"
     """No outcome was reported before the attempt's deadline."""
     MALFORMED = "malformed"
-    """A 200 that is not a token answer (RFC 6749 section 5.1)."""
+    """A 200 that is not a token answer (RFC 6749 section 5.1), or a status that no answer to a token request has."""
     DEAD_ON_ARRIVAL = "dead on arrival"
     """The token had expired by the time it arrived."""
     REISSUED = "reissued"
@@ -38,13 +38,13 @@ class ProblemKind(enum.Enum):
     CREDENTIALS_REFUSED = "credentials refused"
     """``invalid_client``, a 401, or a code that says this client may not do this."""
     REQUEST_REFUSED = "request refused"
-    """Another code of RFC 6749 section 5.2, or a word of the server's own: the request will be wrong again."""
+    """Another code of RFC 6749 section 5.2, or a word of the server's own: the same request will be refused again."""
     UNCLEAR = "unclear"
     """A redirect, or a 4xx that names no cause."""
     LOCKED = "locked"
     """The account or this address is locked out."""
     RATE_LIMITED = "rate limited"
-    """429: too many requests."""
+    """Too many requests: a 429, or a code that says the same."""
     BUDGET = "budget"
     """This machine has made as many token requests as its policy allows for now."""
     LIFETIME_TOO_SHORT = "lifetime too short"
@@ -121,7 +121,7 @@ class EndpointLocked(TokenUnavailable):
 
 
 class CredentialsRefused(TokenUnavailable):
-    """The token endpoint refused the credentials, or the request as such. New credentials lift this."""
+    """The token endpoint refused the credentials, or the request as such. New credentials end this block."""
 
     __module__ = "evertoken"
 

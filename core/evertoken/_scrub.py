@@ -21,10 +21,10 @@ from evertoken._plain import INVISIBLE, plain
 LEFT_OUT = "[left out: unsafe to show]"
 _MARK = "[redacted]"
 _FRAGMENT = 6
-"""So many characters in a row give a secret away. Of a shorter secret it takes all."""
+"""So many characters in a row give a secret away; of a shorter secret, all of them do."""
 _LEAST_MARKED = 4
 _LONGEST = 2_000
-"""Characters of a text that are looked at. Far fewer are shown."""
+"""Characters of a text that are looked at; the rest is cut off first. Far fewer are shown."""
 _MOST_LAYERS = 5
 
 _PUNCTUATION = re.compile("[\x00-/:-@\\[-`{-\x7f]+")
@@ -35,7 +35,7 @@ _BASE32 = re.compile("[A-Z2-7]{10,}")
 _DIGITS_OF_32 = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", "0123456789ABCDEFGHIJKLMNOPQRSTUV")
 _NUMBER = re.compile(r"(?<!\d)\d{2,5}(?!\d)", re.ASCII)
 _NOT_ASCII = re.compile("[^\x00-\x7f]+")
-# What can be read of decoded bytes, as UTF-8 or as Latin-1. Most of what decodes by chance cannot.
+# Runs of decoded bytes that can be read, as UTF-8 or as Latin-1. Most bytes that decode by chance have none.
 _ASCII = re.compile(rb"[ -~]{6,}")
 _LATIN = re.compile(rb"[ -~\x80-\xff]{4,}")
 # As JSON, JavaScript, its old escape(), Unicode, C and Python write a character.
@@ -54,7 +54,7 @@ class Needles(NamedTuple):
     words: set[str]
     """Too short to be looked for inside of other words."""
     legible: re.Pattern[bytes]
-    """What may hold one of them among decoded bytes, most of which mean nothing."""
+    """Runs of decoded bytes that may hold one of them, since most decoded bytes mean nothing."""
 
 
 def scrub(text: str, secrets: Needles | Iterable[str], limit: int = 200) -> str | None:
@@ -86,9 +86,9 @@ def _cut(text: str, limit: int) -> str:
 
 
 def needles_of(secrets: Iterable[str], whole: Iterable[str] = ()) -> Needles:
-    """What to look for, for more texts than one. ``whole`` are secrets of which a part gives nothing away.
+    """What to look for, made once for several texts. ``whole`` are secrets of which a part gives nothing away.
 
-    Of those, the ones that have fewer than four characters count as words only.
+    Of ``whole``, those with fewer than four characters are looked for as words only, since they are in every text.
     """
     fragments: set[str] = set()
     texts: set[str] = set()
@@ -196,7 +196,7 @@ def _is_found(text: str, needles: Needles) -> bool:
 
 
 _known: dict[tuple[str, re.Pattern[bytes]], frozenset[str]] = {}
-"""What texts can be read as that held no secret. A server in trouble sends the same words again and again."""
+"""The views of texts in which no secret was found: a server in trouble sends the same words again and again."""
 _MOST_KNOWN = 32
 _LONGEST_KNOWN = 200
 

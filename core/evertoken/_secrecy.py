@@ -1,4 +1,7 @@
-"""For values that hold a secret or a token: they are not written down by accident."""
+"""Values that hold a secret or a token, kept out of pickles, serializers of dataclasses, and tracebacks.
+
+Texts, such as what a server said, are kept clean in ``_scrub.py``.
+"""
 
 from __future__ import annotations
 
@@ -9,29 +12,29 @@ from typing import Any, ClassVar, NoReturn, Self, SupportsIndex, TypeVar, cast
 _T = TypeVar("_T")
 
 _TELLTALE = ("__dataclass_fields__", "__dataclass_params__", "__replace__")
-"""What a dataclass has beside its methods, and by which others find out what is in it, hidden from the repr or not."""
+"""What others find the fields of a dataclass by, hidden from its repr or not; and a ``__replace__`` that needs them."""
 
 
 class Unpicklable:
-    """What would show a secret or a token in clear if it were written down. A copy of it is itself.
+    """The base of values that would show a secret or a token in clear if they were written down by accident.
 
-    It is taken neither by ``pickle`` nor by what looks for the fields of dataclasses: ``dataclasses.asdict``, orjson,
-    pydantic, msgspec. Subclasses are made by ``dataclass(frozen=True, slots=True)`` all the same, which leaves them
-    their methods, and nothing to be found out by.
+    ``pickle`` refuses them, and whatever looks for the fields of dataclasses finds none: ``dataclasses.asdict``,
+    orjson, pydantic, msgspec. Subclasses are made by ``dataclass(frozen=True, slots=True)`` all the same, and keep the
+    methods that it adds. A copy of such a value is the value itself.
     """
 
     __slots__ = ()
     __match_args__: ClassVar[tuple[str, ...]]
 
     def __init_subclass__(cls) -> None:
-        # For its slots, ``dataclass`` makes the class a second time, with all in it that it has added to the first.
+        # For slots, ``dataclass`` makes the class anew, with all that it added to the first one: this runs for both.
         super().__init_subclass__()
         for name in _TELLTALE:
             if name in cls.__dict__:
                 delattr(cls, name)
 
     def __replace__(self, /, **changes: object) -> Self:
-        """The same but for ``changes``: for ``copy.replace``, since ``dataclasses.replace`` refuses it as well."""
+        """The same but for ``changes``: for ``copy.replace``, since ``dataclasses.replace`` finds no fields here."""
         made = _made(type(self), {**self._arguments(), **changes})
         del changes  # Error trackers show the local variables of every frame.
         if isinstance(made, Exception):
@@ -39,7 +42,7 @@ class Unpicklable:
         return made
 
     def _arguments(self) -> dict[str, object]:
-        """What another one like it is made of."""
+        """The arguments that make another value equal to this one."""
         return {name: getattr(self, name) for name in self.__match_args__}
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
@@ -56,7 +59,10 @@ class Unpicklable:
 
 
 class Hidden:
-    """A text in the local variables of a frame that an exception may pass: error trackers show their reprs."""
+    """A text that its repr does not show.
+
+    For local variables of frames that an exception may pass, whose reprs error trackers show.
+    """
 
     __slots__ = ("reveal",)
 
@@ -67,7 +73,7 @@ class Hidden:
 
 
 def replace(value: _T, /, **changes: Any) -> _T:  # noqa: ANN401 - of whatever the fields are
-    """``value`` with ``changes``: ``copy.replace`` of Python 3.13, which asks the value, and here for any dataclass."""
+    """``value`` with ``changes``: ``copy.replace`` of Python 3.13 for any dataclass, also under an older Python."""
     kept: Callable[..., _T] = getattr(type(value), "__replace__", cast("Callable[..., Any]", dataclasses.replace))
     return kept(value, **changes)
 

@@ -1,4 +1,4 @@
-"""Problems that a machine and a shared store both know of."""
+"""Problems that both a machine and a shared store report, so that both use the same words."""
 
 from __future__ import annotations
 

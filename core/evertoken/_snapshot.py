@@ -9,28 +9,29 @@ that a supervisor starts again and again would otherwise ask as often as it is s
 
 Moments are seconds from the moment of the snapshot, a whole number of ticks; those that are not finite are null.
 
-**Whom it is believed.** A snapshot is sealed by a key that is derived from the client's secret
+**When it is believed.** A snapshot is sealed by a key that is derived from the client's secret
 (``ClientCredentials.seal``), together with the form fields of the grant. Where the seal does not fit, the secret or a
 parameter has been replaced since, or somebody has changed the text who does not know the secret. The two cannot be told
 apart, so both are treated alike: token, blocks, counters and requests are dropped as if there were no snapshot, and
 ``explain`` says so. The budget is kept, at most full, refilling at the slowest pace: so a rotation refunds nothing, and
-who forges a snapshot gains no more than by deleting it.
+whoever forges a snapshot gains no more than by deleting it.
 
-The seal does not say how old a snapshot is. Who can write the file can put an older one of the same client there.
+The seal does not say how old a snapshot is. Whoever can write the file can put an older snapshot of the same client
+there.
 
 A grant without a client secret has nothing to derive a key from, so anybody can seal its snapshots. They are believed
 about blocks, counters and the budget, which a policy bounds; a token is neither written nor read. A client whose
 authentication keeps its proof elsewhere can be given a random ``client_secret`` that is never sent: then all is kept.
 (``PrivateKeyJwt`` needs none: it brings a secret for seals that follows from its key.)
-Where the secret is a callable, restore with ``grant.with_secret(...)``, which says what it is now: without it, no
-snapshot of that client is believed.
+Where the secret is a callable, restore with ``grant.with_secret(...)`` and the present secret: without it, no snapshot
+of that client is believed.
 
 **What it gives away.** With secrets, the token. Without, still: what the server said in errors, when it was asked, and
 how long it keeps us away; digests (SHA-256) of tokens that an API rejected, which are too long to be guessed; a digest
 of endpoint, client id, scope, audience and resource, by which a client that is suspected can be recognised; and the
 seal, on which whoever reads the snapshot can try out guesses of the secret, at some 20 ms each. A secret of a hundred
 random bits is safe from that; a word from a dictionary is not. What stands in ``parameters`` is in the seal alone, and
-cannot be guessed by who does not know the secret.
+cannot be guessed without the secret.
 """
 
 from __future__ import annotations
@@ -141,7 +142,10 @@ class Snapshot(Unpicklable):
 
 
 def take_snapshot(grant: ClientCredentials, policy: Policy, state: State, *, secrets: bool) -> Snapshot:
-    """``state``, which is settled. Without ``secrets``, or a secret to seal it by, without the token."""
+    """The snapshot of a settled ``state``.
+
+    The token is left out unless ``secrets`` is true and ``grant`` has a secret to seal it by.
+    """
     if not (secrets and grant.sealing_secret):
         state = state._replace(token=None)
     head = {"version": VERSION, "client": _client_of(grant), "tuning": policy}
@@ -162,14 +166,14 @@ def read_snapshot(grant: ClientCredentials, policy: Policy, snapshot: Snapshot, 
     state = capped(policy, kept) if is_sealed_by(grant, snapshot) else _doubted(policy, kept)
     if not grant.sealing_secret:
         state = state._replace(token=None)
-    # From long ago, since caps and edits may have moved a deadline behind the moment of the snapshot.
+    # Settled from long ago, since a cap or an edit may have put a deadline before the moment of the snapshot.
     return settle(policy, state.at(LONG_AGO), now)
 
 
 def is_sealed_by(grant: ClientCredentials, snapshot: Snapshot) -> bool:
-    """Whether ``snapshot`` was written by who knows the secret of ``grant``, and is as it was written."""
+    """Whether ``snapshot`` was written by somebody who knew the secret of ``grant``, and has not been changed since."""
     if grant.secret_source is not None and not grant.client_secret:
-        return False  # Its secret is not known yet, and what anybody could have sealed is not believed.
+        return False  # Its secret is not known yet, and anybody could have sealed the snapshot without one.
     content, seal = _unsealed(snapshot)
     return hmac.compare_digest(seal, _seal_of(grant, content))
 
@@ -179,7 +183,7 @@ def _seal_of(grant: ClientCredentials, text: str) -> str:
 
 
 def _client_of(grant: ClientCredentials) -> str:
-    """A name for what is known of ``grant`` in public."""
+    """A digest of what is public in ``grant``, by which a snapshot of another client is told apart."""
     public = (grant.endpoint.url, grant.client_id, grant.scope, grant.audience, grant.resource)
     text = f"evertoken snapshot\0{public!r}"
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
@@ -296,7 +300,7 @@ _CREDENTIALS = record(
 
 
 class Tuning(NamedTuple):
-    """The tunables that made the budget's interval, by their names in ``Policy``: under others it means nothing."""
+    """The tunables that the budget's interval was computed from, as ``Policy`` names them; under others it is void."""
 
     budget_interval: float
     budget_interval_floor: float
@@ -322,7 +326,7 @@ _ALL: Forms = {
     **_STATE,
 }
 _SEAL: Forms = {"seal": digits(64)}
-"""Beside all that it seals."""
+"""What stands in the text beside all that it seals."""
 
 
 class Kept(NamedTuple):
@@ -345,10 +349,11 @@ def _read(content: object, taken: float) -> Kept:
 
 
 def _misfit_of(state: State) -> str | None:
-    """What does not fit the rest of the state.
+    """The name of what contradicts the rest of the state; None if nothing does.
 
-    An answer is told by the id of its attempt, so each has one of its own; credentials come one after another. Each
-    kind of block is there once, in the order of the kinds.
+    An answer finds its attempt by the id, so each attempt has one of its own, below the next one. No attempt is of a
+    later generation of credentials than the present. Each kind of block is there at most once, in the order of the
+    kinds.
     """
     attempts = [attempt for attempt in (state.attempt, state.lost) if attempt is not None]
     kinds = [block.kind for block in state.blocks]
@@ -364,12 +369,12 @@ def _misfit_of(state: State) -> str | None:
 # Under another policy
 # ====================
 
-# What a policy lets a kept state say: no wait is longer than it could have made it.
+# A snapshot may have been taken under another policy, or edited. So no wait in it is left longer than the present
+# policy could have made it.
 #
-# A snapshot may have been taken under another policy, or by another hand. All is measured from the moment at which it
-# was taken, not from the one at which it is restored: a program that is started again and again from one snapshot would
-# otherwise push its waits ahead of itself for ever. A state that was made under this very policy is left as it is, to
-# the last bit.
+# The waits are measured from the moment at which the snapshot was taken, not from the one at which it is restored: a
+# program that is started again and again from one snapshot would otherwise push its waits ahead of itself for ever. A
+# state that was made under this very policy is left as it is, to the last bit.
 
 
 def _doubted(policy: Policy, kept: Kept) -> State:
@@ -416,12 +421,12 @@ def _capped_block(policy: Policy, block: Block, taken: float) -> Block:
 
 
 def _fitted(policy: Policy, tuning: Tuning, budget: Budget, taken: float) -> Budget:
-    """The bucket of one policy as another's.
+    """``budget``, which was kept under ``tuning``, as ``policy`` allows it to be.
 
-    Its interval was made for tokens whose lifetime is not known any more. Under the tunables that made it, it is right.
-    Under others it is the longest, as at the start of a machine: too long a one costs a wait until the next grant, too
-    short a one overuses the endpoint for as long as no grant comes. The next refill is only ever moved closer, so that
-    restoring again and again neither gains a request nor loses one.
+    Its interval was computed from the lifetime of tokens, which is not known any more. Under the same tunables the
+    interval is still right. Under others it becomes the longest, as at the start of a machine: an interval that is too
+    long costs a wait until the next grant, and one that is too short overuses the endpoint until then. The next refill
+    is only ever moved closer, so that restoring again and again neither gains a request nor loses one.
     """
     longest, floor = whole_ticks(policy.budget_interval), whole_ticks(policy.budget_interval_floor)
     is_ours = tuning == (policy.budget_interval, policy.budget_interval_floor)

@@ -6,8 +6,9 @@
     for happening in machine.happenings:
         ...
 
-They are made by the step that causes them, and nobody else has to find out by comparing states. First comes what time
-alone had done by then; the last one of an answer or a rejection is what its caller was told.
+The step that causes a happening also makes it, so that nobody has to find it out by comparing states. What time alone
+had done by the moment of the input comes first. After an answer or a rejection, the last happening is what its caller
+was told. The next input replaces ``machine.happenings``.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ __all__ = (
 
 @dataclass(frozen=True, slots=True)
 class RequestStarted:
-    """A token request is about to be sent; with a shared store, which is looked into first, only if need be."""
+    """A token request is about to be sent. With a shared store, it is sent only if the store has no answer to it."""
 
     id: int
 
@@ -42,7 +43,8 @@ class RequestStarted:
 class RequestEnded(Unpicklable):
     """A token request came to this ``outcome``; past its deadline, to ``Failed``.
 
-    An answer to a request that is over already is told as ``Ignored``: whatever its words, nothing failed now.
+    An answer to a request that is over already never fails it again: it is told as ``Ignored``, unless it brings a
+    token or a block that still counts.
     ``asked`` is False where the outcome was found in a shared store, and the token endpoint was not asked.
     """
 
@@ -53,7 +55,10 @@ class RequestEnded(Unpicklable):
 
 @dataclass(frozen=True, slots=True)
 class EndpointBlocked:
-    """The token endpoint is not to be asked before ``until``. News of a block that stands already is not told again."""
+    """The token endpoint is not to be asked before ``until``, a point in time on the machine's clock.
+
+    It is told once, when a block of this ``kind`` begins to stand; further news of the same block is not told.
+    """
 
     kind: BlockKind
     until: float

@@ -100,9 +100,9 @@ def _made(
 
 
 def _base_of(url: str, client: str) -> str | None:
-    """What comes before ``/v2.01``, with which base URLs of Mangopay's SDKs end, or ``/v2.01/<client id>``, as ours do.
+    """``url`` without its end, if that is ``/v2.01``, as in Mangopay's SDKs, or ``/v2.01/<client id>``, as in ours.
 
-    None where there is more of that path than this.
+    None if ``/v2.01`` stands elsewhere in its path.
     """
     path = urlsplit(url).path
     before = re.sub(rf"/(?i:v2\.01)(/{re.escape(client)})?$", "", path.rstrip("/")).rstrip("/")

@@ -1,4 +1,4 @@
-"""What became of one attempt to get a token: the closed set of answers to ``receive_response`` and its siblings.
+"""What became of one attempt to get a token: the closed set of what ``receive_response`` and its siblings return.
 
 All eight are importable from here and from ``evertoken``.
 """
@@ -25,7 +25,7 @@ __all__ = (
 
 
 class Outcome:
-    """The common base. Immutable, and no secret in its repr."""
+    """The common base. Every outcome is immutable and shows no secret in its repr."""
 
     __slots__ = ()
 
@@ -45,11 +45,13 @@ class Granted(Unpicklable, Outcome):
 
 @dataclass(frozen=True, slots=True)
 class Failed(Outcome):
-    """It did not work this time: no answer, a 5xx, an unusable token. Back-off, at least ``retry_after`` seconds.
+    """The attempt did not work this time: no answer, a 5xx, an unusable token. A back-off follows.
+
+    It lasts at least ``retry_after`` seconds, up to the policy's cap; None where the server stated nothing usable.
 
     ``lasting`` says that the answer names a cause that no repetition will mend, such as ``invalid_client`` with a 500:
     then the back-off grows as long as after :class:`Malformed`, in case that is what the server means. ``unsent`` says
-    that there was no request, since the client's secret could not be had: its charge is given back.
+    that there was no request, since the client's secret could not be had: the charge is given back.
     """
 
     problem: Problem
@@ -60,7 +62,7 @@ class Failed(Outcome):
 
 @dataclass(frozen=True, slots=True)
 class Malformed(Outcome):
-    """A 200 that is not a token answer. Back-off that grows longer than after a failure."""
+    """A 200 that is not a token answer, or an odd status. The back-off grows longer than after a failure."""
 
     problem: Problem
 
@@ -75,8 +77,8 @@ class Blocked(Outcome):
     an account or an address that is locked out (Mangopay: 400 ``unauthorized_client``). ``RATE_LIMITED`` is a 429, or a
     code that says the same.
 
-    ``retry_after`` is in seconds, None where the server stated nothing usable. The wait is never shorter than that; a
-    rate limit that states one has no other.
+    ``retry_after`` is in seconds, None where the server stated nothing usable. The wait is never shorter than that, up
+    to the policy's cap. Where a rate limit states one, only the back-off after several failures can be longer.
     """
 
     kind: BlockKind
@@ -91,10 +93,11 @@ class Abandoned(Outcome):
 
 @dataclass(frozen=True, slots=True)
 class Postponed(Outcome):
-    """Nothing was asked, since another process is asking or nobody may; there is a shared store that says so.
+    """The token endpoint was not asked, since another process is asking or nobody may ask now.
 
-    The slot is free and the charge given back. It is looked at again at ``until``, a point in time on the machine's
-    clock. ``problem`` is what a caller is told who cannot wait for that.
+    A shared store says so, or the client's secret is still the one that was refused. The slot is free and the charge
+    given back. The next look is at ``until``, a point in time on the machine's clock. ``problem`` is what a caller is
+    told who cannot wait for that.
     """
 
     until: float
@@ -108,4 +111,7 @@ class Stale(Outcome):
 
 @dataclass(frozen=True, slots=True)
 class Ignored(Outcome):
-    """Not the attempt in flight, or one that something newer has overtaken. At most a stated wait is kept."""
+    """The answer does not count: its attempt is over, or something newer has overtaken it.
+
+    Of a late failure the explanation and the wait that the server stated are still kept.
+    """
