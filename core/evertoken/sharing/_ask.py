@@ -60,9 +60,8 @@ _MOST_SWAPS = 8
 _REQUIRED = Problem(
     ProblemKind.POSTPONED,
     "The shared store cannot be used, and no token is asked for without it",
-    "Bring the store back; or leave store_required off, and each process asks for itself while the store is away.",
+    "Mend the store. A program that is running uses it again within a minute.",
 )
-
 
 _DOWN = Problem(
     ProblemKind.POSTPONED,
@@ -704,8 +703,8 @@ class Ask(_Call):
         gate = max(memory.retry_at, memory.lone_at)
         if now < gate:
             return self._do("over", Postpone(min(gate, longest), _DOWN))
-        if self._setup.required:
-            return self._do("over", Postpone(now + self._short(), _REQUIRED))
+        if self._setup.required:  # Who cannot wait until the store is called again is to know at once.
+            return self._do("over", Postpone(max(memory.down_until, now + self._short()), _REQUIRED))
         if self._downs > 1 or self._is_late(now):
             return self._do("over", Postpone(now + self._short(), _DOWN))
         if self._request.held is not None or now >= self._wait_end:  # It came at a drawn moment.

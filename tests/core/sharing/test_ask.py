@@ -12,6 +12,7 @@ from evertoken import (
     Challenge,
     ClientCredentials,
     Failed,
+    GiveUp,
     Granted,
     HttpResponse,
     LocalProtocolError,
@@ -26,6 +27,7 @@ from evertoken import (
     TokenMachine,
     TokenRequest,
     Wait,
+    next_move,
 )
 from evertoken.outcomes import Abandoned
 from evertoken.sharing import (
@@ -727,15 +729,23 @@ def test_while_the_store_is_left_alone_what_it_said_last_stays_in_force() -> Non
     assert ask.action.until == fleet.now + 60
 
 
-def test_a_store_that_is_required_is_waited_for() -> None:
+def test_a_store_that_is_required_is_waited_for_and_nobody_waits_who_cannot_wait_that_long() -> None:
     fleet = Fleet()
     process = fleet.process(required=True)
     ask = gone(process)
     assert isinstance(ask.action, Postpone)
-    assert "store_required" in ask.action.problem.advice
+    assert ask.action.until == ask.memory.down_until == fleet.now + 30
+    assert "Mend the store" in ask.action.problem.advice
     process.tell(ask)
+    now = fleet.now
+    assert isinstance(next_move(process.machine, now, since=now, deadline=now + 29), GiveUp)
+    move = next_move(process.machine, now, since=now, deadline=now + 31)
+    assert isinstance(move, Wait)
+    assert move.until == now + 30
     fleet.now += 3
-    assert isinstance(process.begin().action, Postpone)
+    ask = process.sharing.ask(fleet.now, ask._request, nonce=fleet.nonce(), unix_time=0.0)
+    assert isinstance(ask.action, Postpone)
+    assert ask.action.until == now + 30
 
 
 def test_a_store_that_comes_and_goes_does_not_keep_a_request_going_round() -> None:

@@ -292,17 +292,12 @@ def _asked(
         ) as source:
             return source.authorization(options.timeout)
     except TokenUnavailable as error:
-        why, status = _told_once(error, notes), _status_of(error)
+        # When this process would ask again is nothing to the next run, unless the store says so.
+        why, status = str(error.problem if notes else error), _status_of(error)
+        why = " ".join((why, *[note for note in notes if note.casefold() not in why.casefold()]))
     finally:
         let_write()
     raise _Unavailable(why, status)
-
-
-def _told_once(error: TokenUnavailable, notes: list[str]) -> str:
-    """``error`` with what there is to say of the store; that alone, if it is the cause: the rest advises programs."""
-    advice = error.problem.advice.casefold()
-    cause = next((note for note in notes if note.casefold() in advice), None)
-    return " ".join((str(error), *notes)) if cause is None else f"{error.problem.summary}: {cause}"
 
 
 def _status_of(error: TokenUnavailable) -> int:
