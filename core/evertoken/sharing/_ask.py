@@ -412,7 +412,7 @@ class Ask(_Call):
         if not self._lone:
             return self._keep(now)
         if isinstance(outcome, Granted):
-            interval = _lone_interval(self._policy, outcome.expires_in)
+            interval = _lone_interval(self._policy, _record.life_of(self._policy, outcome))
             self.memory = self.memory._replace(lone_at=cast("float", self._sent) + interval)
         return self._finish(now)
 
@@ -832,9 +832,8 @@ class Sharing:
         return Edit(self._setup, grant, policy, self._memories, now=now, nonce=nonce, change=change)
 
 
-def _lone_interval(policy: Policy, life: float | None) -> float:
+def _lone_interval(policy: Policy, life: float) -> float:
     """How far apart the requests of a process are that its store knows nothing of."""
-    life = policy.default_lifetime if life is None else life
     return _schedule.retuned(policy, Budget(0, NEVER, 0.0), 0.0, life).interval
 
 

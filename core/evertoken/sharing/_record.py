@@ -173,6 +173,11 @@ def free_at(policy: Policy, record: Record, now: float) -> float:
     return max(record.account.retry_at, LONG_AGO if budget.level > 0 else budget.refill_at)
 
 
+def life_of(policy: Policy, granted: Granted) -> float:
+    """For how many seconds the token lives, as far as ``policy`` believes the endpoint."""
+    return min(policy.default_lifetime if granted.expires_in is None else granted.expires_in, policy.max_lifetime)
+
+
 # The lease
 # =========
 
@@ -218,9 +223,7 @@ def kept(policy: Policy, record: Record, now: float, lease: Lease, grant: Grant)
     if record.grant is not None and record.grant.n >= grant.n:
         return record
     account, block = record.account, record.block
-    life = grant.granted.expires_in
-    life = min(policy.default_lifetime if life is None else life, policy.max_lifetime)
-    account = Account(_schedule.retuned(policy, account.budget, now, life), vouched=True)
+    account = Account(_schedule.retuned(policy, account.budget, now, life_of(policy, grant.granted)), vouched=True)
     block = None if block is not None and block.n < grant.n else block
     if block is not None:
         account = account._replace(times=record.account.times)

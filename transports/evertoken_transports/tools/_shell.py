@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     import ssl
 
     from evertoken import HttpResponse, TokenRequest
+    from evertoken.sharing import Status
     from evertoken_transports import Event
 
 _REFUSED, _LOCKED, _LIMITED, _LATER = 3, 4, 5, 75
@@ -314,12 +315,10 @@ def let_write() -> None:
 
 def _unblock(options: argparse.Namespace) -> int:
     grant, store, keys = grant_of(options), store_of(options), keys_of_store()
-    from evertoken.sharing import status_of  # noqa: PLC0415
     from evertoken_transports.stores.exchange import SharedExchange  # noqa: PLC0415
 
-    key = key_of(grant)
     try:
-        status = status_of(grant, Policy(), key, store.load(key, timeout=_PATIENCE), cipher_of(keys))
+        status = _standing(grant, store, keys)
         SharedExchange(_nobody, store, keys=keys).unblock(grant)
     except StoreTrouble as trouble:
         return _complained(str(trouble), _LATER)
@@ -336,14 +335,22 @@ def _nobody(_: TokenRequest) -> HttpResponse:
 
 def _status(options: argparse.Namespace) -> int:
     grant, store, keys = grant_of(options), store_of(options), keys_of_store()
-    from evertoken_transports.tools._standing import lines  # noqa: PLC0415
-
     try:
-        told = lines(grant, store, Policy(), cipher_of(keys))
+        status = _standing(grant, store, keys)
     except StoreTrouble as trouble:
         return _complained(str(trouble), _LATER)
-    print("\n".join(told))
+    print(f"client: {grant.client_id} at {grant.endpoint.url}")
+    print(f"store: {store!r}, key {key_of(grant)[:12]}…")
+    print(status)
     return 0
+
+
+def _standing(grant: ClientCredentials, store: Store, keys: list[str]) -> Status:
+    """What the store holds. Raises :class:`StoreTrouble`."""
+    from evertoken.sharing._status import status_of  # noqa: PLC0415 (not needed for a token)
+
+    key = key_of(grant)
+    return status_of(grant, Policy(), key, store.load(key, timeout=_PATIENCE), cipher_of(keys))
 
 
 def _complained(text: str, status: int) -> int:
