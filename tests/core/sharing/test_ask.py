@@ -748,6 +748,17 @@ def test_a_store_that_is_required_is_waited_for_and_nobody_waits_who_cannot_wait
     assert ask.action.until == now + 30
 
 
+def test_a_store_that_is_required_is_what_a_person_is_told_of_also_while_the_fleet_backs_off() -> None:
+    fleet = Fleet()
+    process = fleet.process(required=True)
+    process.fetch(HttpResponse(503, [("Retry-After", "300")]))
+    fleet.now += 60
+    ask = gone(process)
+    assert isinstance(ask.action, Postpone)
+    assert ask.action.until == fleet.now + 30
+    assert "no token is asked for without it" in ask.action.problem.summary
+
+
 def test_a_store_that_comes_and_goes_does_not_keep_a_request_going_round() -> None:
     fleet = Fleet()
     process = fleet.process()
