@@ -286,10 +286,11 @@ class Ask(Call):
     def _due_later(self, now: float) -> float | None:
         """When to look again if the token in hand is not due yet and the store has nothing newer; None if it is due.
 
-        Once it is due, all processes look in a drawn order, and the first asks for all.
+        Once it is due, all processes look in a drawn order, and the first asks for all. A store behind this one is
+        looked at before that as well: if it is down, this look, whose moment is drawn, is the time to ask without it.
         """
         held = self._request.held
-        if held is None or self._request.demanded:
+        if held is None or self._request.demanded or self._setup.behind:
             return None
         due = held.expires_at - _schedule.refresh_before(self._policy, held.lifetime)
         return due + self._draw() * (held.fresh_until - due) / 2 if now < due else None

@@ -29,6 +29,7 @@ from evertoken import (
     Wait,
     next_move,
 )
+from evertoken._shared_problems import ASKED_ELSEWHERE
 from evertoken.outcomes import Abandoned
 from evertoken.sharing import (
     Acquire,
@@ -971,6 +972,24 @@ def test_an_outer_store_leaves_time_for_the_one_behind_it() -> None:
     assert lease.until - lease.since == 25
     with pytest.raises(ValueError, match="behind"):
         Sharing(host="here", draw=lambda: 0.5, behind=8)
+
+
+def test_who_has_a_live_token_looks_through_to_the_store_behind_which_may_be_down() -> None:
+    fleet = Fleet()
+    process = Process(
+        fleet,
+        TokenMachine(canary.grant(), policy=fleet.policy, draw=lambda: 0.5, tiers=2),
+        Sharing(host="here", draw=lambda: 0.5, behind=1),
+        0.0,
+    )
+    process.fetch()
+    action = process.machine.poll(fleet.now)
+    fleet.now = action.until if isinstance(action, Wait) else math.nan
+    ask = sending(process)
+    ask.postponed(fleet.now, fleet.now + 140)
+    assert process.until(ask, Postpone) == Postpone(fleet.now + 140, ASKED_ELSEWHERE)
+    assert fleet.record().account.budget.level == fleet.policy.budget_burst
+    assert isinstance(process.tell(ask), Postponed)
 
 
 def test_alone_with_a_store_behind_its_word_is_told_as_it_is() -> None:
