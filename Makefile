@@ -73,7 +73,7 @@ site:
 
 # SEEDS=0-99 YEARS=1 OUT=years.json for other runs: a file that is there is continued where it ends.
 simulate: $(VENV)/.ready ## search for what breaks a law, and run 1,000 simulated hostile days, on all cores
-	$(BIN)/python -m pytest -n auto --dist worksteal tests/searches
+	$(BIN)/python -m pytest -n auto --dist worksteal -o faulthandler_timeout=3600 tests/searches
 	$(BIN)/evertoken simulate --seeds $(or $(SEEDS),0-999) $(if $(YEARS),--years $(YEARS),--days $(or $(DAYS),1)) \
 	    --commit $$(git rev-parse HEAD) --out $(or $(OUT),simulation-$$(git rev-parse --short HEAD).json)
 

@@ -6,10 +6,11 @@ functions of the moment and the process. Every token that a process hands out is
 
 from __future__ import annotations
 
+import bisect
 import heapq
 import itertools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from evertoken import HttpResponse, Policy, TokenMachine, TokenRequest, Wait
@@ -50,7 +51,7 @@ class Member:
         self.ask: Ask | None = None
         self.served_at: float | None = None
         draw, tiers = days.random.draw, days.tiers
-        self.machine = TokenMachine(canary.grant(), policy=days.policy, draw=draw, tiers=tiers)
+        self.machine = TokenMachine(days.grant, policy=days.policy, draw=draw, tiers=tiers)
         self.sharings = [Sharing(host=host, draw=draw, behind=tiers - 1 - tier) for tier in range(tiers)]
 
 
@@ -87,6 +88,7 @@ class Days:
         self.random = Random(seed)
         self.tiers = tiers
         self.policy = policy or Policy()
+        self.grant = canary.grant()
         self.life, self.took, self.failing = life, took, failing
         self.store_up, self.endpoint = store_up, endpoint
         self.now = 0.0
@@ -238,15 +240,11 @@ class Days:
 
 
 def busiest(moments: list[float], width: float = 1.0) -> int:
-    """The most of ``moments`` that lie within ``width`` seconds."""
-    most = first = 0
-    for last, moment in enumerate(sorted(moments)):
-        while sorted(moments)[first] <= moment - width:
-            first += 1
-        most = max(most, last - first + 1)
-    return most
+    """The most of ``moments`` that lie within ``width`` seconds, wherever these begin."""
+    ordered = sorted(moments)
+    return max(number + 1 - bisect.bisect_right(ordered, moment - width) for number, moment in enumerate(ordered))
 
 
-def quantile(values: list[float], share: float) -> float:
+def quantile(values: Sequence[float], share: float) -> float:
     """The value below which this share of ``values`` lies."""
     return sorted(values)[min(len(values) - 1, int(share * len(values)))]

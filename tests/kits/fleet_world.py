@@ -30,9 +30,9 @@ from evertoken.sharing import (
     Sharing,
     Sleep,
     Swapped,
-    _ask,
     _record,
 )
+from evertoken.sharing import _call as calling
 from evertoken.sharing._actions import Swap
 from evertoken.sharing._codec import Read
 from evertoken.sharing._record import Record
@@ -132,9 +132,9 @@ def _same_key(_grant: ClientCredentials) -> str:
 def plain_records() -> Generator[None]:
     """Records are not sealed meanwhile."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_ask, "write_record", _write)
-        patch.setattr(_ask, "read_record", _read)
-        patch.setattr(_ask, "key_of", _same_key)
+        patch.setattr(calling, "write_record", _write)
+        patch.setattr(calling, "read_record", _read)
+        patch.setattr(calling, "key_of", _same_key)
         yield
 
 
@@ -142,7 +142,7 @@ class Process(NamedTuple):
     """One process: its machine, what it remembers of the store, and how far its request is."""
 
     machine: TokenMachine
-    memories: dict[str, _ask.Memory]
+    memories: dict[str, calling.Memory]
     ask: Ask | None = None
     saver: Ask | None = None
     sent: float | None = None
@@ -477,7 +477,7 @@ def _check_acquired(world: World, process: Process, before: Record) -> None:
         raise Broken("the lease was taken although the store shows a block that stands")
     request = None if process.ask is None else process.ask._request
     grant = before.grant
-    doubted = before.n < process.memories.get("key", _ask.Memory()).n  # As if there were none: it may be old.
+    doubted = before.n < process.memories.get("key", calling.Memory()).n  # As if there were none: it may be old.
     if grant is None or request is None or request.held is not None or world.skew or doubted:
         return
     expires = grant.asked - world.skew + LIFE  # As far as anybody can know: it was asked for later, after a pause.
@@ -582,7 +582,7 @@ class _Naming:
             tuple(self.of_token(name[7:]) for name in process.shunned if self.expiry[name[7:]] > now),
         )
 
-    def of_memory(self, memory: _ask.Memory | None) -> tuple[object, ...]:
+    def of_memory(self, memory: calling.Memory | None) -> tuple[object, ...]:
         if memory is None:
             return ()
         record, rel = record_of(self.world.value), self.rel

@@ -131,7 +131,7 @@ def test_an_operator_s_word_opens_a_block_for_all(run: Run, emulator: Emulator) 
 
 
 def test_the_status_shows_what_is_stored_and_no_token(run: Run, emulator: Emulator) -> None:
-    assert "record: none" in run("status")[1]
+    assert "token: none" in run("status")[1]
     value = run("token")[1].strip()
     status, told, complaint = run("status")
     assert (status, complaint) == (0, "")

@@ -8,13 +8,17 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NoReturn
 from urllib.parse import quote
 
 import pytest
 
+from evertoken.sharing import StoreTrouble
 from evertoken.testing import Route
 from evertoken_transports._coordinator import _registry
+from evertoken_transports._threads import Caller
 from evertoken_transports.emulator import Emulator
+from evertoken_transports.stores import FileStore
 from evertoken_transports.tools import cli
 from tests.kits import canary
 
@@ -63,15 +67,44 @@ def test_a_time_to_wait_that_is_none_is_wrong_usage(run: Run, name: str) -> None
         assert f"--timeout: must be a number of seconds above 0, not '{seconds}'" in complaint
 
 
-def test_the_trouble_of_the_store_is_told_once_and_for_people(run: Run, emulator: Emulator, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_place_that_can_be_none_is_told_once_at_once_and_for_people(
+    run: Run, emulator: Emulator, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Caller, "sleep", never)
     where = str(tmp_path / "no/such/folder")
-    at = ("--profile", "mangopay-sandbox", "--url", emulator.base_url, "--store", where)
-    status, value, complaint = run("token", *at, "--timeout", "0.1")
-    assert (status, value) == (75, "")
-    assert complaint.count(where) == 1
-    assert "make the folder" in complaint
-    assert not [word for word in ("store_required", "FileStore") if word in complaint]
+    status, told, complaint = run(name, "--profile", "mangopay-sandbox", "--url", emulator.base_url, "--store", where)
+    said = told if name == "doctor" else complaint
+    assert status == 75
+    assert name == "doctor" or not told
+    assert said.count(f"{where}: ") == 1
+    assert "make the folder" in said
     assert asked(emulator) == 0
+
+
+@pytest.mark.parametrize("name", ["token", "header"])
+def test_a_store_that_can_be_read_and_not_written_is_told_once_at_once_and_for_people(
+    run: Run, emulator: Emulator, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Caller, "sleep", never)
+    monkeypatch.setattr(FileStore, "swap", full)
+    at = ("--profile", "mangopay-sandbox", "--url", emulator.base_url, "--store", str(tmp_path / "store"))
+    status, value, complaint = run(name, *at)
+    assert (status, value) == (75, "")
+    assert complaint.casefold().count(FULL) == 1
+    assert not [word for word in ("store_required", "FileStore", "for another") if word in complaint]
+    assert asked(emulator) == 0
+
+
+FULL = "the disk is full: remove something"
+
+
+def full(*_arguments: object, **_options: object) -> NoReturn:
+    raise StoreTrouble(FULL)
+
+
+def never(_caller: Caller, seconds: float) -> NoReturn:
+    raise AssertionError(f"it waits {seconds} s for nothing")
 
 
 @pytest.mark.parametrize("encoding", ["raw", "rfc6749"])

@@ -6,9 +6,9 @@ that is known, the lease of whoever is asking, and the account of the whole flee
 
 An exchange with a store does this for each request. It looks at the record: a token that is fresh and newer than the
 one in hand is the answer; a block that stands is the answer; else it takes the lease, asks the inner exchange, and
-keeps what came of it, which gives the lease back. Who finds the lease taken waits until that is over.
+keeps what came of it, which gives the lease back. Whoever finds the lease taken waits until it is given back.
 
-The parts, for who writes a driver: :class:`Sharing` is made once, and :meth:`Sharing.ask` gives an :class:`Ask` for
+The parts, for whoever writes a driver: :class:`Sharing` is made once, and :meth:`Sharing.ask` gives an :class:`Ask` for
 each request, which says what to do (:class:`Load`, :class:`Acquire`, :class:`Send` …) and is told what came of it.
 """
 

@@ -23,7 +23,7 @@ class Swap(Unpicklable):
 
     key: str
     expected: bytes | None = field(repr=False)
-    value: bytes | None = field(repr=False)
+    value: bytes = field(repr=False)
     lasts: float
     holder: str
     timeout: float
@@ -49,10 +49,10 @@ class Release(Swap):
 
 @dataclass(frozen=True, slots=True)
 class Send(Unpicklable):
-    """Hand ``request`` to the inner exchange. It is the request that came, with an earlier deadline at most.
+    """Hand ``request`` to the inner exchange. It is the request that came, perhaps with an earlier deadline.
 
-    Then :meth:`Ask.answered`, :meth:`Ask.failed` if it raised, or :meth:`Ask.postponed` if it raised because it had not
-    asked either (``NotNow``, of a tier behind this one).
+    Then :meth:`Ask.answered`; :meth:`Ask.postponed` if it raised ``NotNow``, as a tier behind this one does that has
+    asked nobody either; :meth:`Ask.failed` if it raised anything else.
     """
 
     request: TokenRequest

@@ -2,14 +2,14 @@
 
 **The key** is 64 hexadecimal digits, made from the very request: token endpoint, client id, every form field, manner of
 authentication and secret, by a function that is keyed with the secret. Two requests that could be answered differently
-have two keys; who knows a key knows nothing of what it was made from. Wrong credentials close a door of
-their own, and a new secret begins with a record of its own. The number of the format is in it, so that two releases in
-one deploy do not take each other's records for damaged.
+have two keys, and nobody can tell from a key what it was made from. A block that wrong credentials have met stands
+under a key of theirs, and a new secret begins with a record of its own. The number of the format is in the key, so that
+two releases in one deploy do not take each other's records for damaged.
 
-**The seal** is made with the client's secret over key and content: who can write the store but does not know the secret
-can plant neither a token nor a block, nor move one from another key. What does not fit is a miss, and is reported. A
-grant without a client secret has nothing to derive a key from, so anybody could have sealed its records; there only the
-encryption (:class:`~evertoken.sharing.Cipher`), if there is one, keeps others out.
+**The seal** is made with the client's secret over key and content: whoever can write the store and does not know the
+secret can plant neither a token nor a block, nor move one from another key. What does not fit counts as no record, and
+is reported. A grant without a client secret has nothing to seal with, so that anybody could have made its records:
+there only the encryption (:class:`~evertoken.sharing.Cipher`), if there is one, keeps others out.
 
 Each value holds the id of the write that made it, so that no two are alike and a swap is never mistaken for another.
 Fields at the top of the record that a later release has added are kept as they are.

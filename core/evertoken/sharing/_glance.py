@@ -1,4 +1,4 @@
-"""The token in a record on its reader's own clock; and a look that takes it, or leaves what is left to an ``Ask``."""
+"""The moments of a stored token on its reader's clock, and a look at a store that is enough where it has an answer."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from evertoken.sharing._record import Closed, Record
 from evertoken.sharing._store import Cipher, Found
 
 _MOST_WALL = 60.0
-"""Seconds: where wall clocks make a token older by more than this, one of them is wrong, and counts no more."""
+"""Seconds by which wall clocks may make a token older. If they say more, one of them is wrong, and neither counts."""
 
 
 def token_in(
@@ -46,10 +46,10 @@ def glance(
     unix_time: float,
     cipher: Cipher | None = None,
 ) -> AccessToken | Closed | None:
-    """The token that an ``Ask`` without one in hand would answer with, having ``found`` this; None: make an ``Ask``.
+    """What was ``found``, if a process without a token needs no more: a fresh token, or a block for which nobody waits.
 
-    Or the block, if one stands for which nobody waits. The call of the store ``began`` on the clock that shows ``now``.
-    Whatever a person would have to be told of the store is left to the ``Ask``, which tells it.
+    None: make an ``Ask``, which also tells people what they have to know of the store. The call of the store ``began``
+    on the clock that shows ``now``.
     """
     read = read_record(grant, key, found.value, cipher)
     if read.record is None or is_unshared(grant, cipher):

@@ -15,8 +15,10 @@ from evertoken.sharing._actions import (
     Send,
     Sleep,
 )
-from evertoken.sharing._ask import Ask, Edit, Sharing
+from evertoken.sharing._ask import Ask
+from evertoken.sharing._call import Edit
 from evertoken.sharing._codec import key_of
+from evertoken.sharing._sharing import Sharing
 from evertoken.sharing._status import Status, status_of
 from evertoken.sharing._store import Cipher, Found, Store, StoreTrouble, Swapped
 

@@ -7,7 +7,7 @@ about what may overwrite what is in this file.
 **Order is by number and never by time.** Each lease has a number that grows. What comes of an exchange is written only
 over what came of an exchange with a lower number: a process that slept through its lease and wakes up with an old token
 or an old refusal changes nothing that is newer. Numbers also follow the store's clock upwards, so that they go on
-growing where a store has lost its data, and need no second number for its lives.
+growing after a store has lost its data.
 
 **Two slots.** A grant and a block stand beside each other: a refusal never takes a token away that others still use. A
 grant clears a block of a lower number; a block is written only if its number is above that of the grant.
@@ -37,7 +37,7 @@ _MOST_BARS = 64
 
 
 class Lease(NamedTuple):
-    """The right to ask, of whoever holds the ``nonce``: from ``since`` on, until ``until`` or an answer."""
+    """The right to ask, which whoever drew ``nonce`` has from ``since`` until ``until``, or until it is given back."""
 
     nonce: str
     since: float
@@ -56,7 +56,7 @@ class Grant(Unpicklable):
 
 
 class Closed(NamedTuple):
-    """A block. ``look`` is from when on a store behind this one may be asked whether it stands; None: there is none."""
+    """A block. From ``look`` on, a store behind this one is to be asked whether it stands; None if there is no such."""
 
     kind: BlockKind
     ends: float
@@ -67,7 +67,7 @@ class Closed(NamedTuple):
 
 
 class Bar(NamedTuple):
-    """That one host is turned away, as by an allowlist or a proxy of its own: it does not ask until ``until``."""
+    """One host that is turned away, as by an allowlist or by a proxy of its own, and does not ask before ``until``."""
 
     host: str
     until: float
@@ -109,7 +109,7 @@ class Record(NamedTuple):
 
 
 def blank(policy: Policy) -> Record:
-    """The record of which there is none yet."""
+    """The record where none is stored yet."""
     return Record(Account(Budget(policy.budget_burst, NEVER, whole_ticks(policy.budget_interval))))
 
 
@@ -168,9 +168,14 @@ def _one_more_failure(
 
 
 def free_at(policy: Policy, record: Record, now: float) -> float:
-    """When anybody may ask, as far as the back-off and the budget of the fleet go. Long ago, if that is now."""
+    """From when on the back-off and the budget of the fleet let anybody ask: a moment in the past, if that is now."""
     budget = _schedule.refill(policy, record.account.budget, now)
     return max(record.account.retry_at, LONG_AGO if budget.level > 0 else budget.refill_at)
+
+
+def life_of(policy: Policy, granted: Granted) -> float:
+    """For how many seconds the token lives, as far as ``policy`` believes the endpoint."""
+    return min(policy.default_lifetime if granted.expires_in is None else granted.expires_in, policy.max_lifetime)
 
 
 # The lease
@@ -178,12 +183,12 @@ def free_at(policy: Policy, record: Record, now: float) -> float:
 
 
 def _next_number(record: Record, now: float) -> int:
-    """Above all that were given, also where the store has forgotten them: its clock has gone on since."""
+    """A number above all that were given, also above those that the store has lost: its clock has gone on since."""
     return max(record.n + 1, int(now / TICK))
 
 
 def acquired(policy: Policy, record: Record, now: float, *, nonce: str, seconds: float) -> Record:
-    """Somebody asks, who has looked at this very record: one lease, one charge."""
+    """A process that has looked at this very record takes the lease, and the fleet is charged for one request."""
     n = _next_number(record, now)
     account = record.account
     account = account._replace(budget=_schedule.charge(policy, _at_most(policy, account.budget), now))
@@ -191,12 +196,12 @@ def acquired(policy: Policy, record: Record, now: float, *, nonce: str, seconds:
 
 
 def _at_most(policy: Policy, budget: Budget) -> Budget:
-    """The bucket, of which another process with a larger one may have written down more than ours holds."""
+    """The bucket with no more in it than ours holds: a process with a larger one may have written that down."""
     return budget._replace(level=min(budget.level, policy.budget_burst))
 
 
 def released(policy: Policy, record: Record, now: float, lease: Lease, *, unused: bool = True) -> Record:
-    """The lease is given back by who holds it; ``unused``, with its charge. Another's lease stays."""
+    """Whoever holds the lease gives it back, and the charge with it if it was ``unused``. Another's lease stays."""
     if record.lease is None or record.lease.nonce != lease.nonce:
         return record
     account = record.account
@@ -210,7 +215,7 @@ def released(policy: Policy, record: Record, now: float, lease: Lease, *, unused
 
 
 def kept(policy: Policy, record: Record, now: float, lease: Lease, grant: Grant) -> Record:
-    """A token was granted. It needs no lease any more: a late one is good for others, unless a newer one stands.
+    """A token was granted. It is kept although the lease is lost, since others can use it, unless a newer one is there.
 
     It ends the fleet's failures and back-off, and a block that was met before it was asked for.
     """
@@ -218,9 +223,7 @@ def kept(policy: Policy, record: Record, now: float, lease: Lease, grant: Grant)
     if record.grant is not None and record.grant.n >= grant.n:
         return record
     account, block = record.account, record.block
-    life = grant.granted.expires_in
-    life = min(policy.default_lifetime if life is None else life, policy.max_lifetime)
-    account = Account(_schedule.retuned(policy, account.budget, now, life), vouched=True)
+    account = Account(_schedule.retuned(policy, account.budget, now, life_of(policy, grant.granted)), vouched=True)
     block = None if block is not None and block.n < grant.n else block
     if block is not None:
         account = account._replace(times=record.account.times)
@@ -280,9 +283,9 @@ def _wait_for(policy: Policy, account: Account, blocked: Blocked, draw: float) -
 def failed(
     policy: Policy, record: Record, now: float, lease: Lease, outcome: Failed | Malformed, *, draw: float
 ) -> Record:
-    """The exchange came to nothing: all back off, or the next in line asks at once, and the next.
+    """The exchange came to nothing. All back off: else the next in line would ask at once, and then the one after it.
 
-    Without the lease it was counted already, when that was lost.
+    If the lease was lost meanwhile, the failure was counted then.
     """
     after = released(policy, record, now, lease, unused=False)
     if after is record:

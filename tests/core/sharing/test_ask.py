@@ -12,6 +12,7 @@ from evertoken import (
     Challenge,
     ClientCredentials,
     Failed,
+    GiveUp,
     Granted,
     HttpResponse,
     LocalProtocolError,
@@ -26,7 +27,9 @@ from evertoken import (
     TokenMachine,
     TokenRequest,
     Wait,
+    next_move,
 )
+from evertoken._shared_problems import ASKED_ELSEWHERE
 from evertoken.outcomes import Abandoned
 from evertoken.sharing import (
     Acquire,
@@ -727,15 +730,34 @@ def test_while_the_store_is_left_alone_what_it_said_last_stays_in_force() -> Non
     assert ask.action.until == fleet.now + 60
 
 
-def test_a_store_that_is_required_is_waited_for() -> None:
+def test_a_store_that_is_required_is_waited_for_and_nobody_waits_who_cannot_wait_that_long() -> None:
     fleet = Fleet()
     process = fleet.process(required=True)
     ask = gone(process)
     assert isinstance(ask.action, Postpone)
-    assert "store_required" in ask.action.problem.advice
+    assert ask.action.until == ask.memory.down_until == fleet.now + 30
+    assert "Mend the store" in ask.action.problem.advice
     process.tell(ask)
+    now = fleet.now
+    assert isinstance(next_move(process.machine, now, since=now, deadline=now + 29), GiveUp)
+    move = next_move(process.machine, now, since=now, deadline=now + 31)
+    assert isinstance(move, Wait)
+    assert move.until == now + 30
     fleet.now += 3
-    assert isinstance(process.begin().action, Postpone)
+    ask = process.sharing.ask(fleet.now, ask._request, nonce=fleet.nonce(), unix_time=0.0)
+    assert isinstance(ask.action, Postpone)
+    assert ask.action.until == now + 30
+
+
+def test_a_store_that_is_required_is_what_a_person_is_told_of_also_while_the_fleet_backs_off() -> None:
+    fleet = Fleet()
+    process = fleet.process(required=True)
+    process.fetch(HttpResponse(503, [("Retry-After", "300")]))
+    fleet.now += 60
+    ask = gone(process)
+    assert isinstance(ask.action, Postpone)
+    assert ask.action.until == fleet.now + 30
+    assert "no token is asked for without it" in ask.action.problem.summary
 
 
 def test_a_store_that_comes_and_goes_does_not_keep_a_request_going_round() -> None:
@@ -950,6 +972,24 @@ def test_an_outer_store_leaves_time_for_the_one_behind_it() -> None:
     assert lease.until - lease.since == 25
     with pytest.raises(ValueError, match="behind"):
         Sharing(host="here", draw=lambda: 0.5, behind=8)
+
+
+def test_who_has_a_live_token_looks_through_to_the_store_behind_which_may_be_down() -> None:
+    fleet = Fleet()
+    process = Process(
+        fleet,
+        TokenMachine(canary.grant(), policy=fleet.policy, draw=lambda: 0.5, tiers=2),
+        Sharing(host="here", draw=lambda: 0.5, behind=1),
+        0.0,
+    )
+    process.fetch()
+    action = process.machine.poll(fleet.now)
+    fleet.now = action.until if isinstance(action, Wait) else math.nan
+    ask = sending(process)
+    ask.postponed(fleet.now, fleet.now + 140)
+    assert process.until(ask, Postpone) == Postpone(fleet.now + 140, ASKED_ELSEWHERE)
+    assert fleet.record().account.budget.level == fleet.policy.budget_burst
+    assert isinstance(process.tell(ask), Postponed)
 
 
 def test_alone_with_a_store_behind_its_word_is_told_as_it_is() -> None:

@@ -54,6 +54,13 @@ def test_with_the_store_of_the_fleet_dead_each_host_asks_once_in_a_life() -> Non
     assert max(Counter(sent.process % 4 for sent in lone).values()) == 1
 
 
+def test_with_the_store_of_the_fleet_dead_the_hosts_do_not_all_ask_in_one_second() -> None:
+    days = Days(10, 200, hosts=100, tiers=2, store_up=lambda now, _process: now < 100).run(100 + LIFE)
+    lone = [sent for sent in days.sent if sent.lone]
+    assert max(Counter(sent.process % 100 for sent in lone).values()) == 1
+    assert busiest([sent.now for sent in lone]) <= 0.04 * 200
+
+
 def test_a_cold_start_while_a_tenth_of_all_calls_fail_makes_hardly_more_than_one_request() -> None:
     days = Days(4, 300, failing=0.1).run(15)
     assert len(days.served()) == 300

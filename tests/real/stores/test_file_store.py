@@ -176,9 +176,11 @@ def test_the_sign_for_the_home_is_understood(tmp_path: Path, monkeypatch: pytest
 
 
 def test_the_folder_that_leads_to_it_is_not_made(tmp_path: Path) -> None:
-    text = refused(lambda: put(FileStore(tmp_path / "a" / "b"), None, b"a"))
-    assert "make the folder that it is to be in" in text
-    assert list(tmp_path.iterdir()) == []
+    store = FileStore(tmp_path / "a" / "b")
+    for call in (lambda: put(store, None, b"a"), lambda: load(store)):
+        text = refused(call)
+        assert "make the folder that it is to be in" in text
+        assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("path", [5, b"store", object()])

@@ -64,11 +64,13 @@ class Folder:
             raise StoreTrouble(f"the shared file store could not {doing}: {name}: {what}; {advice}") from None
 
     def exists(self) -> bool:
-        """Whether it is there. Raises :class:`StoreTrouble` if it is, and others can get at it."""
+        """Whether it is there. Raises where it can never be made, and where it is one that others can get at."""
         try:
             found = os.lstat(self.path)
         except FileNotFoundError:
-            return False
+            if self._given is None or os.path.isdir(os.path.dirname(self.path)):  # noqa: PTH112, PTH120 (pathlib costs time)
+                return False
+            raise
         self._check(self.path, found, stat.S_ISDIR, "a folder", "700")
         return True
 

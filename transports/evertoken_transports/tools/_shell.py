@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     import ssl
 
     from evertoken import HttpResponse, TokenRequest
+    from evertoken.sharing import Status
     from evertoken_transports import Event
 
 _REFUSED, _LOCKED, _LIMITED, _LATER = 3, 4, 5, 75
@@ -292,17 +293,12 @@ def _asked(
         ) as source:
             return source.authorization(options.timeout)
     except TokenUnavailable as error:
-        why, status = _told_once(error, notes), _status_of(error)
+        # When this process would ask again is nothing to the next run, unless the store says so.
+        why, status = str(error.problem if notes else error), _status_of(error)
+        why = " ".join((why, *[note for note in notes if note.casefold() not in why.casefold()]))
     finally:
         let_write()
     raise _Unavailable(why, status)
-
-
-def _told_once(error: TokenUnavailable, notes: list[str]) -> str:
-    """``error`` with what there is to say of the store; that alone, if it is the cause: the rest advises programs."""
-    advice = error.problem.advice.casefold()
-    cause = next((note for note in notes if note.casefold() in advice), None)
-    return " ".join((str(error), *notes)) if cause is None else f"{error.problem.summary}: {cause}"
 
 
 def _status_of(error: TokenUnavailable) -> int:
@@ -319,12 +315,10 @@ def let_write() -> None:
 
 def _unblock(options: argparse.Namespace) -> int:
     grant, store, keys = grant_of(options), store_of(options), keys_of_store()
-    from evertoken.sharing import status_of  # noqa: PLC0415
     from evertoken_transports.stores.exchange import SharedExchange  # noqa: PLC0415
 
-    key = key_of(grant)
     try:
-        status = status_of(grant, Policy(), key, store.load(key, timeout=_PATIENCE), cipher_of(keys))
+        status = _standing(grant, store, keys)
         SharedExchange(_nobody, store, keys=keys).unblock(grant)
     except StoreTrouble as trouble:
         return _complained(str(trouble), _LATER)
@@ -341,14 +335,22 @@ def _nobody(_: TokenRequest) -> HttpResponse:
 
 def _status(options: argparse.Namespace) -> int:
     grant, store, keys = grant_of(options), store_of(options), keys_of_store()
-    from evertoken_transports.tools._standing import lines  # noqa: PLC0415
-
     try:
-        told = lines(grant, store, Policy(), cipher_of(keys))
+        status = _standing(grant, store, keys)
     except StoreTrouble as trouble:
         return _complained(str(trouble), _LATER)
-    print("\n".join(told))
+    print(f"client: {grant.client_id} at {grant.endpoint.url}")
+    print(f"store: {store!r}, key {key_of(grant)[:12]}…")
+    print(status)
     return 0
+
+
+def _standing(grant: ClientCredentials, store: Store, keys: list[str]) -> Status:
+    """What the store holds. Raises :class:`StoreTrouble`."""
+    from evertoken.sharing._status import status_of  # noqa: PLC0415 (not needed for a token)
+
+    key = key_of(grant)
+    return status_of(grant, Policy(), key, store.load(key, timeout=_PATIENCE), cipher_of(keys))
 
 
 def _complained(text: str, status: int) -> int:
