@@ -205,11 +205,14 @@ def _token(policy: Policy, granted: Granted, attempt: Attempt, received: float) 
     started, draw = attempt.started, attempt.draw
     value, life = granted.access_token, whole_life(policy, granted)
     fresh_until = started + whole(life - min(policy.leeway, policy.leeway_share * life))
+    earliest = received + whole((fresh_until - received) / 2)
     ahead, drawn = min(policy.refresh_before, policy.refresh_before_share * life), policy.refresh_jitter_share * life
-    if attempt.tiers > 0 and ahead + drawn < policy.refresh_before_share * life:  # The last quarter of the life.
-        drawn = policy.refresh_before_share * life - ahead
-    refresh_at = started + whole(life - (ahead + draw * drawn))
-    refresh_at = min(fresh_until, max(refresh_at, received + whole((fresh_until - received) / 2)))
+    share = max(policy.refresh_before_share, 0.4)
+    if attempt.tiers > 0 and ahead + drawn < share * life:  # A wider range, as the store may die.
+        drawn = share * life - ahead
+    if drawn > started + life - ahead - earliest:
+        drawn = max(0.0, started + life - ahead - earliest)
+    refresh_at = min(fresh_until, max(started + whole(life - (ahead + draw * drawn)), earliest))
     return AccessToken(value, f"Bearer {value}", started, refresh_at, fresh_until, started + life, granted.scope)
 
 
