@@ -36,9 +36,7 @@ def test_with_the_store_dead_for_a_whole_life_a_fleet_asks_once_each_and_spread_
         lone = without_store(seed, SIZE, 1)
         assert set(hosts(lone, SIZE).values()) == {1}
         worst.append(busiest([sent.now for sent in lone]))
-    # They are drawn over 270 s, one by one: that a second of one fleet in 200 has more is chance, and no herd.
-    assert quantile(worst, 0.99) <= 0.02 * SIZE
-    assert max(worst) <= 0.025 * SIZE
+    assert max(worst) <= 0.02 * SIZE
 
 
 @pytest.mark.parametrize("count", [25, SIZE])
@@ -49,8 +47,7 @@ def test_with_the_second_tier_dead_for_a_whole_life_each_host_asks_once_and_not_
         assert set(hosts(lone, count).values()) == {1}
         assert len(lone) == count
         worst.append(busiest([sent.now for sent in lone]))
-    assert quantile(worst, 0.99) <= 0.02 * SIZE
-    assert max(worst) <= 0.025 * SIZE
+    assert max(worst) <= 0.02 * SIZE
 
 
 def test_a_cold_start_while_a_tenth_of_all_calls_fail_makes_one_request_or_two() -> None:
