@@ -114,6 +114,8 @@ class SendReason(enum.Enum):
     REJECTED = "rejected"
     """An API rejected the token, and it was dropped; or the machine was restored from a snapshot without it."""
 
+    __hash__ = object.__hash__  # Simulators count them, and ``Enum.__hash__`` is a function in Python.
+
 
 @enum.unique
 class WaitReason(enum.Enum):
@@ -129,6 +131,8 @@ class WaitReason(enum.Enum):
     """The budget is spent; ``until`` is its next refill."""
     UNBLOCK = "unblock"
     """A block stands; ``until`` is when the last one is over."""
+
+    __hash__ = object.__hash__
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from evertoken.testing.world._checks import GAVE_UP, SITUATIONS, TOO_SHORT, UNSE
 from evertoken.testing.world._clients import SECOND, Call, Client
 from evertoken.testing.world._scenario import Calls, ClientPlan, Scenario, WorldFault, draw_scenario
 from evertoken.testing.world._swarm import _smaller, explain_failure, law_of, shrink, simulate, swarm
+from evertoken.testing.world._watched import Want
 from evertoken.testing.world._world import World
 from tests.kits.fresh import in_a_fresh_interpreter
 
@@ -368,7 +369,7 @@ class Outdated(Client):
         super()._come(patience, min_ttl)
         self.first = self.first or self.machine.published[1] or ""
         if self.first:
-            self.world.send_call(self, Call(0, 0.0, 0.0, 0.0), self.first, self.world.time / SECOND)
+            self.world.send_call(self, Call(0, Want(0.0, 0.0, 0.0)), self.first, self.world.time / SECOND)
 
 
 def test_a_scenario_is_made_smaller_though_the_law_then_breaks_with_other_numbers() -> None:

@@ -32,13 +32,11 @@ _HONEST_GRACE = 1e-6
 class Call:
     """One call of one caller, who first needs a token."""
 
-    __slots__ = ("deadline", "min_ttl", "number", "replayed", "since")
+    __slots__ = ("number", "replayed", "want")
 
-    def __init__(self, number: int, since: float, patience: float, min_ttl: float) -> None:
+    def __init__(self, number: int, want: Want) -> None:
         self.number = number
-        self.since = since
-        self.deadline = since + patience
-        self.min_ttl = min_ttl
+        self.want = want
         self.replayed = False
 
 
@@ -198,9 +196,10 @@ class Client:
     def _come(self, patience: float, min_ttl: float) -> None:
         self._calls += 1
         showed = self.nanoseconds()
-        call = Call(self._calls, showed / SECOND, patience, min_ttl)
+        since = showed / SECOND
+        call = Call(self._calls, Want(since, since + patience, min_ttl))
         quiet_until, header = self.machine.published
-        if call.since < quiet_until and header is not None and not min_ttl:
+        if since < quiet_until and header is not None and not min_ttl:
             self._use(call, header, showed)
         else:
             self._advance(call)
@@ -215,18 +214,25 @@ class Client:
         self._wake(math.inf)
 
     def _wake(self, until: float) -> None:
-        waiting = self.waiting
+        waiting, now = self.waiting, self.now()
         self.waiting = [(due, call) for due, call in waiting if due > until]
-        for due, call in waiting:
-            if due <= until:
+        again: int | None = None
+        for call in [call for due, call in waiting if due <= until]:
+            told = self._told
+            if again is not None and isinstance(told, Wait) and self._is_told(now, call.want):
+                self.world.saw(_WAITING[told.reason])  # As the one before, who wants the same.
+                self.waiting.append((again, call))
+            else:
                 self._advance(call)
+                again = self.waiting[-1][0] if self.waiting and self.waiting[-1][1] is call else None
         if self.waiting:
             self.world.wake_at(self, min([due for due, _ in self.waiting]))
 
     def _advance(self, call: Call) -> None:
         showed = self.nanoseconds()
         now = showed / SECOND
-        move = self._next_move(now, Want(call.since, call.deadline, call.min_ttl))
+        want = call.want
+        move = self._next_move(now, want)
         match move:
             case Ready():
                 self._use(call, move.authorization, showed)
@@ -234,24 +240,27 @@ class Client:
                     self.world.saw(WHILE_BLOCKED)
                 self._refresh_beside(now)
             case SendRequest():
-                self._carry(now, call.min_ttl, move)
-                self._wait(call, call.deadline)
+                self._carry(now, want.min_ttl, move)
+                self._wait(call, want.deadline)
             case Wait():
                 self.world.saw(_WAITING[move.reason])
                 self._wait(call, move.until)
             case _:
                 self.world.gave_up(self, self._why(move, now))
-                if call.deadline == call.since:
+                if want.deadline == want.since:
                     self._refresh_beside(now)
 
     def _next_move(self, now: float, want: Want) -> Ready | GiveUp | SendRequest | Wait:
         """What a caller is told to do, held to the laws: once for all who want the same of the same state."""
-        machine, asked = self.machine, (now, want)
-        if machine.state_value is not self._asked_of or asked != self._asked:
+        if not self._is_told(now, want):
+            machine = self.machine
             self._told = next_move(machine, now, since=want.since, deadline=want.deadline, min_ttl=want.min_ttl)
             machine.hold(self._told, now, want)
-            self._asked_of, self._asked = machine.state_value, asked
+            self._asked_of, self._asked = machine.state_value, (now, want)
         return self._told
+
+    def _is_told(self, now: float, want: Want) -> bool:
+        return self.machine.state_value is self._asked_of and self._asked == (now, want)
 
     def _why(self, given_up: GiveUp, now: float) -> str:
         """The name of the situation in which a caller has ``given_up``."""

@@ -52,6 +52,8 @@ class WorldFault(enum.Enum):
     REPORTED = "reported"
     """Somebody reports a block."""
 
+    __hash__ = object.__hash__  # Each is looked up for each message, and ``Enum.__hash__`` is a function in Python.
+
 
 BY_THEMSELVES = (
     WorldFault.PARTITION,
