@@ -89,18 +89,19 @@ picture: $(VENV)/.ready ## draw docs/fleet.svg, what 50 processes ask in an hour
 	$(BIN)/python -m benchmarks.fleet_picture docs/fleet.svg
 
 real: $(VENV)/.ready ## run the tests against servers and clients that others wrote
-	$(BIN)/python -m pytest -n auto --ignore=tests/real/fleet --ignore=$(NODE) tests/real
+	$(BIN)/python -m pytest -n auto $(addprefix --ignore=,tests/real/fleet tests/real/stores $(NODE)) tests/real
 
 node: $(VENV)/.ready $(NODE)/node_modules/.ready ## the same with clients for Node.js, which has to be there
 	$(BIN)/python -m pytest -n auto $(NODE)
 
-# FLEET=200 for a larger one. The pins bring Valkey, and Redis for Python 3.11; a redis-server or valkey-server of the
-# system is tried as well, and with SYSTEM=1 it is a failure if there is none.
+# FLEET=200 for a larger one. It tries the servers that the pins bring (Valkey, and Redis for Python 3.11), and every
+# redis-server and valkey-server that this system has besides; with SYSTEM=1 it fails where the system has neither.
+# Most of the tests wait: so several stand beside one another, and each process of pytest takes one after the other.
 fleet: $(VENV)/.ready ## 50 processes that share a token: cold starts, deploys, deaths, a lock, stores in trouble
-	@command -v redis-server > /dev/null || command -v valkey-server > /dev/null || { \
-	    echo 'missing: the redis-server of this system (Debian has it in the package redis-server)' >&2; test -z '$(SYSTEM)'; }
-	FLEET=$(or $(FLEET),50) DEATHS=20 LOOPS=200 HISTORY=1000 HISTORIES=15 $(BIN)/python -m pytest -n0 \
-	    -o faulthandler_timeout=1800 tests/real/fleet tests/real/stores
+	@test -z '$(SYSTEM)' || command -v redis-server || command -v valkey-server || { \
+	    echo 'missing: the redis-server of this system (Debian has it in the package redis-server)' >&2; exit 1; }
+	FLEET=$(or $(FLEET),50) DEATHS=20 LOOPS=200 HISTORIES=15 $(BIN)/python -m pytest -n $$(( $(CORES) + 3 )) \
+	    --maxschedchunk 1 -o faulthandler_timeout=600 tests/real/fleet tests/real/stores
 
 # HOURS=8 for a longer search, SEED=1000 for another one.
 histories: $(VENV)/.ready ## search for an hour for a history of a store that no single register can have

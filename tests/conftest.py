@@ -20,11 +20,13 @@ from tests.kits.canary_plugin import (
     pytest_runtest_makereport,
     pytest_runtest_protocol,
 )
+from tests.real.nursery import nursery
 
 __all__ = (
     "canary",
     "capfd",
     "capsys",
+    "nursery",
     "pytest_collection_finish",
     "pytest_configure",
     "pytest_runtest_call",

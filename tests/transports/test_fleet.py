@@ -11,6 +11,7 @@ from evertoken.testing import TokenBehaviour, TokenFault
 from evertoken_transports.emulator import Emulator
 from tests.kits.worlds import until
 from tests.real.fleet.kits import CLIENT, KEY, are_tokens, asked, command, running_fleet
+from tests.real.nursery import Nursery
 
 
 @pytest.fixture
@@ -20,17 +21,17 @@ def emulator() -> Iterator[Emulator]:
 
 
 def test_three_holders_that_are_killed_in_mid_request_cost_one_more_request_each(
-    emulator: Emulator, tmp_path: Path
+    nursery: Nursery, emulator: Emulator, tmp_path: Path
 ) -> None:
     with emulator.server() as endpoint:
         endpoint.next_token_requests(*[TokenBehaviour(fault=TokenFault.HANG)] * 3)
-    with running_fleet(emulator, lambda number: [str(tmp_path / f"store{number}")]) as fleet:
+    with running_fleet(nursery, emulator, lambda number: [str(tmp_path / f"store{number}")]) as fleet:
         holders, others = fleet.start(3), fleet.start(3)
         for holder in holders:
-            holder.tell("ask 60")
+            holder.tell("ask 300")
         until(lambda: fleet.asked == 3)
         fleet.end(holders)
-        got = fleet.ask(others, "ask 60")
+        got = fleet.ask(others)
         assert are_tokens(got), got
         assert len(got) == 3
         assert fleet.asked == 6

@@ -11,13 +11,15 @@ import pytest
 from evertoken.testing import Script, TokenBehaviour
 from evertoken_transports.emulator import Emulator
 from tests.real.fleet.kits import CLIENT, KEY, Fleet, running_fleet
+from tests.real.nursery import Nursery
 from tests.real.stores.kits import SERVERS, Server, server
 
 KINDS = ("file", *SERVERS, "tiers")
 SLOW = TokenBehaviour(latency_before=0.2)
 
 
-@pytest.fixture(params=KINDS)
+# Of the module, so that all tests with one kind come before those with the next: the same waits are far apart.
+@pytest.fixture(params=KINDS, scope="module")
 def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
@@ -37,18 +39,17 @@ def emulator() -> Iterator[Emulator]:
 
 
 @pytest.fixture
-def fleet(kind: str, redis: Server | None, emulator: Emulator, tmp_path: Path) -> Iterator[Fleet]:
+def fleet(kind: str, redis: Server | None, nursery: Nursery, emulator: Emulator, tmp_path: Path) -> Iterator[Fleet]:
     def places(number: int) -> list[str]:
         if redis is None:
             return [str(tmp_path / "store")]
         return [redis.url] if kind != "tiers" else [str(tmp_path / f"host{number % 4}"), redis.url]
 
-    with running_fleet(emulator, places) as made:
+    with running_fleet(nursery, emulator, places) as made:
         yield made
 
 
 @pytest.fixture
-def place(kind: str, redis: Server | None, tmp_path: Path) -> str:
+def place(redis: Server | None, tmp_path: Path) -> str:
     """Where one store is."""
-    del kind
     return str(tmp_path / "store") if redis is None else redis.url

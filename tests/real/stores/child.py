@@ -1,4 +1,4 @@
-"""The processes of these tests: ``python -m tests.real.stores.child DEED PLACE ...``."""
+"""The processes of these tests, by what they do."""
 
 from __future__ import annotations
 
@@ -7,19 +7,22 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Callable
+from functools import partial
 
 from evertoken.sharing import StoreTrouble
 from tests.real.stores.places import KEY, store_of
 from tests.real.stores.register import Call
 
-__all__ = ("main",)
+__all__ = ("ready",)
 
 SOON = 5.0
 
 
-def main(deed: str, *arguments: str) -> None:
-    """Do ``deed``."""
-    _DEEDS[deed](*arguments)
+def ready(deed: str, place: str, *arguments: str) -> Callable[[], None]:
+    """A life in which ``deed`` is done to the store at ``place``."""
+    store_of(place).close()  # So that what it needs is there before the fork.
+    return partial(_DEEDS[deed], place, *arguments)
 
 
 def hold(place: str, holder: str) -> None:
@@ -107,6 +110,3 @@ def say(what: object) -> None:
 
 
 _DEEDS = {each.__name__: each for each in (fork, hold, hold_and_fork, record, write)}
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

@@ -1,13 +1,13 @@
-"""Servers that can be stopped, killed and started again, and processes that use a store until something happens."""
+"""Servers that can be stopped, killed and started again."""
 
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import signal
 import socket
 import subprocess
-import sys
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
@@ -19,9 +19,7 @@ import redis
 
 from tests.kits.worlds import LIMIT, until
 
-__all__ = ("SERVERS", "Process", "Server", "process", "server")
-
-ROOT = Path(__file__).parents[3]
+__all__ = ("SERVERS", "Server", "server")
 
 
 def _programs() -> dict[str, str]:
@@ -42,6 +40,7 @@ def _programs() -> dict[str, str]:
 
 
 SERVERS = _programs()
+BESIDE = 25
 
 
 class Server:
@@ -111,74 +110,13 @@ def server(kind: str, *options: str, durable: bool = False) -> Generator[Server]
 
 
 def _free_port() -> int:
+    """One that no system gives to whoever asks for any, so that nobody else takes it meanwhile, or between two starts.
+
+    A member of a cluster needs the one that is 10,000 above, too. Runs beside this one have others.
+    """
+    beside = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % BESIDE
     while True:
-        with socket.socket() as line:
-            line.bind(("127.0.0.1", 0))
-            port: int = line.getsockname()[1]
-        if port < 50_000:  # A member of a cluster needs the one that is 10,000 above, too.
+        port = 10_000 + BESIDE * secrets.randbelow(10_000 // BESIDE) + beside
+        with socket.socket() as line, suppress(OSError):
+            line.bind(("127.0.0.1", port))
             return port
-
-
-class Process:
-    """A process of ``tests.real.stores.child``."""
-
-    def __init__(self, deed: str, *arguments: str) -> None:
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, sys.path)])}
-        self._process = subprocess.Popen(
-            [sys.executable, "-W", "ignore::DeprecationWarning", "-m", "tests.real.stores.child", deed, *arguments],
-            cwd=ROOT,
-            env=environment,
-            text=True,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-        )
-
-    def line(self) -> str:
-        """The next line that it tells; empty when it has ended."""
-        assert self._process.stdout is not None
-        return self._process.stdout.readline().rstrip("\n")
-
-    def tell(self) -> None:
-        """Give it the line that it waits for."""
-        assert self._process.stdin is not None
-        self._process.stdin.write("\n")
-        self._process.stdin.flush()
-
-    @property
-    def is_alive(self) -> bool:
-        return self._process.poll() is None
-
-    def pause(self) -> None:
-        self._process.send_signal(signal.SIGSTOP)
-
-    def go_on(self) -> None:
-        self._process.send_signal(signal.SIGCONT)
-
-    def kill(self) -> None:
-        with suppress(ProcessLookupError):
-            self._process.kill()
-        self._process.wait()
-
-    def rest(self) -> str:
-        """What else it tells, until it ends."""
-        assert self._process.stdout is not None
-        told = self._process.stdout.read()
-        self._process.wait(LIMIT)
-        return told
-
-    def close(self) -> None:
-        self.kill()
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        with suppress(BrokenPipeError):
-            self._process.stdin.close()
-        self._process.stdout.close()
-
-
-@contextmanager
-def process(deed: str, *arguments: str) -> Generator[Process]:
-    made = Process(deed, *arguments)
-    try:
-        yield made
-    finally:
-        made.close()

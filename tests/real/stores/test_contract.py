@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 
 import pytest
 
 from evertoken.sharing import Store
 from tests.kits.worlds import LIMIT, run_in_threads, until
-from tests.real.stores.kits import SERVERS, process, server
+from tests.real.nursery import Nursery, Process
+from tests.real.stores.kits import SERVERS, server
 from tests.real.stores.places import KEY, OTHER
 from tests.real.stores.register import Call, is_linearizable
 
 Make = Callable[[], Store]
 SOON = 5.0
-CALLS = int(os.environ.get("HISTORY", "90"))
-"""So many calls each process makes whose history is judged; ``make fleet`` has more."""
+CALLS = 120
+"""So many calls each process makes whose history is judged."""
 
 
 def put(store: Store, expected: bytes | None, value: bytes | None, *, lasts: float = 600.0) -> bool:
@@ -132,18 +132,14 @@ def test_closing_twice_is_closing_once_and_a_closed_store_can_be_used_again(make
     assert stands(one) == b"a"
 
 
-def test_a_forked_child_uses_the_store_beside_its_parent(place: str) -> None:
-    with process("fork", place) as both:
+def test_a_forked_child_uses_the_store_beside_its_parent(place: str, nursery: Nursery) -> None:
+    with closing(nursery.born("child", "fork", place)) as both:
         assert both.rest().split() == ["child", "done", "parent", "done"]
 
 
-def test_what_processes_see_that_are_killed_and_paused_is_what_one_register_does(place: str) -> None:
+def test_what_processes_see_that_are_killed_and_paused_is_what_one_register_does(place: str, nursery: Nursery) -> None:
     with ExitStack() as stack:
-        names = [f"p{number}" for number in range(4)]
-        processes = [stack.enter_context(process("record", place, name, str(CALLS))) for name in names]
-        assert [each.line() for each in processes] == ["ready"] * 4
-        for each in processes:
-            each.tell()
+        processes = recording(stack, nursery, place, 4)
         killed, paused, steady, _ = processes
         lines = [steady.line() for _ in range(10)]
         paused.pause()
@@ -157,14 +153,11 @@ def test_what_processes_see_that_are_killed_and_paused_is_what_one_register_does
 
 
 @pytest.mark.parametrize("kind", SERVERS)
-def test_a_server_that_is_killed_and_keeps_what_it_was_told_is_one_register_all_the_while(kind: str) -> None:
+def test_a_server_that_is_killed_and_keeps_what_it_was_told_is_one_register_all_the_while(
+    kind: str, nursery: Nursery
+) -> None:
     with server(kind, durable=True) as running, ExitStack() as stack:
-        processes = [
-            stack.enter_context(process("record", running.url, f"p{number}", str(CALLS))) for number in range(3)
-        ]
-        assert [each.line() for each in processes] == ["ready"] * 3
-        for each in processes:
-            each.tell()
+        processes = recording(stack, nursery, running.url, 3)
         lines = [processes[0].line() for _ in range(20)]
         running.restart()
         lines += [line for each in processes for line in each.rest().splitlines()]
@@ -172,6 +165,16 @@ def test_a_server_that_is_killed_and_keeps_what_it_was_told_is_one_register_all_
     assert len(history) == 3 * CALLS
     assert any(call.end is None for call in history)
     assert is_linearizable(history)
+
+
+def recording(stack: ExitStack, nursery: Nursery, place: str, count: int) -> list[Process]:
+    """So many processes that have begun to load and swap."""
+    born = [nursery.born("child", "record", place, f"p{number}", str(CALLS)) for number in range(count)]
+    processes = [stack.enter_context(closing(each)) for each in born]
+    assert [each.line() for each in processes] == ["ready"] * count
+    for each in processes:
+        each.tell()
+    return processes
 
 
 def history_of(lines: list[str]) -> list[Call]:

@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,7 +18,7 @@ import pytest
 from evertoken.sharing import StoreTrouble
 from evertoken_transports.stores import FileStore
 from tests.kits.worlds import until
-from tests.real.stores.kits import process
+from tests.real.nursery import Nursery
 from tests.real.stores.places import KEY, OTHER
 
 SOON = 5.0
@@ -323,9 +324,9 @@ def holder_lives(store: FileStore) -> bool | None:
 
 
 def test_whoever_takes_the_lease_lives_until_its_process_dies_and_what_it_leaves_is_swept(
-    store: FileStore, folder: Path
+    store: FileStore, folder: Path, nursery: Nursery
 ) -> None:
-    with process("hold", str(folder), "first") as first:
+    with closing(nursery.born("child", "hold", str(folder), "first")) as first:
         assert first.line() == "holds"
         assert holder_lives(store) is True
         first.pause()
@@ -337,12 +338,13 @@ def test_whoever_takes_the_lease_lives_until_its_process_dies_and_what_it_leaves
     assert names(folder) == {"", ".lock", ".holder-second"}
 
 
-def test_a_child_that_was_forked_in_mid_request_does_not_live_for_its_parent(store: FileStore, folder: Path) -> None:
-    with process("hold_and_fork", str(folder), "first") as parent:
+def test_a_child_that_was_forked_in_mid_request_does_not_live_for_its_parent(
+    store: FileStore, folder: Path, nursery: Nursery
+) -> None:
+    with closing(nursery.born("child", "hold_and_fork", str(folder), "first")) as parent:
         assert parent.line() == "True"
         assert holder_lives(store) is True
-        parent._process.kill()
-        parent._process.wait()
+        parent.kill()
         assert holder_lives(store) is False
         parent.tell()
         assert parent.line() == "False"
@@ -397,10 +399,11 @@ def test_no_two_swaps_leave_a_descriptor_open(store: FileStore) -> None:
 
 
 def test_writers_that_are_killed_at_any_moment_leave_a_whole_value_and_nothing_to_clean_up(
-    store: FileStore, folder: Path
+    store: FileStore, folder: Path, nursery: Nursery
 ) -> None:
     for number in range(3):
-        with process("write", str(folder), f"w{number}") as one, process("write", str(folder), f"v{number}") as other:
+        born = [nursery.born("child", "write", str(folder), f"{name}{number}") for name in "vw"]
+        with closing(born[0]) as one, closing(born[1]) as other:
             assert one.line() == other.line() == "begins"
             before = load(store)
             until(lambda: load(store) != before)  # noqa: B023 (called here)

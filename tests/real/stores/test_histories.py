@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.real.stores.kits import SERVERS, Process, Server, process, server
+from tests.real.nursery import Nursery, Process
+from tests.real.stores.kits import SERVERS, Server, server
 from tests.real.stores.register import is_linearizable
-from tests.real.stores.test_contract import history_of
+from tests.real.stores.test_contract import CALLS, history_of, recording
 
 SECONDS = float(os.environ.get("HISTORIES", "1"))
-CALLS, PROCESSES = 120, 4
 
 
 def befall(draw: random.Random, running: Server | None, processes: list[Process]) -> str:
@@ -32,16 +32,13 @@ def befall(draw: random.Random, running: Server | None, processes: list[Process]
     return name
 
 
-def one_history(draw: random.Random, place: str, running: Server | None) -> tuple[list[str], list[str]]:
+def one_history(
+    draw: random.Random, nursery: Nursery, place: str, running: Server | None
+) -> tuple[list[str], list[str]]:
     """What the processes told, and what befell them."""
     lines, befallen = list[str](), list[str]()
     with ExitStack() as stack:
-        processes = [
-            stack.enter_context(process("record", place, f"p{number}", str(CALLS))) for number in range(PROCESSES)
-        ]
-        assert [each.line() for each in processes] == ["ready"] * PROCESSES
-        for each in processes:
-            each.tell()
+        processes = recording(stack, nursery, place, 4)
         for _ in range(draw.randrange(2, 6)):
             lines += [processes[0].line() for _ in range(draw.randrange(2, 30))]
             befallen.append(befall(draw, running, processes))
@@ -56,7 +53,7 @@ def one_history(draw: random.Random, place: str, running: Server | None) -> tupl
 
 
 @pytest.mark.parametrize("kind", ["file", *SERVERS])
-def test_every_history_is_that_of_one_register(kind: str, tmp_path: Path) -> None:
+def test_every_history_is_that_of_one_register(kind: str, nursery: Nursery, tmp_path: Path) -> None:
     first = int(os.environ.get("SEED", "0"))
     with ExitStack() as stack:
         running = None if kind == "file" else stack.enter_context(server(kind, durable=True))
@@ -65,7 +62,7 @@ def test_every_history_is_that_of_one_register(kind: str, tmp_path: Path) -> Non
             place = str(tmp_path / f"store{seed}") if running is None else running.url
             if running is not None:
                 running.ask("FLUSHALL")
-            lines, befallen = one_history(random.Random(seed), place, running)
+            lines, befallen = one_history(random.Random(seed), nursery, place, running)
             history = history_of(lines)
             judged += len(history)
             assert is_linearizable(history), f"SEED={seed}, after {befallen}: {lines}"

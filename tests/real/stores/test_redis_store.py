@@ -86,8 +86,9 @@ def test_a_server_that_hangs_is_trouble_when_the_caller_s_time_is_over(running: 
 def test_a_server_that_pauses_its_clients_is_trouble_and_loses_nothing(running: Server) -> None:
     store = RedisStore(running.url)
     assert put(store, None, b"a")
-    running.ask("CLIENT", "PAUSE", 300)
+    running.ask("CLIENT", "PAUSE", 600_000, "WRITE")  # Scripts wait as well, and an administrator does not.
     assert "did not answer in time" in refused(store, 0.05)
+    running.ask("CLIENT", "UNPAUSE")
     until(lambda: suppressed(lambda: load(store)) == b"a")
     store.close()
 
