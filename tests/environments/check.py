@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = ("EXTRAS", "main")
 
 HERE = Path(sys.prefix)
+COMMAND = str(HERE / ("Scripts" if os.name == "nt" else "bin") / "evertoken")
 LIMIT = 120.0
 TYPED = {"evertoken/py.typed", "evertoken_transports/py.typed"}
 # What each command needs. The rest of what it does, it does with any extra or none.
@@ -87,35 +88,26 @@ def ran(*command: str) -> subprocess.CompletedProcess[str]:
     return run
 
 
-def ways() -> list[list[str]]:
-    """The two ways to type the command."""
-    return [
-        [str(HERE / ("Scripts" if os.name == "nt" else "bin") / "evertoken")],
-        [sys.executable, "-I", "-m", "evertoken"],
-    ]
-
-
 def check_the_command_tells_its_use_and_its_version() -> None:
-    for way in ways():
-        for asked in (["--help"], *([name, "--help"] for name in NEEDED)):
-            run = ran(*way, *asked)
-            assert (run.returncode, run.stderr) == (0, ""), run
-            assert run.stdout.startswith("usage: evertoken"), run
-        run = ran(*way, "--version")
+    for asked in (["--help"], *([name, "--help"] for name in NEEDED)):
+        run = ran(COMMAND, *asked)
+        assert (run.returncode, run.stderr) == (0, ""), run
+        assert run.stdout.startswith("usage: evertoken"), run
+    for command in ([COMMAND], [sys.executable, "-I", "-m", "evertoken"]):
+        run = ran(*command, "--version")
         assert (run.returncode, run.stdout) == (0, f"evertoken {metadata.version('evertoken')}\n"), run
 
 
 def check_a_command_works_or_names_each_package_that_it_needs() -> None:
-    for way in ways():
-        for name, needed in NEEDED.items():
-            missing = [package for package in needed if find_spec(package) is None]
-            # Each ends at once: in wrong usage, or in saying so.
-            run = ran(*way, name, *WRONG[name])
-            assert run.returncode == 2, run
-            if missing:
-                assert f"pip install {' '.join(missing)}" in run.stderr, run
-            else:
-                assert "pip install" not in run.stderr, run
+    for name, needed in NEEDED.items():
+        missing = [package for package in needed if find_spec(package) is None]
+        # Each ends at once: in wrong usage, or in saying so.
+        run = ran(COMMAND, name, *WRONG[name])
+        assert run.returncode == 2, run
+        if missing:
+            assert f"pip install {' '.join(missing)}" in run.stderr, run
+        else:
+            assert "pip install" not in run.stderr, run
 
 
 # What each module of ours needs. None of them is imported unasked.
@@ -294,13 +286,12 @@ def check_hypothesis() -> None:
 
 
 def check_cli() -> None:
-    for way in ways():
-        run = ran(*way, "simulate", "--seed", "1", "--days", "0.05", "--quiet")
-        assert (run.returncode, run.stderr) == (0, ""), run
-    run = ran(*ways()[0], "demo", "--plain", "--seconds", "3", "--threads", "2", "--chapters", "revoked")
+    run = ran(COMMAND, "simulate", "--seed", "1", "--days", "0.05", "--quiet")
+    assert (run.returncode, run.stderr) == (0, ""), run
+    run = ran(COMMAND, "demo", "--plain", "--seconds", "3", "--threads", "2", "--chapters", "revoked")
     # A verdict it must come to. Whether a slow machine kept up is not asked here: tests/real/test_demo.py does.
     assert "token requests in flight at once" in run.stdout, run
-    with subprocess.Popen([*ways()[0], "emulate", "--port", "0"], stdout=subprocess.PIPE, text=True) as emulator:
+    with subprocess.Popen([COMMAND, "emulate", "--port", "0"], stdout=subprocess.PIPE, text=True) as emulator:
         assert emulator.stdout is not None
         found = next(url for line in emulator.stdout if (url := re.search(r"http://([0-9.:]+)", line)))
         connection = http.client.HTTPConnection(found[1], timeout=LIMIT)

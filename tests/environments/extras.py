@@ -74,15 +74,16 @@ class _Trial(NamedTuple):
         """Make it, and check it; what was said."""
         shutil.rmtree(self.folder, ignore_errors=True)
         venv.create(self.folder, with_pip=False, symlinks=os.name != "nt")
+        wheel = str(next((self.stage / "dist").glob("evertoken-*.whl")))
         if self.kind == "pins":
             pins = needed_by([*wanted(self.extra), *self._tools()], applicable(read_pins(PINS.read_text("utf-8"))))
             file = self.folder / "requirements.txt"
             file.write_text("".join(f"{pin.line}\n" for pin in pins), encoding="utf-8")
             self._install("--no-deps", "--require-hashes", "-r", str(file))
-        else:
-            self._install(*(minimum(one) for one in wanted(self.extra)))
-        self._install("--no-deps", str(next((self.stage / "dist").glob("evertoken-*.whl"))))
-        self._said(sys.executable, "-m", "pip", "check")
+            self._install("--no-deps", wheel)
+            self._said(sys.executable, "-m", "pip", "check")
+        else:  # Here pip looks for what the packages need themselves, and so sees to it that all of it fits.
+            self._install(wheel, *(minimum(one) for one in wanted(self.extra)))
         return self._said(self.python, "-I", str(Path(__file__).with_name("check.py")), self.extra)
 
     def _tools(self) -> Iterator[Requirement]:
