@@ -100,12 +100,12 @@ node: $(VENV)/.ready $(NODE)/node_modules/.ready ## the same with clients for No
 fleet: $(VENV)/.ready ## 50 processes that share a token: cold starts, deploys, deaths, a lock, stores in trouble
 	@test -z '$(SYSTEM)' || command -v redis-server || command -v valkey-server || { \
 	    echo 'missing: the redis-server of this system (Debian has it in the package redis-server)' >&2; exit 1; }
-	FLEET=$(or $(FLEET),50) DEATHS=20 LOOPS=200 HISTORIES=15 $(BIN)/python -m pytest -n $$(( $(CORES) + 3 )) \
+	FLEET=$(or $(FLEET),50) DEATHS=20 LOOPS=200 HISTORIES=12 $(BIN)/python -m pytest -n $$(( $(CORES) + 3 )) \
 	    --maxschedchunk 1 -o faulthandler_timeout=600 tests/real/fleet tests/real/stores
 
 # HOURS=8 for a longer search, SEED=1000 for another one.
 histories: $(VENV)/.ready ## search for an hour for a history of a store that no single register can have
-	HISTORIES=$$(( $(or $(HOURS),1) * 1200 )) SEED=$(or $(SEED),0) $(BIN)/python -m pytest -n0 -s \
+	HISTORIES=$$(( $(or $(HOURS),1) * 720 )) SEED=$(or $(SEED),0) $(BIN)/python -m pytest -n0 -s \
 	    -o faulthandler_timeout=$$(( $(or $(HOURS),1) * 7200 )) tests/real/stores/test_histories.py
 
 newer: ## the same pins under Python 3.12 or later: every event loop, also those that need it

@@ -92,6 +92,9 @@ def record(place: str, name: str, calls: str) -> None:
             else:
                 done, found = None, store.load(KEY, timeout=1.0).value
         except StoreTrouble:
+            threading.Event().wait(
+                0.01
+            )  # Calls that are in vain are soon over, and some are to come after the trouble.
             continue
         known = found
         tell(begun.over(clock(), done, found))

@@ -64,8 +64,9 @@ class Server:
     def start(self, *, wait: bool = True) -> None:
         kept = ("--appendonly", "yes", "--appendfsync", "always") if self._durable else ("--appendonly", "no")
         plain = ("--bind", "127.0.0.1", "--port", str(self.port), "--save", "", "--dir", str(self._folder))
+        alone = ("--repl-diskless-sync-delay", "0")  # A replica waits for no other.
         self._process = subprocess.Popen(
-            [self._program, *plain, *kept, *self._options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            [self._program, *plain, *alone, *kept, *self._options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         if wait:
             until(self._serves)
@@ -73,6 +74,16 @@ class Server:
     def ask(self, *command: str | bytes | int) -> Any:  # noqa: ANN401
         """What the server answers to an administrator."""
         return cast("Any", self._admin).execute_command(*command)
+
+    def follow(self, master: Server) -> None:
+        """Be its replica, and have all of it."""
+        self.ask("REPLICAOF", "127.0.0.1", master.port)
+        until(self._follows)
+
+    def stand_in(self) -> None:
+        """Be a master, once all is here that the dead one has sent."""
+        until(lambda: not self._follows())
+        self.ask("REPLICAOF", "NO", "ONE")
 
     def kill(self) -> None:
         self._process.kill()
@@ -91,6 +102,9 @@ class Server:
     def close(self) -> None:
         self._admin.close()
         self.kill()
+
+    def _follows(self) -> bool:
+        return bool(self.ask("INFO", "replication").get("master_link_status") == "up")
 
     def _serves(self) -> bool:
         assert self._process.poll() is None, "the server has ended"

@@ -4,6 +4,9 @@ That is linearizability (Herlihy and Wing, 1990): every call seems to happen at 
 end. The search is Wing and Gong's, which tries which call may have been next, with Lowe's memory of what was tried. A
 call without an end (its process was killed, or nobody knows what came of it) may have happened at any moment after its
 beginning, or never.
+
+A register may be followed by a replica that stands in for it later. What was written since the replica fell behind is
+lost then, all of it, and nothing else.
 """
 
 from __future__ import annotations
@@ -12,7 +15,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-__all__ = ("Call", "is_linearizable")
+__all__ = ("Call", "Event", "FallBehind", "TakeOver", "is_linearizable")
+
+
+class _State(NamedTuple):
+    """What stands in the register, and in the replica if that does not follow it any more."""
+
+    stands: bytes | None
+    replica: bytes | None = None
 
 
 @dataclass(frozen=True)
@@ -47,63 +57,90 @@ class Call:
         expected, value, found = (None if each is None else str(each).encode() for each in texts)
         return cls(process, begin, end, expected, value, done, found, is_swap)
 
-    def moves(self, stands: bytes | None) -> _Move:
-        """What a register does in which ``stands``, and whether that is what was told of this call."""
-        if not self.is_swap:
-            return _Move(stands, self.end is None or self.found == stands)
-        does = stands == self.expected
-        after = self.value if does else stands
-        return _Move(after, self.end is None or (self.done == does and self.found == after))
+    def after(self, state: _State) -> _State | None:
+        """What becomes of a register in this ``state``; None if it would have told something else than was told."""
+        does = self.is_swap and state.stands == self.expected
+        after = state._replace(stands=self.value) if does else state
+        is_so = self.end is None or (self.found == after.stands and (not self.is_swap or self.done == does))
+        return after if is_so else None
 
 
-class _Move(NamedTuple):
-    stands: bytes | None
-    fits: bool
+@dataclass(frozen=True)
+class FallBehind:
+    """From some moment between these on, the replica hears of no change."""
+
+    begin: int
+    end: int
+
+    def after(self, state: _State) -> _State:
+        """What becomes of a register in this ``state``."""
+        return state._replace(replica=state.stands)
 
 
-def is_linearizable(history: Sequence[Call], stands: bytes | None = None) -> bool:
+@dataclass(frozen=True)
+class TakeOver:
+    """At some moment between these, the replica takes the register's place."""
+
+    begin: int
+    end: int
+
+    def after(self, state: _State) -> _State:
+        """What becomes of a register in this ``state``."""
+        return _State(state.replica)
+
+
+Event = Call | FallBehind | TakeOver
+# The first that has no place yet, those after it that have one, and what has come of it.
+_Placed = tuple[int, frozenset[int], _State]
+
+
+def is_linearizable(history: Sequence[Event], stands: bytes | None = None) -> bool:
     """Whether one register, in which ``stands`` at first, explains all of ``history``."""
     # Loads of which nobody knows anything explain themselves.
-    calls = sorted((call for call in history if call.is_swap or call.end is not None), key=lambda call: call.begin)
-    return _Search(calls).succeeds(stands)
+    events = [each for each in history if each.end is not None or (isinstance(each, Call) and each.is_swap)]
+    return _Search(sorted(events, key=lambda each: each.begin)).succeeds(_State(stands))
 
 
 class _Search:
     """Depth first, with a stack of its own: histories are longer than Python's."""
 
-    def __init__(self, calls: list[Call]) -> None:
-        self._calls = calls
-        self._tried: set[tuple[int, frozenset[int], bytes | None]] = set()
+    def __init__(self, events: list[Event]) -> None:
+        self._events = events
+        self._tried = set[_Placed]()
 
-    def succeeds(self, stands: bytes | None) -> bool:
-        stack = [(0, frozenset[int](), stands)]
+    def succeeds(self, state: _State) -> bool:
+        stack = [(0, frozenset[int](), state)]
         while stack:
             first, ahead, now = stack.pop()
-            # ``ahead``: those after the first that is not placed yet which have been placed before it.
             while first in ahead:
                 ahead -= {first}
                 first += 1
-            if all(self._calls[at].end is None for at in range(first, len(self._calls)) if at not in ahead):
+            if all(self._events[at].end is None for at in range(first, len(self._events)) if at not in ahead):
                 return True
             if (first, ahead, now) in self._tried:
                 continue
             self._tried.add((first, ahead, now))
-            moves = [(at, self._calls[at].moves(now)) for at in self._candidates(first, ahead)]
-            fitting = [(at, move) for at, move in moves if move.fits]
-            # What changes nothing may as well come first: whatever comes later can come later all the same.
-            idle = [(at, move) for at, move in fitting if move.stands == now and self._calls[at].end is not None]
-            changing = [(at, move) for at, move in fitting if move.stands != now]
-            stack += [(first, ahead | {at}, move.stands) for at, move in idle[:1] or changing]
+            idle, others = list[_Placed](), list[_Placed]()
+            for at in self._candidates(first, ahead):
+                event = self._events[at]
+                after = event.after(now)
+                if isinstance(event, Call) and after == now:
+                    # It may as well come first, since what comes later can come later all the same. If nobody knows
+                    # what came of it, it need not come at all.
+                    idle += [(first, ahead | {at}, now)] * (event.end is not None)
+                elif after is not None:
+                    others.append((first, ahead | {at}, after))
+            stack += idle[:1] or others
         return False
 
     def _candidates(self, first: int, ahead: frozenset[int]) -> list[int]:
         """Who may be next: whoever began before the first end of those that are not placed yet."""
         found, soonest = list[int](), float("inf")
-        for at in range(first, len(self._calls)):
-            call = self._calls[at]
-            if call.begin > soonest:
+        for at in range(first, len(self._events)):
+            event = self._events[at]
+            if event.begin > soonest:
                 break
             if at not in ahead:
                 found.append(at)
-                soonest = min(soonest, float("inf") if call.end is None else call.end)
-        return [at for at in found if self._calls[at].begin <= soonest]
+                soonest = min(soonest, float("inf") if event.end is None else event.end)
+        return [at for at in found if self._events[at].begin <= soonest]

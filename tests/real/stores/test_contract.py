@@ -167,9 +167,9 @@ def test_a_server_that_is_killed_and_keeps_what_it_was_told_is_one_register_all_
     assert is_linearizable(history)
 
 
-def recording(stack: ExitStack, nursery: Nursery, place: str, count: int) -> list[Process]:
+def recording(stack: ExitStack, nursery: Nursery, place: str, count: int, calls: int = CALLS) -> list[Process]:
     """So many processes that have begun to load and swap."""
-    born = [nursery.born("child", "record", place, f"p{number}", str(CALLS)) for number in range(count)]
+    born = [nursery.born("child", "record", place, f"p{number}", str(calls)) for number in range(count)]
     processes = [stack.enter_context(closing(each)) for each in born]
     assert [each.line() for each in processes] == ["ready"] * count
     for each in processes:

@@ -14,13 +14,12 @@ import pytest
 import redis
 import redis.asyncio
 import trustme
-from redis.sentinel import Sentinel
 
 from evertoken.sharing import StoreTrouble
 from evertoken_transports.stores import RedisStore
 from tests.kits.worlds import LIMIT, until
 from tests.real.stores.kits import SERVERS, Server, server
-from tests.real.stores.places import KEY
+from tests.real.stores.places import KEY, client_of_sentinel
 
 SOON = 5.0
 PASSWORD = "a-password-of-the-store"
@@ -303,36 +302,18 @@ def test_whoever_waits_is_told_of_a_change_also_after_the_server_was_restarted(r
 
 def test_a_client_of_sentinel_follows_the_master(kind: str) -> None:
     with server(kind) as master, server(kind) as replica:
-        replica.ask("REPLICAOF", "127.0.0.1", master.port)
-        until(lambda: b"master_link_status:up" in raw_info(replica))
-        watch = _Watch(master.port)
-        manager = cast("Any", Sentinel)([])
-        manager.discover_master = watch
-        client = manager.master_for("mymaster", socket_timeout=SOON)
+        replica.follow(master)
+        ports = [master.port]
+        client = client_of_sentinel(lambda: ports[-1])
         store = RedisStore(client)
         assert put(store, None, b"a")
         until(lambda: replica.ask("GET", f"evertoken:1:{KEY}") == b"a")
         master.kill()
         replica.ask("REPLICAOF", "NO", "ONE")
-        watch.port = replica.port
+        ports.append(replica.port)
         until(lambda: suppressed(lambda: load(store)) == b"a")
         assert put(store, b"a", b"b")
         client.close()
-
-
-class _Watch:
-    """What Sentinel says."""
-
-    def __init__(self, port: int) -> None:
-        self.port = port
-
-    def __call__(self, _: str) -> tuple[str, int]:
-        return "127.0.0.1", self.port
-
-
-def raw_info(running: Server) -> bytes:
-    info = running.ask("INFO", "replication")
-    return f"master_link_status:{info.get('master_link_status')}".encode()
 
 
 def test_a_client_of_a_cluster_will_do(kind: str) -> None:
