@@ -81,7 +81,7 @@ def test_a_cold_start_costs_one_request_a_rolling_restart_none_and_a_revoked_tok
 
 @TWO_KINDS
 def test_a_loop_of_commands_with_a_wrong_key_asks_once(emulator: Emulator, place: str, kind: str) -> None:
-    runs, at_once = LOOPS if kind == "file" else LOOPS // 5, 4
+    runs, at_once = LOOPS if kind == "file" else LOOPS // 10, 4
     for _ in range(0, runs, at_once):
         for run in [command(emulator, place, "token", key="not-the-key") for _ in range(at_once)]:
             with run:
@@ -163,8 +163,9 @@ def test_one_life_after_another_costs_one_request_each(fleet: Fleet) -> None:
         assert are_tokens(got), got
         lives |= got
         threading.Event().wait(0.2)  # For others to compute in.
-    # A token is not renewed before half of its life is over. So these are no more, however slow this machine is.
-    assert fleet.asked <= 1 + (time.monotonic() - began) / (life / 2)
+    # A token is not renewed before half of its life is over, but for the leeway. So these are no more, however slow
+    # this machine is.
+    assert fleet.asked <= 1 + (time.monotonic() - began) / (life * 0.45)
 
 
 @TWO_KINDS
