@@ -49,7 +49,7 @@ def test_a_locked_account_is_asked_once_by_a_crash_loop_and_an_operator_s_word_i
         assert all(each.startswith("EndpointLocked") for each in got), got
     assert fleet.asked == 1
     for worker in fleet.workers:
-        worker.tell("insist 1")
+        worker.tell("insist 2")
     with command(fleet.emulator, place, "unblock") as operator:
         said, complaint = operator.communicate()
     assert said.startswith("unblocked: "), complaint
@@ -162,7 +162,7 @@ def test_one_life_after_another_costs_one_request_each(fleet: Fleet) -> None:
         got = fleet.ask(workers)
         assert are_tokens(got), got
         lives |= got
-        threading.Event().wait(0.2)  # For others to compute in.
+        threading.Event().wait(0.5)  # For others to compute in.
     # A token is not renewed before half of its life is over, but for the leeway. So these are no more, however slow
     # this machine is.
     assert fleet.asked <= 1 + (time.monotonic() - began) / (life * 0.45)

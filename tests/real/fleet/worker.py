@@ -1,7 +1,7 @@
 """The processes of a fleet.
 
 A process does what it is told, a line each, and answers with one line of JSON: ``ask`` has every thread ask for a
-token, ``insist`` until all have one, ``rejected`` has an API refuse the one in hand.
+token, ``insist`` does so when there is one, ``rejected`` has an API refuse the one in hand.
 """
 
 from __future__ import annotations
@@ -76,12 +76,10 @@ def rejected(source: TokenSource, threads: int, header: str) -> list[str]:
 
 
 def insist(source: TokenSource, threads: int, pause: str) -> list[str]:
-    """Ask again and again until all have a token."""
-    while True:
-        got = ask(source, threads, "300")
-        if all(each.startswith("Bearer ") for each in got):
-            return got
+    """Ask now and then until there is a token, and then for all."""
+    while not ask(source, 1, "300")[0].startswith("Bearer "):
         threading.Event().wait(float(pause))
+    return ask(source, threads, "300")
 
 
 _DEEDS = {"ask": ask, "insist": insist, "rejected": rejected}
