@@ -17,15 +17,15 @@ def make_token(
 
     The refresh is never due before half of the time that is left at receipt: an answer that was slow to come does not
     make the next one due at once. With shared stores (``tiers``) a newer one is looked for from a drawn point on in the
-    last two fifths of the life: if the store is down by then, of 500 processes no more than ten ask in one second. The
-    draw is from what half of the time at receipt leaves of that range, or whom it cuts short would be due all at once.
+    last ``refresh_before_share`` of the life: if the store is down by then, a fleet does not ask in one second. It is
+    drawn from what half of the time at receipt leaves of that range: those whom it cuts short would be due all at once.
     """
     expires_in = policy.default_lifetime if granted.expires_in is None else granted.expires_in
     life, value = whole_ticks(min(expires_in, policy.max_lifetime)), granted.access_token
     leeway = min(policy.leeway, policy.leeway_share * life)
     before, spread = refresh_before(policy, life), policy.refresh_jitter_share * life
     if tiers:
-        spread = max(spread, max(policy.refresh_before_share, 0.4) * life - before)
+        spread = max(spread, policy.refresh_before_share * life - before)
     fresh_until = started + whole_ticks(life - leeway)
     halfway = received + whole_ticks((fresh_until - received) / 2)
     before += draw * max(0.0, min(spread, started + life - before - halfway))

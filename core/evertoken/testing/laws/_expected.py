@@ -207,9 +207,8 @@ def _token(policy: Policy, granted: Granted, attempt: Attempt, received: float) 
     fresh_until = started + whole(life - min(policy.leeway, policy.leeway_share * life))
     earliest = received + whole((fresh_until - received) / 2)
     ahead, drawn = min(policy.refresh_before, policy.refresh_before_share * life), policy.refresh_jitter_share * life
-    share = max(policy.refresh_before_share, 0.4)
-    if attempt.tiers > 0 and ahead + drawn < share * life:  # A wider range, as the store may die.
-        drawn = share * life - ahead
+    if attempt.tiers > 0 and ahead + drawn < policy.refresh_before_share * life:  # The last quarter of the life.
+        drawn = policy.refresh_before_share * life - ahead
     if drawn > started + life - ahead - earliest:
         drawn = max(0.0, started + life - ahead - earliest)
     refresh_at = min(fresh_until, max(started + whole(life - (ahead + draw * drawn)), earliest))
