@@ -145,11 +145,13 @@ def test_with_a_store_a_newer_token_is_looked_for_at_a_drawn_point_in_the_last_q
 
 
 def test_processes_that_have_a_token_from_a_store_late_in_its_life_do_not_all_look_for_the_next_at_one_moment() -> None:
-    points = []
+    points = list[float]()
     for draw in (0.0, 0.5, 0.999):
         m = machine(draw)
         m.receive_response(700, m.start_request(700), seen(granted(0, 1_200), unasked(0.0)))
-        points.append(wait(m, 700)[0])
+        action = m.poll(700)
+        assert isinstance(action, Wait)
+        points.append(action.until)
     halfway = 700 + (1_195 - 700) / 2
     assert points[:2] == [1_170, (1_170 + halfway) / 2]
     assert halfway <= points[2] < halfway + 1
