@@ -38,6 +38,7 @@ from evertoken_transports.tools._simulate.choices import (
 from evertoken_transports.tools._simulate.interrupts import interrupts_deferred, interrupts_ignored
 from evertoken_transports.tools._simulate.one import _Followed
 from evertoken_transports.tools._simulate.record import SeedResult
+from tests.kits.demo_worlds import interruptible
 from tests.kits.simulating import COMMIT, HOUR, ran, read
 
 LIMIT = 60.0
@@ -318,17 +319,7 @@ def test_a_process_that_disappears_is_noticed() -> None:
 
 def test_an_interrupt_ends_all_processes_and_keeps_what_was_done(tmp_path: Path) -> None:
     out = tmp_path / "out.json"
-    command = [
-        sys.executable,
-        "-m",
-        "evertoken",
-        "simulate",
-        "--seeds",
-        "0-999999",
-        "--days",
-        HOUR,
-    ]
-    command += ["--jobs", "2", "--out", str(out)]
+    command = interruptible("simulate", "--seeds", "0-999999", "--days", HOUR, "--jobs", "2", "--out", str(out))
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
         assert run.stdout is not None
         run.stdout.readline()
