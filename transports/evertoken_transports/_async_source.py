@@ -246,7 +246,7 @@ class AsyncSource(BaseSource):
                 answer, request = self._coordinator._claim_or_wait(
                     sleeper.wake, since=since, deadline=deadline, min_ttl=min_ttl
                 )
-                self._check_open()  # Who closed it before has not woken this one, which is registered only now.
+                self._check_open()  # Whoever closed it before this caller was registered has not woken it.
                 # Nothing is awaited between the claim and what carries it, so no cancellation can come between.
                 if request is not None and not self._background:
                     self._coordinator._tell_of_claim()
