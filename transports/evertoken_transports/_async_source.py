@@ -80,9 +80,8 @@ class AsyncSource(BaseSource):
         """The value for an ``Authorization`` header if there is a usable token now, else None. Never waits.
 
         While the token is fresh this is one clock reading and one comparison, without a lock. Past that it takes the
-        coordinator's lock for a moment, and sees to it that a due token request is under way in a task beside the
-        caller; called outside the event loop it cannot start one, and only looks. Raises LocalProtocolError if the
-        source is closed.
+        coordinator's lock for a moment, and sees to it that a due token request is under way beside the caller. Outside
+        the event loop it starts none, and only looks. Raises LocalProtocolError if the source is closed.
         """
         if self._clock() < self._quiet_until:
             return self._header

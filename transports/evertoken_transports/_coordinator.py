@@ -232,6 +232,7 @@ class Coordinator(Unpicklable):
         self._late: list[Callable[[], object]] = []
         """Steps that :meth:`_catch_up` is to do: those of callers who have gone, and those that were put off."""
         self._progress = _NO_PROGRESS
+        """How far the request has come that is being carried."""
         self._troubles: Mapping[str, str] = _NO_TROUBLES
         """What is wrong with each store that was in trouble when it was last called, by the store's name.
 
@@ -288,9 +289,9 @@ class Coordinator(Unpicklable):
     def _departure(self, waker: Waker) -> Callable[[], object]:
         """A function for the ``finally`` of the caller behind ``waker``: it notes that this caller has gone.
 
-        The caller must call :meth:`_catch_up` after it. By that it no longer waits, and a request that it has claimed
-        and that nobody carries is given back. The function is made of C alone, so that no interruption comes between
-        its being called and its being done. To call it twice is harmless.
+        The caller must call :meth:`_catch_up` after it. With that, the caller no longer waits, and a request that it
+        has claimed and that nobody carries is given back. The function is made of C alone, so that no interruption
+        comes between its being called and its being done. To call it twice is harmless.
         """
         return partial(self._late.append, partial(self._forget, waker))
 

@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from evertoken_transports._coordinator import Coordinator
 
 _REMEMBERED = 86_400.0
-"""Seconds since the last thing that happened to it for which a coordinator is kept for what it has learnt alone: counts
-of failures, blocks that are over, new credentials. To learn that again after such a silence costs a request a day."""
+"""A coordinator that is worth keeping only for what it has learnt (counts of failures, blocks that are over, another
+secret) is kept for so many seconds after the last thing that happened to it. To learn that anew after such a silence
+costs one request a day."""
 
 _MANY = 10_000
 _TOO_MANY = (

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from evertoken.sharing import Store
 
 SHORTEST_SLEEP = 0.05
-"""Seconds that what keeps a token warm sleeps at least, also where a request that is due cannot be built."""
+"""The fewest seconds that what keeps a token warm sleeps, also where a request that is due cannot be built."""
 
 
 _PATIENCE = 15.0
