@@ -1,9 +1,9 @@
 """evertoken over threads, tasks and HTTP: everything that touches a socket, a clock, a thread or a log.
 
-``Coordinator`` and the events are here; the rest is imported from its module, so that nothing is loaded unasked:
-sources from ``evertoken_transports.threads``, ``.asyncio`` and ``.trio``; what signs calls from ``.httpx``,
-``.httpx2``, ``.requests``, ``.aiohttp`` and ``.adapters``; then ``.stores``, ``.credentials``, ``.jwt``, ``.otel``,
-``.h11``, ``.emulator`` and ``.testing``.
+The coordinator, the events, the clocks and the types that sources and exchanges share are here. All else is imported
+from its module, so that nothing is loaded unasked: sources from ``evertoken_transports.threads``, ``.asyncio`` and
+``.trio``; what signs calls from ``.httpx``, ``.httpx2``, ``.requests``, ``.aiohttp`` and ``.adapters``; then
+``.stores``, ``.credentials``, ``.jwt``, ``.otel``, ``.h11``, ``.emulator`` and ``.testing``.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Asking for a client's secret that a callable gives: beside every caller, within a time, and without showing a word.
+"""Asking for a client's secret that a callable gives: beside every caller, in limited time, and without showing it.
 
-What is called belongs to the embedder. It may block, hang, raise with the secret in its text, or give something else.
-So a blocking one always runs in a thread of its own, also on an event loop, and never in a pool that callers may fill.
+The callable is the embedder's. It may block, hang, raise with the secret in its text, or return something else. So a
+blocking one always runs in a thread of its own, also under an event loop, and never in a pool that callers may fill.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from evertoken_transports._progress import progress
 from evertoken_transports._runtime import OwnThread, ends_the_task, in_thread, is_simulated, within
 
 _MOST_HANGING = 3
-"""Calls that have not come back. With so many, what is asked hangs, and another call would only cost another thread."""
+"""While so many calls have not come back, no other is made: the callable hangs, and each call costs a thread."""
 
 _STAGE = "while waiting for the client's secret"
 
@@ -30,7 +30,8 @@ _STAGE = "while waiting for the client's secret"
 class SecretUnavailable(Exception):
     """The client's secret cannot be had now. The text says why, for people; it holds nothing that was read.
 
-    For callables of your own, too: of other exceptions people are shown the type, and the operating system's words.
+    Callables of your own may raise it too. Of other exceptions people are shown no text: only the type, where a bug
+    was raised, and the operating system's words of an OSError.
     """
 
     __module__ = "evertoken_transports.credentials"
@@ -38,25 +39,25 @@ class SecretUnavailable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Secret(Unpicklable):
-    """What a callable gave, which can be a secret."""
+    """A text that a callable gave, and that can be a secret."""
 
     text: str = field(repr=False)
 
 
 class NoSecret(NamedTuple):
-    """Why there is none, for people. ``is_bug``: the fault is in code."""
+    """Why there is no secret, for people. ``is_bug`` says that the fault is in code."""
 
     reason: str
     is_bug: bool = False
 
 
 def is_async(source: SecretSource) -> bool:
-    """Whether ``source`` is a coroutine function, which only an event loop can ask."""
+    """Whether ``source`` is a coroutine function, which can only be awaited in an event loop."""
     return iscoroutinefunction(source) or iscoroutinefunction(getattr(source, "__call__", None))  # noqa: B004
 
 
 def ask(coordinator: Coordinator) -> Secret | NoSecret:
-    """What the grant's callable gives now, by a thread of its own; this one waits no longer than an attempt has."""
+    """What the grant's callable gives now, in a thread of its own, which has ``Policy.request_timeout`` seconds."""
     source, seconds = _of(coordinator)
     if source is None:
         return Secret(coordinator.machine.grant.client_secret)
@@ -75,7 +76,7 @@ def ask(coordinator: Coordinator) -> Secret | NoSecret:
 
 
 async def ask_async(coordinator: Coordinator) -> Secret | NoSecret:
-    """The same in an event loop, which it does not hold up. There a coroutine function is awaited."""
+    """The same in an event loop, which is not held up. A coroutine function is awaited in the loop."""
     source, seconds = _of(coordinator)
     if source is None:
         return Secret(coordinator.machine.grant.client_secret)
@@ -89,16 +90,18 @@ async def ask_async(coordinator: Coordinator) -> Secret | NoSecret:
 
 
 def _of(coordinator: Coordinator) -> tuple[SecretSource | None, float]:
+    """The grant's callable, or None if it has a text by now, and the seconds to wait for it. Notes that stage."""
     machine = coordinator.machine
     progress().stage = _STAGE
     return machine.grant.secret_source, machine.policy.request_timeout
 
 
 def _call(coordinator: Coordinator, source: SecretSource) -> Callable[[], tuple[object]] | NoSecret:
-    """What asks ``source``, raises nothing, and is known of for as long as it has not come back.
+    """A function that calls ``source``, and leaves a mark with the coordinator for as long as that has not come back.
 
-    In a thread of its own an exit, too, is a failure of what was called, since nobody else can be meant by it. Taken
-    for a carrier that gave up, it would be asked again at once, until the budget is spent.
+    It returns what ``source`` raises as a :class:`NoSecret`. In a thread of its own that holds for a SystemExit too,
+    since only the callable can be meant by it. If it were raised, the request would count as abandoned, and the
+    callable would be asked again at once, until the budget is spent.
     """
     hanging, caller = coordinator.asking, threading.get_ident()
     if len(hanging) >= _MOST_HANGING:
@@ -109,7 +112,7 @@ def _call(coordinator: Coordinator, source: SecretSource) -> Callable[[], tuple[
         hanging.append(mark)
         try:
             return (source(),)
-        except BaseException as error:  # It is the embedder's, and may raise anything.
+        except BaseException as error:  # The callable is the embedder's, and may raise anything.
             if not isinstance(error, Exception) and threading.get_ident() == caller:
                 raise
             return (_said_of(error),)
@@ -121,7 +124,7 @@ def _call(coordinator: Coordinator, source: SecretSource) -> Callable[[], tuple[
 
 async def _awaited(source: SecretSource, call: Callable[[], tuple[object]]) -> object:
     try:
-        # In a simulated loop, too, it is called here: time would jump over what a thread does.
+        # In a simulated loop a blocking callable is called here as well: time would jump over what a thread does.
         (value,) = call() if is_async(source) or is_simulated() else await in_thread(call)
         return await value if isawaitable(value) else value
     except BaseException as error:

@@ -37,7 +37,7 @@ class Sleeper(ABC):
     """One task that waits: it sleeps in its own loop, and can be woken from any thread."""
 
     wake: Waker
-    """Thread-safe. Raises if the loop is gone; whoever wakes skips it then."""
+    """Wakes the task, from any thread. Raises if its loop is closed; the coordinator then goes on to the next one."""
 
     @abstractmethod
     async def sleep(self, seconds: float) -> None:
@@ -45,7 +45,7 @@ class Sleeper(ABC):
 
 
 class AsyncSource(BaseSource):
-    """A source whose callers are coroutines. The runtime brings a sleeper, and a way to run a task beside them."""
+    """A source whose callers are coroutines. Each runtime adds how a task sleeps, and how one starts beside them."""
 
     def __init__(
         self,
@@ -80,8 +80,8 @@ class AsyncSource(BaseSource):
         """The value for an ``Authorization`` header if there is a usable token now, else None. Never waits.
 
         While the token is fresh this is one clock reading and one comparison, without a lock. Past that it takes the
-        coordinator's lock for a moment, and sees to it that a due token request is under way in a task beside the
-        caller; called outside the event loop it cannot start one, and only looks.
+        coordinator's lock for a moment, and sees to it that a due token request is under way beside the caller. Outside
+        the event loop it starts none, and only looks. Raises LocalProtocolError if the source is closed.
         """
         if self._clock() < self._quiet_until:
             return self._header
@@ -91,12 +91,13 @@ class AsyncSource(BaseSource):
     async def authorization(self, timeout: float | None = None, min_ttl: float = 0.0) -> str:
         """The value for an ``Authorization`` header, waiting up to ``timeout`` seconds for one if need be.
 
-        While the token is fresh this returns at once, without giving other tasks a turn. Cancelling a caller cancels
-        nobody else: the token request runs beside it.
+        While the token is fresh this returns at once, without giving other tasks a turn. Cancelling a caller cancels no
+        other caller, and not the token request either, unless ``background`` is False.
 
         Args:
             timeout: seconds that the caller can wait. Waiting ends early when it is hopeless. A request that is due
-                when they are over is started beside the caller, as :meth:`authorization_nowait` does.
+                when they are over is started beside the caller, as :meth:`authorization_nowait` does. Default: 15; with
+                a store 20, and 10 more for each further one, so that another process can die while it asks.
             min_ttl: seconds for which the token must still be handed out; for work that waits in a queue.
 
         Raises:
@@ -128,15 +129,16 @@ class AsyncSource(BaseSource):
         """Call ``callback`` once: with a :class:`~evertoken_transports.Token`, or with why there is none in time.
 
         For callers who must not wait, such as the plug-ins of gRPC and of Kafka's clients. This never blocks: where
-        there is a usable token, ``callback`` is called before it returns; else later, from a task of its own.
-        It must be quick, since others wait for it. What it raises is logged, and changes nothing.
+        there is a usable token, ``callback`` is called before this returns; else later, from a task of its own.
+        ``callback`` must be quick, since it holds up the event loop. What it raises is logged, and changes nothing.
 
         Args:
             callback: a plain function. It may call this source again.
-            timeout: seconds within which it is called; as of :meth:`authorization`.
+            timeout: seconds within which it is called. The default is that of :meth:`authorization`.
 
-        Outside the event loop it works with the default exchange alone, since no other can be used in a thread: with
-        another, ``callback`` gets a token that is there, or an error that says so. If the loop ends, it is told that.
+        Outside the event loop this waits with the default exchange alone, since no other can be used in a thread: with
+        another one, ``callback`` gets a token that is there, or an error that says so. If the loop ends while
+        ``callback`` waits, it gets an error that says that.
 
         Raises:
             LocalProtocolError: the source is closed. Closed later, a ``TokenUnavailable`` says so to ``callback``.
@@ -161,10 +163,10 @@ class AsyncSource(BaseSource):
         start_thread("evertoken-store", super()._lift_in_store, unblock)
 
     def _outlive_with(self, exchange: Exchange) -> None:
-        """For adapters: carry due refreshes by ``exchange``, in threads.
+        """Have refreshes carried by ``exchange`` in threads. Adapters call this for an exchange of their library.
 
-        Nobody in the event loop waits for a refresh: its callers have the old token. Carried in a task, it would end
-        with its loop, and where each short job has a loop of its own, none would ever come to its end.
+        No caller in the event loop waits for a refresh, since all have the old token. A task that carried one would end
+        with its loop; in a program that runs a loop for each short job, no refresh would ever be finished.
         """
         self._lasting = self._coordinator._stand_in_thread(exchange)
 
@@ -176,18 +178,18 @@ class AsyncSource(BaseSource):
 
     @abstractmethod
     def _exchange_class(self) -> type[StreamExchange]:
-        """The default exchange's class, which needs an extra."""
+        """The default exchange's class. It is imported only here, since it needs an extra."""
 
     @abstractmethod
     def _sleeper(self) -> Sleeper: ...
 
     @abstractmethod
     def _spawn(self, request: TokenRequest) -> None:
-        """Start a task that carries ``request``, and reports its outcome whatever becomes of the caller."""
+        """Start a task that carries ``request`` and reports its outcome, whatever becomes of the caller."""
 
     @abstractmethod
     def _start_waiting(self, call: LastCall, timeout: float | None) -> None:
-        """Start a task that waits for a token, and tells ``call`` what came of it, whatever becomes of the loop."""
+        """Start a task that waits for a token. ``call`` is told what came of it, whatever becomes of the loop."""
 
     @abstractmethod
     def _can_spawn(self) -> bool:
@@ -195,20 +197,20 @@ class AsyncSource(BaseSource):
 
     @abstractmethod
     def _place(self) -> Hashable:
-        """The event loop that runs here, by a name that does not keep it alive."""
+        """What stands for the event loop that runs here, without keeping it alive."""
 
     @abstractmethod
     def _start_warmer(self) -> bool:
-        """Start a task that keeps the token warm, and says :meth:`_cooled` whatever ends it.
+        """Start a task that keeps the token warm, and that calls :meth:`_cooled` whatever ends it.
 
-        It does not keep the source alive. Always True: in a loop there is always room for another task.
+        The task does not keep the source alive. Returns True, since a task, unlike a thread, can always be started.
         """
 
     # Waiting and carrying
     # --------------------
 
     def _ensure_warm(self) -> None:
-        """In the event loop: start what keeps the token warm where there should be something and is nothing."""
+        """Start what keeps the token warm in the event loop that runs here, if something should and nothing does."""
         self._see_warm(self._place(), self._start_warmer)
 
     @override
@@ -243,13 +245,13 @@ class AsyncSource(BaseSource):
                 answer, request = self._coordinator._claim_or_wait(
                     sleeper.wake, since=since, deadline=deadline, min_ttl=min_ttl
                 )
-                self._check_open()  # Closing wakes those who are registered by now.
+                self._check_open()  # Whoever closed it before this caller was registered has not woken it.
                 # Nothing is awaited between the claim and what carries it, so no cancellation can come between.
                 if request is not None and not self._background:
                     self._coordinator._tell_of_claim()
                     await carry_async(self._coordinator, self._exchange, request)
                     has_waited = True
-                    continue  # What was known before it was carried here may no longer be so.
+                    continue  # The answer is older than what the exchange has just brought.
                 if request is not None:
                     self._carry_beside(request, answer)
                 if isinstance(answer, Ready):
@@ -258,7 +260,7 @@ class AsyncSource(BaseSource):
                     return answer.token
                 if isinstance(answer, GiveUp):
                     if self._clock() >= deadline:
-                        self._held_now(min_ttl)  # The next caller finds what this one could not wait for.
+                        self._held_now(min_ttl)  # Starts a request that is due, for the callers after this one.
                     self._coordinator._call_ended(since, answer.error.problem)
                     raise answer.error from None
                 has_waited = True
@@ -278,20 +280,20 @@ class AsyncSource(BaseSource):
 
     @override
     def _see_carried(self, request: TokenRequest) -> None:
-        """In the thread of those who wait to be called outside the event loop."""
+        """Send ``request`` from the thread in which callbacks wait outside the event loop."""
         if self._lasting is not None:
             self._coordinator._tell_of_claim()
             carry(self._coordinator, self._lasting, request)
 
     def _carry_beside(self, request: TokenRequest, answer: object) -> None:
-        """In a thread if it is a refresh, and may be; else in a task."""
+        """Have ``request`` sent beside the caller: by a thread if it is a refresh and one can, else by a task."""
         if not (isinstance(answer, Ready) and self._outlived(request)):
             self._spawn(request)
         self._coordinator._took(request)
         self._coordinator._tell_of_claim()
 
     def _outlived(self, request: TokenRequest) -> bool:
-        """Whether a thread took ``request``, which is a refresh: it does not end with the event loop."""
+        """Whether a thread now carries ``request``, which is a refresh, so that it does not end with the event loop."""
         secret = self._grant.secret_source
         if self._lasting is None or is_simulated() or (secret is not None and is_async(secret)):
             return False
@@ -299,7 +301,7 @@ class AsyncSource(BaseSource):
 
 
 def _caller() -> Waker:
-    """A name for a caller that does not wait; another one each time."""
+    """The waker of a caller who does not wait: it wakes nobody. It equals no other, so it stands for its caller."""
     return lambda: None
 
 

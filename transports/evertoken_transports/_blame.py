@@ -1,6 +1,7 @@
-"""Telling a fault in somebody's code from one of the network, and where it lies. What an exception says is never shown.
+"""Telling a fault in somebody's code from one of the network, and where it lies.
 
-Its text may quote what it was given: the secret, or an answer with a token in it.
+The text of an exception is not shown, since it may quote what the code was given: the secret, or an answer with a token
+in it. Only that of a WrongArgument is, which repeats no value.
 """
 
 from __future__ import annotations
@@ -31,12 +32,12 @@ _BUGS = (
 
 
 def is_bug(error: BaseException) -> bool:
-    """Whether ``error`` is a fault in code: no waiting and no mending of networks helps."""
+    """Whether ``error`` is a fault in code, against which no waiting and no mending of networks helps."""
     return isinstance(error, _BUGS) and not isinstance(error, OSError)
 
 
 def bug_in(error: BaseException) -> BaseException | None:
-    """``error`` if it is a bug, or one that came out of tasks together with others; None if there is none."""
+    """``error`` if it is a bug; if it is a group, as tasks raise it, its first exception if that is one; else None."""
     for cause in causes_of(error):
         if is_bug(cause):
             return cause
@@ -48,7 +49,7 @@ def bug_in(error: BaseException) -> BaseException | None:
 def place_of(error: BaseException) -> str:
     """The type of ``error`` and where it was raised, as in "TypeError in app.vault.read, line 12".
 
-    Of a wrong argument for the core, where that was given, and what is wrong with it.
+    For a WrongArgument of the core, it is where that argument was given, and what is wrong with it.
     """
     found = f"{type(error).__module__}." if type(error).__module__ != "builtins" else ""
     found += type(error).__qualname__
@@ -67,7 +68,10 @@ def place_of(error: BaseException) -> str:
 
 
 def causes_of(error: BaseException | None) -> Iterator[BaseException]:
-    """``error`` and what led to it, the outermost first: libraries wrap what happened in errors that say less."""
+    """``error`` and what led to it, the outermost first: libraries wrap what happened in errors that say less.
+
+    A group is followed by its first exception.
+    """
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))

@@ -19,19 +19,25 @@ from evertoken_transports._runtime import is_cancelled_inside
 
 @dataclass(frozen=True, slots=True)
 class _NoAnswer(Unpicklable):
+    """There is no answer; ``reason`` is for people, once the machine has taken every secret out of it."""
+
     reason: str = field(repr=False)
     is_bug: bool = False
 
 
 class _Later(NamedTuple):
-    """Nothing was sent."""
+    """Nothing was sent, and nothing is to be sent before ``until``."""
 
     until: float
     problem: Problem | None
 
 
 def carry(coordinator: Coordinator, exchange: Exchange, request: TokenRequest) -> None:
-    """Send ``request`` from this thread. One that raises has failed; a torn down thread gave up."""
+    """Send ``request`` from this thread, and report what came of it.
+
+    An exception of the exchange means that the request has failed. An exit or an interruption of this thread means that
+    the request is abandoned, and is raised again.
+    """
     try:
         if (note := coordinator._took(request)) is not None:
             with carrying(note):
@@ -42,7 +48,7 @@ def carry(coordinator: Coordinator, exchange: Exchange, request: TokenRequest) -
 
 
 async def carry_async(coordinator: Coordinator, exchange: AsyncExchange, request: TokenRequest) -> None:
-    """The same from a task. Cancellation is not failure: it is reported as abandoned, and goes on its way."""
+    """The same from a task. If it is cancelled, the request is not failed but abandoned, and that is raised again."""
     try:
         if (note := coordinator._took(request)) is not None:
             with carrying(note):
@@ -77,7 +83,7 @@ async def _carry_async(coordinator: Coordinator, exchange: AsyncExchange, reques
 
 
 def _signed(coordinator: Coordinator, request: TokenRequest, said: Secret | NoSecret) -> TokenRequest | None:
-    """The request that travels, with the secret that was ``said``; None if there is nothing to be sent, as is known."""
+    """The request to send, with the secret that was ``said``; None if nothing is to be sent, which is reported here."""
     if isinstance(said, NoSecret):
         coordinator.secret_failed(request, coordinator.machine.read_no_secret(request, said.reason, is_bug=said.is_bug))
         return None
@@ -91,9 +97,10 @@ def _signed(coordinator: Coordinator, request: TokenRequest, said: Secret | NoSe
 
 
 def _is_refused(machine: TokenMachine, request: TokenRequest, outcome: HttpResponse | _NoAnswer | _Later) -> bool:
-    """Whether the secret was refused that a callable gave, so that it may have been replaced a moment ago.
+    """Whether the endpoint refused a secret that a callable gave, so that the callable may have a newer one by now.
 
-    Not twice in a row: where each answer of the callable is another one, that says nothing.
+    False from when a new secret has ended a refusal until the next grant: where the callable gives another text each
+    time, a new one proves nothing.
     """
     source = request.grant is not None and request.grant.secret_source is not None
     if not source or not isinstance(outcome, HttpResponse) or machine.state_value.credentials.refusals_lifted:
@@ -102,8 +109,8 @@ def _is_refused(machine: TokenMachine, request: TokenRequest, outcome: HttpRespo
     return isinstance(read, Blocked) and read.kind in (BlockKind.REFUSED, BlockKind.UNCLEAR)
 
 
-# An exchange may raise anything, with the secret in its text and in its frames. So its exception is over and forgotten
-# before anybody is told: else it would be the context of whatever a callback raises.
+# An exchange may raise anything, with the secret in its text and in its frames. So its exception is made a value and
+# dropped before anybody is told: else it would be the ``__context__`` of whatever a callback raises.
 
 
 def _outcome(exchange: Exchange, request: TokenRequest) -> HttpResponse | _NoAnswer | _Later:
@@ -136,13 +143,13 @@ def _checked(exchange: object, answer: object) -> HttpResponse | _NoAnswer:
 
 
 def _not_awaitable(exchange: object, answer: object) -> _NoAnswer:
-    """A blocking callable was taken for an asynchronous one: only its call shows it."""
+    """The outcome where an exchange is no coroutine function, which only shows once it has been called."""
     what = f"returned {_kind(answer)}, which cannot be awaited"
     return _NoAnswer(f"the exchange {_name(exchange)} {what}: make it a coroutine function", is_bug=True)
 
 
 def _no_answer(error: BaseException) -> _NoAnswer | _Later:
-    """What people are told of ``error``; the machine takes every secret out of it before anybody sees it."""
+    """The outcome where an exchange raised ``error``."""
     if isinstance(error, NotNow):
         return _Later(error.until, error.problem)
     if isinstance(error, ExchangeFailed):
@@ -152,9 +159,10 @@ def _no_answer(error: BaseException) -> _NoAnswer | _Later:
 
 
 def _weather(error: BaseException) -> str:
-    """Its type, and the operating system's words or what an exchange said by an OSError of Python's own.
+    """The type of ``error``, which is no bug, and why it was raised, where that can be shown.
 
-    The text of other libraries' errors is left out: it may quote what the server sent.
+    What can be shown are the operating system's words for an OSError that led to it, or else the text of an exception
+    of Python's own. The text of other libraries' exceptions is left out: it may quote what the server sent.
     """
     system = next((cause for cause in causes_of(error) if isinstance(cause, OSError) and cause.errno is not None), None)
     if system is not None:

@@ -1,7 +1,7 @@
 """The clocks: one that goes on while the machine sleeps, and one that also notices when a whole host was paused.
 
-Clocks give seconds as float, from any origin, and never run backwards. What reads them is on the hot path, so the
-default is a callable written in C wherever there is one.
+Clocks give seconds as float, from any origin, and never run backwards. Each call for a token reads one, so the default
+is a callable written in C wherever there is one.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def _choose_clock() -> Clock:
 
 
 def _if_it_works(clock_id: int) -> Clock:
-    """``clock_id``, unless the kernel does not know it: old ones do not, nor do some sandboxes."""
+    """The clock ``clock_id``; ``time.monotonic`` where the kernel does not know it, as in some sandboxes."""
     # A partial is called without a Python frame: measured, it costs two thirds of a lambda.
     clock: Clock = partial(time.clock_gettime, clock_id)
     try:

@@ -2,7 +2,8 @@
 
 The lock is held for microseconds: for one step of the machine, never over a yield, an await, a callback or a
 socket. Waiting is not done here. A waiter leaves a *waker*, a callable that may be called from any thread, and is woken
-once after the next input; then it asks again. So threads, event loops and trio runs share one, unknown to each other.
+once after the next input; then it asks again. So threads, event loops and trio runs share one coordinator without
+knowing of each other.
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ from evertoken_transports._registry import Registry
 _T = TypeVar("_T")
 
 Waker = Callable[[], object]
-"""May be called from any thread. Whoever is woken asks again."""
+"""What wakes one waiter. It may be called from any thread, and whoever is woken asks again."""
 
 Answer = tuple[Ready | GiveUp | Wait, TokenRequest | None]
 """What one caller does next, and the claimed request that it must see carried first, if any."""
@@ -94,19 +95,23 @@ _UNCARRIED = Problem(
 
 _NO_PROGRESS = Progress()
 _NOBODY = (None, 0, 0)
+"""The ``_claimant`` of a coordinator while no request is claimed and not yet carried."""
 _NO_TROUBLES: Mapping[str, str] = {}
 _MOMENT = 0.1
-"""Seconds that news waits for earlier news to be told."""
+"""Seconds that a thread waits while another one tells earlier news, so that its own comes after that."""
 
 
 class Subscriber(Protocol):
-    """What a coordinator keeps up to date: a source. It is held weakly, so one that is dropped is forgotten."""
+    """What a coordinator keeps up to date: a source.
+
+    It is held weakly, so that a source which nobody uses any more is forgotten.
+    """
 
     on_event: EventCallback | None
 
     @property
     def closed(self) -> bool:
-        """Whether it wants to hear of nothing any more."""
+        """Whether it is to be told of no event any more."""
         ...
 
     def _republish(self, quiet_until: float, header: str | None) -> None:
@@ -114,14 +119,18 @@ class Subscriber(Protocol):
         ...
 
     def _forked(self) -> None:
-        """In a forked child: nothing that ran beside is there any more, and what was told may be half the truth."""
+        """Called in a forked child, where the threads and tasks that this source has started do not exist.
+
+        The fork may have come in the midst of :meth:`_republish`, so what that has written cannot be relied on.
+        """
         ...
 
 
 class _News:
-    """Events that are told once, in the name of whoever brought them about, by the first who comes.
+    """The events of one step, told once: by the first thread that calls this, in the context of the step's caller.
 
-    Those of a claim are not told before its request is on its way: a callback that blocks must not keep that here.
+    The events of a claim are not told before its request is on its way, since a callback that blocks would hold the
+    request up.
     """
 
     __slots__ = ("_tell", "_told")
@@ -132,7 +141,7 @@ class _News:
         self._told = threading.Event()
 
     def __call__(self) -> None:
-        """Tell them; where another thread is at it, wait for a moment, so that what comes next is told after them."""
+        """Tell the events. Where another thread is telling them, wait a moment, so that later news comes after them."""
         try:
             say = self._tell.pop()
         except IndexError:
@@ -154,7 +163,7 @@ def _tell_all(events: list[Event], callbacks: list[EventCallback]) -> None:
 
 
 class Told(Protocol):
-    """A secret, out of sight of whoever prints local variables."""
+    """What a grant's ``secret_source`` gave, in a value that does not show it to whoever prints local variables."""
 
     @property
     def text(self) -> str:
@@ -167,7 +176,8 @@ class Coordinator(Unpicklable):
 
     Args:
         machine: the machine; from now on only this coordinator may feed it.
-        clock: seconds as float, never backwards, the same for all who share it. The default goes on during suspend.
+        clock: seconds as float, never backwards. Exchanges measure ``request.deadline`` on the same clock. The default
+            goes on during suspend.
         wall: Unix time, for :attr:`Token.expires_at <evertoken_transports.Token>` alone. It may be set at any time.
         on_event: called with each :data:`~evertoken_transports.Event`, outside the lock, in whichever thread made it
             happen. It must be quick and must not block: where that thread carries the token request too (with
@@ -177,9 +187,9 @@ class Coordinator(Unpicklable):
     Raises TypeError, which names the argument, for one of another type.
 
     Safe to use from any thread. After ``os.fork`` the child has a lock of its own, no waiters, and the parent's request
-    counts as abandoned there. What interrupts a step of this very thread (``__del__``, the ``finally`` of a dropped
-    generator, a signal handler) gets a token in hand and nothing else, and what it tells counts after that step. A copy
-    of it is itself.
+    counts as abandoned there. Code that interrupts a step of its own thread (``__del__``, the ``finally`` of a dropped
+    generator, a signal handler) cannot wait: it gets the token in hand or an error, and what it reports counts after
+    that step. A copy of a coordinator is the coordinator itself.
     """
 
     def __init__(
@@ -199,22 +209,35 @@ class Coordinator(Unpicklable):
         self.clock = clock
         self.wall = wall
         self.stores: tuple[Hashable, ...] = ()
-        """What the requests of this coordinator are shared by, if it is one of :meth:`shared`."""
+        """The shared stores on the way to the endpoint, the nearest first, if :meth:`shared` made this coordinator."""
         self.asking: list[object] = []
         """A mark for each call for the client's secret that has not come back."""
         self._on_event = None if on_event is None else bound(on_event, self)
         self._lock = threading.RLock()
-        # Of everything here there are as many as there are tenants: lists, since an empty deque takes 760 bytes.
+        # Lists, since a program may have a coordinator for each of its tenants, and an empty deque takes 760 bytes.
         self._subscribers: list[weakref.ref[Subscriber]] = []
         self._last_published: object = None
+        """What the subscribers were told last, so that they are told of changes alone; None if they must be told."""
         self._wakers: dict[Waker, None] = {}
+        """Those of callers who wait for the next input."""
         self._due: list[Waker] = []
+        """Those of callers who waited for an input that has come, and who have not been woken yet."""
         self._claimant: tuple[Waker | None, int, int] = _NOBODY
+        """Who claimed the request that nobody carries yet: the waker, the request's number, the thread's number.
+
+        One is enough, since a machine has one request at a time.
+        """
         self._claimed_news: _News | None = None
+        """The events of the latest claim, which are told once its request is on its way."""
         self._late: list[Callable[[], object]] = []
+        """Steps that :meth:`_catch_up` is to do: those of callers who have gone, and those that were put off."""
         self._progress = _NO_PROGRESS
+        """How far the request has come that is being carried."""
         self._troubles: Mapping[str, str] = _NO_TROUBLES
-        """What is wrong with each store that was in trouble when it was last called. Replaced as a whole."""
+        """What is wrong with each store that was in trouble when it was last called, by the store's name.
+
+        Replaced as a whole, so that it can be read without the lock.
+        """
         _all.add(self)
 
     def __repr__(self) -> str:
@@ -226,11 +249,14 @@ class Coordinator(Unpicklable):
     def shared(cls, grant: ClientCredentials, policy: Policy, stores: tuple[Hashable, ...] = ()) -> Coordinator:
         """The process-wide coordinator of this grant and policy: equal arguments, one machine.
 
-        ``stores`` are those on the way to the endpoint, the nearest first.
+        ``stores`` are the shared stores on the way to the endpoint, the nearest first.
 
         This is what makes an auth object per request, or per view, cost one token request in all, for any number of
         grants. A coordinator that nobody uses any more is kept for as long as forgetting it would cost something: while
-        its token lives, the endpoint is not to be asked, or its budget is not full, and a day after its last failure.
+        its token lives, the endpoint is not to be asked, or its budget is not full. One that has learnt of failures,
+        blocks or a new secret is kept for a day after the last thing that happened to it.
+
+        Raises TypeError, which names the argument, for one of another type.
         """
         check_type("grant", grant, ClientCredentials)
         check_type("policy", policy, Policy)
@@ -245,10 +271,10 @@ class Coordinator(Unpicklable):
     ) -> Answer:
         """What a caller should do who came at ``since`` and can wait until ``deadline``, both on :attr:`clock`.
 
-        This claims a request, and spends budget, if one is due: it comes with a ``Wait`` for its answer, or with
-        ``Ready`` where the token in hand is good. With a ``Wait``, ``waker`` is registered in the same instant: it is
-        called once after the next input, and the caller asks again then, or when ``Wait.until`` has passed. Without a
-        ``deadline`` the caller only looks, or waits for whatever comes next, and is registered in any case.
+        If a request is due, this claims it and spends budget: the request is returned with a ``Wait`` for its answer,
+        or with ``Ready`` where the token in hand is good. With a ``Wait``, ``waker`` is registered in the same step: it
+        is called once after the next input, and the caller asks again then, or when ``Wait.until`` has passed. Without
+        a ``deadline`` the caller only looks, or waits for whatever comes next, and is registered in any case.
 
         See :meth:`_departure` for a caller that is interrupted.
         """
@@ -261,15 +287,16 @@ class Coordinator(Unpicklable):
         return answer
 
     def _departure(self, waker: Waker) -> Callable[[], object]:
-        """What notes that the caller behind ``waker`` has gone: it no longer waits, and gives back what nobody took.
+        """A function for the ``finally`` of the caller behind ``waker``: it notes that this caller has gone.
 
-        To be called in a ``finally``, and :meth:`_catch_up` after it. It is made of C alone, so that no interruption
-        comes between its being called and being done. Twice is harmless.
+        The caller must call :meth:`_catch_up` after it. With that, the caller no longer waits, and a request that it
+        has claimed and that nobody carries is given back. The function is made of C alone, so that no interruption
+        comes between its being called and its being done. To call it twice is harmless.
         """
         return partial(self._late.append, partial(self._forget, waker))
 
     def _catch_up(self) -> None:
-        """Do what was put off, by whomsoever and here or elsewhere; wake those whom an interrupted thread has not."""
+        """Do the steps that any thread has put off, here and in other coordinators; wake those who are still due."""
         while self._late or self._due or _behind:
             if self._is_inside():
                 _behind.append(self)
@@ -281,9 +308,10 @@ class Coordinator(Unpicklable):
                 _behind.popleft()._catch_up()
 
     def _took(self, request: TokenRequest) -> Progress | None:
-        """Somebody carries ``request`` now, reports its outcome, and notes in what this returns how far it has come.
+        """Note that ``request`` is being carried: from now on its carrier reports the outcome, whoever departs.
 
-        None, and no sending, if it was given back, or is lost already.
+        Returns the note in which the carrier keeps how far the request has come. None if the request must not be sent,
+        because it was given back or counts as lost already.
         """
         self._catch_up()
         with self._lock, step():
@@ -324,10 +352,11 @@ class Coordinator(Unpicklable):
     # -----------------------------
 
     def receive_response(self, request: TokenRequest, response: HttpResponse, again: Told | None = None) -> Outcome:
-        """The exchange brought an answer.
+        """The exchange brought an answer; see :meth:`evertoken.TokenMachine.receive_response`.
 
-        ``again`` is what the grant's ``secret_source`` said after that. If it is another secret than the endpoint has
-        refused here, nobody hears of the refusal: it takes the place of the old one in the same step.
+        ``again`` is what the grant's ``secret_source`` gave when it was asked once more, after a refusal. If that is
+        another secret than the refused one, it takes its place in the same step, so that no caller is told of the
+        refusal. Events tell of both.
         """
         outcome = self.machine.read_response(request, response)  # Not under the lock: an answer can be long.
 
@@ -343,7 +372,7 @@ class Coordinator(Unpicklable):
         return self._feed(receive, outcome)
 
     def secret_told(self, request: TokenRequest, secret: str) -> TokenRequest | None:
-        """What the grant's ``secret_source`` says; see :meth:`evertoken.TokenMachine.secret_told`."""
+        """The grant's ``secret_source`` gave ``secret``; see :meth:`evertoken.TokenMachine.secret_told`."""
         hidden = Hidden(secret)
         del secret  # A clock or a callback may raise, and error trackers show local variables.
 
@@ -354,24 +383,30 @@ class Coordinator(Unpicklable):
         return self._feed(tell, None)
 
     def secret_failed(self, request: TokenRequest, reason: str | Outcome) -> Outcome:
-        """It could not be asked; see :meth:`evertoken.TokenMachine.secret_failed`."""
+        """The client's secret could not be had; see :meth:`evertoken.TokenMachine.secret_failed`."""
         outcome = reason if isinstance(reason, Outcome) else self.machine.read_no_secret(request, reason)
         del reason
         return self._feed(lambda: self.machine.secret_failed(self.clock(), request, outcome), outcome)
 
     def send_failed(self, request: TokenRequest, reason: str | Outcome) -> Outcome:
-        """The exchange brought none; ``reason`` is for people, or is what ``read_failure`` made of it."""
+        """The exchange brought no answer; see :meth:`evertoken.TokenMachine.send_failed`.
+
+        ``reason`` is for people, or is what ``TokenMachine.read_failure`` made of a text for people.
+        """
         outcome = reason if isinstance(reason, Outcome) else self.machine.read_failure(request, reason)
         del reason  # It may quote a secret.
         return self._feed(lambda: self._answer(request, outcome), outcome)
 
     def request_abandoned(self, request: TokenRequest) -> Outcome:
-        """The carrier was cancelled."""
+        """Whoever carried the request gave up; see :meth:`evertoken.TokenMachine.request_abandoned`."""
         outcome: Outcome = Abandoned()
         return self._feed(lambda: self._answer(request, outcome), outcome)
 
     def request_postponed(self, request: TokenRequest, until: float, problem: Problem | None = None) -> None:
-        """Nothing was sent, since another process is asking, or none may before ``until``."""
+        """Nothing was sent, since another process is asking, or none may before ``until``, which is on :attr:`clock`.
+
+        See :meth:`evertoken.TokenMachine.request_postponed`.
+        """
 
         def postpone() -> None:
             self.machine.request_postponed(self.clock(), request, until, problem)
@@ -382,7 +417,10 @@ class Coordinator(Unpicklable):
     # -------------------
 
     def token_rejected(self, authorization: str, challenge: Challenge) -> Rejection:
-        """An API refused a call that carried ``authorization``."""
+        """An API refused a call that carried ``authorization``; see :meth:`evertoken.TokenMachine.token_rejected`.
+
+        Code that interrupts a step of its own thread gets KEPT, and the rejection counts after that step.
+        """
         hidden, fault = Hidden(authorization), fault_of_authorization(authorization)
         del authorization  # A clock or a callback may raise, and error trackers show local variables.
         if fault is not None:
@@ -390,7 +428,7 @@ class Coordinator(Unpicklable):
         return self._feed(lambda: self.machine.token_rejected(self.clock(), hidden.reveal(), challenge), Rejection.KEPT)
 
     def token_worked(self, authorization: str) -> None:
-        """An API served a call that carried ``authorization``."""
+        """An API served a call that carried ``authorization``; see :meth:`evertoken.TokenMachine.token_worked`."""
         hidden, fault = Hidden(authorization), fault_of_authorization(authorization)
         del authorization
         if fault is not None:
@@ -398,11 +436,14 @@ class Coordinator(Unpicklable):
         self._feed(lambda: self.machine.token_worked(self.clock(), hidden.reveal()), None)
 
     def endpoint_blocked(self, kind: BlockKind, seconds: float | None = None) -> None:
-        """An API or a store says that the token endpoint is not to be asked."""
+        """The token endpoint is not to be asked; see :meth:`evertoken.TokenMachine.endpoint_blocked`."""
         self._feed(lambda: self.machine.endpoint_blocked(self.clock(), kind, seconds), None)
 
     def replace_credentials(self, credentials: ClientCredentials) -> None:
-        """Use another secret; see :meth:`evertoken.TokenMachine.replace_credentials`. The registry knows it then."""
+        """Use another secret; see :meth:`evertoken.TokenMachine.replace_credentials`.
+
+        If :meth:`shared` made this coordinator, it finds it by the grant with the new secret, too.
+        """
 
         def replace() -> None:
             old = self.machine.grant
@@ -413,7 +454,7 @@ class Coordinator(Unpicklable):
         self._feed(replace, None)
 
     def lift_block(self) -> None:
-        """The operator's word, after mending the cause."""
+        """The operator has mended the cause of a block; see :meth:`evertoken.TokenMachine.lift_block`."""
         self._feed(lambda: self.machine.lift_block(self.clock()), None)
 
     # For sources
@@ -424,18 +465,21 @@ class Coordinator(Unpicklable):
 
         def subscribe() -> None:
             self._subscribers.append(weakref.ref(subscriber))
-            if not (count := len(self._subscribers)) & (count - 1):  # At powers of two, so that it costs little.
+            if not (count := len(self._subscribers)) & (count - 1):  # Only at powers of two, so that it costs little.
                 self._subscribers = [known for known in self._subscribers if known() is not None]
             subscriber._republish(*self.machine.published)
 
         self._later(subscribe)
 
     def _bring_up_to_date(self, subscriber: Subscriber) -> None:
-        """Tell ``subscriber`` once more what it was told last."""
+        """Tell ``subscriber`` again what it was told last: it may have had no use for that when it was told."""
         self._later(lambda: subscriber._republish(*self.machine.published))
 
     def _expect(self, waker: Waker) -> None:
-        """Somebody is being started, or woken, and will ask by ``waker``. For tests, whose time waits for it."""
+        """Note that a thread or a task is being started, and will ask by ``waker``.
+
+        Only the coordinators of tests do something here: their time does not pass before it has asked.
+        """
 
     def _check_tiers(self, stores: int) -> None:
         """Raise ValueError if the machine does not know of as many stores as there are."""
@@ -447,34 +491,37 @@ class Coordinator(Unpicklable):
             )
 
     def _stand_in(self, exchange: _T) -> _T:
-        """What carries requests for a source that would use ``exchange``: itself, except in tests."""
+        """The exchange of a source that was given ``exchange``: that one, except in tests."""
         return exchange
 
     def _stand_in_thread(self, exchange: Exchange) -> Exchange | None:
-        """What carries requests in threads for a source of an event loop; None in tests, where time is the loop's."""
+        """The exchange by which threads carry requests for a source of an event loop: that one, except in tests.
+
+        In tests it is None, so that tasks carry all requests.
+        """
         return exchange
 
     def _signing(self) -> Signing:
-        """What a client authentication needs that signs."""
+        """The time and the entropy that a client authentication which signs needs."""
         return Signing(time.time(), os.urandom(16))
 
     # Told while a request is carried
     # -------------------------------
 
     def _store_noted(self, note: str) -> None:
-        """Tell everybody of ``note``, which is of a store."""
+        """Tell everybody that a store is in trouble or holds what was not believed, as ``note`` says."""
         self._tell(StoreReported(self.machine.grant.client_id, note))
 
     def _store_found(self, name: str, trouble: str) -> None:
-        """Keep what is known of the store called ``name``, for errors and explanations; nothing if it is well."""
+        """Keep the ``trouble`` of the store called ``name`` for errors and explanations; an empty one means none."""
         self._troubles = {each: text for each, text in {**self._troubles, name: trouble}.items() if text}
 
     def _endpoint_asked(self, attempt: int) -> None:
-        """Tell everybody that no store had an answer for ``attempt``."""
+        """Tell everybody that no store had an answer for ``attempt``, so that the endpoint is asked."""
         self._tell(RequestStarted(self.machine.grant.client_id, attempt, why_send(self.machine.state_value)))
 
     def _call_ended(self, since: float, problem: Problem | None = None) -> None:
-        """Tell everybody of a caller who came at ``since``, and had to wait, or gets ``problem`` and no token."""
+        """Tell everybody of a caller who came at ``since``, and has waited for a token or gets ``problem`` instead."""
         if not self._is_inside():
             client, seconds = self.machine.grant.client_id, max(0.0, self.clock() - since)
             self._tell(CallWaited(client, seconds) if problem is None else CallFailed(client, seconds, problem))
@@ -488,9 +535,11 @@ class Coordinator(Unpicklable):
     # -----------------------
 
     def _do(self, act: Callable[[], _T], *, wakes: bool = True) -> _T:
-        """One step: ``act`` under the lock, published before anyone wakes; then wake the waiters, and tell of it.
+        """One step: ``act`` under the lock; then wake the waiters, if anything has changed, and tell of the events.
 
-        The lock makes of a look and a claim one step. That there is no second request is the machine's to say.
+        Subscribers are brought up to date before anybody is woken. The lock makes one step of a look at the machine and
+        the claim that follows from the look. That there is never a second request is a rule of the machine, not of the
+        lock.
         """
         with self._lock, step():
             state, told = self.machine.state_value, self.machine.happenings
@@ -513,7 +562,7 @@ class Coordinator(Unpicklable):
         return result
 
     def _tell_of_claim(self) -> None:
-        """The request that was claimed here is on its way, or this thread is about to carry it: tell of it."""
+        """Tell of the latest claim, because its request is on its way or this thread is about to carry it."""
         news = self._claimed_news
         if news is not None:
             news()
@@ -521,7 +570,7 @@ class Coordinator(Unpicklable):
                 self._claimed_news = None
 
     def _feed(self, act: Callable[[], _T], meanwhile: _T) -> _T:
-        """One input. In the midst of a step it is put off, and ``meanwhile`` is the answer."""
+        """One input. Code that interrupts a step of its own thread gets ``meanwhile``, and the input is put off."""
         if self._is_inside():
             self._later(act)
             return meanwhile
@@ -531,16 +580,17 @@ class Coordinator(Unpicklable):
         return result
 
     def _later(self, act: Callable[[], object]) -> None:
-        """A step that can wait until this thread is in the midst of none: at once, as a rule.
+        """Do the step ``act`` once this thread is in the midst of no other: at once, as a rule.
 
-        The collector may end a waiter or a carrier at any allocation, also while this very thread is inside a step. To
-        act at once would be undone when that step ends, and to wait for another lock could be for ever.
+        The garbage collector may end a waiter or a carrier at any allocation, also while this very thread is inside a
+        step. What was done at once there would be overwritten when that step ends. To wait there for the lock of
+        another coordinator could last for ever, since the thread that holds it may be waiting for this one.
         """
         self._late.append(act)
         self._catch_up()
 
     def _wake(self) -> None:
-        """A waiter whose event loop is closed cannot be woken, and must not stop the others."""
+        """Call the wakers that are due. One whose event loop is closed raises, and must not keep the others from it."""
         while self._due:
             with suppress(IndexError, ValueError):  # Another thread may be at it, too: to be woken twice is harmless.
                 waker = self._due[0]
@@ -550,12 +600,13 @@ class Coordinator(Unpicklable):
 
     def _is_inside(self) -> bool:
         """Whether this very thread is in the midst of a step, of this coordinator or of another."""
-        return is_inside() or bool(cast("Any", self._lock)._is_owned())  # As threading.Condition asks.
+        return is_inside() or bool(cast("Any", self._lock)._is_owned())  # threading.Condition asks its lock likewise.
 
     # Under the lock
     # --------------
 
     def _do_late(self) -> None:
+        """Do the first of the steps that were put off, and then take it from the list."""
         if self._late:  # Another thread may have been here first.
             with suppress(LocalProtocolError, TypeError, ValueError):  # A wrong input, and nobody to tell.
                 self._late[0]()
@@ -574,7 +625,7 @@ class Coordinator(Unpicklable):
         answer = self._with_troubles(self._progress.told(self.machine, now, move))
         if isinstance(answer, Ready):
             claimed = None if isinstance(self.machine.poll(now), Wait) else self._claim(waker, now, 0.0)
-            # If it cannot be built, whoever needs it will be told why.
+            # If the request cannot be built, this caller has a token all the same; one who needs it is told why.
             return answer, claimed if isinstance(claimed, TokenRequest) else None
         if not isinstance(answer, SendRequest):
             return self._unless_by_itself(answer), None
@@ -584,13 +635,13 @@ class Coordinator(Unpicklable):
         return Wait(min(claimed.deadline, deadline), WaitReason.RESPONSE), claimed
 
     def _unless_by_itself(self, answer: Ready | GiveUp | Wait) -> Ready | GiveUp | Wait:
-        """``answer``, unless it is to wait for a request that this very thread has claimed, and cannot carry yet."""
+        """``answer``; an error instead, where a callback would wait for a request that its own thread is to send."""
         claimant, _, thread = self._claimant
         waits = isinstance(answer, Wait) and claimant is not None and thread == threading.get_ident()
         return GiveUp(TokenUnavailable(_UNCARRIED)) if waits and is_telling() else answer
 
     def _with_troubles(self, answer: _T) -> _T | GiveUp:
-        """``answer``; if a caller is to give up, with what is wrong with a store."""
+        """``answer``; if the caller is to give up, the error says also what is wrong with the stores."""
         if not isinstance(answer, GiveUp) or not self._troubles:
             return answer
         error = answer.error
@@ -598,7 +649,8 @@ class Coordinator(Unpicklable):
         return GiveUp(type(error)(replace(error.problem, advice=advice), error.retry_after))
 
     def _claim(self, waker: Waker, now: float, min_ttl: float) -> TokenRequest | Problem:
-        # Noted first: a caller that is interrupted in the midst of it is known by the number of its claim.
+        # Noted first, with the number that the request will have: a caller who is interrupted in the midst of the claim
+        # gives back by it what it got.
         self._claimant = (waker, self.machine.state_value.next_id, threading.get_ident())
         try:
             if self.machine.grant.needs_signing:
@@ -613,6 +665,7 @@ class Coordinator(Unpicklable):
             )
 
     def _forget(self, waker: Waker) -> None:
+        """The caller behind ``waker`` has gone: it waits no longer, and gives back a request that nobody carries."""
         self._wakers.pop(waker, None)
         claimant, number, _ = self._claimant
         attempt = self.machine.state_value.attempt
@@ -630,7 +683,7 @@ class Coordinator(Unpicklable):
         return self.machine.receive_response(now, request, outcome, response.seen)
 
     def _handle(self, number: int) -> TokenRequest:
-        """By which the outcome of a request is told that nobody has in hand."""
+        """A request with this number, to report an outcome where nobody has the real one in hand."""
         url, owner = self.machine.grant.endpoint.url, self.machine.owner
         return TokenRequest(number, "POST", url, (), b"", 0.0, owner=owner)
 
@@ -646,7 +699,7 @@ class Coordinator(Unpicklable):
         return [subscriber for known in self._subscribers if (subscriber := known()) is not None]
 
     def _callbacks(self) -> list[EventCallback]:
-        """Who hears of events. Two sources with the same callback hear of an event once."""
+        """The callbacks that are told of events. One that two sources have is told once."""
         callbacks = [] if self._on_event is None else [self._on_event]
         for subscriber in self._live_subscribers():
             callback = None if subscriber.closed else subscriber.on_event
@@ -655,7 +708,9 @@ class Coordinator(Unpicklable):
         return callbacks
 
     def _take_wakers(self) -> None:
-        # Each in a value of its own, so that whoever has woken one takes away that one, and no later one like it.
+        """Move those who wait to those who are to be woken."""
+        # Each in a partial of its own, which equals no other: so _wake takes away the very one that it has called, and
+        # not one that the same waiter has registered since.
         self._due.extend(map(partial, self._wakers))
         self._wakers.clear()
 
@@ -663,10 +718,10 @@ class Coordinator(Unpicklable):
     # -----------------
 
     def _after_fork_in_child(self) -> None:
-        """The lock may be held by a thread that is not here, in the midst of a step, and so may the request.
+        """Begin anew in a forked child, where the thread that holds the lock or carries the request may not exist.
 
-        Nothing of an embedder is called here: its clock may belong to a loop that is not here either. Whoever comes
-        first gives the request back, before anything else, and brings everybody up to date.
+        No code of an embedder is called now: its clock, for example, may belong to an event loop that is not here
+        either. The first caller gives the request back, before anything else, and brings every subscriber up to date.
         """
         self._lock = threading.RLock()
         self.asking = []
@@ -682,12 +737,13 @@ class Coordinator(Unpicklable):
 
 
 _all: weakref.WeakSet[Coordinator] = weakref.WeakSet()
+"""Every coordinator of this process, to be put right in a forked child."""
 _behind: deque[Coordinator] = deque()
-"""Those that something was put off for while a thread was in the midst of a step of another."""
+"""Those for which something was put off because its thread was in the midst of a step, theirs or another's."""
 
 
 def _shown(store: object) -> str:
-    """The store in one of ``stores``, which is a store, or one with how it is used."""
+    """The repr of one of ``stores``: of a store, or of the store in a tuple with its keys and settings."""
     return repr(cast("tuple[object, ...]", store)[0] if isinstance(store, tuple) else store)
 
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 
 logger = logging.getLogger("evertoken")
-logger.addHandler(logging.NullHandler())  # Where nobody set up logging, nothing is printed behind their back.
+logger.addHandler(logging.NullHandler())  # So that Python prints nothing where nobody has set up logging.
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +64,12 @@ class StoreLooked:
 
 @dataclass(frozen=True, slots=True)
 class RequestEnded:
-    """A token request, or a look into a store, is over. Told last, after what follows from it.
+    """A token request, or a look into a store, is over. This event comes after those that say what follows from it.
 
     ``outcome`` is a word: ``granted``, ``failed``, ``malformed``, ``blocked``; ``postponed`` if a store or the source
     of the secret says that nobody asks now; ``abandoned`` if whoever carried it was cancelled, which costs nothing but
-    budget; ``stale`` if the credentials that it was refused for had been replaced by then. ``problem`` says why, unless
-    it went well. ``asked`` is False if the token endpoint was not asked.
+    budget; ``stale`` if the credentials that it was refused for had been replaced by then. ``problem`` says why; it is
+    None for ``granted``, ``abandoned`` and ``stale``. ``asked`` is False if the outcome was found in a shared store.
     """
 
     client_id: str
@@ -84,9 +84,9 @@ class RequestEnded:
 
 @dataclass(frozen=True, slots=True)
 class TokenGranted:
-    """A token arrived. Seconds from now: until the next one is due, and until this one is no longer handed out.
+    """A token arrived. The next one is due in ``refresh_in`` seconds, and this one is handed out for ``fresh_for``.
 
-    ``asked`` is False if it was found in a shared store: then no token request was made for it here.
+    ``asked`` is False if the token was found in a shared store: then no token request was made for it here.
     """
 
     client_id: str
@@ -101,7 +101,7 @@ class TokenGranted:
 
 @dataclass(frozen=True, slots=True)
 class RequestFailed:
-    """A token request came to nothing; no other starts for ``retry_in`` seconds."""
+    """A token request came to nothing, as ``problem`` says; no other starts for ``retry_in`` seconds."""
 
     client_id: str
     retry_in: float
@@ -147,7 +147,7 @@ class TokenDropped:
 
 @dataclass(frozen=True, slots=True)
 class TokenKept:
-    """An API rejected a token, and the one in hand stays: the word was not believed, or was about an older one."""
+    """An API rejected a token, and the one in hand stays: the API was not believed, or meant an older token."""
 
     client_id: str
     verdict: Rejection
@@ -170,7 +170,7 @@ class CredentialsReplaced:
 class RequestNotSigned:
     """An API request went out without a token, because ``origin`` is not one that tokens may be sent to.
 
-    That of ``api_base`` is, where the grant has one.
+    The origin of ``api_base``, the grant's base URL for API calls, is one to which they may be sent.
     """
 
     origin: str
@@ -201,7 +201,7 @@ class StoreReported:
 
 @dataclass(frozen=True, slots=True)
 class CallWaited:
-    """A caller had to wait for a token, and has it after ``seconds``. Told by the caller's own thread or task."""
+    """A caller had to wait for a token, and has it after ``seconds``. The thread or task that waited tells of it."""
 
     client_id: str
     seconds: float
@@ -212,7 +212,7 @@ class CallWaited:
 
 @dataclass(frozen=True, slots=True)
 class CallFailed:
-    """A caller has no token after ``seconds``, and was raised ``problem``. Told by the caller's own thread or task."""
+    """A caller got an error with ``problem`` and no token after ``seconds``. The thread or task that asked tells it."""
 
     client_id: str
     seconds: float
@@ -240,6 +240,7 @@ Event = (
 )
 
 EventCallback = Callable[[Event], object]
+"""An ``on_event``: what is called with each event. It must be quick, and what it raises is logged."""
 
 _LEVELS: dict[type, int] = {
     EndpointBlocked: logging.WARNING,
@@ -252,7 +253,7 @@ _LEVELS: dict[type, int] = {
 
 
 def events_of(client_id: str, state: State, told: tuple[Happening, ...]) -> list[Event]:
-    """What is to be said of the ``told`` happenings that led to ``state``."""
+    """The events that tell of the happenings ``told``, which led to ``state``."""
     return [event for happening in told for event in _events_of_one(client_id, state, happening)]
 
 
@@ -263,7 +264,7 @@ def _events_of_one(client_id: str, state: State, happening: Happening) -> Iterat
             yield (StoreLooked if is_shared else RequestStarted)(client_id, number, why_send(state))
         case happenings.RequestEnded(number, outcome, asked):
             yield from _events_of_outcome(client_id, state, outcome, asked=asked)
-            if not isinstance(outcome, Ignored):  # That one is over, and was told of.
+            if not isinstance(outcome, Ignored):  # The end of such an attempt was told of before.
                 name, problem = type(outcome).__name__.lower(), getattr(outcome, "problem", None)
                 yield RequestEnded(client_id, number, name, problem, asked)
         case happenings.EndpointBlocked(kind, until, problem):
@@ -281,7 +282,7 @@ def _events_of_one(client_id: str, state: State, happening: Happening) -> Iterat
 
 
 def _events_of_outcome(client_id: str, state: State, outcome: Outcome, *, asked: bool) -> Iterator[Event]:
-    """What follows from it for the token and for the next try; a block has told of itself by now."""
+    """The event that says what follows from ``outcome`` for the token or the next try. A block is told by its own."""
     token = state.token
     match outcome:
         case Granted() if token is not None:
@@ -308,10 +309,10 @@ def check_callback(name: str, callback: object, takes: str) -> None:
 
 
 def bound(callback: EventCallback, coordinator: _Coordinator) -> EventCallback:
-    """What hears of the events of ``coordinator``: ``callback``, or what its method ``watch`` gives for it.
+    """What is called with the events of ``coordinator``: ``callback``, or what its method ``watch`` returns.
 
-    Most events name a client, and several coordinators may be of one. A callback that tells them apart, or looks at
-    them between events, has that method. It gives the same callback, by ``==``, for the same coordinator.
+    Most events name a client, and one client may have several coordinators. A callback that tells those apart, or looks
+    at them between events, has a method ``watch(coordinator)``. For the same coordinator it returns equal callbacks.
     """
     watch: Callable[[_Coordinator], EventCallback] | None = getattr(callback, "watch", None)
     return callback if watch is None else watch(coordinator)
@@ -320,7 +321,9 @@ def bound(callback: EventCallback, coordinator: _Coordinator) -> EventCallback:
 def log(event: Event, level: int | None = None) -> None:
     """Write ``event`` to the logger ``evertoken``.
 
-    ERROR for a bug in somebody's code, WARNING for a block, INFO for trouble, DEBUG for the rest.
+    The level is ERROR for a bug in somebody's code. Else it is ``level``, or that of the event's class: WARNING for a
+    block and for trouble with a store; INFO for a failure, a rejection that is believed, the end of a block and new
+    credentials; DEBUG for the rest.
     """
     if isinstance(event, RequestFailed) and event.problem is not None and event.problem.kind is ProblemKind.BUG:
         level = logging.ERROR
@@ -328,16 +331,16 @@ def log(event: Event, level: int | None = None) -> None:
 
 
 def tell(callback: EventCallback, event: Event) -> None:
-    """Call ``callback``; whatever it does, the caller goes on."""
+    """Call ``callback`` with ``event``. What it raises is logged, and the caller goes on."""
     call("on_event", callback, event)
 
 
 def call(name: str, callback: Callable[[_T], object], argument: _T) -> None:
-    """Call ``callback``, which people know by ``name``; whatever it does, the caller goes on."""
+    """Call ``callback``, which people know by ``name``. What it raises is logged, and the caller goes on."""
     try:
         answer = callback(argument)
     except Exception as error:  # noqa: BLE001 (the embedder's callback may raise anything)
-        error.__context__ = None  # What was being handled meanwhile may quote a secret.
+        error.__context__ = None  # The error that was being handled may quote a secret.
         write(logging.ERROR, "%s raised while it was told of %s", name, type(argument).__name__, error=error)
         return
     if inspect.iscoroutine(answer):
@@ -346,6 +349,6 @@ def call(name: str, callback: Callable[[_T], object], argument: _T) -> None:
 
 
 def write(level: int, text: str, *arguments: object, error: Exception | None = None) -> None:
-    """Write to the logger ``evertoken``. What an application's filter raises must not cost a caller its token."""
+    """Write to the logger ``evertoken``. What an application's log filter raises must not cost a caller its token."""
     with suppress(Exception):
         logger.log(level, text, *arguments, exc_info=error)

@@ -12,14 +12,15 @@ from evertoken import HttpResponse, Problem, TokenRequest
 class ExchangeFailed(Exception):
     """There is no answer. The text says where it failed and why, for people; it holds nothing that was sent or read.
 
-    For exchanges of your own, too: of other exceptions people are shown the type, and the operating system's words.
+    Exchanges of your own may raise it too, for words that people are to see; see
+    :class:`~evertoken_transports.Exchange` for what they are shown of other exceptions.
     """
 
     __module__ = "evertoken_transports.h11"
 
 
 class ExchangeBroken(ExchangeFailed):
-    """There is no answer, because of a fault in code. The text says of which type, and where it was raised."""
+    """There is no answer, because of a fault in code. The text names the exception's type and where it was raised."""
 
     __module__ = "evertoken_transports.h11"
 
@@ -27,8 +28,8 @@ class ExchangeBroken(ExchangeFailed):
 class NotNow(ExchangeFailed):
     """Nothing was sent, and nothing is to be before ``until``, a point in time on the clock of the request's deadline.
 
-    That is no failure: it costs nothing, and is tried again then. ``problem`` is what callers are told who cannot wait
-    for it. An exchange with a shared store raises this while another process is asking.
+    That is no failure: it costs nothing, and the request is tried again then. ``problem`` is what callers are told who
+    cannot wait so long. An exchange with a shared store raises this while another process is asking.
     """
 
     __module__ = "evertoken_transports"
@@ -43,13 +44,14 @@ class Exchange(Protocol):
     """Sends one ``TokenRequest`` and returns the ``HttpResponse``, or raises; nothing more.
 
     It opens a connection for the request and closes it, sends headers and body as they are, follows no redirect, stops
-    reading after ``request.max_body`` bytes and a few, and is over at ``request.deadline``, however slowly the other
-    side drips: that is a point in time on the coordinator's clock, of which ``request.seconds_left`` makes seconds.
+    reading once it has more than ``request.max_body`` bytes, and is over at ``request.deadline``, however slowly the
+    other side drips. That is a point in time on the coordinator's clock; ``request.seconds_left`` makes seconds of it.
 
-    What it raises is "no answer". People are shown the text of an :class:`~evertoken_transports.h11.ExchangeFailed`,
-    with every secret taken out; of an OSError the operating system's words; of others the type alone, since libraries
-    quote in their errors what the server sent. A TypeError, an AttributeError and the like is called a bug, with where
-    it was raised, and logged at ERROR. :class:`NotNow` says that nothing was sent, and is no failure.
+    Whatever it raises means that there is no answer. People are shown the text of an
+    :class:`~evertoken_transports.h11.ExchangeFailed`, with every secret taken out; the operating system's words for an
+    OSError; the text of other exceptions of Python's own, likewise without secrets; and of all others the type alone,
+    since libraries quote in their errors what the server sent. A TypeError, an AttributeError and the like is called a
+    bug, with where it was raised, and logged at ERROR. :class:`NotNow` says that nothing was sent, and is no failure.
     """
 
     def __call__(self, request: TokenRequest, /) -> HttpResponse:
@@ -58,7 +60,7 @@ class Exchange(Protocol):
 
 
 class AsyncExchange(Protocol):
-    """The same, as a coroutine function."""
+    """An :class:`Exchange` that is a coroutine function, for event loops."""
 
     async def __call__(self, request: TokenRequest, /) -> HttpResponse:
         """Send ``request``; return the answer."""
@@ -66,7 +68,7 @@ class AsyncExchange(Protocol):
 
 
 class WrongKind(TypeError, ValueError):
-    """An exchange that is none, or not one for this runtime. A ValueError, too, since ``BearerAuth`` raised that."""
+    """What was given is no exchange, or none for this runtime. Also a ValueError, as ``BearerAuth`` raised one."""
 
     __module__ = "evertoken_transports"
 
@@ -74,7 +76,7 @@ class WrongKind(TypeError, ValueError):
 def check_exchange(name: str, exchange: object, *, is_async: bool, instead: str) -> None:
     """Raise TypeError, naming the argument ``name``, unless ``exchange`` is a callable of the right kind.
 
-    ``instead`` says what would do. A plain function that returns an awaitable cannot be told from one that blocks, and
+    ``instead`` says what to give. A plain function that returns an awaitable cannot be told from one that blocks, and
     is refused where a coroutine function is wanted.
     """
     if isclass(exchange):
@@ -98,11 +100,11 @@ def check_no_settings(name: str, ssl_context: object, *, trust_env: bool) -> Non
 
 
 def stores_of(exchange: object) -> tuple[Hashable, ...]:
-    """The shared stores by which ``exchange`` goes, the nearest first."""
+    """The shared stores into which ``exchange`` looks before it sends, the nearest first; mostly none."""
     stores: tuple[Hashable, ...] = getattr(exchange, "stores", ())
     return stores
 
 
 def _is_async(exchange: object) -> bool:
-    call = getattr(exchange, "__call__", None)  # noqa: B004 (what a coroutine function is, is said by what is called)
+    call = getattr(exchange, "__call__", None)  # noqa: B004 (what is called shows whether it is a coroutine function)
     return any(iscoroutinefunction(unwrap(each)) for each in (exchange, call) if callable(each))

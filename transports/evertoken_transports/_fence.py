@@ -9,6 +9,7 @@ from __future__ import annotations
 from evertoken_transports._exchange import ExchangeFailed
 
 _raised: list[object] = []
+"""The owners who have raised the fence and have not lowered it."""
 _REASON = (
     "a fake server is entered (MangopayServer, or the fixture mangopay_server), and this would have asked the real "
     "token endpoint over the network. What asks was made before the server was entered, in a module for "
@@ -18,7 +19,10 @@ _REASON = (
 
 
 class Fenced(ExchangeFailed, RuntimeError):
-    """A test has forbidden to go out, or there is nothing more behind its exchange. The caller is told at once."""
+    """A test has forbidden to go out, or the fake server that stands behind an exchange is not entered, or is over.
+
+    Sources look whether a test has done so before they ask for a token, so that their callers get this error at once.
+    """
 
 
 class Outbound:
@@ -36,5 +40,5 @@ def raise_fence(owner: object) -> None:
 
 
 def lower_fence(owner: object) -> None:
-    """The opposite; harmless where ``owner`` raised none."""
+    """Take back what ``owner`` has raised; harmless where that is nothing."""
     _raised[:] = [other for other in _raised if other is not owner]

@@ -2,7 +2,8 @@
 
 Python runs ``__del__``, the ``finally`` of a dropped generator and signal handlers wherever a thread happens to be, and
 so also where it holds a lock of ours. What runs there must neither wait nor take another lock: another thread may hold
-that one, and be about to wait for this one. So it is told no, or is put off until the step is over.
+that one, and be about to wait for this one. So what it asks for is refused if it would have to wait, and what it
+reports is put off until the step is over.
 """
 
 from __future__ import annotations
@@ -16,14 +17,15 @@ from typing import Any, cast
 
 @cache
 def _here() -> threading.local:
-    """Made when it is first needed: gevent may have put another kind in its place by then."""
+    """The values of this thread. Made when first needed, as gevent may have replaced ``threading.local`` by then."""
     return threading.local()
 
 
 def step() -> threading.RLock:
-    """What a step holds beside its lock. It belongs to this thread alone, so that nobody ever waits for it.
+    """A lock of this thread alone, which a step holds beside its own. Nobody ever waits for it.
 
-    A lock and no counter: no interruption comes between the beginning of a ``with`` over a lock and its being held.
+    It is a lock and not a counter, since no interruption comes between the beginning of a ``with`` over a lock and its
+    being held, so that nothing is left behind by one.
     """
     here = vars(_here())
     lock: threading.RLock = here.get("lock") or here.setdefault("lock", threading.RLock())
@@ -37,7 +39,7 @@ def is_inside() -> bool:
 
 @contextmanager
 def telling() -> Generator[None]:
-    """While callbacks are called in this thread."""
+    """Note that callbacks are called in this thread while the block runs."""
     here = vars(_here())
     here["told"] = here.get("told", 0) + 1
     try:

@@ -1,4 +1,4 @@
-"""Noticing that an event loop of asyncio is closed in the midst of things: its tasks are told nothing of it."""
+"""Noticing that an event loop of asyncio is closed while tasks wait in it, since asyncio does not tell the tasks."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from collections.abc import Callable
 
 
 class _Mark:
-    """Something that only a timer of the loop holds."""
+    """An object that nothing but a timer of the loop holds, so that it goes when the loop drops the timer."""
 
 
 def when_closed(
     loop: asyncio.AbstractEventLoop, seconds: float, call: Callable[..., object], *arguments: object
 ) -> Callable[[], None]:
-    """Call ``call(*arguments)`` if ``loop`` is closed within ``seconds``, unless what is returned was called before.
+    """Call ``call(*arguments)`` if ``loop`` is closed within ``seconds``, unless the returned function is called first.
 
-    A loop that is closed drops its timers, and whatever they hold: that can be noticed, and nothing else can. ``call``
-    must not keep the loop alive.
+    A loop that is closed drops its timers and whatever they hold, which is the one thing that others can notice of it.
+    ``call`` must not keep the loop alive.
     """
     mark = _Mark()
     finalizer = weakref.finalize(mark, call, *arguments)

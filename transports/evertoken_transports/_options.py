@@ -17,7 +17,7 @@ _Exchange = TypeVar("_Exchange")
 
 
 class SourceOptions(TypedDict, Generic[_Exchange], total=False):
-    """The keyword arguments of the ``TokenSource`` of threads and of asyncio, which explain them."""
+    """The keyword arguments of the ``TokenSource`` of threads and of asyncio, where they are explained."""
 
     policy: Policy
     exchange: _Exchange | None

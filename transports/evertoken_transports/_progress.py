@@ -14,7 +14,7 @@ _T = TypeVar("_T")
 
 
 class Listener(Protocol):
-    """What is told of a request while it is carried: a coordinator."""
+    """A coordinator, as seen by what carries its request and tells it of the request meanwhile."""
 
     def _store_noted(self, note: str) -> None: ...
 
@@ -24,37 +24,37 @@ class Listener(Protocol):
 
 
 class Progress:
-    """Where the request is that is being carried here. Written by one, read by any number of threads."""
+    """How far a request has come that is being carried. One thread writes it, and any number read it."""
 
     __slots__ = ("_listener", "attempt", "stage")
 
     def __init__(self, attempt: int | None = None, listener: Listener | None = None) -> None:
         self.attempt = attempt
-        """The request's id."""
+        """The request's id; None where an exchange is called by hand."""
         self.stage = ""
         """As in "while reading the answer's body, 5 of 100 bytes so far"; empty before anything was done."""
         self._listener = listener
 
     def tell(self, note: str) -> bool:
-        """Whether whoever carries the request has been told of ``note``, which is of a store, and tells everybody."""
+        """Have everybody told of ``note``, which is about a store. Returns whether there is a coordinator to do so."""
         if self._listener is not None:
             self._listener._store_noted(note)
         return self._listener is not None
 
     def found_store(self, name: str, trouble: str) -> None:
-        """A store was called, and is in ``trouble``; if that is empty, in none."""
+        """The store called ``name`` was called, and is in ``trouble``; an empty text means that it is well."""
         if self._listener is not None:
             self._listener._store_found(name, trouble)
 
     def asking(self) -> None:
-        """Nothing was found in any store: the token endpoint is asked now."""
+        """Nothing was found in any store, so that the token endpoint is asked now."""
         if self._listener is not None and self.attempt is not None:
             self._listener._endpoint_asked(self.attempt)
 
     def told(self, machine: TokenMachine, now: float, answer: _T) -> _T | GiveUp:
-        """``answer``; if a caller is to give up because of this request, with how far it has come.
+        """``answer``; if it is to give up because of this request, the error says how far the request has come.
 
-        Whoever sends it knows where it is stuck before anybody is told: at its own deadline, or a caller's.
+        That is known before the request has ended, so that a caller whose time is over first is told it as well.
         """
         attempt = machine.state_value.attempt or machine.state_value.lost
         if not isinstance(answer, GiveUp) or not self.stage or attempt is None or attempt.id != self.attempt:
@@ -74,16 +74,16 @@ _CURRENT: contextvars.ContextVar[Progress] = contextvars.ContextVar("evertoken_p
 
 
 def progress() -> Progress:
-    """The note of whoever carries a request here; one that nobody reads, where an exchange is called by hand."""
+    """The note of whoever carries a request here; a new one that nobody reads, if an exchange is called by hand."""
     return _CURRENT.get(None) or Progress()
 
 
 @contextmanager
 def carrying(note: Progress) -> Generator[None]:
-    """Let an exchange that is called in here find ``note``."""
+    """Let an exchange that is called within the block find ``note``."""
     token = _CURRENT.set(note)
     try:
         yield
     finally:
-        with suppress(ValueError):  # Another context: the collector ends a task whose loop is gone, wherever that is.
+        with suppress(ValueError):  # In another context: the collector ends a task whose loop is gone anywhere.
             _CURRENT.reset(token)

@@ -37,8 +37,12 @@ class Readiness:
 
 
 def readiness_of(seen: Explanation, seconds_left: float, *, farewell: str, warm: bool) -> Readiness:
-    """What ``seen`` means. ``farewell`` says that the source is closed, ``warm`` that it asks without being asked."""
-    # What stands in a shared store is looked at again before a block ends, and such a look is no request.
+    """The readiness that ``seen`` means for a source.
+
+    ``farewell`` says why the source is closed, and is empty if it is open. ``warm`` says that it keeps its token warm,
+    so that it will have one without a call.
+    """
+    # While a block stands, what is due may be a look whether it still stands in a shared store, which is no request.
     may_ask = isinstance(seen.next, SendRequest) and not seen.blocks
     retry_after = 0.0
     if seconds_left <= 0.0 and seen.request_state in (RequestState.BLOCKED, RequestState.BACKING_OFF):

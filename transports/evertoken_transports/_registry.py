@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from evertoken_transports._coordinator import Coordinator
 
 _REMEMBERED = 86_400.0
-"""Seconds since the last thing that happened, for which a coordinator is kept for what it has learnt alone: counters of
-failures, blocks that are over, new credentials. After such a silence, to learn it again costs a request a day."""
+"""A coordinator that is worth keeping only for what it has learnt (counts of failures, blocks that are over, another
+secret) is kept for so many seconds after the last thing that happened to it. To learn that anew after such a silence
+costs one request a day."""
 
 _MANY = 10_000
 _TOO_MANY = (
@@ -33,11 +34,11 @@ _Key = tuple[ClientCredentials, Policy, _Stores]
 
 
 class Registry:
-    """Keeps those alive that are worth it, and finds the others for as long as somebody uses them.
+    """Finds the coordinator of a grant, a policy and stores, while it is worth keeping or somebody uses it.
 
-    Each time one is made, two are looked at, and forgotten if they know nothing: the first of those that were made
-    since, and of the others the one that was looked at longest ago. So there are never many of those that nobody has
-    asked for a token, no call takes longer for the number of grants, and none that counts is lost.
+    Each time one is made, two others are looked at, and are kept alive no longer if they know nothing: the first of the
+    new ones, and of those that were worth keeping the one that was looked at longest ago. So coordinators that were
+    never asked for a token do not pile up, no call takes longer because there are many grants, and what counts is kept.
     """
 
     def __init__(
@@ -49,7 +50,8 @@ class Registry:
         self._has_sources = has_sources
         self._new: OrderedDict[_Key, Coordinator] = OrderedDict()
         self._kept: OrderedDict[_Key, Coordinator] = OrderedDict()
-        # The others. Not all: a second place for each that is kept would cost more than a token does.
+        # Those that are in neither, while somebody uses them. The others are not listed here a second time, since that
+        # would cost more memory for each than its token does.
         self._alive: weakref.WeakValueDictionary[_Key, Coordinator] = weakref.WeakValueDictionary()
         self._has_warned = False
         self._make_lock_anew()
@@ -57,7 +59,7 @@ class Registry:
             os.register_at_fork(after_in_child=self._make_lock_anew)
 
     def get(self, grant: ClientCredentials, policy: Policy, stores: _Stores) -> Coordinator:
-        """The one of ``grant``, ``policy`` and ``stores``, made if there is none."""
+        """The coordinator of ``grant``, ``policy`` and ``stores``. It is made if there is none."""
         key = (grant, policy, stores)
         with self._lock, step():
             coordinator = self._found(key)
@@ -74,14 +76,17 @@ class Registry:
         return coordinator
 
     def add_name(self, coordinator: Coordinator, old: ClientCredentials, new: ClientCredentials) -> None:
-        """After a rotation, an object made with the new secret must find the same machine."""
+        """Find ``coordinator``, which is that of ``old``, by the grant ``new``, too.
+
+        After a rotation, sources that are made with the new secret must share its token.
+        """
         policy, stores = coordinator.machine.policy, coordinator.stores
         with self._lock, step():
             if self._found((old, policy, stores)) is coordinator:
                 self._new[new, policy, stores] = coordinator
 
     def clear(self) -> None:
-        """Forget all, for tests."""
+        """Forget all coordinators. Only tests do so."""
         with self._lock, step():
             self._new.clear()
             self._kept.clear()
@@ -89,7 +94,7 @@ class Registry:
             self._has_warned = False
 
     def _make_lock_anew(self) -> None:
-        """Also in a forked child: it may be held by a thread that is not here."""
+        """Called in a forked child too, where a thread that does not exist there may hold the lock."""
         self._lock = threading.RLock()
 
     def _found(self, key: _Key) -> Coordinator | None:
@@ -99,7 +104,7 @@ class Registry:
         for queue in (self._kept, self._new):
             for key, coordinator in list(itertools.islice(queue.items(), 1)):
                 with suppress(KeyError):
-                    # One with a source may be asked for its first token at any moment, which outlives that source then.
+                    # One with a source may get its first token at any moment, and must then outlive that source.
                     kept = self._has_sources(coordinator) or _is_worth_keeping(coordinator)
                     (self._kept if kept else self._alive)[key] = coordinator
                     if kept:

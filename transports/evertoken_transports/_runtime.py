@@ -1,4 +1,7 @@
-"""Which event loop is running here: for code that serves the async clients, which run on asyncio and on trio."""
+"""Which event loop is running here, and what such a loop is asked for: a time limit, a thread, and why a task ends.
+
+For code that runs on asyncio and on trio alike.
+"""
 
 from __future__ import annotations
 
@@ -21,19 +24,19 @@ _T = TypeVar("_T")
 
 def runtime() -> Runtime:
     """The runtime of the current task. trio is asked first: where it runs as a guest, asyncio's loop runs too."""
-    # Without this name it is a trio that is older than we support, or one that is half imported: nobody uses it here.
+    # A trio without this name is older than what is supported, or only half imported: no task of it runs here.
     in_trio_task = getattr(getattr(sys.modules.get("trio"), "lowlevel", None), "in_trio_task", None)
     return "trio" if in_trio_task is not None and in_trio_task() else "asyncio"
 
 
 _LONGEST_TURN = 5.0
-"""Seconds by which a loop that reads the time once a turn may be behind it."""
+"""Seconds by which the time of a real loop may lag behind this machine's: some read the clock once in each turn."""
 
 
 def is_simulated() -> bool:
     """Whether the time of the event loop that runs here is not that of this machine.
 
-    Then no thread must come into it: time would jump over what that does.
+    If so, no work may be given to a thread, since the simulated time would jump over what the thread does.
     """
     if runtime() == "asyncio":
         import asyncio  # noqa: PLC0415
@@ -42,17 +45,17 @@ def is_simulated() -> bool:
             return abs(asyncio.get_running_loop().time() - time.monotonic()) > _LONGEST_TURN
     import trio  # noqa: PLC0415
 
-    return type(trio.lowlevel.current_clock()).__name__ != "SystemClock"  # Which has no public name.
+    return type(trio.lowlevel.current_clock()).__name__ != "SystemClock"  # trio gives that class no public name.
 
 
 def is_cancelled_inside(error: BaseException) -> bool:
     """Whether a cancellation of asyncio befell what was awaited here, and not the task that awaits it.
 
-    For who carries a request that is a failure, with a back-off. Taken for a carrier that gave up, it would be asked
-    again at once, until the budget is spent. (trio cancels only whole scopes, so that there it is always the task's
-    own.)
+    Whoever carries a request must take it for a failure, which a back-off follows. If it counted as the end of the
+    carrier, the request would be abandoned and sent again at once, until the budget is spent. (trio cancels only whole
+    scopes, so that a cancellation there is always the task's own.)
     """
-    asyncio = sys.modules.get("asyncio")  # Without it, nothing can be cancelled so.
+    asyncio = sys.modules.get("asyncio")  # Where it was never imported, it has cancelled nothing.
     if asyncio is None or not isinstance(error, asyncio.CancelledError):
         return False
     try:
@@ -76,14 +79,14 @@ def ends_the_task(error: BaseException) -> bool:
 
 
 class Limit:
-    """What ``within`` waits for can shorten the time that it has."""
+    """By this, the work that ``within`` waits for can shorten the time that it has."""
 
     shorten: Callable[[float], None]
-    """Let no more than so many seconds pass from now on. There is none before the waiting begins."""
+    """Let no more than so many seconds pass from now on. ``within`` sets this when it begins to wait."""
 
 
 async def within(seconds: float, work: Awaitable[_T], limit: Limit | None = None) -> _T:
-    """The result of ``work``; TimeoutError, and ``work`` is cancelled, after ``seconds``."""
+    """The result of ``work``. After ``seconds`` it is cancelled, and TimeoutError is raised."""
     limit = limit or Limit()
     if runtime() == "trio":
         import trio  # noqa: PLC0415
@@ -101,10 +104,10 @@ async def within(seconds: float, work: Awaitable[_T], limit: Limit | None = None
 
 
 async def in_thread(work: Callable[[], _T]) -> _T:
-    """The result of ``work``, done in a thread of its own. A caller that is cancelled leaves it there to its end.
+    """The result of ``work``, done in a thread of its own. If the caller is cancelled, the thread goes on to the end.
 
-    Not in the pool of the loop or of trio: all of its threads may be held by callers that wait for the very token that
-    this work is for.
+    Neither asyncio's pool nor trio's limit of threads is used: callers that wait for the very token that this work is
+    for may hold all of those threads.
     """
     if runtime() == "trio":
         import trio  # noqa: PLC0415
@@ -117,7 +120,10 @@ async def in_thread(work: Callable[[], _T]) -> _T:
 
 
 class OwnThread(Executor):
-    """Does each piece of work in a new daemon thread, for which nobody waits at exit; or here, where there is none."""
+    """Does each piece of work in a new daemon thread, for which nobody waits at exit.
+
+    Where no thread can be started, the work is done at once by whoever submits it.
+    """
 
     @override
     def submit(self, fn: Callable[..., _T], /, *args: Any, **kwargs: Any) -> Future[_T]:
@@ -127,7 +133,7 @@ class OwnThread(Executor):
             if future.set_running_or_notify_cancel():
                 try:
                     future.set_result(fn(*args, **kwargs))
-                except BaseException as error:  # noqa: BLE001 (it is for whoever waits)
+                except BaseException as error:  # noqa: BLE001 (it is raised to whoever waits for the result)
                     future.set_exception(error)
 
         if not start_thread("evertoken-work", run):

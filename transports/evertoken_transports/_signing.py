@@ -26,7 +26,7 @@ _MOST_TOLD = 1_000
 
 
 class Origin(NamedTuple):
-    """Scheme, host in ASCII, and port (RFC 9110 section 4.3.1); no port where the scheme has none of its own either."""
+    """Scheme, host in ASCII, and port (RFC 9110 section 4.3.1); None where neither URL nor scheme names a port."""
 
     scheme: str
     host: str
@@ -39,7 +39,7 @@ class Origin(NamedTuple):
 
 
 def origin_of(url: str) -> Origin:
-    """The origin of ``url``. One whose host or port cannot be read has an origin like no other."""
+    """The origin of ``url``; an empty one, to which no token is sent, if its host or port cannot be read."""
     try:
         parts = urlsplit(url)
         port = PORTS.get(parts.scheme) if parts.port is None else parts.port
@@ -49,7 +49,7 @@ def origin_of(url: str) -> Origin:
 
 
 class Origins:
-    """Where tokens may be sent, and to which others somebody would have sent one."""
+    """The origins to which tokens may be sent, and a memory of the others to which calls went without one."""
 
     def __init__(self, bases: Iterable[str]) -> None:
         self._allowed = frozenset(map(origin_of, bases))
@@ -59,7 +59,7 @@ class Origins:
         return origin in self._allowed
 
     def allow(self, origin: Origin, source: BaseSource) -> bool:
-        """Whether a request to ``origin`` is to be signed. If not, it is told: as a WARNING the first time."""
+        """Whether a request to ``origin`` is to be signed. If not, an event says so: the first time as a WARNING."""
         if origin in self._allowed:
             return True
         event = RequestNotSigned(str(origin), source.coordinator.machine.grant.api_base)
@@ -69,7 +69,7 @@ class Origins:
         return False
 
     def _is_new(self, origin: Origin) -> bool:
-        """Whether it is the first time; where there are very many origins, nobody is told of the later ones."""
+        """Whether ``origin`` is told of for the first time. Beyond the first thousand, no other one counts as new."""
         if origin in self._told or len(self._told) >= _MOST_TOLD:
             return False
         mine = object()
@@ -77,12 +77,13 @@ class Origins:
 
 
 def origins_of(grant: ClientCredentials, origins: Iterable[str]) -> Origins | str:
-    """The origin of the ``api_base`` of ``grant``, and ``origins``; or what is wrong with these.
+    """The origin of the ``api_base`` of ``grant``, and ``origins``; or a text that says what is wrong with these.
 
-    That is told, and not raised, since there may be a password in what is wrong: error trackers show local variables.
+    The text is returned and not raised, since a wrong origin may hold a password, and error trackers show the local
+    variables of each frame that an exception passes.
 
     Raises:
-        TypeError: ``grant`` is none, or ``origins`` is no collection.
+        TypeError: ``grant`` is no ClientCredentials, or ``origins`` is no collection.
     """
     check_type("grant", grant, ClientCredentials)
     if not isinstance(origins, Iterable):
@@ -107,7 +108,7 @@ _Source = TypeVar("_Source", bound=BaseSource)
 
 
 def concealed(options: _Options) -> Callable[[], _Options]:
-    """What gives ``options`` back, where they would be seen among a frame's local variables."""
+    """A function that returns ``options``: for a local variable, which error trackers show, in place of the options."""
     return lambda: options
 
 

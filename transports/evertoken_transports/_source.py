@@ -37,23 +37,25 @@ if TYPE_CHECKING:
     from evertoken.sharing import Store
 
 SHORTEST_SLEEP = 0.05
-"""Seconds. What keeps a token warm never turns faster than this, even where a request that is due cannot be built."""
+"""The fewest seconds that what keeps a token warm sleeps, also where a request that is due cannot be built."""
 
 
 _PATIENCE = 15.0
-"""Seconds that a caller waits who does not say for how long."""
+"""Seconds that a caller waits who does not say for how long, where no store is shared."""
 
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS", "TRACE")
-"""RFC 9110 section 9.2.1."""
+"""The methods whose calls may be repeated whatever became of them (RFC 9110 section 9.2.1)."""
 
 _LEASE, _MORE = 5.0, 5.0
-"""Seconds that a lease lasts longer than what it is for, and that a caller waits longer than a lease."""
+"""Seconds by which the lease of a shared store outlasts the exchange that it is for (with the default policy), and by
+which a caller who does not say for how long waits longer than that."""
 
 
 class BaseSource(Unpicklable, ABC):
     """One client's token, as callers of any runtime see it. See the ``TokenSource`` of each runtime.
 
-    A copy of a source is the source itself: another would not be told when a token is dropped, or that it is closed.
+    A copy of a source is the source itself: another object would not be told when a token is dropped, or that the
+    source is closed.
     """
 
     _exchange: Any
@@ -83,9 +85,9 @@ class BaseSource(Unpicklable, ABC):
         self._quiet_until = -math.inf
         self._header: str | None = None
         self._checked = 15.0
-        """The latest timeout that was found to be one: mostly it is the same object, call after call."""
+        """The latest timeout that was checked. Most callers give the same object each time, which need not be again."""
         self._proven: str | None = None
-        """The Authorization value that was told last to have worked, so that it is told once."""
+        """The Authorization value of which the coordinator was told last that it works, so that it is told once."""
         self.on_event = None if on_event is None else bound(on_event, self._coordinator)
         self._coordinator._subscribe(self)
 
@@ -109,14 +111,14 @@ class BaseSource(Unpicklable, ABC):
         """The token, if there is a usable one now, else None; as ``authorization_nowait``, it never waits.
 
         For libraries that want the bare token, its scope or its expiry. Where the header is all that is wanted,
-        ``authorization_nowait`` is cheaper.
+        ``authorization_nowait`` is cheaper. Raises LocalProtocolError if the source is closed.
         """
         held = self._held() or self._held_now()
         return None if held is None else self._token_of(held)
 
     @abstractmethod
     def when_token(self, callback: TokenCallback, timeout: float | None = None) -> None:
-        """See the source of each runtime."""
+        """Call ``callback`` with a token, or with why there is none; see the source of each runtime."""
 
     def answered(
         self,
@@ -130,9 +132,9 @@ class BaseSource(Unpicklable, ABC):
     ) -> bool:
         """An API answered a call that carried ``authorization``; whether to make the call once more, with a new token.
 
-        This is all that an adapter has to say of an answer: that the token has worked, was rejected, or that the
-        account is locked, is read from it and told on. On every event loop it is a plain call, which never blocks.
-        While the same token goes on working it costs a comparison.
+        This is all that an adapter has to report: whether the token has worked or was rejected, and whether the account
+        is locked, is read from the answer here. It is a plain call in every runtime, and never blocks. While the same
+        token goes on working it costs a comparison.
 
         ::
 
@@ -141,18 +143,18 @@ class BaseSource(Unpicklable, ABC):
                 answer = send(source.authorization())
 
         Args:
-            authorization: what the request carried that this is the answer to, which after a redirect need not be the
-                one that was made. Without a bearer token in it, the answer says nothing about ours.
+            authorization: the value that the answered request carried; after a redirect, that need not be the request
+                which the caller made. Unless it is a bearer token, the answer says nothing about ours.
             method: that of the request. One that is not safe (RFC 9110 section 9.2.1) is repeated only if the answer
-                names the token as its cause. Of a call that may be made twice, by an idempotency key, say ``"GET"``.
-            status: of the answer, which must come from an origin that tokens are for.
-            headers: its names and values: pairs, or a mapping such as the headers of an HTTP library.
-            body: matters on 400 and 401 alone, and the first 64 KiB of it suffice; ``b""`` where it was not read.
+                names the token as its cause. For a call that may be made twice, by an idempotency key, give ``"GET"``.
+            status: that of the answer, which must come from an origin that tokens are for.
+            headers: those of the answer: pairs, or a mapping such as the headers of an HTTP library.
+            body: that of the answer. It matters on 400 and 401 alone, and its first 64 KiB suffice; ``b""`` if unread.
             resendable: whether the call can be sent again at all. False for the answer to a call that was repeated, for
                 a body that is used up, and where the caller wants no repetition.
 
-        Where no other token can be had, ``authorization()`` says so, and this answer is the caller's. Raises
-        LocalProtocolError if ``authorization`` is the token alone, and TypeError for arguments of other types.
+        If no other token can be had after True, ``authorization()`` raises, and the caller keeps this answer. Raises
+        LocalProtocolError if ``authorization`` is no text or the token alone, and TypeError for other wrong arguments.
         """
         if not isinstance(status, int):
             kind = type(status).__name__
@@ -174,13 +176,13 @@ class BaseSource(Unpicklable, ABC):
         except TypeError:
             del headers, body  # As secret as a token, perhaps.
             raise
-        # 401 means that the call was not applied (RFC 9110 section 15.5.2), if a server of that API said it: without
-        # a word about the token, it may have come from something behind or before it.
+        # 401 means that the call was not applied (RFC 9110 section 15.5.2), if the API itself said it. Without a word
+        # about the token it may come from a server in front of the API or behind it.
         had_no_effect = challenge is Challenge.TOKEN or method.upper() in _SAFE_METHODS
         return self._heed(hidden, challenge) and resendable and had_no_effect
 
     def _heed(self, carried: Hidden, challenge: Challenge) -> bool:
-        """Tell on what an answer said of the token that was ``carried``; whether another is to be tried."""
+        """Report what an answer said of the token that was ``carried``. Returns whether another is to be tried."""
         if challenge is Challenge.LOCKED:
             self.endpoint_blocked()
         if challenge not in (Challenge.TOKEN, Challenge.UNKNOWN):
@@ -190,8 +192,12 @@ class BaseSource(Unpicklable, ABC):
     def token_rejected(self, authorization: str, challenge: Challenge) -> Rejection:
         """An API refused a call that carried ``authorization``; see :meth:`evertoken.TokenMachine.token_rejected`.
 
-        For who has read the answer already; :meth:`answered` reads it, and says this. Repeat the call once unless what
-        is returned is KEPT, if it can be repeated, and with another token.
+        For code that has read the answer already, by :func:`evertoken.read_challenge`; :meth:`answered` does both.
+        Unless this returns KEPT, the call may be repeated once with another token, if it can be repeated at all.
+
+        Raises:
+            TypeError: ``challenge`` is no Challenge.
+            LocalProtocolError: ``authorization`` is not the value of a header, with its scheme.
         """
         if not isinstance(challenge, Challenge):
             kind = type(challenge).__name__
@@ -206,7 +212,8 @@ class BaseSource(Unpicklable, ABC):
     def token_worked(self, authorization: str) -> None:
         """An API served a call that carried ``authorization``; see :meth:`evertoken.TokenMachine.token_worked`.
 
-        To be told of every such answer, or of the first with each token: another one costs a comparison.
+        Call it after every such answer, or after the first with each token; a repetition costs a comparison. Raises
+        LocalProtocolError if ``authorization`` is not the value of a header, with its scheme.
         """
         if authorization == self._proven and authorization:
             return
@@ -220,7 +227,8 @@ class BaseSource(Unpicklable, ABC):
     def endpoint_blocked(self, seconds: float | None = None) -> None:
         """An API said that the account is locked (Mangopay: 400 ``unauthorized_client``), for ``seconds`` if known.
 
-        Where there is a store it is told as well, beside the caller.
+        A shared store is told as well, in a thread, so that the caller does not wait for it. Raises ValueError if
+        ``seconds`` is negative or no finite number.
         """
         self._coordinator.endpoint_blocked(BlockKind.LOCKED, seconds)
         block, grant, policy = getattr(self._exchange, "block", None), self._grant, self._policy
@@ -230,7 +238,12 @@ class BaseSource(Unpicklable, ABC):
     def replace_credentials(self, credentials: ClientCredentials) -> None:
         """Use another secret from now on; see :meth:`evertoken.TokenMachine.replace_credentials`.
 
-        Everyone who shares the coordinator uses it too, and sources made with it later find the same token.
+        All sources that share the coordinator use the new secret too, and sources that are made with it later find the
+        same token.
+
+        Raises:
+            TypeError: ``credentials`` is no ClientCredentials.
+            LocalProtocolError: ``credentials`` are another client's, or for another endpoint, scope or audience.
         """
         if not isinstance(credentials, ClientCredentials):
             kind = type(credentials).__name__
@@ -239,10 +252,10 @@ class BaseSource(Unpicklable, ABC):
         self._coordinator.replace_credentials(credentials)
 
     def lift_block(self) -> None:
-        """The operator's word, after mending the cause: blocks and stated waits are over. Back-off and budget stay.
+        """End blocks and stated waits, since the operator has mended their cause. Back-off and budget stay.
 
-        Where there is a store, every process that shares by it obeys within a minute. The source for threads waits for
-        the store here, a moment; those of event loops do not, and tell it beside the caller.
+        With a shared store, every process that uses it obeys within a minute (six times ``Policy.store_wait``). The
+        source for threads waits a moment for the store; those of event loops tell it in a thread, and do not wait.
         """
         self._coordinator.lift_block()
         unblock, grant, policy = getattr(self._exchange, "unblock", None), self._grant, self._policy
@@ -250,11 +263,12 @@ class BaseSource(Unpicklable, ABC):
             self._lift_in_store(lambda: unblock(grant, policy))
 
     def _lift_in_store(self, unblock: Callable[[], object]) -> None:
-        """And once more here: a look that came between has found the old block."""
+        """Tell the store, then end blocks here once more: a look into the store between found the old block there."""
         self._tell_store(unblock)
         self._coordinator.lift_block()
 
     def _tell_store(self, act: Callable[[], object]) -> None:
+        """Call ``act``, which tells the store something. Everybody is told of what it raises, and the caller is not."""
         try:
             act()
         except Exception as error:  # noqa: BLE001 (StoreTrouble, which is for people; else a bug)
@@ -272,7 +286,10 @@ class BaseSource(Unpicklable, ABC):
         return self._coordinator.machine.policy
 
     def _seconds(self, timeout: float | None) -> float:
-        """``timeout``, which is sound. None: enough for whoever holds a lease to die, and for another to ask."""
+        """The seconds that a caller waits who gave ``timeout``, which was checked before.
+
+        With a store the default is long enough for the process that holds the lease to die, and for another to ask.
+        """
         if timeout is not None:
             return timeout
         tiers = self._coordinator.machine.tiers
@@ -294,11 +311,12 @@ class BaseSource(Unpicklable, ABC):
     def readiness(self) -> Readiness:
         """Whether a call that needs a token now would have one, or may ask for one: for health endpoints.
 
-        It never makes a request and never waits, and is a plain call in every runtime. Ready is a source with a usable
-        token, whatever the token endpoint's state; and one without, if the next call may ask for a token at once. Not
-        ready, while there is no token, is one that is blocked, backing off or out of budget, one whose last request
-        failed, one that is to keep a token warm, and one that is closed. See "Health endpoints" in the documentation
-        for why a program that nobody calls must count as ready, and ``Readiness`` for what is told.
+        It never makes a request and never waits, and is a plain call in every runtime. A source with a usable token is
+        ready, whatever the token endpoint's state. One without a token is ready if the next call may ask for one at
+        once, or the first request is under way. It is not ready while it is blocked, backing off or out of budget,
+        while it asks again after a failed request, and if it is to keep a token warm. A source that is closed is never
+        ready. See "Health endpoints" in the documentation for why a program that nobody calls must count as ready, and
+        ``Readiness`` for what is told.
         """
         machine = self._coordinator.machine
         now = self._clock()
@@ -310,15 +328,18 @@ class BaseSource(Unpicklable, ABC):
     # -----------------
 
     def _held(self) -> AccessToken | None:
-        """The token in hand, if it is fresh and nothing needs doing. The moment is looked at before the token."""
+        """The token in hand if it is fresh and nothing needs doing, else None.
+
+        The clock is read before the token is, so that a token which was dropped in between is not handed out.
+        """
         return self._coordinator.machine.state_value.token if self._clock() < self._quiet_until else None
 
     @abstractmethod
     def _held_now(self, min_ttl: float = 0.0) -> AccessToken | None:
-        """The token in hand if it is usable; see to it that a request which is due is under way beside the caller."""
+        """The token in hand if it is usable, else None. A request that is due is sent beside the caller."""
 
     def _call_now(self, callback: TokenCallback, timeout: float | None) -> bool:
-        """Whether there is a usable token, and ``callback`` was called with it; raises what is wrong with either."""
+        """Whether there is a usable token, and ``callback`` was called with it. Raises if an argument is wrong."""
         check_callback("callback", callback, "a Token or a TokenUnavailable")
         if timeout is not None:
             checked_timeout(timeout)
@@ -328,20 +349,20 @@ class BaseSource(Unpicklable, ABC):
         return held is not None
 
     def _waiting(self) -> Waiting:
-        """Those who wait to be called outside an event loop. Made when there is one: most sources never have any."""
-        if self._waiters is None:  # If two threads come at once, each has a sound one, and a thread that serves it.
+        """The callbacks that wait outside an event loop. Made for the first, since most sources never have any."""
+        if self._waiters is None:  # Two threads that come at once make two, and each is served by a thread of its own.
             self._waiters = Waiting(self._coordinator, self._check_open, self._see_carried, self._token_of)
         return self._waiters
 
     @abstractmethod
     def _see_carried(self, request: TokenRequest) -> object:
-        """See to it that ``request`` is sent, for those who wait to be called outside an event loop."""
+        """See to it that ``request`` is sent, for callbacks that wait outside an event loop."""
 
     def _token_of(self, held: AccessToken) -> Token:
         return Token.of(held, self._grant.scope, self._clock, self._coordinator.wall)
 
     def _close_with(self, other: BaseSource) -> None:
-        """Count as closed, too, once ``other`` is closed."""
+        """Close this source together with ``other``."""
         other._followers += (self,)
 
     def _republish(self, quiet_until: float, header: str | None) -> None:
@@ -359,9 +380,9 @@ class BaseSource(Unpicklable, ABC):
             self._quiet_until = -math.inf
 
     def _forked(self) -> None:
-        """For the coordinator, in a forked child: what kept the token warm is not here. The first look starts it."""
+        """For the coordinator, in a forked child: what kept the token warm is not here. The next call starts it."""
         self._warmers.clear()
-        self._waiters = None  # Their thread is not here: the parent calls those that it was asked to.
+        self._waiters = None  # Their thread is not here. The parent calls the callbacks that it was given.
         self._quiet_until = -math.inf
 
     def _may_be_quiet(self) -> bool:
@@ -369,9 +390,9 @@ class BaseSource(Unpicklable, ABC):
         return not self._closed and (not self._keep_warm or bool(self._warmers))
 
     def _see_warm(self, place: Hashable, start: Callable[[], bool]) -> None:
-        """If the token is to be kept warm and nothing in ``place`` (a loop, say) does it, ``start`` what does.
+        """If the token is to be kept warm and nothing in ``place`` (an event loop, say) does that, call ``start``.
 
-        ``start`` returns whether it could; what it started says :meth:`_cooled` at its end.
+        ``start`` starts what does, and returns whether it could. What it has started calls :meth:`_cooled` at its end.
         """
         if not self._keep_warm or self._closed or place in self._warmers:
             return
@@ -384,7 +405,7 @@ class BaseSource(Unpicklable, ABC):
             self._cooled(place)
 
     def _cooled(self, place: Hashable) -> None:
-        """It has ended, or could not be started: readers see to it that there is another."""
+        """What kept the token warm in ``place`` has ended, or could not be started. The next call starts another."""
         self._warmers.pop(place, None)
         if not self._may_be_quiet():
             self._quiet_until = -math.inf
@@ -397,7 +418,7 @@ class BaseSource(Unpicklable, ABC):
             self._exchange.check_fence()
 
     def _shut(self, farewell: str | None = None) -> None:
-        """Close without waking anybody. From here on the lock-free path finds nothing, and the slow one says why."""
+        """Close without waking anybody. From now on the path without a lock finds nothing, and the other one raises."""
         self._farewell = farewell or self._farewell
         self._closed = True
         self._quiet_until = -math.inf
@@ -406,7 +427,10 @@ class BaseSource(Unpicklable, ABC):
 
 
 def _may_be_ours(authorization: str | None) -> TypeGuard[str]:
-    """Whether it is a bearer token, or is to be refused as none: one of another scheme has nothing to do with us."""
+    """Whether ``authorization`` is a bearer token, or something wrong that is to be refused, as a token alone.
+
+    A value of another scheme, such as ``Basic``, is somebody else's, and no fault.
+    """
     if not isinstance(authorization, str):
         return authorization is not None
     scheme, space, _ = authorization.partition(" ")
@@ -414,7 +438,7 @@ def _may_be_ours(authorization: str | None) -> TypeGuard[str]:
 
 
 class Shares(Unpicklable):
-    """How a source shares its token with other processes: not at all, or by ``store``. To be checked when made."""
+    """How a source shares its token with other processes: not at all, or by ``store``. Call :meth:`check` once."""
 
     def __init__(self, store: Store | None, keys: Sequence[str | bytes], *, store_required: bool) -> None:
         self._store, self._required = store, store_required
@@ -428,7 +452,8 @@ class Shares(Unpicklable):
     def check(self) -> None:
         """Raise TypeError or ValueError, which name the argument that is wrong.
 
-        Apart from the making, so that the keys are in nobody's local variables by now: error trackers show those.
+        The constructor does not do it, so that its caller can first delete the local variable with the keys: error
+        trackers show local variables.
         """
         check_type("store_required", self._required, bool)
         if self._lonely:
@@ -442,7 +467,8 @@ class Shares(Unpicklable):
     def stores(self, exchange: object) -> tuple[Hashable, ...]:
         """The stores on the way to the endpoint, if ``exchange`` is used: the nearest first.
 
-        One that is used otherwise, with other keys, is another one.
+        With other keys, or with ``store_required``, a store counts as another one: its sources have a coordinator of
+        their own.
         """
         behind = stores_of(exchange)
         if self._store is None:
@@ -452,7 +478,7 @@ class Shares(Unpicklable):
         return (cast("Hashable", mine), *behind)
 
     def around(self, exchange: Exchange, clock: Clock) -> Exchange:
-        """``exchange``, shared."""
+        """``exchange``, behind the store if there is one."""
         if self._store is None:
             return exchange
         from evertoken_transports.stores.exchange import SharedExchange  # noqa: PLC0415 (for those who share)
@@ -460,7 +486,7 @@ class Shares(Unpicklable):
         return SharedExchange(exchange, self._store, keys=self._keys, store_required=self._required, clock=clock)
 
     def around_async(self, exchange: AsyncExchange, clock: Clock) -> AsyncExchange:
-        """The same for event loops."""
+        """As :meth:`around`, for event loops."""
         if self._store is None:
             return exchange
         from evertoken_transports.stores.exchange import AsyncSharedExchange  # noqa: PLC0415
@@ -498,7 +524,7 @@ def checked_timeout(timeout: float) -> float:
 
 
 def default_exchange(coordinator: Coordinator, ssl_context: ssl.SSLContext | None, *, trust_env: bool) -> Exchange:
-    """Raw HTTP/1.1 over blocking sockets."""
+    """The exchange of a source that was given none: raw HTTP/1.1 over blocking sockets."""
     from evertoken_transports.h11 import H11Exchange  # noqa: PLC0415 (an extra: imported only by those who need it)
 
     return H11Exchange(ssl_context=ssl_context, trust_env=trust_env, clock=coordinator.clock)

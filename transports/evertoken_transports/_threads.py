@@ -16,12 +16,12 @@ LONGEST_SLEEP = 30.0
 
 
 def may_start_threads() -> bool:
-    """Whether a daemon thread can be had at all, but for the limit of threads: whoever needs none need not ask for it.
+    """Whether a daemon thread can be had at all. The limit of threads is not looked at: only ``start`` shows that.
 
-    None can in a subinterpreter that allows no daemon threads, nor once the interpreter is on its way out. In the last
-    stage of that, Python 3.11 neither raises nor comes back from ``Thread.start``, so it must not be called there.
+    None can be had in a subinterpreter that allows no daemon threads, nor once the interpreter is on its way out. In
+    the last stage of that, ``Thread.start`` of Python 3.11 neither raises nor returns, so it must not be called there.
     """
-    # Python 3.12 and later know, and say it in the constructor of ``Thread``, too.
+    # Python 3.12 and later have this function, and their ``Thread`` raises accordingly.
     allows: Callable[[], bool] = getattr(_thread, "daemon_threads_allowed", lambda: True)
     return allows() and not sys.is_finalizing()
 
@@ -29,8 +29,8 @@ def may_start_threads() -> bool:
 def start_thread(name: str, work: Callable[..., object], *arguments: object) -> bool:
     """Whether a daemon thread now does ``work(*arguments)``. If False, nothing was started, and nothing will be.
 
-    The thread begins in an empty context: it works for everybody, and nothing of it, no log record, no event, belongs
-    to the caller who happened to be first. (Free-threaded builds and gevent would hand the caller's context on.)
+    The thread begins in an empty context. It works for everybody, so none of its log records and events belongs to the
+    caller who happened to be first. (Free-threaded builds and gevent would hand the caller's context on.)
     """
     if not may_start_threads():
         return False
@@ -45,8 +45,8 @@ def start_thread(name: str, work: Callable[..., object], *arguments: object) -> 
 class Caller:
     """One thread that waits.
 
-    By a queue, which is C through and through: whoever wakes a caller may be interrupted anywhere, and would then leave
-    the lock of an ``Event`` held.
+    It waits for a queue that is written in C. Whoever wakes a caller may be interrupted anywhere, and could leave the
+    lock of a ``threading.Event`` held.
     """
 
     def __init__(self) -> None:

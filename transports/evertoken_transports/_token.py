@@ -11,13 +11,14 @@ from evertoken_transports._clock import Clock
 
 @dataclass(frozen=True, slots=True)
 class Token(Unpicklable):
-    """One access token, as ``token()`` of a source gives it. Never changed: ask the source again for the next one.
+    """One access token, as ``token()`` of a source gives it. It never changes: the source gives another for the next.
 
-    Ask it for every call, or each time that a library asks: the source keeps the token, and a copy that is kept
-    beside it would be used after an API has rejected it. Where a library keeps tokens itself, tell it ``expires_at``.
+    Ask the source for every call, or each time that a library asks you: the source keeps the token, and a copy that is
+    kept beside it would be used after an API has rejected it. Where a library keeps tokens itself, tell it
+    ``expires_at``.
 
     ``value`` and ``authorization`` are hidden in the repr, and what would write them down is refused: ``pickle``,
-    ``dataclasses.asdict``, orjson, pydantic. A copy of it is itself. Two are equal if they are one access token.
+    ``dataclasses.asdict``, orjson, pydantic. A copy of a Token is that Token. Two of one access token are equal.
     """
 
     value: str = field(repr=False)
@@ -34,7 +35,7 @@ class Token(Unpicklable):
 
     @classmethod
     def of(cls, held: AccessToken, asked: str | None, clock: Clock, wall: Clock) -> Token:
-        """``held``, whose moments are on ``clock``, and for which the scope ``asked`` was asked for."""
+        """A Token for ``held``, whose moments are on ``clock``; ``asked`` is the grant's scope, ``wall`` Unix time."""
         expires_at = wall() + (held.expires_at - clock())
         scope = asked if held.scope is None else held.scope
         return cls(held.value, held.authorization, expires_at, scope, held.expires_at, clock)

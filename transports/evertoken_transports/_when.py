@@ -1,7 +1,8 @@
 """Calling back with a token: for callers who must not wait, such as the plug-ins of gRPC and of Kafka's clients.
 
 A callback is called exactly once, whatever becomes of the token, the source, the event loop and the other callbacks.
-Those of a source for threads wait together, in one thread that lives for as long as any of them does.
+Under an event loop each waits in a task of its own. Elsewhere all of a source wait together, in one thread that lives
+for as long as any of them waits.
 """
 
 from __future__ import annotations
@@ -52,34 +53,34 @@ _ENDED = Problem(
 
 
 def told(callback: TokenCallback, came: Token | TokenUnavailable) -> None:
-    """Call ``callback``; whatever it raises is logged, and nobody else is the worse for it."""
+    """Call ``callback`` with ``came``. What it raises is logged, and troubles nobody else."""
     if isinstance(came, TokenUnavailable):
         came = came.with_traceback(None)
     call("the callback of when_token", callback, came)
 
 
 def could_not_wait(error: BaseException) -> TokenUnavailable:
-    """What a callback gets where a caller who waits would be raised ``error``."""
+    """What a callback gets where ``error`` would be raised to a caller who waits."""
     if isinstance(error, TokenUnavailable):
         return error
-    if isinstance(error, LocalProtocolError | ExchangeFailed):  # Closed, or in a test that lets nothing out.
+    if isinstance(error, LocalProtocolError | ExchangeFailed):  # The source is closed, or a test lets nothing out.
         return TokenUnavailable(Problem(ProblemKind.BUG, str(error), "See to it that calls end before their source."))
     return TokenUnavailable(Problem(ProblemKind.BUG, f"Waiting for a token ended by a bug: {place_of(error)}"))
 
 
 class LastCall:
-    """Makes sure that one callback is called, and once: with what comes first, or as the last thing that happens."""
+    """Calls one callback exactly once: with the first result that comes, or with an error if none ever comes."""
 
     def __init__(self, callback: TokenCallback) -> None:
         self._callbacks = [callback]
 
     def tell(self, came: Token | TokenUnavailable) -> None:
-        """Call it with ``came``, unless it has been called."""
+        """Call the callback with ``came``, unless it has been called."""
         with suppress(IndexError):
             told(self._callbacks.pop(), came)
 
     def end(self) -> None:
-        """The event loop has ended."""
+        """Call the callback with an error, unless it has been called: the event loop has ended."""
         self.tell(TokenUnavailable(_ENDED))
 
 
@@ -91,13 +92,13 @@ class _Entry:
 
 
 class Waiting:
-    """Those who wait to be called, and the thread that waits for all of them.
+    """The callbacks that wait outside an event loop, and the thread that waits for all of them.
 
     Args:
-        coordinator: whom it asks.
+        coordinator: the one that the thread asks for a token.
         check_open: raises if the source is closed.
-        carry: sees that a claimed request is sent, here or beside.
-        token: what a callback is given.
+        carry: sends a request that the thread has claimed, or has it sent by another thread.
+        token: makes of an AccessToken what a callback is given.
     """
 
     def __init__(
@@ -111,11 +112,11 @@ class Waiting:
         self._check_open, self._carry, self._token = check_open, carry, token
         self._entries: dict[_Entry, None] = {}
         self._caller: Caller | None = None
-        # One that the same thread may take again: a destructor may come in here at any point.
+        # An RLock, because a destructor may call add() in a thread that is in here at any point.
         self._lock = threading.RLock()
 
     def add(self, callback: TokenCallback, since: float, deadline: float) -> None:
-        """``callback`` came at ``since``, and is to be called by ``deadline``."""
+        """Call ``callback``, which came at ``since``, by ``deadline``; both moments are on the coordinator's clock."""
         entry = _Entry(callback, since, deadline)
         with self._lock, step():
             self._entries[entry] = None
@@ -144,7 +145,7 @@ class Waiting:
             self._departs(caller)
 
     def _is_over(self) -> bool:
-        """Whether nobody waits any more. Whoever comes after that has a new thread."""
+        """Whether nobody waits any more, so that this thread ends. A callback that comes after that has a new one."""
         with self._lock, step():
             mine, self._caller = self._caller, None
             if self._entries:
@@ -152,9 +153,10 @@ class Waiting:
             return not self._entries
 
     def _round(self, caller: Caller) -> float:
-        """Ask for each who waits, and call those who need wait no longer. In how many seconds to ask again.
+        """Ask for each callback, and call those that need wait no longer. Returns in how many seconds to ask again.
 
-        The one with the least time comes last: by its answer the coordinator wakes this thread.
+        The callback with the earliest deadline is asked for last, since this thread must wake in time for that one: it
+        sleeps by the last answer, and a simulated clock wakes it by that, too.
         """
         seconds = 0.0
         for entry in sorted(self._entries, key=lambda entry: entry.deadline, reverse=True):
@@ -171,13 +173,13 @@ class Waiting:
             elif request is None:
                 seconds = answer.until - self._coordinator.clock()
                 continue
-            return 0.0  # Much may have changed meanwhile.
+            return 0.0  # A call or a request takes time, after which the other answers are old.
         return seconds
 
     def _call(self, entry: _Entry, came: Token | TokenUnavailable) -> None:
         try:
             del self._entries[entry]
-        except KeyError:  # Two threads may be at it, after an interruption.
+        except KeyError:  # After an interruption two threads may serve the same callbacks: the other has called it.
             return
         try:
             told(entry.callback, came)

@@ -42,7 +42,7 @@ def __getattr__(name: str) -> object:
 
 
 _FOR_EVER = 1e8
-"""Seconds: three years. No loop knows an endless timer."""
+"""Seconds, some three years, for a timer without an end, which no event loop has."""
 
 
 class TokenSource(AsyncSource):
@@ -53,7 +53,7 @@ class TokenSource(AsyncSource):
         policy: the tunables; see :class:`evertoken.Policy`.
         exchange: how a token request travels: a coroutine function, or an instance with such a ``__call__``. Default:
             :class:`AsyncioExchange`, raw HTTP/1.1 over asyncio's streams, with ``evertoken[h11]``.
-        coordinator: share this one. Default: that of every source in the process with an equal grant and policy.
+        coordinator: share this one. Default: that of all sources in the process with an equal grant, policy and store.
         background: send token requests from a task of their own, so that the one that is under way survives its caller.
             If False, the caller carries the request itself; when it is cancelled, another caller starts anew.
             With the default exchange a refresh, whose callers have the old token, is sent from a daemon thread, so that
@@ -63,16 +63,16 @@ class TokenSource(AsyncSource):
             that happens in a loop, else from the first call in one, and again in each further loop.
         ssl_context: client certificates (mTLS) and private CAs of the default exchange. Default: verified against this
             machine's own store. Give it to ``exchange`` where there is one.
-        trust_env: as of :class:`AsyncioExchange`.
-        store: share the token by it with every process that does: :class:`~evertoken_transports.stores.FileStore`,
+        trust_env: whether the default exchange heeds the proxies that environment or system name.
+        store: share the token by it with every process that uses it: :class:`~evertoken_transports.stores.FileStore`,
             :class:`~evertoken_transports.stores.RedisStore`. It is asked in threads of its own. See
             :class:`~evertoken_transports.stores.SharedExchange`, also for ``store_required`` and ``keys``.
         on_event: called with each event; see :class:`~evertoken_transports.Coordinator`.
 
-    Raises TypeError if ``exchange`` is of another kind, and ValueError for other wrong arguments.
+    Raises TypeError or ValueError, which name the argument that is wrong.
 
-    It belongs to no event loop: make it anywhere, use it under one ``asyncio.run`` after another, or in several loops
-    at once. An async context manager that closes itself.
+    A source belongs to no event loop: make it anywhere, use it under one ``asyncio.run`` after another, or in several
+    loops at once. It is an async context manager that closes itself.
     """
 
     def __init__(
@@ -109,7 +109,10 @@ class TokenSource(AsyncSource):
         )
 
     async def aclose(self) -> None:
-        """Refuse further calls and send current waiters home. A request under way is finished for the others."""
+        """Refuse further calls, and end current ones with a LocalProtocolError. A request under way is finished.
+
+        Other sources of the same coordinator may wait for that request.
+        """
         if not self._closed:
             self._shut()
             self._coordinator._wake_all()
@@ -148,11 +151,11 @@ class TokenSource(AsyncSource):
 
     def _ended(self, request: TokenRequest, over: Callable[[], None], task: asyncio.Task[None]) -> None:
         over()
-        if task.cancelled():  # Perhaps before its first step, so that it could not report it itself.
+        if task.cancelled():  # Perhaps before its first step, so that it could not report this itself.
             self._coordinator.request_abandoned(request)
         elif isinstance(error := task.exception(), Exception):
             write(logging.ERROR, "bug: what carries a token request raised %s", type(error).__name__, error=error)
-        # Else nothing was raised, or a KeyboardInterrupt, which the loop itself raises: no need to tell of it twice.
+        # Else nothing was raised, or a KeyboardInterrupt, say, which the loop itself raises: one report is enough.
 
     def _start_waiting(self, call: LastCall, timeout: float | None) -> None:
         task = self._task(self._wait_to_call(call, timeout), "evertoken-when-token")
@@ -169,13 +172,13 @@ class TokenSource(AsyncSource):
         return True
 
     def _task(self, work: Coroutine[None, None, None], name: str) -> asyncio.Task[None]:
-        """A task for ``work`` in an empty context: it belongs to no caller.
+        """Start a task for ``work`` in an empty context, since it belongs to no caller.
 
-        Not by ``create_task(context=...)``, which task factories of applications and simulated loops need not know.
+        ``create_task(context=...)`` is not used: task factories of applications and simulated loops may not know it.
         """
         loop = asyncio.get_running_loop()
         task = contextvars.Context().run(partial(loop.create_task, work, name=name))
-        self._tasks -= {old for old in list(self._tasks) if old.get_loop().is_closed()}  # Nobody will end them.
+        self._tasks -= {old for old in list(self._tasks) if old.get_loop().is_closed()}  # These are never done.
         self._tasks.add(task)  # The loop itself holds tasks weakly.
         task.add_done_callback(self._tasks.discard, context=contextvars.Context())
         return task
@@ -187,7 +190,10 @@ def _end(over: Callable[[], None], call: LastCall) -> None:
 
 
 async def _until_cooled(staying: Coroutine[None, None, None], cooled: Callable[[], None]) -> None:
-    """Say so as the task's last act: a simulated loop may end between that and the callbacks of the task."""
+    """Await ``staying``, and call ``cooled`` as the task's last act.
+
+    The task's done callback calls it too, but a simulated loop may end before that.
+    """
     try:
         await staying
     finally:

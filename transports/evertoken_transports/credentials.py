@@ -2,8 +2,9 @@
 
     grant = mangopay.production(client_id="...", api_key=secret_file("/run/secrets/mangopay"))
 
-Any function that gives the text will do: it is asked before each token request, in a thread of its own, and once a
-minute while the endpoint refuses what it gave. What it raises is a failed attempt, whose text nobody is shown.
+Any function that returns the text will do. It is called before each token request, and once a minute while the endpoint
+refuses what it gave: in a thread of its own, or awaited in the event loop if it is a coroutine function. If it raises,
+that attempt has failed. Nobody is shown the text of what it raises, unless that is :class:`SecretUnavailable`.
 """
 
 from __future__ import annotations
@@ -26,10 +27,12 @@ def secret_file(path: str | os.PathLike[str]) -> SecretSource:
     """The content of the file at ``path``, read again before each token request, without the newline at its end.
 
     For mounted secrets and projected service-account tokens, which are replaced while programs run. Two of the same
-    path are equal, and so are grants with them. A relative path counts from where the program is now.
+    path are equal, and so are grants with them. A relative path counts from the present working directory.
 
-    What cannot be read, is empty or is no text is told with the path and never with the content
-    (:class:`SecretUnavailable`). A byte order mark at its beginning, which some editors write, is no part of it.
+    If the file cannot be read, or holds nothing that can be a secret, the returned function raises
+    :class:`SecretUnavailable`, which names the path and shows none of the content. A byte order mark at the beginning,
+    which some editors write, is left out.
+
     Raises ValueError for an empty path, which is mostly a variable that is not set, and for one with a null character.
     """
     if not os.fspath(path):
@@ -53,7 +56,7 @@ class _SecretFile:
         return text
 
     def _read(self) -> tuple[str, str | None]:
-        """What is in the file, and why that is no secret, if it is none."""
+        """The text of the file, and None; or, if that is no secret, what there is of it, and why."""
         try:
             with self.path.open("rb") as file:
                 content = file.read(_MOST + 1)

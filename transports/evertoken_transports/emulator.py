@@ -40,7 +40,7 @@ _BODILESS = (204, 304)
 _STEP = 0.01
 """Seconds between two pieces of a drip that is faster than a byte per step."""
 _PATIENCE = 5.0
-"""Seconds that ``close`` grants the threads, all of which have been told to end."""
+"""Seconds that ``close`` grants each thread to end, after it has told all of them."""
 
 
 class Emulator:
@@ -50,10 +50,10 @@ class Emulator:
         model: a script, for a server of its own with ``client_id`` and ``api_key``; or a server to put on the wire.
         client_id: whose account it is; not used with a server.
         api_key: its API key; not used with a server.
-        clock: seconds; it is asked once for each request.
+        clock: seconds as float, never backwards. It is read once for each request.
         port: 0 for any that is free.
 
-    The model's time begins at its ``start`` when the emulator starts, so that a script counts from there.
+    The model's time begins at the model's ``start`` when the emulator starts, so that a script counts from then.
 
     Raises:
         OSError: from ``start``, if the port is taken.
@@ -125,12 +125,12 @@ class Emulator:
 
     @property
     def base_url(self) -> str:
-        """Where it is to be found, for ``mangopay.sandbox(..., base_url=...)``."""
+        """The URL of this emulator, for ``mangopay.sandbox(..., base_url=...)``. Its port is known after ``start``."""
         return f"http://{_HOST}:{self._port}"
 
     @property
     def arrivals(self) -> tuple[Arrival, ...]:
-        """The log so far, oldest first."""
+        """Every request so far and what was answered, oldest first."""
         with self._lock:
             return tuple(self._model.arrivals)
 
@@ -159,7 +159,7 @@ class Emulator:
             try:
                 connection, _ = listener.accept()
             except OSError as error:
-                # Most likely this process has no file descriptor left; others may give some back.
+                # Most likely this process has no file descriptor left; other threads may close some.
                 _logger.warning("The emulator cannot accept a connection: %s", error)
                 if self._closing.wait(_STEP):
                     return
@@ -178,7 +178,7 @@ class Emulator:
                 connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 _Conversation(connection, self._handle, self._closing).run()
         except OSError:
-            # The client has gone, or close() has shut the socket down. Neither is news.
+            # The client has gone, or close() has shut the socket down. Nobody needs to be told of either.
             pass
         finally:
             with self._lock:
@@ -219,7 +219,7 @@ class _Conversation:
             self._refuse(error.error_status_hint)
 
     def _receive(self) -> ServerRequest | None:
-        """The next request, None if there is none to come."""
+        """The next request; None if no other will come."""
         head = self._next_event()
         if not isinstance(head, h11.Request):
             return None
@@ -244,7 +244,7 @@ class _Conversation:
             self._http.receive_data(self._connection.recv(_CHUNK))
 
     def _deliver(self, answer: ServerAnswer, method: str) -> bool:
-        """Send ``answer`` in its own way; whether the connection can be used again."""
+        """Send ``answer`` as its ``delivery`` says. Returns whether the connection can be used again."""
         if answer.response is None:
             if answer.delivery is Delivery.HANG:
                 self._wait_for_the_end()
@@ -274,7 +274,7 @@ class _Conversation:
         return head, body if endless else body + self._send(h11.EndOfMessage())
 
     def _send(self, event: h11.Event) -> bytes:
-        # None would mean "close the connection": h11's word for ConnectionClosed, which is never sent here.
+        # h11 returns None for ConnectionClosed alone, which is never sent here.
         return self._http.send(event) or b""
 
     def _drip(self, data: bytes, bytes_per_second: float) -> None:
@@ -290,7 +290,7 @@ class _Conversation:
             pass
 
     def _refuse(self, status: int) -> None:
-        """Answer what is not a proper request. Errors are found while reading, so no answer has begun yet."""
+        """Answer what is no proper request. It was found while reading, so that no answer has begun yet."""
         headers = [("Content-Length", "0"), ("Connection", "close")]
         head = self._send(h11.Response(status_code=status, headers=headers))
         self._connection.sendall(head + self._send(h11.EndOfMessage()))

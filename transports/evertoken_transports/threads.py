@@ -37,23 +37,23 @@ class TokenSource(BaseSource):
         policy: the tunables; see :class:`evertoken.Policy`.
         exchange: how a token request travels: a plain callable. Default:
             :class:`~evertoken_transports.h11.H11Exchange`, raw HTTP/1.1 over a fresh socket, with ``evertoken[h11]``.
-        coordinator: share this one. Default: that of every source in the process with an equal grant and policy.
+        coordinator: share this one. Default: that of all sources in the process with an equal grant, policy and store.
         background: send token requests from a short-lived daemon thread, so that one under way survives its
             caller. If False, or if no thread can be started, the caller carries the request itself, and is then held
             for up to ``Policy.request_timeout`` whatever its own timeout.
         keep_warm: refresh a due token even if nobody asks. Otherwise a program that makes no calls makes no requests.
         ssl_context: client certificates (mTLS) and private CAs of the default exchange. Default: verified against this
             machine's own store. Give it to ``exchange`` where there is one.
-        trust_env: as of the default exchange.
-        store: share the token by it with every process that does: :class:`~evertoken_transports.stores.FileStore`,
+        trust_env: whether the default exchange heeds the proxies that environment or system name.
+        store: share the token by it with every process that uses it: :class:`~evertoken_transports.stores.FileStore`,
             :class:`~evertoken_transports.stores.RedisStore`. See :class:`~evertoken_transports.stores.SharedExchange`,
             also for ``store_required`` and ``keys``.
         on_event: called with each event; see :class:`~evertoken_transports.Coordinator`.
 
-    Raises TypeError if ``exchange`` is of another kind, and ValueError for other wrong arguments.
+    Raises TypeError or ValueError, which name the argument that is wrong.
 
-    Safe to use from any thread, and after ``os.fork``. Cheap to make: sources share what is expensive. A context
-    manager that closes itself.
+    Safe to use from any thread, and after ``os.fork``. A source is cheap to make, since sources share what is
+    expensive. It is a context manager that closes itself.
     """
 
     def __init__(
@@ -90,7 +90,8 @@ class TokenSource(BaseSource):
         """The value for an ``Authorization`` header if there is a usable token now, else None. Never waits.
 
         While the token is fresh this is one clock reading and one comparison, without a lock. Past that it takes the
-        coordinator's lock for a moment, and sees to it that a due token request is under way beside the caller.
+        coordinator's lock for a moment, and sees to it that a due token request is under way beside the caller. Raises
+        LocalProtocolError if the source is closed.
         """
         if self._clock() < self._quiet_until:
             return self._header
@@ -134,14 +135,15 @@ class TokenSource(BaseSource):
         """Call ``callback`` once: with a :class:`~evertoken_transports.Token`, or with why there is none in time.
 
         For callers who must not wait, such as the plug-ins of gRPC and of Kafka's clients. This never blocks: where
-        there is a usable token, ``callback`` is called before it returns; else later, from a thread in which all wait
-        together. It must be quick, since others wait for it. What it raises is logged, and changes nothing.
+        there is a usable token, ``callback`` is called before this returns; else later, from a thread in which all
+        callbacks wait together. ``callback`` must be quick, since the others wait for it. What it raises is logged, and
+        changes nothing.
 
         Args:
             callback: a plain function. It may call this source again.
-            timeout: seconds within which it is called; as of :meth:`authorization`.
+            timeout: seconds within which it is called. The default is that of :meth:`authorization`.
 
-        A forked child does not call those that its parent was asked to call.
+        A forked child does not call the callbacks that were given to its parent.
 
         Raises:
             LocalProtocolError: the source is closed. Closed later, a ``TokenUnavailable`` says so to ``callback``.
@@ -156,7 +158,10 @@ class TokenSource(BaseSource):
         self.authorization(timeout)
 
     def close(self) -> None:
-        """Refuse further calls and send current waiters home. A request under way is finished for the others."""
+        """Refuse further calls, and end current ones with a LocalProtocolError. A request under way is finished.
+
+        Other sources of the same coordinator may wait for that request.
+        """
         if not self._closed:
             self._shut()
             self._coordinator._wake_all()
@@ -203,17 +208,17 @@ class TokenSource(BaseSource):
                 answer, request = self._coordinator._claim_or_wait(
                     caller.wake, since=since, deadline=deadline, min_ttl=min_ttl
                 )
-                self._check_open()  # Closing wakes those who are registered by now.
+                self._check_open()  # Whoever closed it before this caller was registered has not woken it.
                 if request is not None and not self._see_carried(request):
                     has_waited = True
-                    continue  # What was known before it was carried here may no longer be so.
+                    continue  # The answer is older than what the exchange has just brought.
                 if isinstance(answer, Ready):
                     if has_waited:
                         self._coordinator._call_ended(since)
                     return answer.token
                 if isinstance(answer, GiveUp):
                     if self._clock() >= deadline:
-                        self._held_now(min_ttl)  # The next caller finds what this one could not wait for.
+                        self._held_now(min_ttl)  # Starts a request that is due, for the callers after this one.
                     self._coordinator._call_ended(since, answer.error.problem)
                     raise answer.error from None
                 has_waited = True
@@ -224,7 +229,7 @@ class TokenSource(BaseSource):
 
     @override
     def _see_carried(self, request: TokenRequest) -> bool:
-        """Send ``request`` beside the caller, or here where that cannot be; whether it is under way beside."""
+        """Send ``request`` in a thread of its own, or here if that cannot be. Returns whether a thread has it."""
         if self._background and self._is_carried_beside(request):
             return True
         self._coordinator._tell_of_claim()
@@ -232,7 +237,7 @@ class TokenSource(BaseSource):
         return False
 
     def _is_carried_beside(self, request: TokenRequest) -> bool:
-        """Whether a daemon thread took ``request``. At interpreter shutdown, or at the limit of threads, none does."""
+        """Whether a daemon thread now carries ``request``. None can at interpreter shutdown or the limit of threads."""
         if not start_thread("evertoken-request", carry, self._coordinator, self._exchange, request):
             return False
         self._coordinator._took(request)
@@ -243,7 +248,7 @@ class TokenSource(BaseSource):
     # ------------
 
     def _ensure_warm(self) -> None:
-        """Start the warming thread where there should be one and is none: at first, and in a forked child."""
+        """Start the thread that keeps the token warm, if it should be and there is none: at first, and after a fork."""
         self._see_warm("a thread", self._start_warmer)
 
     def _start_warmer(self) -> bool:
@@ -276,4 +281,8 @@ def _stay_warm(source: weakref.ref[TokenSource], coordinator: Coordinator, excha
 
 
 def _wants_warmth(source: TokenSource | None) -> bool:
+    """Whether the token of ``source`` is still to be kept warm.
+
+    A function of its own, so that the thread holds no reference to the source while it sleeps.
+    """
     return source is not None and not source.closed

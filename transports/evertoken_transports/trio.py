@@ -52,7 +52,7 @@ class TokenSource(AsyncSource):
         policy: the tunables; see :class:`evertoken.Policy`.
         exchange: how a token request travels: a coroutine function, or an instance with such a ``__call__``. Default:
             :class:`TrioExchange`, raw HTTP/1.1 over trio's streams, with ``evertoken[h11]``.
-        coordinator: share this one. Default: that of every source in the process with an equal grant and policy.
+        coordinator: share this one. Default: that of all sources in the process with an equal grant, policy and store.
         background: send token requests from a task of their own, so that the one that is under way survives its caller.
             If False, the caller carries the request itself; when it is cancelled, another caller starts anew.
             With the default exchange a refresh, whose callers have the old token, is sent from a daemon thread, so that
@@ -62,16 +62,17 @@ class TokenSource(AsyncSource):
             that happens in a run, else from the first call in one, and again in each further run.
         ssl_context: client certificates (mTLS) and private CAs of the default exchange. Default: verified against this
             machine's own store. Give it to ``exchange`` where there is one.
-        trust_env: as of :class:`TrioExchange`.
-        store: share the token by it with every process that does: :class:`~evertoken_transports.stores.FileStore`,
+        trust_env: whether the default exchange heeds the proxies that environment or system name.
+        store: share the token by it with every process that uses it: :class:`~evertoken_transports.stores.FileStore`,
             :class:`~evertoken_transports.stores.RedisStore`. It is asked in threads of its own. See
             :class:`~evertoken_transports.stores.SharedExchange`, also for ``store_required`` and ``keys``.
         on_event: called with each event; see :class:`~evertoken_transports.Coordinator`.
 
-    Raises TypeError if ``exchange`` is of another kind, and ValueError for other wrong arguments.
+    Raises TypeError or ValueError, which name the argument that is wrong.
 
     A token request runs in a system task, so that no caller's cancel scope reaches it, not even one around all of them.
-    Used as an async context manager, the source cancels what it has under way when the block ends, and waits for it.
+    Used as an async context manager, the source cancels the requests that it has under way in this run when the block
+    ends, and waits for their end.
     """
 
     def __init__(
@@ -108,7 +109,10 @@ class TokenSource(AsyncSource):
         )
 
     async def aclose(self) -> None:
-        """Refuse further calls and send current waiters home. A request under way is finished for the others."""
+        """Refuse further calls, and end current ones with a LocalProtocolError. A request under way is finished.
+
+        Other sources of the same coordinator may wait for that request.
+        """
         if not self._closed:
             self._shut()
             self._coordinator._wake_all()
@@ -120,7 +124,7 @@ class TokenSource(AsyncSource):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Close, cancel what this source has under way in this run, and wait until it has ended."""
+        """Close, cancel the token requests that this source has under way in this run, and wait for their end."""
         await self.aclose()
         here = trio.lowlevel.current_trio_token()
         mine = [(scope, carrier) for scope, carrier in list(self._carriers.items()) if carrier.home is here]
@@ -163,7 +167,10 @@ class TokenSource(AsyncSource):
 
 
 def _spawn(name: str, work: Callable[..., Awaitable[None]], *arguments: object) -> None:
-    """In an empty context: trio's own for system tasks is a copy of what was there when the run began."""
+    """Start a system task in an empty context, since it belongs to no caller.
+
+    By default trio would give it a copy of the context in which the run began.
+    """
     trio.lowlevel.spawn_system_task(work, *arguments, name=name, context=contextvars.Context())
 
 
@@ -180,7 +187,7 @@ async def _stay_warm(
 async def _wait_to_call(
     wait: Callable[[LastCall, float | None], Awaitable[None]], call: LastCall, timeout: float | None
 ) -> None:
-    """A system task must not raise, and a callback may raise SystemExit."""
+    """Await ``wait``. A callback may raise SystemExit, and a system task that raises would end the whole run."""
     try:
         await wait(call, timeout)
     except trio.Cancelled:
@@ -190,6 +197,8 @@ async def _wait_to_call(
 
 
 class _Carrier(NamedTuple):
+    """A task that carries a request: the run that it belongs to, and the event of its end."""
+
     home: trio.lowlevel.TrioToken
     ended: trio.Event
 
@@ -200,7 +209,7 @@ async def _carry(
     carriers: dict[trio.CancelScope, _Carrier],
     request: TokenRequest,
 ) -> None:
-    """A system task must not raise: that would end the whole run. Whatever it is has been reported as abandoned."""
+    """Carry ``request``. What is raised was reported as abandoned, and a system task that raises would end the run."""
     with trio.CancelScope() as scope:
         carriers[scope] = carrier = _Carrier(trio.lowlevel.current_trio_token(), trio.Event())
         try:
