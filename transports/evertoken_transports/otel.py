@@ -227,7 +227,7 @@ class _Watch:
     def _ended(self, event: RequestEnded) -> None:
         known = self._under_way.pop((event.client_id, event.attempt), None)
         if known is None:
-            return  # The attempt was begun before anybody listened, or in the parent of this process.
+            return  # The attempt was begun before anybody listened.
         began, reason, span = known
         how: _Attributes = {"evertoken.request.outcome": event.outcome, **_error_type(event.problem)}
         if event.asked:

@@ -85,8 +85,8 @@ def chosen(target: Target, found: Sequence[Address], *, may_be_simulated: bool =
 def refuse_to_leave(target: Target, connection: Connection) -> None:
     """Raise ExchangeFailed if plain http over ``connection`` would go to another machine.
 
-    The operating system is asked where the connection leads. Of one in a simulated network it does not know: it has
-    made none there, so that nothing can leave this machine by it.
+    The operating system is asked where the connection leads. It knows nothing of the connections of a simulated
+    network, by which nothing can leave this machine.
     """
     number = connection.fileno()
     if target.scheme == "https" or number < 0:
@@ -121,7 +121,7 @@ def _is_here(address: str) -> bool:
 def resolved(target: Target, seconds: float) -> list[Address]:
     """The addresses of ``target`` that may be tried, looked up in another thread: a silent name server blocks for long.
 
-    Where no thread can be started, as at interpreter shutdown, this one looks them up, and ``seconds`` bound nothing.
+    Where no thread can be started, as at interpreter shutdown, the caller's looks them up, for as long as that takes.
 
     Raises:
         TimeoutError: there was no answer within ``seconds``.
@@ -154,7 +154,7 @@ def connected(target: Target, addresses: Sequence[Address], seconds_left: Callab
 
     Raises:
         ExchangeFailed: no address took a connection. The text says what became of each.
-        TimeoutError: the time was over, by what ``seconds_left`` returned, or because it raised this itself.
+        TimeoutError: ``seconds_left`` has raised this, or the seconds that it returned are over.
     """
     with selectors.DefaultSelector() as selector:
         race = _Race(selector)

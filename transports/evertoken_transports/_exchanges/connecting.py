@@ -82,7 +82,7 @@ def check_context(ssl_context: object) -> None:
 
 
 def default_ssl_context() -> ssl.SSLContext:
-    """Python's own default, which verifies certificates and host names, offering HTTP/1.1 and nothing else (ALPN)."""
+    """Python's default context, which verifies certificates and host names. It offers HTTP/1.1 alone (ALPN)."""
     context = ssl.create_default_context()
     context.set_alpn_protocols(["http/1.1"])
     return context
@@ -97,8 +97,8 @@ def check_alpn(protocol: str | None) -> None:
 def refuse_unsafe(target: Target, *, trust_env: bool) -> None:
     """Raise ExchangeFailed where the secret would travel in clear, or around a proxy that is configured for ``target``.
 
-    A proxy is the operator's word on how this machine reaches others, so that it does not matter for loopback. A host
-    of ``simulated_hosts`` passes, too: :func:`.addresses.refuse_to_leave` checks its connection when there is one.
+    The operator configures a proxy for the way to other machines, so a request to this one need not go by it. A host of
+    ``simulated_hosts`` passes, too: :func:`.addresses.refuse_to_leave` checks its connection when there is one.
     """
     if is_loopback(target.host) or (target.scheme == "http" and target.host in simulated_hosts):
         return

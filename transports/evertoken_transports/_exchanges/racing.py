@@ -96,7 +96,7 @@ async def first_of(
 
 
 class _Race(Generic[_T]):
-    """What has come of the addresses so far. All of its methods run in the thread of one event loop."""
+    """Tries several addresses at the same time, and keeps what has come of them. Used in one thread only."""
 
     def __init__(self, connect: Callable[[Address], Awaitable[_T]], discard: Callable[[_T], Awaitable[object]]) -> None:
         self._connect = connect

@@ -34,7 +34,7 @@ Response = Any
 
 
 class Settings(Outbound):
-    """The arguments of an exchange over httpx or httpx2, and the client and request of the library that follow."""
+    """The base of the exchanges over httpx and httpx2: their arguments, and what the library is given by these."""
 
     _library: ClassVar[ModuleType]
 

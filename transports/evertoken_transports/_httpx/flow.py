@@ -46,7 +46,7 @@ class _Signature(Unpicklable):
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """Signs calls, and reads what their answers say about the token. Keeps nothing of a call once it is over.
+    """Signs calls, and reads what their answers say about the token. Keeps nothing of a call that it has signed.
 
     ``library`` is httpx or httpx2, and the stream classes are streams of it. ``async_source`` returns the source that
     waits in the event loop that runs. The other fields are those of ``BearerAuth``. :meth:`run` and :meth:`arun` differ

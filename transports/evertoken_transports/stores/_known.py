@@ -1,4 +1,4 @@
-"""What this process knows of a store, kept once for all exchanges that share by it; and the calls of the store."""
+"""What this process knows of a store, kept once for all exchanges that use it alike; and how the store is called."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ class Way(Errand[Ask]):
         return wrong
 
     def subscribe(self, wake: Callable[[], object]) -> None:
-        """Have ``wake`` called when the record may have changed, until :meth:`over`. Once is enough."""
+        """Have ``wake`` called when the record may have changed, until :meth:`over`. Called again, it does nothing."""
         if not self._subscribed and self._key:
             self._subscribed = True
             try:
