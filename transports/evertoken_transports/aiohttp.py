@@ -41,11 +41,12 @@ class BearerMiddleware(Signing[TokenSource]):
         origins: further origins that tokens may be sent to, such as ``("https://files.example.com",)``.
         options: those of :class:`~evertoken_transports.asyncio.TokenSource`: ``policy``, ``store`` and so on.
 
-    Calls to other origins go out unsigned, which is told once each; so does a call that is redirected there. A 401 to
-    a call that carried our value is told to the source, and the call is repeated once, with another token, if its body
-    can be sent again (bytes, text, JSON and plain forms can, files, multipart bodies and iterators cannot) and either
-    the answer names the token as the cause or the method is safe. What a call raises beside the errors of aiohttp is
-    what ``authorization`` raises, before anything is sent. One object serves any number of sessions and loops.
+    Calls to other origins go out unsigned, and so does a call that is redirected to one: ``on_event`` gets a
+    ``RequestNotSigned`` for each, and the log has a WARNING of the first to each origin. A 401 to a call that carried
+    our value is told to the source, and the call is repeated once, with another token, if its body can be sent again
+    (bytes, text, JSON and plain forms can, files, multipart bodies and iterators cannot) and either the answer names
+    the token as the cause or the method is safe. Beside the errors of aiohttp, a call raises what ``authorization``
+    raises, and does so before anything is sent. One object serves any number of sessions and loops.
 
     Raises:
         TypeError, ValueError: an argument is wrong; the text names it.
@@ -61,11 +62,11 @@ class BearerMiddleware(Signing[TokenSource]):
         **options: Unpack[SourceOptions[AsyncExchange]],
     ) -> None:
         allowed, given = origins_of(grant, origins), concealed(options)
-        del origins, options  # There may be a password in either, and error trackers show local variables.
+        del origins, options  # Both may hold a password, and error trackers show local variables.
         super().__init__(grant, allowed, lambda: TokenSource(grant, **given()), timeout, replay=replay)
 
     async def __call__(self, request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
-        """Sign ``request``, let ``handler`` send it, and judge what is answered. Called by aiohttp."""
+        """Sign ``request``, let ``handler`` send it, and read what the answer says of the token. Called by aiohttp."""
         if not self._origins.allow(origin_of(str(request.url)), self._source):
             return await handler(request)
         authorization = request.headers["Authorization"] = await self._source.authorization(self._timeout)
@@ -81,7 +82,7 @@ class BearerMiddleware(Signing[TokenSource]):
         return response
 
     async def _another(self, authorization: str, response: ClientResponse, *, resendable: bool) -> str | None:
-        """Tell the source of ``response``; what the call is to carry if it is to be made once more."""
+        """Tell the source of ``response``. Returns the value for the call to be repeated with; None if it is not."""
         status, headers = response.status, response.headers
         try:
             body = await _beginning(response) if status in TELLING else b""
@@ -97,15 +98,15 @@ class BearerMiddleware(Signing[TokenSource]):
 
 
 async def _beginning(response: ClientResponse) -> bytes:
-    """The first of the body, which the caller can read as usual: as it comes, too."""
+    """The beginning of the body. The caller can read all of it as usual, also piece by piece."""
     head, content = b"", response.content
     try:
         while len(head) < MOST_PEEKED and not content.at_eof():
             head += await content.read(MOST_PEEKED - len(head))
     except Exception:
-        if content.exception() is None:  # The time for the whole call is over, which is no fault of the body.
+        if content.exception() is None:  # The time for the whole call is over, which the caller must be told now.
             raise
-        # Else it is raised again where the caller reads.
+        # Otherwise the body keeps the error, which is raised again where the caller reads.
     with warnings.catch_warnings(category=DeprecationWarning, action="ignore"):
         content.unread_data(head)
     return head

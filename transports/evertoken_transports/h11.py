@@ -40,26 +40,28 @@ __all__ = ("ExchangeBroken", "ExchangeFailed", "H11Exchange")
 class H11Exchange(Outbound, Configured):
     """Sends a token request and returns the answer, over a connection of its own; see :class:`.Exchange`.
 
-    The request's deadline covers all of it, from DNS to the last byte, however slowly the other side drips. Redirects
-    are not followed. Plain http is refused except to loopback. Proxies are not spoken to: where the environment names
-    one for the token endpoint, the request is refused and not sent around it.
+    The request's deadline covers the whole exchange, from DNS to the last byte, however slowly the other side drips.
+    Redirects are not followed. Plain http is refused except to loopback. Proxies are not used: where the environment
+    names one for the token endpoint, the request is refused, and not sent around the proxy.
 
     Args:
-        ssl_context: for client certificates and private CAs. Default: verified against this machine's own store.
-        trust_env: heed the proxies that environment or system name. If False, they are ignored.
-        clock: the one that ``request.deadline`` is measured on.
+        ssl_context: for client certificates and private CAs. Default: one that verifies servers by the authorities
+            that this machine trusts.
+        trust_env: heed the proxies that the environment or the system names. If False, they are ignored.
+        clock: the clock that ``request.deadline`` is measured on.
 
-    It keeps nothing but the ``ssl_context``, and may be called from several threads at once.
+    The object keeps nothing but the ``ssl_context``, and may be called from several threads at once.
 
     Raises:
-        ValueError: ``ssl_context`` is none.
+        ValueError: ``ssl_context`` is neither an ``ssl.SSLContext`` nor None.
     """
 
     def __call__(self, request: TokenRequest, /) -> HttpResponse:
         """Send ``request``; return the answer.
 
         Raises:
-            ExchangeFailed: there is none. The text says at which stage it failed, and why.
+            ExchangeFailed: there is no answer. The text says at which stage the exchange failed, and why. After a
+                fault in code it is an :class:`ExchangeBroken`.
         """
         self.check_fence()
         target = Target.of(request.url)
@@ -69,7 +71,7 @@ class H11Exchange(Outbound, Configured):
             return self._carried(attempt)
         except Exception as error:  # noqa: BLE001 (whatever it is, it is told without its frames)
             failure = failure_of(error, target, attempt.stage)
-        # Outside the handlers: what was being sent and read must not hang on the failure, by its frames or its context.
+        # Raised outside the handler, so that neither a frame nor a context of the failure shows what was sent or read.
         raise failure
 
     def _carried(self, attempt: _Attempt) -> HttpResponse:
@@ -91,7 +93,7 @@ class H11Exchange(Outbound, Configured):
 
 
 class _Attempt:
-    """One request under way, and the words for where it is."""
+    """One request under way, and how far it has come, in words."""
 
     def __init__(self, request: TokenRequest, target: Target, clock: Clock) -> None:
         self.target = target
@@ -103,11 +105,15 @@ class _Attempt:
 
     @property
     def stage(self) -> str:
-        """Where it is, as in "while connecting"."""
+        """How far it has come, as in "while connecting"."""
         return self._note.stage
 
     def seconds_left(self, stage: str) -> float:
-        """Seconds for what comes next, which is called ``stage``. More than 0, or it raises TimeoutError."""
+        """Begin ``stage``, such as "while connecting", and return the seconds that are left for it.
+
+        Raises:
+            TimeoutError: none are left.
+        """
         self._note.stage = stage
         left = self._request.seconds_left(self._clock())
         if not left:
@@ -120,7 +126,7 @@ class _Attempt:
         return connected(self.target, addresses, lambda: self.seconds_left(CONNECTING))
 
     def converse(self, connection: socket.socket) -> HttpResponse:
-        """Send and receive."""
+        """Send the request and return the answer."""
         connection.settimeout(self.seconds_left("while sending the request"))
         # A server may answer, or say by a TLS alert what it misses, and hang up before it has read the request.
         with suppress(ConnectionError):

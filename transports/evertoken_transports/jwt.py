@@ -1,4 +1,4 @@
-"""``private_key_jwt``: the client proves itself by a key that never leaves it (RFC 7523 section 2.2).
+"""``private_key_jwt``: the client proves who it is by a key that it never sends (RFC 7523 section 2.2).
 
     key = Path("/run/secrets/client.pem").read_bytes()
     endpoint = TokenEndpoint("https://login.example.com/token", PrivateKeyJwt(key, kid="2026-11"))
@@ -36,7 +36,7 @@ Algorithm = Literal["RS256", "PS256", "ES256", "EdDSA"]
 """How an assertion is signed (RFC 7518 section 3.1, RFC 8037 section 3.1)."""
 
 PrivateKey = RSAPrivateKey | EllipticCurvePrivateKey | Ed25519PrivateKey
-"""What it is signed by: RSA for RS256 and PS256, P-256 for ES256, Ed25519 for EdDSA."""
+"""What an assertion is signed by: RSA for RS256 and PS256, P-256 for ES256, Ed25519 for EdDSA."""
 
 _SHORTEST_RSA = 2_048
 """Bits (RFC 7518 section 3.3)."""
@@ -45,23 +45,25 @@ _SHORTEST_RSA = 2_048
 class PrivateKeyJwt(Unpicklable):
     """Signs an assertion for each token request; none is ever sent twice.
 
-    It says who the client is (``iss``, ``sub``), for whom it is (``aud``), since when and until when it is good
-    (``iat``, ``exp``), and has an id of its own (``jti``). Time and randomness come from whoever claims the request
-    (:class:`evertoken.Signing`): the sources of this package see to that. The same ones give the same payload, so that
-    a simulation reproduces it; the signature too with RS256 and EdDSA, while PS256 and ES256 draw randomness of their
-    own.
+    An assertion says who the client is (``iss``, ``sub``), for whom it is (``aud``), since when and until when it is
+    good (``iat``, ``exp``), and has an id of its own (``jti``). Time and randomness come from whoever claims the
+    request (:class:`evertoken.Signing`), which the sources of this package see to. Equal ones give equal payloads, so
+    that a simulation reproduces them; equal signatures, too, with RS256 and EdDSA, while PS256 and ES256 draw
+    randomness of their own.
 
     Args:
-        private_key: PEM, or a key of ``cryptography``. It is shown by nothing and never sent.
+        private_key: PEM, or a key of ``cryptography``. Nothing shows it, and it is never sent.
         algorithm: by default what fits the key: RS256, ES256 or EdDSA.
-        kid: by which the server finds the public key (RFC 7515 section 4.1.4).
+        kid: the id by which the server finds the public key (RFC 7515 section 4.1.4).
         audience: the token endpoint's URL by default; some servers want their issuer.
-        lifetime: seconds for which an assertion is good. Servers allow some minutes; a clock that is slow by more than
-            this makes every assertion an old one.
-        password: of an encrypted PEM.
+        lifetime: seconds for which an assertion is good, from 1 to 3600; a fraction of a second is cut off. Servers
+            allow some minutes. If this machine's clock is slow by more than this, every assertion has expired when the
+            server reads it.
+        password: the password of a PEM that is encrypted.
 
     Immutable; compares by the key and the settings. To sign takes about a millisecond with RSA, and a tenth of one
-    otherwise. A new key is a change of credentials: give ``replace_credentials`` a grant with another one of these.
+    otherwise. A new key is a change of credentials: give ``replace_credentials`` a grant whose endpoint has another
+    ``PrivateKeyJwt``.
 
     Raises:
         ValueError: the key cannot be read, or is of another kind than the algorithm needs, or another argument is
@@ -74,7 +76,7 @@ class PrivateKeyJwt(Unpicklable):
     kid: str | None
     lifetime: float
     seal_secret: str
-    """What only who has the key can know: what is stored or saved is sealed by it."""
+    """A text that only who has the private key can know, since it follows from the key. It seals what is stored."""
 
     def __init__(
         self,
@@ -110,11 +112,11 @@ class PrivateKeyJwt(Unpicklable):
 
     @property
     def identity(self) -> str:
-        """What distinguishes this one from others of its kind, where a token is shared by a store."""
+        """What distinguishes this authentication from others of its class, where a token is shared by a store."""
         return repr(self._identity)
 
     def sign(self, grant: ClientCredentials, signing: Signing) -> AuthenticationParts:
-        """Three form fields: the client id, of which kind the assertion is, and the assertion."""
+        """The form fields of a token request: the client id, the kind of the assertion, and the assertion."""
         proof = (("client_assertion_type", JWT_BEARER), ("client_assertion", self.assertion(grant, signing)))
         return AuthenticationParts(form=(("client_id", grant.client_id), *proof))
 
@@ -139,7 +141,7 @@ class PrivateKeyJwt(Unpicklable):
 
 
 def _read(given: object, password: object) -> PrivateKey | str:
-    """The key, or why there is none, in words without a part of it."""
+    """The key; or what is wrong with what was given, in a text that shows nothing of the key."""
     key = given
     if isinstance(given, str | bytes):
         hidden = Hidden(given if isinstance(given, str) else given.decode("latin-1"))
@@ -167,7 +169,7 @@ def _from_pem(pem: Hidden, password: bytes | None) -> object:
         return serialization.load_pem_private_key(pem.reveal().encode("latin-1"), password)
     except TypeError:
         return "password is missing: the PEM is encrypted" if password is None else "the PEM is not encrypted"
-    except Exception:  # noqa: BLE001 (of several kinds, and it may quote what it read)
+    except Exception:  # noqa: BLE001 (errors of several kinds, which may quote what was read)
         return "private_key is no PEM of a private key that can be read, or the password is wrong"
 
 
@@ -202,7 +204,7 @@ def _fault_of_algorithm(algorithm: object, key: PrivateKey) -> str | None:
 
 
 def _signer(algorithm: Algorithm, key: PrivateKey) -> Callable[[bytes], bytes]:
-    """What signs, out of sight of whoever prints the attributes of a value."""
+    """A function that signs: printed as an attribute, it does not show the key that it signs with."""
     if isinstance(key, Ed25519PrivateKey):
         return key.sign
     if isinstance(key, EllipticCurvePrivateKey):
@@ -214,7 +216,7 @@ def _signer(algorithm: Algorithm, key: PrivateKey) -> Callable[[bytes], bytes]:
 
 
 def _flat(signature: bytes) -> bytes:
-    """As RFC 7518 section 3.4 has it: both numbers one after the other, 32 bytes each."""
+    """The two numbers of an ECDSA signature one after the other, 32 bytes each (RFC 7518 section 3.4)."""
     first, second = decode_dss_signature(signature)
     return first.to_bytes(32) + second.to_bytes(32)
 

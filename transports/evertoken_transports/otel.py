@@ -49,25 +49,25 @@ _Read = Callable[[Explanation], float]
 _Worst = Callable[[float, float], float]
 _Counted = EndpointBlocked | TokenDropped | TokenKept | CredentialsReplaced | StoreReported | RequestNotSigned
 _HANDFUL = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 60.0)
-"""Bounds in seconds: token requests end within ``Policy.request_timeout``, and callers wait about as long."""
+"""Bounds of the histograms, in seconds: token requests end within ``request_timeout``, and callers wait as long."""
 
 
 class Telemetry:
     """An ``on_event`` that counts and measures what happens, and makes a span of each token request and each wait.
 
     Args:
-        meter_provider: whose meter counts. Default: the program's own, also if it is set up later.
-        tracer_provider: whose tracer makes spans. Default: the same.
-        by_client: whether metrics are told apart by client id. With thousands of clients say False: each would have
-            time series of its own, and SDKs leave out what is above their limit.
+        meter_provider: its meter counts. Default: the program's own provider, also if that is set up later.
+        tracer_provider: its tracer makes spans. Default: the program's own provider, also if that is set up later.
+        by_client: whether metrics are told apart by client id. With thousands of clients say False: each client would
+            have time series of its own, and SDKs leave out what is above their limit.
 
-    Raises ImportError, when imported, without ``evertoken[otel]``.
+    Importing this module raises ImportError without ``evertoken[otel]``.
 
-    One is enough for a process, however many sources it has; it keeps none of them alive. Safe to use from any thread.
-    The names of instruments, attributes and spans stand in one table in the documentation.
+    One object is enough for a process, however many sources it has; it keeps none of them alive. Safe to use from any
+    thread. The names of instruments, attributes and spans stand in one table in the documentation.
 
-    Between events the gauges look at each source's machine, when a reader collects: the worst of those with the same
-    attributes is told, since that is the one to worry about.
+    The gauges do not wait for events: whenever a reader collects, they look at the machine of each coordinator. Of
+    several with the same attributes they tell the worst, since that is the one to worry about.
     """
 
     def __init__(
@@ -86,11 +86,17 @@ class Telemetry:
         self._make_gauges(meter)
 
     def __call__(self, event: Event) -> None:
-        """Count ``event``, of whatever source: for a ``Coordinator`` that was made with this as its ``on_event``."""
+        """Count ``event``, of whatever source: for a callback of your own that passes events on.
+
+        Sources and coordinators call what :meth:`watch` returns instead, so that the gauges know of them.
+        """
         self._lone(event)
 
     def watch(self, coordinator: Coordinator) -> EventCallback:
-        """What takes the events of ``coordinator``, whose state the gauges show from now on. Sources call this."""
+        """The callback for the events of ``coordinator``, whose state the gauges show from now on.
+
+        Sources and coordinators that are given this object as ``on_event`` call this.
+        """
         known = self._watches.get(coordinator)
         return known or self._watches.setdefault(coordinator, _Watch(self))
 
@@ -137,11 +143,11 @@ class Telemetry:
             yield metrics.Observation(value, self.attributes(client))
 
     def attributes(self, client_id: str, more: Mapping[str, str] | None = None) -> _Attributes:
-        """Those of a metric that is about ``client_id``."""
+        """The attributes of a metric that is about ``client_id``, and ``more``."""
         return {**({_CLIENT: client_id} if self._by_client else {}), **(more or {})}
 
     def count(self, event: _Counted) -> None:
-        """One more of these."""
+        """Add one to the counter of such an event."""
         match event:
             case EndpointBlocked():
                 self.blocks.add(1, self.attributes(event.client_id, {"evertoken.block.kind": event.kind.value}))
@@ -159,7 +165,11 @@ class Telemetry:
                 self.unsigned.add(1, {"server.address": event.origin})
 
     def start_span(self, event: RequestStarted | StoreLooked) -> trace.Span:
-        """That of a token request. It is nobody's child: it works for all, and outlives whoever began it."""
+        """Start the span of a token request, or of a look into a store.
+
+        The span has no parent, since the request works for all callers and may outlive the one who began it. It links
+        to that caller's span.
+        """
         here = trace.get_current_span().get_span_context()
         return self._tracer.start_span(
             "evertoken token request" if isinstance(event, RequestStarted) else "evertoken store look",
@@ -169,7 +179,7 @@ class Telemetry:
         )
 
     def waited(self, event: CallWaited | CallFailed) -> None:
-        """One caller's wait: a span below what the caller was at."""
+        """Measure the wait of one caller, and make a span of it below the caller's current one."""
         problem = event.problem if isinstance(event, CallFailed) else None
         why = _error_type(problem)
         self.waits.record(event.seconds, self.attributes(event.client_id, why))
@@ -184,7 +194,7 @@ class Telemetry:
 
 
 class _Watch:
-    """The events of one coordinator, whose attempts are numbered."""
+    """Takes the events of one coordinator, and keeps the span of each attempt until the end of the attempt is told."""
 
     def __init__(self, telemetry: Telemetry) -> None:
         self._telemetry = telemetry
@@ -199,12 +209,12 @@ class _Watch:
             case CallWaited() | CallFailed():
                 self._telemetry.waited(event)
             case TokenGranted() | RequestFailed() | EndpointUnblocked():
-                pass  # The end of their request says it, and the gauges.
+                pass  # The end of the request and the gauges say the same.
             case _:
                 self._telemetry.count(event)
 
     def _started(self, event: RequestStarted | StoreLooked) -> None:
-        """A look that found nothing goes on as a request, which is a span of its own."""
+        """Start a span. A look that found nothing ends here: the request that follows is a span of its own."""
         if isinstance(event, StoreLooked):
             self._telemetry.looks.add(1, self._telemetry.attributes(event.client_id))
         reason: _Attributes = {"evertoken.request.reason": event.reason.value}
@@ -217,7 +227,7 @@ class _Watch:
     def _ended(self, event: RequestEnded) -> None:
         known = self._under_way.pop((event.client_id, event.attempt), None)
         if known is None:
-            return  # It was begun before anybody listened, or in the parent of this process.
+            return  # The attempt was begun before anybody listened.
         began, reason, span = known
         how: _Attributes = {"evertoken.request.outcome": event.outcome, **_error_type(event.problem)}
         if event.asked:
@@ -229,7 +239,7 @@ class _Watch:
 
 
 def _error_type(problem: Problem | None) -> _Attributes:
-    """As the semantic conventions have it: there only where something went wrong."""
+    """The attribute ``error.type``, which by the semantic conventions is there only if something went wrong."""
     return {} if problem is None else {"error.type": problem.kind.value}
 
 

@@ -45,11 +45,12 @@ class BearerAuth(Signing[TokenSource], AuthBase):
         origins: further origins that tokens may be sent to, such as ``("https://files.example.com",)``.
         options: those of :class:`~evertoken_transports.threads.TokenSource`: ``policy``, ``store`` and so on.
 
-    Calls to other origins go out unsigned, which is told once each. A 401 to a call that carried our value is told to
-    the source, and the call is repeated once, with another token, if its body can be sent again (bytes and text can,
-    files and iterators cannot) and either the answer names the token as the cause or the method is safe. The repeated
-    call has the first answer in ``response.history``. What a call raises beside the errors of requests is what
-    ``authorization`` raises, before anything is sent. One object serves any number of threads and sessions.
+    Calls to other origins go out unsigned: ``on_event`` gets a ``RequestNotSigned`` for each, and the log has a WARNING
+    of the first to each origin. A 401 to a call that carried our value is told to the source, and the call is repeated
+    once, with another token, if its body can be sent again (bytes and text can, files and iterators cannot) and either
+    the answer names the token as the cause or the method is safe. The repeated call has the first answer in
+    ``response.history``. Beside the errors of requests, a call raises what ``authorization`` raises, and does so before
+    anything is sent. One object serves any number of threads and sessions.
 
     Raises:
         TypeError, ValueError: an argument is wrong; the text names it.
@@ -65,7 +66,7 @@ class BearerAuth(Signing[TokenSource], AuthBase):
         **options: Unpack[SourceOptions[Exchange]],
     ) -> None:
         allowed, given = origins_of(grant, origins), concealed(options)
-        del origins, options  # There may be a password in either, and error trackers show local variables.
+        del origins, options  # Both may hold a password, and error trackers show local variables.
         super().__init__(grant, allowed, lambda: TokenSource(grant, **given()), timeout, replay=replay)
 
     @override
@@ -78,18 +79,22 @@ class BearerAuth(Signing[TokenSource], AuthBase):
 
 
 class _Call:
-    """What one call carried: the hook that is told of its answers, also of those that send it elsewhere.
+    """What one call carried. As a hook of requests it is told of all answers to the call, redirects included.
 
-    Responses and the errors of requests can be pickled, with the request and what hangs on it: this one as nothing.
+    Responses and the errors of requests can be pickled with the request and its hooks. This one becomes a hook that
+    does nothing then, since it holds a token.
     """
 
     def __init__(self, source: TokenSource, timeout: float | None, *, replay: bool) -> None:
         self._source, self._timeout, self._replay = source, timeout, replay
         self._sent: tuple[Hidden, ...] = ()
-        """All that it has put on requests: where a repeated call is redirected, requests goes on with the first."""
+        """All values that were put on requests. If a repeated call is redirected, requests goes on with the first."""
 
     def sign(self, request: PreparedRequest) -> bool:
-        """Put the value on ``request``; whether it is another one than before."""
+        """Put the source's value on ``request``. Returns False if ``request`` has it from before.
+
+        Raises as ``authorization`` of the source.
+        """
         authorization = self._source.authorization(self._timeout)
         if request.headers.get("Authorization") == authorization and self._sent:
             return False
@@ -122,7 +127,7 @@ class _Call:
         return self
 
     def _heed(self, response: Response, *, stream: bool, resendable: bool) -> bool:
-        """Tell the source what the answer says, if it is one to our value; whether the call should be repeated."""
+        """Tell the source what the answer says, if its request carried our value; return whether to repeat the call."""
         request = response.request
         carried = request.headers.get("Authorization")
         ours = next((sent for sent in self._sent if sent.reveal() == carried), None)
@@ -139,26 +144,27 @@ class _Call:
 
 
 def _nothing(response: Response, **_: object) -> None:
-    """In the place of the hook, in a request that has been pickled."""
+    """Stands in the place of the hook in a request that has been pickled."""
 
 
 def _beginning(response: Response, *, stream: bool) -> bytes:
+    """The beginning of the body, decompressed. The caller can read all of it as usual."""
     if not stream or response.raw is None:
         return response.content[:MOST_PEEKED]
     raw = response.raw
-    if not isinstance(raw, HTTPResponse):  # What another adapter has in its place need not be readable twice.
+    if not isinstance(raw, HTTPResponse):  # The body of an adapter of somebody else's may be readable only once.
         return b""
     body = _Rejoined(raw)
     head = _of_urllib3(raw, io.BytesIO(body.head), response.request.method)
     response.raw = _of_urllib3(raw, body, response.request.method)
     try:
         return head.read(MOST_PEEKED, decode_content=True)
-    except HTTPError:  # For the one who reads.
+    except HTTPError:  # The caller meets the same error on reading.
         return b""
 
 
 def _of_urllib3(raw: HTTPResponse, body: io.BufferedIOBase, method: str | None) -> HTTPResponse:
-    """An answer like ``raw``, with the bytes of ``body``, which are as they came, compressed perhaps."""
+    """An answer like ``raw``, with the bytes of ``body``, which are as they came, and so may be compressed."""
     made = HTTPResponse(
         body,
         raw.headers,
@@ -169,11 +175,11 @@ def _of_urllib3(raw: HTTPResponse, body: io.BufferedIOBase, method: str | None) 
         decode_content=raw.decode_content,
         original_response=raw._original_response,  # noqa: SLF001 (requests takes the cookies from it)
         retries=raw.retries,
-        enforce_content_length=False,  # That of ``raw`` sees to it.
+        enforce_content_length=False,  # ``raw`` does so, below ``body``.
         request_method=method,
         request_url=raw.geturl(),
     )
-    made.version_string = getattr(raw, "version_string", "")  # Not an argument of every release.
+    made.version_string = getattr(raw, "version_string", "")  # Only later releases of urllib3 take it as an argument.
     return made
 
 
@@ -212,12 +218,12 @@ class _Rejoined(io.BufferedIOBase):
         if self._error is None:
             try:
                 return self._raw.read(amt, decode_content=False)
-            except Exception as error:  # noqa: BLE001 (for the one who reads, after what came before it)
+            except Exception as error:  # noqa: BLE001 (raised for the caller who reads, after the bytes before it)
                 self._error = error
         return b""
 
     def _given(self, data: bytes, amt: int | None) -> bytes:
-        """``data``, or the error; at the end this is closed, as urllib3 expects of a body."""
+        """Return ``data``, or raise the error that came instead. At its end the body is closed, as urllib3 expects."""
         if self._error is not None and (amt is None or not data):
             raise self._error
         if amt is None or (amt and not data):

@@ -1,4 +1,7 @@
-"""DNS and TCP with blocking sockets, none of it for longer than it is given; and the rules that the loops keep, too."""
+"""DNS and TCP with blocking sockets, within the time that is given; and which addresses may be connected to at all.
+
+The exchanges on event loops keep the same rules about addresses, and import them from here.
+"""
 
 from __future__ import annotations
 
@@ -22,43 +25,52 @@ RESOLVING = "while resolving the host name"
 CONNECTING = "while connecting"
 
 HEAD_START = 0.25
-"""Seconds that an address has before the next one is tried beside it (RFC 8305 section 5)."""
+"""Seconds that an address has before the next one is tried as well (RFC 8305 section 5)."""
 
 LONGEST_TIMEOUT = 86_400.0
-"""Seconds. Operating systems count a socket's time-out in milliseconds and 31 bits."""
+"""Seconds that a socket's time-out is cut to: operating systems keep it in milliseconds, in a number of 31 bits."""
 
 _UNDER_WAY = {0, errno.EINPROGRESS, errno.EWOULDBLOCK}
+"""What ``connect_ex`` returns where the connection is made or being made; Windows says EWOULDBLOCK."""
 
 
 class Address(NamedTuple):
-    """Where one try to connect goes."""
+    """One address to connect to."""
 
     family: int
     place: tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]
+    """What ``socket.connect`` takes, as ``socket.getaddrinfo`` gives it: the IP address first."""
 
     @property
     def text(self) -> str:
-        """The IP address alone."""
+        """The IP address without the port."""
         return str(self.place[0])
 
 
 def look_up(target: Target, flags: int = 0) -> list[Address]:
-    """What the system knows of ``target``. It takes as long as the name server likes."""
+    """The addresses that the system finds for ``target``. Blocks for as long as the name server takes.
+
+    Raises:
+        OSError, UnicodeError: there is no such host.
+    """
     found = socket.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM, flags=flags)
     return [Address(family, place) for family, _, _, _, place in found]
 
 
 def chosen(target: Target, found: Sequence[Address], *, may_be_simulated: bool = False) -> list[Address]:
-    """The addresses to be tried, at least one: the families take turns, so that none of them waits for all the other's.
+    """Those addresses of ``found`` that may be tried, at least one, in the order in which they are to be tried.
+
+    The families take turns, so that where one of them leads nowhere, not all of its addresses are waited for.
 
     Args:
         target: where the request goes.
-        found: what its name stands for.
-        may_be_simulated: ``found`` is the word of an event loop, perhaps of one that has a network of its own. Then
-            :func:`refuse_to_leave` has the last word.
+        found: the addresses of its host, at least one.
+        may_be_simulated: ``found`` comes from an event loop that may have a network of its own, whose addresses say
+            nothing of this machine. Then nothing is refused here, and :func:`refuse_to_leave` decides when there is a
+            connection.
 
     Raises:
-        ExchangeFailed: plain http would leave this machine, whatever its name says.
+        ExchangeFailed: plain http would leave this machine, even if the host's name is one of this machine.
     """
     if target.scheme != "https":
         here = [address for address in found if _is_here(address.text)]
@@ -73,25 +85,25 @@ def chosen(target: Target, found: Sequence[Address], *, may_be_simulated: bool =
 def refuse_to_leave(target: Target, connection: Connection) -> None:
     """Raise ExchangeFailed if plain http over ``connection`` would go to another machine.
 
-    The operating system is asked, which knows nothing of the addresses of a simulated network: there it has made no
-    connection, and so nothing can leave.
+    The operating system is asked where the connection leads. It knows nothing of the connections of a simulated
+    network, by which nothing can leave this machine.
     """
     number = connection.fileno()
     if target.scheme == "https" or number < 0:
         return
     with suppress(OSError), socket.fromfd(number, socket.AF_INET, socket.SOCK_STREAM) as same:
         peer: object = same.getpeername()
-        # Of an IP socket it is a tuple. Others, such as a pair that stands for a simulated one, cannot leave.
+        # An IP socket's peer is a tuple. Any other socket, such as one of a pair in a simulated network, stays here.
         address = str(cast("tuple[object, ...]", peer)[0]) if isinstance(peer, tuple) else ""
         if address and not _is_here(address):
             raise _leaving(target, address)
 
 
 class Connection(Protocol):
-    """A socket, or what an event loop has in its place."""
+    """A socket, or what an event loop gives out in the place of one."""
 
     def fileno(self) -> int:
-        """The descriptor, negative if there is none."""
+        """The file descriptor, negative if there is none."""
         ...
 
 
@@ -107,12 +119,14 @@ def _is_here(address: str) -> bool:
 
 
 def resolved(target: Target, seconds: float) -> list[Address]:
-    """The addresses of ``target``. Resolved in a thread beside, since a silent name server holds it for long.
+    """The addresses of ``target`` that may be tried, looked up in another thread: a silent name server blocks for long.
+
+    Where no thread can be started, as at interpreter shutdown, the caller's looks them up, for as long as that takes.
 
     Raises:
         TimeoutError: there was no answer within ``seconds``.
         OSError, UnicodeError: there is no such host.
-        ExchangeFailed: as of :func:`chosen`.
+        ExchangeFailed: :func:`chosen` refuses the addresses.
     """
     with suppress(socket.gaierror):
         return chosen(target, look_up(target, socket.AI_NUMERICHOST))
@@ -139,8 +153,8 @@ def connected(target: Target, addresses: Sequence[Address], seconds_left: Callab
     """A connection to the first of ``addresses`` that takes one; each has a head start over the next (RFC 8305).
 
     Raises:
-        ExchangeFailed: none did. The text says what became of each.
-        TimeoutError: there was no time left, which ``seconds_left`` may say by raising it.
+        ExchangeFailed: no address took a connection. The text says what became of each.
+        TimeoutError: ``seconds_left`` has raised this, or the seconds that it returned are over.
     """
     with selectors.DefaultSelector() as selector:
         race = _Race(selector)
@@ -161,7 +175,7 @@ def connected(target: Target, addresses: Sequence[Address], seconds_left: Callab
 
 
 class _Race:
-    """Connections that are being made at the same time, in one thread."""
+    """Connections to several addresses that are being made at the same time, in one thread."""
 
     def __init__(self, selector: selectors.BaseSelector) -> None:
         self._selector = selector
@@ -175,7 +189,7 @@ class _Race:
     def dial(self, address: Address) -> None:
         try:
             connection = socket.socket(address.family, socket.SOCK_STREAM)
-        except OSError as error:  # A family that this machine does not speak.
+        except OSError as error:  # This machine does not speak the family of the address.
             self.failures.append((address.text, error))
             return
         self._dialled[connection] = address
@@ -187,7 +201,7 @@ class _Race:
             self._fail(connection, code)
 
     def run(self, seconds: float) -> socket.socket | None:
-        """The connection that came about, if one did before ``seconds`` were over or another try failed."""
+        """The first connection that is made; None if ``seconds`` are over or a try has failed before."""
         if not self._dialled:
             return None
         for key, _ in self._selector.select(seconds):
@@ -211,8 +225,8 @@ class _Race:
 
 
 def hang_up(connection: socket.socket) -> None:
-    """Close ``connection``, whatever goes wrong in that: it must not cost an answer that is whole."""
-    with suppress(Exception):  # A forked child holds a copy of the socket: closing ours alone would leave it open.
+    """Close ``connection``. What goes wrong in closing is dropped, since it must not cost an answer that has come."""
+    with suppress(Exception):  # A forked child may hold a copy of the socket, which would keep the connection open.
         connection.shutdown(socket.SHUT_RDWR)
     with suppress(Exception):
         connection.close()

@@ -1,6 +1,6 @@
-"""What all ways of connecting have in common: what is refused beforehand, and what people are told when it fails.
+"""What all exchanges have in common: what they refuse before they connect, and what people are told of a failure.
 
-TLS failures are failures of transport, and their text says so: nobody may take them for refused credentials.
+Failures of TLS are failures of transport, and their texts say so, so that nobody takes them for refused credentials.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ WAITING = "while waiting for the answer"
 """The stage between sending and the first byte."""
 
 PIECE = 16 * 1024
-"""Bytes asked of a connection at a time: what one TLS record holds."""
+"""Bytes that are read from a connection at a time: as many as one TLS record holds."""
 
 _OTHER_NAME = {62, 64}
 """OpenSSL's verify codes for a certificate of another host name or another address."""
 _UNKNOWN_ISSUER = {2, 18, 19, 20, 21}
-"""... and for a chain that ends in nobody whom this machine trusts."""
+"""OpenSSL's verify codes for a chain of certificates that does not end in an authority which this machine trusts."""
 
 _PRIVATE_CA = "if it is a private CA, pass ssl_context=ssl.create_default_context(cafile=...)"
 _CLIENT_CERTIFICATE = "pass ssl_context= with a client certificate (SSLContext.load_cert_chain)"
@@ -36,7 +36,7 @@ _BROKEN_OFF = (
     "else there is no cipher that both sides accept"
 )
 
-# Parts of OpenSSL's reasons, the first that fits.
+# What OpenSSL's reasons mean. The first row counts whose left side is a part of the reason.
 _TLS_REASONS = (
     ("CERTIFICATE_REQUIRED", f"the server wants a client certificate and got none: {_CLIENT_CERTIFICATE}"),
     ("ALERT_CERTIFICATE_EXPIRED", "the server refused our client certificate, because it has expired"),
@@ -60,7 +60,7 @@ _TLS_REASONS = (
 
 
 class Configured:
-    """What every exchange over sockets of its own is made with; each says what its arguments are."""
+    """The base of the exchanges over sockets of their own: their common arguments, which each of them explains."""
 
     def __init__(
         self,
@@ -76,20 +76,20 @@ class Configured:
 
 
 def check_context(ssl_context: object) -> None:
-    """Raise ValueError, naming the argument, unless an exchange can work with this."""
+    """Raise ValueError, which names the argument, unless ``ssl_context`` is an ``ssl.SSLContext`` or None."""
     if not isinstance(ssl_context, ssl.SSLContext | None):
         raise ValueError(f"ssl_context must be an ssl.SSLContext or None, not {type(ssl_context).__name__}")
 
 
 def default_ssl_context() -> ssl.SSLContext:
-    """The default of Python's own: certificates and host names are verified. It offers HTTP/1.1 and nothing else."""
+    """Python's default context, which verifies certificates and host names. It offers HTTP/1.1 alone (ALPN)."""
     context = ssl.create_default_context()
     context.set_alpn_protocols(["http/1.1"])
     return context
 
 
 def check_alpn(protocol: str | None) -> None:
-    """Raise ExchangeFailed if the server chose a protocol that h11 does not speak: an embedder's context offered it."""
+    """Raise ExchangeFailed if the server chose a protocol other than HTTP/1.1, which an embedder's context offers."""
     if protocol not in (None, "http/1.1"):
         raise ExchangeFailed(f"the server chose the protocol {protocol!r}: let ssl_context offer http/1.1 only (ALPN)")
 
@@ -97,8 +97,8 @@ def check_alpn(protocol: str | None) -> None:
 def refuse_unsafe(target: Target, *, trust_env: bool) -> None:
     """Raise ExchangeFailed where the secret would travel in clear, or around a proxy that is configured for ``target``.
 
-    A proxy is the operator's word on how this machine reaches others. Loopback is not another machine, and the host of
-    a simulated network is none at all: whether it is one will be seen when there is a connection.
+    The operator configures a proxy for the way to other machines, so a request to this one need not go by it. A host of
+    ``simulated_hosts`` passes, too: :func:`.addresses.refuse_to_leave` checks its connection when there is one.
     """
     if is_loopback(target.host) or (target.scheme == "http" and target.host in simulated_hosts):
         return
@@ -114,7 +114,7 @@ def refuse_unsafe(target: Target, *, trust_env: bool) -> None:
 
 
 def proxy_for(target: Target) -> str | None:
-    """The proxy that environment or system name for ``target``, as it is written there: perhaps with a password."""
+    """The proxy that the environment or the system names for ``target``, as written there: it may hold a password."""
     from urllib.request import getproxies, proxy_bypass  # noqa: PLC0415 (it imports much, and few need it)
 
     proxies = getproxies()
@@ -123,7 +123,11 @@ def proxy_for(target: Target) -> str | None:
 
 
 def failure_of(error: Exception, target: Target, stage: str) -> ExchangeFailed:
-    """What an exchange raises for ``error``, which came up at ``stage``: without its frames, and without its text."""
+    """What an exchange raises for ``error``, which came up at ``stage``.
+
+    An ExchangeFailed loses its frames, and keeps its text. Any other error is replaced, since its frames and its text
+    may show the client's secret, or what the server sent.
+    """
     if isinstance(error, ExchangeFailed):
         return error.with_traceback(None)
     if isinstance(error, OSError | UnicodeError):
@@ -134,9 +138,9 @@ def failure_of(error: Exception, target: Target, stage: str) -> ExchangeFailed:
 
 
 def explained(error: OSError | UnicodeError, target: Target, stage: str) -> ExchangeFailed:
-    """The failure to be raised for ``error``, which came up at ``stage`` ("while connecting").
+    """The failure to be raised for ``error``, which came up at ``stage``, as in "while connecting".
 
-    Of what the other side sent, nothing is in its text: only OpenSSL's own reasons and the operating system's.
+    Its text quotes only the reasons of OpenSSL and of the operating system, and nothing that the other side sent.
     """
     if isinstance(error, ssl.SSLCertVerificationError):
         return ExchangeFailed(f"TLS: the certificate of {target.authority} was refused: {_certificate_flaw(error)}")
@@ -153,13 +157,16 @@ def explained(error: OSError | UnicodeError, target: Target, stage: str) -> Exch
 
 
 def no_connection(target: Target, failures: Sequence[tuple[str, Exception]]) -> ExchangeFailed:
-    """The failure to be raised where no address took a connection. Each comes with what became of it."""
+    """The failure to be raised where no address took a connection. ``failures`` holds each address and its error."""
     each = "; ".join(f"{address}: {reason_of(error)}" for address, error in failures)
     return ExchangeFailed(f"no connection to {target.authority} ({each})")
 
 
 def reason_of(error: Exception) -> str:
-    """The operating system's words for ``error``, without its number; what else it says may be the other side's."""
+    """What the operating system says of ``error``, without its number; the type of any other error.
+
+    Other texts are left out, since they may quote what the other side sent.
+    """
     if isinstance(error, TimeoutError):
         return "timed out"
     if isinstance(error, UnicodeError):

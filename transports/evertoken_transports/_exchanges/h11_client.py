@@ -1,4 +1,4 @@
-"""One token request and its answer, bytes out and bytes in, over h11. No I/O: sockets and streams are others' matter.
+"""One token request and its answer, bytes out and bytes in, by h11. There is no I/O here: exchanges bring the sockets.
 
 Exchanges differ in how they connect and wait. What they have in common is here: how a request is written, when an
 answer is complete, how much of it is read, and what is said when there is none.
@@ -17,7 +17,10 @@ except ImportError:
     raise ImportError("this exchange needs h11: pip install h11") from None
 
 MOST_HEAD = 32 * 1024
-"""Bytes within which the answer's headers must end, informational answers included. Servers accept 8 to 16 KiB."""
+"""Bytes within which the answer's headers must end, informational answers included.
+
+Servers accept 8 to 16 KiB of headers in a request, so an answer needs no more than this.
+"""
 
 _CLOSED = "the server closed the connection"
 
@@ -26,7 +29,7 @@ UNWRITABLE = (
     "stands there twice, or does not fit the body; it probably comes from the client authentication"
 )
 
-# How h11 begins to say what is wrong, and how we say it. The rest of its text quotes the server: that may be a token.
+# How the texts of h11's errors begin, and what we say instead: the rest of them quotes the server, perhaps a token.
 _FLAWS = {
     "illegal status line": "it does not begin with a status line",
     "illegal request line": "it does not begin with a status line",
@@ -44,14 +47,14 @@ _FLAWS = {
 
 
 class Conversation:
-    """One request, one answer, one connection.
+    """One request and its answer on one connection.
 
-    Send what :meth:`request_bytes` gives, then hand every piece that arrives to :meth:`receive` until that returns the
-    answer, and close the connection. How the answer is cut into pieces does not matter.
+    Send what :meth:`request_bytes` returns, then hand every piece that arrives to :meth:`receive` until that returns
+    the answer, and close the connection. How the answer is cut into pieces does not matter.
 
     Informational answers (1xx) are skipped. Redirects are answers like others. The body is not decoded, whatever
-    ``Content-Encoding`` says. Of a body longer than ``request.max_body`` bytes, one more is kept and the rest is not
-    waited for: the machine calls it malformed.
+    ``Content-Encoding`` says. A body longer than ``request.max_body`` bytes is cut after one byte more, by which the
+    machine sees that it is too long (malformed); the rest is not waited for.
     """
 
     def __init__(self, request: TokenRequest, target: Target) -> None:
@@ -65,7 +68,7 @@ class Conversation:
 
     @property
     def stage(self) -> str:
-        """How far the answer has come, to be said after "time ran out"."""
+        """How far the answer has come, in words that fit after "time ran out"."""
         if self._head is not None:
             return reading(len(self._body), self._length)
         if self._received:
@@ -73,7 +76,7 @@ class Conversation:
         return WAITING
 
     def request_bytes(self) -> bytes:
-        """The whole request. To be called once, and not to be kept: the bytes hold the secret.
+        """The bytes of the whole request. Call this once, and do not keep them: they hold the secret.
 
         Raises:
             ExchangeFailed: a header cannot be written in HTTP/1.1.
@@ -86,10 +89,10 @@ class Conversation:
         raise ExchangeFailed(UNWRITABLE)
 
     def receive(self, data: bytes) -> HttpResponse | None:
-        """Take what arrived, ``b""`` for the end of the connection; return the answer once it is complete.
+        """Take what has arrived, ``b""`` at the end of the connection; return the answer once it is complete.
 
         Raises:
-            ExchangeFailed: the answer is cut off, is not HTTP/1.1, or its headers do not end.
+            ExchangeFailed: the answer is cut off, is not HTTP/1.1, or its headers do not end within ``MOST_HEAD``.
         """
         try:
             self._take(data)
@@ -112,6 +115,7 @@ class Conversation:
         return b"".join(self._http.send(event) for event in events)
 
     def _take(self, data: bytes) -> None:
+        """Parse ``data``. The headers are counted here: h11 bounds each informational answer, but not all together."""
         if self._head is None:
             room = MOST_HEAD - self._received
             head, data = data[:room], data[room:]
@@ -156,12 +160,12 @@ class Conversation:
 
 
 def reading(count: int, length: str | None) -> str:
-    """The stage in which the body is read: ``count`` bytes so far, of as many as its Content-Length says."""
+    """The stage in which the body is read: ``count`` bytes have come. ``length`` is its Content-Length, if any."""
     return f"while reading the answer's body, {_so_far(count, length)} so far"
 
 
 def cut_off(count: int, length: str | None) -> str:
-    """What is wrong with an answer that ends ``count`` bytes after its headers; -1 if they never came to an end."""
+    """What is wrong with an answer that ends after ``count`` bytes of its body; -1 stands for no answer at all."""
     if count < 0:
         return f"{_CLOSED} without an answer"
     return f"{_CLOSED} in the middle of the answer's body, after {_so_far(count, length)}"
@@ -172,7 +176,7 @@ def _so_far(count: int, length: str | None) -> str:
 
 
 def flaw(error: BaseException) -> str:
-    """What an error of h11's says is wrong with the answer, in words of ours: its own quote the server's bytes."""
+    """What is wrong with the answer, in words of ours, since those of h11's ``error`` quote what the server sent."""
     said = str(error)
     known = next((ours for theirs, ours in _FLAWS.items() if said.startswith(theirs)), "it breaks the protocol")
     return f"the answer is not HTTP/1.1: {known}"

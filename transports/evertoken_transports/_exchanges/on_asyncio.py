@@ -38,6 +38,7 @@ class _AsyncioLine(Line):
         self._socket = connection
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
         self._is_the_loops = False
+        """Whether the socket has been handed to the event loop, whose business it then is to close it."""
 
     @override
     async def start(self, context: ssl.SSLContext | None, name: str) -> str | None:
@@ -50,7 +51,8 @@ class _AsyncioLine(Line):
                 sock=self._socket, ssl=context, server_hostname=server_hostname
             )
         except BaseException:
-            # uvloop may have closed it by its number, which may be somebody else's by the time that we would.
+            # Such a loop, uvloop, may have closed the descriptor by its number without the socket's knowing. By the
+            # time that the socket closed it again, the number could be that of another file.
             if not isinstance(asyncio.get_running_loop(), asyncio.BaseEventLoop):
                 self._socket.detach()
             raise
@@ -70,7 +72,7 @@ class _AsyncioLine(Line):
 
     @override
     def close(self) -> None:
-        with suppress(OSError):  # A forked child holds a copy of the socket: closing ours alone would leave it open.
+        with suppress(OSError):  # A forked child may hold a copy of the socket, which would keep the connection open.
             self._socket.shutdown(socket.SHUT_RDWR)
         if self._streams is not None:
             self._streams[1].transport.abort()  # The loop closes the socket in its next turn.

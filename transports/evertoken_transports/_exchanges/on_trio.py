@@ -60,13 +60,13 @@ class _TrioLine(Line):
 
     @override
     def close(self) -> None:
-        with suppress(OSError):  # A forked child holds a copy of the socket: closing ours alone would leave it open.
+        with suppress(OSError):  # A forked child may hold a copy of the socket, which would keep the connection open.
             self._plain.socket.shutdown(trio.socket.SHUT_RDWR)
         self._plain.socket.close()
 
 
 async def _as_os_error(work: Awaitable[_T]) -> _T:
-    """The result of ``work``; what broke the stream, where trio says only that it is broken."""
+    """The result of ``work``. Where trio says only that the stream is broken, the OSError that broke it is raised."""
     try:
         return await work
     except trio.BrokenResourceError as error:

@@ -1,7 +1,7 @@
-"""Several addresses of one host under asyncio and trio: each has a head start over the next, and the first one wins.
+"""Connecting to one of a host's addresses on asyncio and trio: each has a head start over the next, the first wins.
 
-The sockets of those that lose are closed, also where the whole is cancelled: nothing is left to the collector, as it is
-by ``asyncio.open_connection`` with ``happy_eyeballs_delay``.
+The sockets of those that lose are closed, also where the caller is cancelled. ``asyncio.open_connection`` with
+``happy_eyeballs_delay`` would leave them to the garbage collector.
 """
 
 from __future__ import annotations
@@ -21,15 +21,16 @@ _T = TypeVar("_T")
 
 
 async def resolved(target: Target) -> list[Address]:
-    """The addresses of ``target``, looked up in a thread of ours, or by the loop's own means where it has any.
+    """The addresses of ``target`` that may be tried, by the event loop's own resolver if it has one, else in a thread.
 
-    Not in the loop's or trio's pool of threads: those may all be taken by callers that wait for the token.
+    That is a thread of its own, and not one of asyncio's or trio's pool: callers that wait for the token may hold all
+    of those.
 
     Raises:
         OSError, UnicodeError: there is no such host.
-        ExchangeFailed: as of :func:`._addresses.chosen`.
+        ExchangeFailed: :func:`.addresses.chosen` refuses the addresses.
     """
-    # A simulated network has names, and addresses too, of which the system knows nothing: its loop is asked first.
+    # The loop is asked before the system, which knows neither the names nor the addresses of a simulated network.
     if (ask := _resolver_of_trio() if runtime() == "trio" else _resolver_of_asyncio()) is not None:
         found = await ask(target.host, target.port, type=socket.SOCK_STREAM)
         addresses = [Address(family, place) for family, _, _, _, place in found]
@@ -40,11 +41,14 @@ async def resolved(target: Target) -> list[Address]:
 
 
 _Resolver = Callable[..., Awaitable[Any]]
-"""As ``socket.getaddrinfo``."""
+"""Like ``socket.getaddrinfo``, but awaited."""
 
 
 def _resolver_of_asyncio() -> _Resolver | None:
-    """That of a loop that brings one, as uvloop and the simulated ones do; asyncio's own asks in its default pool."""
+    """The resolver of a loop that brings one, as uvloop and simulated loops do.
+
+    None for asyncio's own, which would look names up in the loop's default pool of threads.
+    """
     import asyncio  # noqa: PLC0415
 
     loop = asyncio.get_running_loop()
@@ -54,7 +58,7 @@ def _resolver_of_asyncio() -> _Resolver | None:
 
 
 def _resolver_of_trio() -> _Resolver | None:
-    """That which a test has set. To be asked for it, trio has to be given another."""
+    """The resolver that a test has given to trio, if any. trio tells it only to whoever sets another in its place."""
     import trio  # noqa: PLC0415
 
     set_by_test = trio.socket.set_custom_hostname_resolver(None)
@@ -70,10 +74,13 @@ async def first_of(
     connect: Callable[[Address], Awaitable[_T]],
     discard: Callable[[_T], Awaitable[object]],
 ) -> _T:
-    """What ``connect`` makes of the first address that takes a connection (RFC 8305).
+    """What ``connect`` returns for the first of ``addresses`` that takes a connection (RFC 8305).
+
+    ``discard`` closes a connection that was made and is not needed.
 
     Raises:
-        ExchangeFailed: none does. The text says what became of each.
+        ExchangeFailed: no address takes a connection. The text says what became of each.
+        Exception: no address does, and ``connect`` has raised this, which is neither an OSError nor a UnicodeError.
     """
     race = _Race(connect, discard)
     try:
@@ -89,7 +96,7 @@ async def first_of(
 
 
 class _Race(Generic[_T]):
-    """What is known of it so far. All of its steps are taken in one thread."""
+    """Tries several addresses at the same time, and keeps what has come of them. Used in one thread only."""
 
     def __init__(self, connect: Callable[[Address], Awaitable[_T]], discard: Callable[[_T], Awaitable[object]]) -> None:
         self._connect = connect
@@ -98,7 +105,7 @@ class _Race(Generic[_T]):
         self._over = False
         self.failures: list[tuple[str, Exception]] = []
         self.stir: Callable[[], object] = bool
-        """Called when one of them has come to its end."""
+        """Called when the try of an address is over, for whoever waits for that."""
 
     @property
     def won(self) -> bool:
@@ -108,7 +115,7 @@ class _Race(Generic[_T]):
         return self._winners.pop()
 
     async def run(self, address: Address) -> None:
-        """One of them. Only cancellation gets out of here."""
+        """Try one address. A failure is kept and not raised; only a cancellation is."""
         try:
             found = await self._connect(address)
         except Exception as error:  # noqa: BLE001 (raised by ``first_of`` unless another address is there)
@@ -121,7 +128,7 @@ class _Race(Generic[_T]):
         self.stir()
 
     async def end(self) -> None:
-        """Whoever wins from now on has lost."""
+        """Discard a connection that nobody has taken, and each one that is made from now on."""
         self._over = True
         while self._winners:
             await self._drop(self._winners.pop())

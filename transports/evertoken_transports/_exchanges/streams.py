@@ -1,4 +1,4 @@
-"""What the exchanges of asyncio and trio share: the order of things, the deadline, and the words for failure."""
+"""What the exchanges of asyncio and trio share: the order of the steps, the deadline, and the words for failures."""
 
 from __future__ import annotations
 
@@ -30,13 +30,14 @@ from evertoken_transports._runtime import in_thread, within
 
 
 class Line(ABC):
-    """One connection, in the words of its runtime. Its methods raise OSError, ``ssl.SSLError`` included."""
+    """One connection, by the means of its runtime. Its methods raise OSError, of which ``ssl.SSLError`` is one."""
 
     @abstractmethod
     async def start(self, context: ssl.SSLContext | None, name: str) -> str | None:
-        """Begin to read and write; with a ``context``, after the handshake with ``name``.
+        """Begin to read and write; with a ``context``, after a TLS handshake with the host ``name``.
 
-        Whatever arrives before a handshake is read by TLS and by nobody else: a byte from then is never handed on.
+        Bytes that arrive before the handshake must go to TLS alone, and never to :meth:`receive`: no certificate
+        vouches for them.
 
         Returns:
             The protocol that was chosen (ALPN), if any.
@@ -48,37 +49,39 @@ class Line(ABC):
 
     @abstractmethod
     async def receive(self, most: int) -> bytes:
-        """Whatever has arrived, up to ``most`` bytes; empty at the end."""
+        """Whatever has arrived, up to ``most`` bytes; empty at the end of the connection."""
 
     @abstractmethod
     def close(self) -> None:
-        """Close it at once and without ceremony: there is nothing to wait for, so that nothing can hang."""
+        """Close the connection at once, without a farewell of TLS: nothing is waited for, so that nothing can hang."""
 
 
 class StreamExchange(Configured, ABC):
     """Sends a token request and returns the answer, over a connection of its own; see :class:`.AsyncExchange`.
 
-    The request's deadline covers all of it, from DNS to the last byte, however slowly the other side drips. Redirects
-    are not followed. Plain http is refused except to loopback. Proxies are not spoken to: where the environment names
-    one for the token endpoint, the request is refused and not sent around it.
+    The request's deadline covers the whole exchange, from DNS to the last byte, however slowly the other side drips.
+    Redirects are not followed. Plain http is refused except to loopback. Proxies are not used: where the environment
+    names one for the token endpoint, the request is refused, and not sent around the proxy.
 
     Args:
-        ssl_context: for client certificates and private CAs. Default: verified against this machine's own store.
-        trust_env: heed the proxies that environment or system name. If False, they are ignored.
-        clock: the one that ``request.deadline`` is measured on.
+        ssl_context: for client certificates and private CAs. Default: one that verifies servers by the authorities
+            that this machine trusts.
+        trust_env: heed the proxies that the environment or the system names. If False, they are ignored.
+        clock: the clock that ``request.deadline`` is measured on.
 
-    It keeps nothing but the ``ssl_context``, belongs to no event loop, and may be used by several tasks at once.
+    The object keeps nothing but the ``ssl_context``, belongs to no event loop, and may be used by several tasks at
+    once.
 
     Raises:
-        ValueError: ``ssl_context`` is none.
+        ValueError: ``ssl_context`` is neither an ``ssl.SSLContext`` nor None.
     """
 
     async def __call__(self, request: TokenRequest, /) -> HttpResponse:
         """Send ``request``; return the answer.
 
         Raises:
-            ExchangeFailed: (:mod:`evertoken_transports.h11`) there is none. The text says at which stage it failed, and
-                why.
+            ExchangeFailed: (:mod:`evertoken_transports.h11`) there is no answer. The text says at which stage the
+                exchange failed, and why. After a fault in code it is an ``ExchangeBroken``.
         """
         target = Target.of(request.url)
         refuse_unsafe(target, trust_env=self._trust_env)
@@ -88,15 +91,15 @@ class StreamExchange(Configured, ABC):
             return await self._within(seconds, self._carried(attempt, target, seconds))
         except Exception as error:  # noqa: BLE001 (whatever it is, it is told without its frames)
             failure = failure_of(error, target, attempt.stage)
-        # Outside the handlers: what was being sent and read must not hang on the failure, by its frames or its context.
+        # Raised outside the handler, so that neither a frame nor a context of the failure shows what was sent or read.
         raise failure
 
     @abstractmethod
     async def _open(self, target: Target, attempt: Attempt, seconds: float) -> Line:
-        """A connection to ``target``, not yet started. ``seconds`` is what there is for all of the exchange."""
+        """A connection to ``target``, not yet started. ``seconds`` are left for the whole exchange."""
 
     async def _within(self, seconds: float, work: Coroutine[None, None, HttpResponse]) -> HttpResponse:
-        """The result of ``work``; TimeoutError, and ``work`` is cancelled, after ``seconds``."""
+        """The result of ``work``. After ``seconds``, ``work`` is cancelled and TimeoutError raised."""
         return await within(seconds, work)
 
     async def _carried(self, attempt: Attempt, target: Target, seconds: float) -> HttpResponse:
@@ -113,13 +116,13 @@ class StreamExchange(Configured, ABC):
     async def _context_for(self, target: Target) -> ssl.SSLContext | None:
         if target.scheme != "https":
             return None
-        if self._ssl_context is None:  # In a thread, because to load every authority would hold up the loop.
+        if self._ssl_context is None:  # Made in a thread, because to load every authority would hold up the loop.
             self._ssl_context = await in_thread(default_ssl_context)
         return self._ssl_context
 
 
 class SocketExchange(Outbound, StreamExchange):
-    """One that finds its way by DNS and TCP."""
+    """An exchange that finds the endpoint by DNS and TCP."""
 
     @override
     async def _open(self, target: Target, attempt: Attempt, seconds: float) -> Line:
@@ -131,7 +134,7 @@ class SocketExchange(Outbound, StreamExchange):
 
     @abstractmethod
     async def _connected(self, target: Target, address: Address) -> Line:
-        """A connection to ``address`` that :func:`._addresses.refuse_to_leave` lets pass; OSError if there is none."""
+        """A connection to ``address`` that :func:`.addresses.refuse_to_leave` lets pass. Raises OSError without one."""
 
 
 async def _discard(line: Line) -> None:
@@ -139,7 +142,7 @@ async def _discard(line: Line) -> None:
 
 
 class Attempt:
-    """One request under way, and the words for where it is."""
+    """One request under way, and how far it has come, in words."""
 
     def __init__(self, conversation: Conversation, note: Progress) -> None:
         self._conversation = conversation
@@ -148,7 +151,7 @@ class Attempt:
 
     @property
     def stage(self) -> str:
-        """Where it is, as in "while connecting"; noted for those who wait, too."""
+        """How far it has come, as in "while connecting". Callers who give up waiting for the token are told this."""
         return self._note.stage
 
     @stage.setter
@@ -156,7 +159,7 @@ class Attempt:
         self._note.stage = words
 
     async def converse(self, line: Line) -> HttpResponse:
-        """Send and receive."""
+        """Send the request and return the answer."""
         self.stage = "while sending the request"
         # A server may answer, or say by a TLS alert what it misses, and hang up before it has read the request.
         with suppress(ConnectionError):

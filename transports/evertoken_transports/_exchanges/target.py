@@ -12,7 +12,11 @@ from evertoken_transports._exchange import ExchangeFailed
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 _OUR_FIELDS = (("Accept-Encoding", "identity"), ("User-Agent", "evertoken"), ("Connection", "close"))
-"""Without ``close``, a server keeps the connection open, and an answer that was cut short looks like a slow one."""
+"""What is sent unless the request has such a field of its own.
+
+Answers are not decoded, so none is to be compressed. Without ``close``, a server keeps the connection open, and an
+answer that was cut short looks like a slow one.
+"""
 
 
 class Target(NamedTuple):
@@ -20,7 +24,7 @@ class Target(NamedTuple):
 
     scheme: str
     host: str
-    """For DNS and certificates: lower case, ASCII, an IPv6 address without its brackets."""
+    """The host as DNS and certificates have it: lower case, ASCII, an IPv6 address without its brackets."""
     port: int
     resource: str
     """The request target (RFC 9112 section 3.2.1): path and query, never empty, ASCII."""
@@ -30,7 +34,7 @@ class Target(NamedTuple):
         """The parts of ``url``, which is one that :class:`~evertoken.TokenEndpoint` accepted.
 
         Raises:
-            ExchangeFailed: the host is not written in ASCII, as that class writes it.
+            ExchangeFailed: the host is not written in ASCII, in which that class writes it.
         """
         parts = urlsplit(url)
         host = parts.hostname or ""
@@ -43,17 +47,17 @@ class Target(NamedTuple):
 
     @property
     def authority(self) -> str:
-        """Host and port for people, and for lists of hosts: the port is always there."""
+        """Host and port, also where the port is the scheme's own: for people, and for lists such as ``NO_PROXY``."""
         return f"{self._bracketed}:{self.port}"
 
     @property
     def host_field(self) -> str:
-        """The value of ``Host`` (RFC 9110 section 7.2): the scheme's own port is left out."""
+        """The value of ``Host`` (RFC 9110 section 7.2), from which the scheme's own port is left out."""
         return self._bracketed if self.port == _DEFAULT_PORTS[self.scheme] else self.authority
 
     @property
     def tls_name(self) -> str:
-        """For SNI and certificates, which do not know the dot that ends a full name (RFC 6066 section 3)."""
+        """The host for SNI and certificates, in which a full name does not end with a dot (RFC 6066 section 3)."""
         return self.host.rstrip(".")
 
     @property

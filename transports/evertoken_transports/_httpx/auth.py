@@ -53,23 +53,23 @@ class BearerAuthBase(Unpicklable, Generic[_Request, _Response]):
         grant: who asks for tokens, where, and how. Its ``api_base`` says which origin (scheme, host and port) they are
             for.
         policy: the tunables; see :class:`evertoken.Policy`.
-        timeout: seconds that a call may wait for a token before it is sent, and once more before it is repeated. Has
-            nothing to do with the client's own timeouts. Default: 15; with a store 20, and 10 more for each
-            further one.
+        timeout: seconds that a call may wait for a token before it is sent, and once more before it is repeated. The
+            client's own timeouts do not count here. Default: 15; with a store 20, and 10 more for each further store
+            (by the default policy).
         replay: repeat a call whose token was rejected, by the rules below. If False, the caller gets every 401.
         origins: further origins that tokens may be sent to, such as ``("https://files.example.com",)``.
         ssl_context, proxy, trust_env: for the token request only; see the ``HttpxExchange`` of this module. The client
             has settings of its own for the API.
         exchange: how a token request travels: a plain callable. Under an AsyncClient it runs in a worker thread, unless
             there is an ``async_exchange``. Default: ``HttpxExchange`` of this module.
-        async_exchange: the same for an AsyncClient: a coroutine function, which is awaited in the event loop that runs,
-            and so in that loop's time. Given alone, the object serves AsyncClients only. Default:
-            ``AsyncHttpxExchange`` of this module.
-        coordinator: share this one. Default: that of everybody in the process with an equal grant and policy, so that
-            an auth object made for one call costs no token request of its own.
-        store: share the token by it with every process that does: :class:`~evertoken_transports.stores.FileStore`,
-            :class:`~evertoken_transports.stores.RedisStore`. See :class:`~evertoken_transports.stores.SharedExchange`,
-            also for ``store_required`` and ``keys``.
+        async_exchange: how a token request travels under an AsyncClient: a coroutine function, which is awaited in the
+            event loop that runs, and so in that loop's time. If it is given without an ``exchange``, the object serves
+            AsyncClients only. Default: ``AsyncHttpxExchange`` of this module.
+        coordinator: the coordinator to share. Default: that of everybody in the process with an equal grant, policy
+            and stores, so that an auth object made for one call costs no token request of its own.
+        store: by which the token is shared with every process that has an equal store:
+            :class:`~evertoken_transports.stores.FileStore`, :class:`~evertoken_transports.stores.RedisStore`. See
+            :class:`~evertoken_transports.stores.SharedExchange`, also for ``store_required`` and ``keys``.
         on_event: called with each event; see :class:`~evertoken_transports.Coordinator`.
 
     **What is signed.** Requests to the grant's origin and to ``origins``. Our value replaces an ``Authorization``
@@ -83,9 +83,9 @@ class BearerAuthBase(Unpicklable, Generic[_Request, _Response]):
     seconds; ``LocalProtocolError`` if :attr:`source` is closed, or if a Client meets an object that has an
     ``async_exchange`` alone. The constructor raises TypeError or ValueError, which name the argument.
 
-    **What a rejected token leads to.** A 401 counts if the very request that it answers carried our value. The token is
-    then dropped, unless the rejection is not to be believed (:meth:`evertoken.TokenMachine.token_rejected`), and the
-    call is repeated once, if
+    **What a rejected token leads to.** A 401, or another 4xx whose ``WWW-Authenticate`` says ``invalid_token``, counts
+    if the very request that it answers carried our value. The token is then dropped, unless the rejection is not to be
+    believed (:meth:`evertoken.TokenMachine.token_rejected`), and the call is repeated once, if
 
     - the answer says that the token was the cause, or the method is safe (GET, HEAD, OPTIONS, TRACE): a call that may
       have had its effect is never made twice;
@@ -93,14 +93,14 @@ class BearerAuthBase(Unpicklable, Generic[_Request, _Response]):
       ``request.read()`` has been called (``aread()`` on an AsyncClient);
     - another token can be had within ``timeout``.
 
-    Otherwise, and the second time, the caller gets the 401. A repeated call has the first answer in
-    ``response.history``, its body cut. A 401 that asks for strong customer authentication is left alone, and so is
-    every other status, but for the 400 by which Mangopay says that the account is locked: the caller gets it, and the
-    token endpoint is not asked until the lock may be over.
+    Otherwise, and the second time, the caller gets that answer. A repeated call has the first answer in
+    ``response.history``, with as much of its body as was looked at. A 401 that asks for strong customer authentication
+    leads to nothing, and neither does any other error, except the 400 by which Mangopay says that the account is
+    locked: the caller gets it, and the token endpoint is not asked until the lock may be over.
 
     The body of an answer is looked at on 400 and 401 only, and no more than 64 KiB of it, also under ``stream()``; the
-    caller can read it as usual. The token request has a client of its own: hooks, cookies, timeouts, redirects and
-    history of this one never see it. One object may serve any number of threads, event
+    caller can read it as usual. The token request has a client of its own, so that hooks, cookies, timeouts, redirects
+    and history of the client that makes the calls never see it. One object may serve any number of threads, event
     loops and clients, all at the same time; a copy of it is the object itself.
     """
 
@@ -134,7 +134,7 @@ class BearerAuthBase(Unpicklable, Generic[_Request, _Response]):
         on_event: EventCallback | None = None,
     ) -> None:
         check_type("grant", grant, ClientCredentials)
-        # Either may have a password in it, and error trackers show local variables.
+        # A proxy and an origin may have a password in them, keys are secret, and error trackers show local variables.
         shares = Shares(store, keys, store_required=store_required)
         hidden = None if proxy is None else Hidden(proxy)
         allowed = origins_of(grant, origins)
@@ -181,7 +181,7 @@ class BearerAuthBase(Unpicklable, Generic[_Request, _Response]):
 
     @property
     def source(self) -> TokenSource:
-        """Where the tokens come from: for use beside the client, for rotation, and to see what is going on."""
+        """The source of the tokens: for calls by other means, to replace the secret, and to see what is going on."""
         return self._source
 
     @property
@@ -190,38 +190,38 @@ class BearerAuthBase(Unpicklable, Generic[_Request, _Response]):
         return self._api_base
 
     def auth_flow(self, request: _Request) -> Generator[_Request, _Response, None]:  # noqa: ARG002
-        """Not for use: it could not wait for a token. The clients call one of the two others.
+        """Not for use, since it could not wait for a token. The clients call one of the two other methods.
 
         Raises:
-            TypeError: always, since the request would go out unsigned otherwise.
+            TypeError: always. Without it, the request would go out unsigned.
         """
         raise TypeError("auth_flow cannot wait for a token: use sync_auth_flow or async_auth_flow")
 
     def sync_auth_flow(self, request: _Request) -> Generator[_Request, _Response, None]:
-        """What the client drives: it sends each request that this generator yields, and hands the answer back.
+        """The generator that a client drives: it sends each request that is yielded, and hands the answer back.
 
         Raises:
-            LocalProtocolError: there is an ``async_exchange`` alone, which needs an AsyncClient.
+            LocalProtocolError: the only exchange is an ``async_exchange``, which needs an AsyncClient.
         """
         if not self._serves_threads:
             raise tasks_only()
         return self._flow.run(request)
 
     def async_auth_flow(self, request: _Request) -> AsyncGenerator[_Request, _Response]:
-        """The same for the asynchronous client, on asyncio or trio. It waits in the event loop, and never blocks it."""
+        """The same for an asynchronous client, on asyncio or trio. It waits in the event loop, and never blocks it."""
         return self._flow.arun(request)
 
 
 def _own(
     clock: Clock, proxy: Hidden | None, ssl_context: ssl.SSLContext | None, kind: type[_Exchange], *, trust_env: bool
 ) -> _Exchange:
-    """An exchange of ours, with the settings that were given for it."""
+    """An exchange of this package, of the class ``kind``, with the settings that ``BearerAuth`` was given for it."""
     url = None if proxy is None else proxy.reveal
     return kind(ssl_context=ssl_context, proxy=url and url(), trust_env=trust_env, clock=clock)
 
 
 def _stores(shares: Shares, exchange: object, async_exchange: object) -> tuple[Hashable, ...]:
-    """The stores on the way to the endpoint, whichever of the two is used."""
+    """The stores on the way to the endpoint, by whichever exchange. Raises ValueError if the two exchanges differ."""
     stores = shares.stores(exchange if async_exchange is None else async_exchange)
     if exchange is not None and shares.stores(exchange) != stores:
         raise ValueError("exchange and async_exchange must share by the same stores, since they share one token")

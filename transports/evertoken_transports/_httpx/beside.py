@@ -20,7 +20,7 @@ from evertoken_transports._token import Token
 from evertoken_transports._when import TokenCallback
 from evertoken_transports.threads import TokenSource
 
-# httpx's or httpx2's.
+# A class of httpx or of httpx2.
 Client = Any
 Response = Any
 
@@ -36,9 +36,13 @@ class AsyncHttpxExchangeBase(Settings):
         cls.__doc__ = with_reference(cls, AsyncHttpxExchangeBase)
 
     async def __call__(self, request: TokenRequest, /) -> HttpResponse:
-        """Send ``request``; return the answer, whatever its status. Redirects are not followed."""
+        """Send ``request``; return the answer, whatever its status. Redirects are not followed.
+
+        Raises:
+            ExchangeFailed: as the ``HttpxExchange`` of this module.
+        """
         line, left = self._begun(request)
-        # As in the synchronous exchange: only what is told first counts.
+        # As in the synchronous exchange, only the first outcome counts: what comes of closing is told later.
         outcomes: list[HttpResponse | ExchangeFailed] = []
         limit = Limit()
 
@@ -85,7 +89,7 @@ class AsyncHttpxExchangeBase(Settings):
                 if not line.is_whole and len(body) <= request.max_body:
                     raise
             tell(self._answer(request, response, bytes(body)))
-            line.cut()  # So that closing waits for nobody.
+            line.cut()  # The library closes the connection next, and so waits for nobody.
 
         # The answer is read in a hook for the reason that the synchronous exchange gives.
         client = await in_thread(partial(self._client, request, seconds, read))
@@ -93,50 +97,53 @@ class AsyncHttpxExchangeBase(Settings):
             await client.send(self._library_request(request, line, line.atrace), stream=True)
 
     def _client(self, request: TokenRequest, seconds: float, read: object) -> Client:
-        """Made in a thread, because to load certificates, or the library's own parts, would hold up the event loop."""
+        """A client for one request. Call this in a thread: certificates and the library's parts take long to load."""
         return self._library.AsyncClient(event_hooks={"response": [read]}, **self._client_options(request, seconds))
 
 
 class Beside:
-    """``exchange`` for use in an event loop: it runs in a worker thread."""
+    """A blocking ``exchange`` for use in an event loop: each call of it runs in a worker thread."""
 
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
         self.stores = stores_of(exchange)
 
     async def __call__(self, request: TokenRequest, /) -> HttpResponse:
-        """What it answers to ``request``."""
+        """What the blocking exchange answers to ``request``, or raises."""
         return await in_thread(partial(self._exchange, request))
 
 
 class TasksOnlyExchange:
-    """In the place of an exchange where only tasks can send. What is told to stores is told by threads all the same."""
+    """Stands where a blocking exchange would, if there is only one that tasks can await.
+
+    It sends nothing. Its stores are those of ``exchange``, and threads can tell them of blocks all the same.
+    """
 
     def __init__(self, exchange: AsyncExchange) -> None:
         self.stores = stores_of(exchange)
         self.unblock, self.block = getattr(exchange, "unblock", None), getattr(exchange, "block", None)
 
     def __call__(self, _: TokenRequest, /) -> HttpResponse:
-        """Not for use. Raises LocalProtocolError, always."""
+        """Not for use: always raises LocalProtocolError."""
         raise tasks_only()
 
 
 class TasksOnlySource(TokenSource):
-    """Behind a ``BearerAuth`` that can send from an event loop alone: no thread waits for a token here."""
+    """The source of a ``BearerAuth`` that has an ``async_exchange`` alone: no thread can wait for a token here."""
 
     @override
     def token(self, timeout: float | None = None, min_ttl: float = 0.0) -> Token:
-        """As :meth:`authorization`."""
+        """Not for use; raises as :meth:`authorization` does."""
         raise tasks_only()
 
     @override
     def when_token(self, callback: TokenCallback, timeout: float | None = None) -> None:
-        """As :meth:`authorization`."""
+        """Not for use; raises as :meth:`authorization` does."""
         raise tasks_only()
 
     @override
     def authorization(self, timeout: float | None = None, min_ttl: float = 0.0) -> str:
-        """Not for use: it could not send a token request.
+        """Not for use, since a thread could not send the token request that it would wait for.
 
         Raises:
             LocalProtocolError: always.
@@ -145,7 +152,7 @@ class TasksOnlySource(TokenSource):
 
 
 def tasks_only() -> LocalProtocolError:
-    """What a thread is told where only a task can send."""
+    """What is raised in a thread that asks for a token where only a task can send the request."""
     return LocalProtocolError(
         "this BearerAuth has an async_exchange alone, which only an AsyncClient can await: use it there, or give it an"
         " exchange as well"
@@ -153,7 +160,11 @@ def tasks_only() -> LocalProtocolError:
 
 
 class AsyncSources:
-    """One source for each runtime, made when it is first needed. They share the coordinator of ``source``."""
+    """One source for each runtime, made when it is first needed. They share the coordinator of ``source``.
+
+    ``lasting`` carries refreshes in threads, so that they do not end with the event loop in which they fell due. If it
+    is None, they are carried in tasks.
+    """
 
     def __init__(self, source: TokenSource, exchange: AsyncExchange, lasting: Exchange | None) -> None:
         self._source = source
@@ -169,7 +180,7 @@ class AsyncSources:
         """
         self._source._check_open()
         which = runtime()
-        # Two threads may both make one; both then use the same.
+        # If two threads make one at the same time, both use the one that was kept first.
         return self._made.get(which) or self._made.setdefault(which, self._following(which))
 
     def _following(self, which: Runtime) -> AsyncSource:

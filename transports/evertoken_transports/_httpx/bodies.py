@@ -1,4 +1,4 @@
-"""Looking into the body of an answer without taking it away from the caller. For httpx and httpx2 alike."""
+"""Looking into the body of an answer of httpx or httpx2 without taking it away from the caller."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ Stream = Any
 
 
 class _Peeked:
-    """What both kinds of stream have in common: the stream underneath, and what has been read of it.
+    """What the two streams below have in common: the stream underneath, and the chunks that were read of it already.
 
-    What went wrong while peeking goes wrong again, in the same place, for the one who reads: it is theirs to see. A
-    stream that came to its end is closed at once, so that its connection is free for others.
+    An error that came up while peeking is raised again for the caller who reads, after the same bytes. A stream that
+    has come to its end is closed at once, so that its connection is free for others.
     """
 
     def __init__(self, stream: Stream) -> None:
@@ -27,17 +27,17 @@ class _Peeked:
 
     @property
     def peeked(self) -> bytes:
-        """The bytes that have been read."""
+        """The bytes that have been read by ``peek``."""
         return b"".join(self._chunks)
 
     @property
     def elapsed(self) -> object:
-        """httpx2 asks the stream how long the call took."""
+        """How long the call took, which httpx2 reads from the stream; None under httpx."""
         return getattr(self._stream, "elapsed", None)
 
 
 class PeekedStream(_Peeked):
-    """A response's stream whose beginning has been read already; the caller gets every byte of it nonetheless."""
+    """A response's stream whose beginning has been read already; who reads it later gets every byte nonetheless."""
 
     def __init__(self, stream: Stream) -> None:
         super().__init__(stream)
@@ -78,7 +78,7 @@ class PeekedStream(_Peeked):
 
 
 class AsyncPeekedStream(_Peeked):
-    """The same for the asynchronous clients."""
+    """A response's stream as :class:`PeekedStream` is one, for the asynchronous clients."""
 
     def __init__(self, stream: Stream) -> None:
         super().__init__(stream)
@@ -116,7 +116,10 @@ class AsyncPeekedStream(_Peeked):
         self._chunks, self._rest, self._error = [content], None, None
 
     async def aclose(self) -> None:
-        """Close the stream underneath, once. A generator that stopped half-way must not be left to the collector."""
+        """Close the stream underneath, once.
+
+        A generator that was read half-way is closed here: the garbage collector might close it in no event loop.
+        """
         if not self._is_closed:
             self._is_closed = True
             try:
@@ -127,7 +130,11 @@ class AsyncPeekedStream(_Peeked):
 
 
 def peeked_content(raw: bytes, encodings: Iterable[str]) -> bytes:
-    """``raw`` without its content coding, as far as that can be told in ``MOST_PEEKED`` bytes; else nothing."""
+    """The beginning of a body that arrived as ``raw``, decompressed: at most ``MOST_PEEKED`` bytes.
+
+    ``encodings`` are the lines of ``Content-Encoding``. Where they name several codings, or one that :func:`decoded`
+    does not know, nothing is returned.
+    """
     codings = [coding.strip().lower() for line in encodings for coding in line.split(",")]
     named = [coding for coding in codings if coding not in ("", "identity")]
     if not named:
@@ -138,7 +145,8 @@ def peeked_content(raw: bytes, encodings: Iterable[str]) -> bytes:
 def decoded(raw: bytes, coding: str) -> bytes:
     """``raw`` decompressed, at most ``MOST_PEEKED`` bytes of it; nothing if it is not what ``coding`` says.
 
-    gzip and deflate (RFC 9110 section 8.4.1) are known; deflate also without the zlib wrapper, as some servers have it.
+    gzip and deflate (RFC 9110 section 8.4.1) are known. Some servers send deflate without the zlib wrapper, which is
+    read as well.
     """
     windows = {"gzip": (31,), "x-gzip": (31,), "deflate": (15, -15)}.get(coding, ())
     for window in windows:

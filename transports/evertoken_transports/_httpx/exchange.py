@@ -3,7 +3,7 @@
 Each token request has a client of its own, so that no pool, cookie, hook or setting of the API's client ever meets it.
 The time limits of these libraries hold for single operations, and a server that sends a byte now and then renews them
 for ever; name resolution knows none at all. So the work is done in a thread beside the caller, who leaves at the
-deadline whatever happens, and cuts the line then: once it is cut nothing more is sent over it.
+deadline whatever happens. The caller then cuts the connection, over which nothing more is sent after that.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from evertoken_transports._httpx.line import Line, Refused
 from evertoken_transports._httpx.network import direct
 from evertoken_transports._threads import LONGEST_SLEEP, start_thread
 
-# httpx's or httpx2's.
+# A class of httpx or of httpx2.
 Request = Any
 Response = Any
 
 
 class Settings(Outbound):
-    """What an exchange is made with, and what it makes of that for one request."""
+    """The base of the exchanges over httpx and httpx2: their arguments, and what the library is given by these."""
 
     _library: ClassVar[ModuleType]
 
@@ -49,14 +49,14 @@ class Settings(Outbound):
         check_context(ssl_context)
         self._ssl_context = ssl_context
         if proxy is not None and not _is_proxy(self._library, proxy):
-            del proxy  # It may have a password in it, and error trackers show local variables.
+            del proxy  # The URL may have a password in it, and error trackers show local variables.
             raise ValueError("proxy must be the URL of an http, https or socks5 proxy, with scheme and host")
         self._proxy = proxy
         self._trust_env = bool(trust_env)
         self._clock = clock
 
     def _begun(self, request: TokenRequest) -> tuple[Line, float]:
-        """A line for ``request`` and the seconds until its deadline, after the last checks before anything is sent."""
+        """A line for ``request`` and the seconds until its deadline, after all checks that come before sending."""
         self.check_fence()
         fault = fault_of_url("TokenRequest.url", request.url)
         if fault is None and self._proxy is not None and not _is_https(request):
@@ -70,9 +70,9 @@ class Settings(Outbound):
         return line, left
 
     def _context(self, request: TokenRequest) -> ssl.SSLContext:
-        """Made when it is first needed, and kept: it takes long to load every certificate authority."""
+        """The SSL context, made when it is first needed, and kept: to load every certificate authority takes long."""
         if not _is_https(request):
-            return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # Which is never used, and trusts nobody.
+            return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # The library wants one; it trusts nobody, and is not used.
         if self._ssl_context is None:
             self._ssl_context = cast("ssl.SSLContext", self._library.create_ssl_context(trust_env=self._trust_env))
         return self._ssl_context
@@ -88,7 +88,7 @@ class Settings(Outbound):
         }
 
     def _library_request(self, request: TokenRequest, line: Line, trace: object) -> Request:
-        """The request as every exchange writes it: the library adds nothing of its own to what is there already."""
+        """The library's request, with all the fields that other exchanges send, so that it adds none of its own."""
         headers = fields_of(request, line.target)
         extensions = {"trace": trace, "sni_hostname": line.target.tls_name}
         return self._library.Request(
@@ -107,9 +107,12 @@ class HttpxExchangeBase(Settings):
         ssl_context: for private authorities and client certificates (mTLS). Default: the library's, which verifies.
         proxy: URL of an http, https or socks5 proxy, which may carry user and password.
         trust_env: use the proxies and certificate authorities that the environment names, as the library does.
-        clock: the coordinator's clock, on which ``request.deadline`` is a point in time.
+        clock: the clock that ``request.deadline`` is measured on, which is the coordinator's.
 
-    Wrong arguments raise ValueError. Safe to use from any number of threads.
+    Safe to use from any number of threads.
+
+    Raises:
+        ValueError: an argument is wrong. The text does not show the proxy.
     """
 
     def __init_subclass__(cls) -> None:
@@ -120,16 +123,17 @@ class HttpxExchangeBase(Settings):
         """Send ``request``; return the answer, whatever its status. Redirects are not followed.
 
         Raises:
-            ExchangeFailed: (:mod:`evertoken_transports.h11`) there is none. The text names stage, host and cause. It is
-                a TimeoutError, too, if ``request.deadline`` passed, from when on nothing is sent; a ValueError if the
-                URL is plain http to another machine, or plain http through ``proxy``; and a ConnectionError for
-                anything else between here and the answer.
+            ExchangeFailed: (:mod:`evertoken_transports.h11`) there is no answer. The text names stage, host and cause.
+                It is a TimeoutError as well if ``request.deadline`` has passed, after which nothing is sent; a
+                ValueError if the URL is plain http to another machine, or plain http through ``proxy``; a
+                ConnectionError if something went wrong between here and the endpoint; and an ``ExchangeBroken`` if a
+                fault in code is to blame.
         """
         line, left = self._begun(request)
-        # The answer is told as soon as it is whole, and only what is told first counts: not what comes of closing.
+        # The answer is told as soon as it is whole. What closing leads to is told after it, and does not count.
         outcomes: queue.SimpleQueue[HttpResponse | ExchangeFailed] = queue.SimpleQueue()
         try:
-            # At interpreter shutdown no thread can be started. The limits on single operations have to do then.
+            # At interpreter shutdown no thread can be started. Then the limits on single operations have to suffice.
             if not start_thread("evertoken-exchange", self._work, request, left, line, outcomes.put):
                 self._work(request, left, line, outcomes.put)
             outcome = self._awaited(outcomes, request)
@@ -176,10 +180,10 @@ class HttpxExchangeBase(Settings):
                 if not line.is_whole and len(body) <= request.max_body:
                     raise
             tell(self._answer(request, response, bytes(body)))
-            line.cut()  # So that closing waits for nobody.
+            line.cut()  # The library closes the connection next, and so waits for nobody.
 
-        # The answer is read in a hook, because httpx looks at the Location of a redirect even where it does not follow
-        # it, and raises over one that is no URL.
+        # The answer is read in a hook, because httpx parses the Location of a redirect that it does not follow, and
+        # raises if that is no URL.
         options = self._client_options(request, seconds)
         with direct(self._library.Client(event_hooks={"response": [read]}, **options), line) as client:
             client.send(self._library_request(request, line, line.trace), stream=True)
@@ -190,7 +194,7 @@ def _is_https(request: TokenRequest) -> bool:
 
 
 def _is_proxy(library: ModuleType, proxy: str) -> bool:
-    # What the library raises may show a password, and so may its frames.
+    # The text and the frames of what the library raises may show a password.
     with suppress(Exception):
         library.Proxy(proxy)
         return True
@@ -198,5 +202,5 @@ def _is_proxy(library: ModuleType, proxy: str) -> bool:
 
 
 def with_reference(cls: type, base: type) -> str:
-    """What ``cls`` says of itself and all that ``base`` says, so that ``help()`` of the public name is complete."""
+    """The docstring of ``cls`` and after it that of ``base``, so that ``help()`` of the public name is complete."""
     return f"{cls.__doc__}\n\n    {base.__doc__}"

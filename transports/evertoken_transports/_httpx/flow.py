@@ -1,4 +1,7 @@
-"""One call of an httpx or httpx2 client, from the signature to the answer: every decision, and no option."""
+"""One call of an httpx or httpx2 client: it is signed, its answer is read, and it is repeated if need be.
+
+What ``BearerAuth`` promises is decided here, in one place for blocking and asynchronous clients.
+"""
 
 from __future__ import annotations
 
@@ -15,21 +18,21 @@ from evertoken_transports._signing import MOST_PEEKED, PORTS, TELLING, Origin, O
 from evertoken_transports._threads import may_start_threads
 from evertoken_transports.threads import TokenSource
 
-# httpx's or httpx2's.
+# A class of httpx or of httpx2.
 Request = Any
 Response = Any
 Url = Any
 
 
 def _origin_of(url: Url) -> Origin:
-    """The origin of ``url``, with its port spelt out: the libraries leave the scheme's own out, but not always."""
+    """The origin of ``url``, with its port also where the libraries leave it out, as they often do the scheme's own."""
     port = PORTS.get(url.scheme) if url.port is None else url.port
     return Origin(url.scheme, url.raw_host.decode("ascii", "replace"), port)
 
 
 @dataclass(frozen=True, slots=True)
 class _Signature(Unpicklable):
-    """The Authorization value that one request was given. Hidden in the repr, which tracebacks may show."""
+    """The Authorization value that one request was given. The repr, which tracebacks may show, hides it."""
 
     value: str = field(repr=False)
 
@@ -43,9 +46,9 @@ class _Signature(Unpicklable):
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """Signs calls, and reads what their answers say about the token. Keeps nothing of a call but an origin.
+    """Signs calls, and reads what their answers say about the token. Keeps nothing of a call that it has signed.
 
-    ``library`` is httpx or httpx2, and the stream classes are streams of it. ``async_source`` gives the source that
+    ``library`` is httpx or httpx2, and the stream classes are streams of it. ``async_source`` returns the source that
     waits in the event loop that runs. The other fields are those of ``BearerAuth``. :meth:`run` and :meth:`arun` differ
     in nothing but how they wait.
     """
@@ -60,7 +63,7 @@ class Flow:
     replay: bool
 
     def run(self, request: Request) -> Generator[Request, Response, None]:
-        """Yield each request to send, and take its answer. Holds no lock meanwhile; may be dropped at any point."""
+        """Yield each request to send, and be sent its answer. Holds no lock meanwhile; may be dropped at any point."""
         if not self.origins.allow(_origin_of(request.url), self.source):
             yield request
             return
@@ -73,16 +76,16 @@ class Flow:
         except TokenUnavailable:
             return
         if another != signature:
-            # After a redirect this is not the request that was made: that one may have had its effect already.
+            # After a redirect this is the last request. The one that the caller made may have had its effect already.
             request = response.request
             self._let_go(response)
             response = yield another.put_on(request)
-            # The answer is the caller's, whatever it is; what it says about the token is for everybody.
+            # The caller gets this answer, whatever it is. What it says about the token is told on for everybody.
             if self._is_news(another, response):
                 self._answered(another, response, self._peek(response))
 
     async def arun(self, request: Request) -> AsyncGenerator[Request, Response]:
-        """The same for the asynchronous clients."""
+        """The same as :meth:`run` for the asynchronous clients."""
         if not self.origins.allow(_origin_of(request.url), self.source):
             yield request
             return
@@ -104,7 +107,7 @@ class Flow:
                 self._answered(another, response, await self._apeek(response))
 
     def _signature(self) -> _Signature:
-        # Where there is no thread to fetch the next token beside the callers, one of them has to stay for it.
+        # Where no thread can be started to fetch the next token beside the callers, one of them has to wait for it.
         header = self.source.authorization_nowait() if may_start_threads() else None
         return _Signature(header or self.source.authorization(self.timeout))
 
@@ -113,9 +116,10 @@ class Flow:
         return _Signature(source.authorization_nowait() or await source.authorization(self.timeout))
 
     def _is_news(self, signature: _Signature, response: Response) -> bool:
-        """Whether ``response`` may say something of our token: it answers a request that carried it, to our API.
+        """Whether ``response`` may say something new of our token: it answers a request of our API that carried it.
 
-        The fair weather of every call comes first: nothing is asked of the answer to one that worked as the last did.
+        What holds for most calls is looked at first, since it costs least: the call has worked with a token that is
+        known to work.
         """
         status, request = response.status_code, response.request
         if (signature.value == self.source._proven) if 200 <= status < 300 else not 400 <= status <= 499:
@@ -141,14 +145,14 @@ class Flow:
         return _content(response)
 
     def _read_already(self, response: Response) -> bytes | None:
-        """The beginning of a body that a hook of the client has read, or used up; else None."""
+        """The beginning of the body, if a hook of the client has read it; empty if a hook has used it up; else None."""
         try:
             return bytes(response.content[:MOST_PEEKED])
         except self.library.ResponseNotRead:
             return b"" if response.is_stream_consumed or response.is_closed else None
 
     def _answered(self, signature: _Signature, response: Response, content: bytes) -> bool:
-        """Tell the source what the answer says; whether the call should be repeated, if another token can be had."""
+        """Tell the source what the answer says. Returns whether to repeat the call, if another token can be had."""
         request = response.request
         return self.source.answered(
             signature.value,
@@ -160,7 +164,7 @@ class Flow:
         )
 
     def _let_go(self, response: Response) -> None:
-        """Free the connection, and bound what the client will read of an answer that becomes history."""
+        """Free the connection of an answer that goes into the history, so that the client reads no more of its body."""
         if isinstance(response.stream, PeekedStream):
             response.stream.forget_rest(_content_alone(response))
 
@@ -174,7 +178,7 @@ def _content(response: Response) -> bytes:
 
 
 def _content_alone(response: Response) -> bytes:
-    """What has been seen of the body, decompressed, so that the client has nothing left to decompress."""
+    """What has been seen of the body, decompressed; the header that says how to decompress it is taken away."""
     content = _content(response)
     response.headers.pop("Content-Encoding", None)
     return content

@@ -1,4 +1,4 @@
-"""The connection that carries one token request over httpx or httpx2, as seen and cut from another thread."""
+"""The connection that carries one token request over httpx or httpx2, watched and cut from another thread."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from evertoken_transports._progress import progress
 from evertoken_transports._runtime import within
 
 CLOSING = 0.5
-"""Seconds for closing what is cut already, which should take no time."""
+"""Seconds for closing a connection that is cut already, which should take no time."""
 
 _STAGES: Mapping[str, str] = MappingProxyType(
     {
@@ -39,26 +39,31 @@ class TooLate(ExchangeFailed, TimeoutError):
 
 
 class ConnectionBroken(ExchangeFailed, ConnectionError):
-    """Anything else between here and the answer."""
+    """Something went wrong between here and the endpoint, or with the answer."""
 
     __module__ = "evertoken_transports.h11"
 
 
 class Refused(ExchangeFailed, ValueError):
-    """The request must not go where it was to go."""
+    """The request must not go to its URL, or not by the proxy."""
 
     __module__ = "evertoken_transports.h11"
 
 
 class Line:
-    """What is known of the connection that carries one token request, and the means to cut it from another thread."""
+    """What is known of the connection that carries one token request, and the means to cut it from another thread.
+
+    Raises:
+        ExchangeFailed: the request cannot be written in HTTP/1.1, or its host is not written in ASCII.
+    """
 
     def __init__(self, request: TokenRequest) -> None:
         self.target = Target.of(request.url)
         self._conversation = Conversation(request, self.target)
+        # h11 reads no answer before it has written the request. These bytes are not sent: the library writes its own.
         self._conversation.request_bytes()
         self.is_whole = False
-        """Whether the answer has come to its end: what goes wrong from then on must not cost it."""
+        """Whether the whole answer has come: what goes wrong from then on must not cost it."""
         self._note = progress()
         self._note.stage = _STAGES["connect_tcp"]
         self._length: str | None = None
@@ -68,20 +73,20 @@ class Line:
         self._is_cut = False
 
     def trace(self, event: str, info: Mapping[str, Any]) -> None:
-        """The libraries' ``trace`` extension: ``event`` is such as ``connection.connect_tcp.complete``."""
+        """Called by the library (its ``trace`` extension) with events such as ``connection.connect_tcp.complete``."""
         self._heed(event)
         if event.endswith(".connect_tcp.complete"):
-            # A duplicate: TLS takes the original away from us, and its number may be another's by the time of the cut.
+            # A duplicate, since TLS takes over the original: by the time of the cut, its number may be another file's.
             self._socket = info["return_value"].get_extra_info("socket").dup()
             if self._is_cut:
                 self.cut()
 
     async def atrace(self, event: str, info: Mapping[str, Any]) -> None:
-        """The same for the asynchronous clients."""
+        """The same as :meth:`trace` for the asynchronous clients."""
         self._heed(event)
         if event.endswith(".connect_tcp.complete"):
             self._stream = info["return_value"]
-            with suppress(AttributeError):  # What a simulated network has for a socket is shared with no forked child.
+            with suppress(AttributeError):  # A simulated network has no socket to cut; aclose() closes its stream.
                 self._socket = self._stream.get_extra_info("socket").dup()
 
     def _heed(self, event: str) -> None:
@@ -92,24 +97,24 @@ class Line:
             self.is_whole = True
 
     def hear(self, data: bytes) -> None:
-        """Bytes of the answer came over a connection of ours; ``b""`` if it ended. To be called before the library.
+        """Take bytes of the answer, ``b""`` at its end, before the library sees them.
 
-        The library would quote what it objects to, in its errors and in its log, and it may be a token.
+        The library would quote bytes that it objects to in its errors and its log, and they may be a token.
 
         Raises:
-            ExchangeFailed: it is not HTTP, or ends too soon.
+            ExchangeFailed: the answer is not HTTP/1.1, or ends too soon.
         """
         whole = self._conversation.receive(data)
         self.is_whole = self.is_whole or whole is not None
         self._note.stage = self._conversation.stage
 
     def read(self, count: int, length: str | None) -> None:
-        """Of the answer's body, ``count`` bytes have come so far; ``length`` is what its Content-Length says."""
+        """Note that ``count`` bytes of the answer's body have come; ``length`` is what its Content-Length says."""
         self._body, self._length = count, length
         self._note.stage = reading(count, length)
 
     def cut(self) -> None:
-        """End both directions for whoever uses the connection, now or as soon as there is one. Harmless when over."""
+        """End both directions of the connection, or of one that is made later. Harmless if the connection is over."""
         self._is_cut = True
         line, self._socket = self._socket, None
         if line is not None:
@@ -118,7 +123,7 @@ class Line:
             line.close()
 
     async def aclose(self) -> None:
-        """Close the connection if it is still open: cancelled in a handshake, the libraries leave it so."""
+        """Close the connection if it is still open, as the libraries leave it if they are cancelled in a handshake."""
         self.cut()
         stream, self._stream = self._stream, None
         if stream is not None:
@@ -130,9 +135,10 @@ class Line:
         return TooLate(f"time ran out {self._note.stage} ({self.target.authority})")
 
     def failure(self, library: ModuleType, error: Exception) -> ExchangeFailed:
-        """``error`` as a new exception without its frames, whose local variables hold the client's secret.
+        """What to raise for ``error``: a new exception, since the frames of ``error`` hold the client's secret.
 
-        Nor is any of its text taken over, or of what led to it: the libraries quote there what the server sent.
+        No text of the libraries is taken over, since they quote what the server sent: only texts of exchanges of ours,
+        and the operating system's.
         """
         if isinstance(error, library.TimeoutException | TimeoutError):
             return self.too_late()
@@ -154,7 +160,7 @@ class Line:
         return ConnectionBroken(f"{type(error).__name__} {self._note.stage} ({self.target.authority})")
 
     def _refused_by_proxy(self, said: str) -> str:
-        """The proxy's status; the phrase that follows it is the proxy's own."""
+        """The failure in words, with the proxy's status, and without the phrase after it, which the proxy chose."""
         status = re.match(r"\d{3}(?!\d)", said)
         answer = f" with status {status[0]}" if status else ""
         return f"the proxy refused to connect to {self.target.authority}{answer}"

@@ -1,8 +1,9 @@
-"""How httpx and httpx2 reach a host: by the same race of addresses as the other exchanges of ours.
+"""How httpx and httpx2 reach a host: by the same race of addresses as the other exchanges of this package.
 
 The libraries' own way for threads tries one address after the other, so that one which swallows packets takes all the
 time there is. Their way for asyncio looks names up in the loop's default pool, which may be full of callers that wait
-for the token. Both let a *network backend* be put in their place; a proxy is reached by the libraries' own.
+for the token. The pool of connections below them, httpcore's, lets a *network backend* stand in the place of these
+ways. A proxy has a pool of its own, and is reached by the libraries' own way.
 """
 
 from __future__ import annotations
@@ -35,13 +36,13 @@ Theirs = Any
 
 
 def direct(client: Theirs, line: Line) -> Theirs:
-    """``client``, which goes to the target of ``line`` by our way wherever it uses no proxy."""
+    """``client``, changed so that it connects to the target of ``line`` by a race of addresses, unless by a proxy."""
     _pool(client)._network_backend = _Backend(line)  # noqa: SLF001 (the pool takes one, the client passes none on)
     return client
 
 
 def direct_async(client: Theirs, library: ModuleType, line: Line) -> Theirs:
-    """The same for the asynchronous clients."""
+    """The same as :func:`direct` for the asynchronous clients."""
     core: Theirs = import_module(library.__name__.replace("httpx", "httpcore"))
     theirs = core.TrioBackend() if runtime() == "trio" else core.AnyIOBackend()
     _pool(client)._network_backend = _AsyncBackend(line, theirs)  # noqa: SLF001
@@ -53,20 +54,24 @@ def _pool(client: Theirs) -> Theirs:
 
 
 class _Backend:
-    """A ``NetworkBackend`` of httpcore: connections from threads."""
+    """A ``NetworkBackend`` of httpcore, for threads."""
 
     def __init__(self, line: Line) -> None:
         self._line = line
 
     def connect_tcp(self, host: str, port: int, timeout: float | None = None, **_: object) -> _Stream:
-        del host, port  # Those of the target.
+        del host, port  # They are those of the target.
         seconds = LONGEST_TIMEOUT if timeout is None else min(timeout, LONGEST_TIMEOUT)
         target = self._line.target
         return _Stream(connected(target, resolved(target, seconds), lambda: seconds), self._line)
 
 
 class _Stream:
-    """A ``NetworkStream`` of httpcore over a blocking socket. What it raises are OSErrors, for us to explain."""
+    """A ``NetworkStream`` of httpcore over a blocking socket.
+
+    It raises OSErrors, and not httpcore's errors, which say less, and ExchangeFailed for an answer that is not HTTP.
+    :meth:`.Line.failure` explains all of them.
+    """
 
     def __init__(self, connection: socket.socket, line: Line) -> None:
         self._socket = connection
@@ -100,7 +105,7 @@ class _Stream:
 
 
 class _AsyncBackend:
-    """An ``AsyncNetworkBackend`` of httpcore: theirs, once for each address."""
+    """An ``AsyncNetworkBackend`` of httpcore, which calls httpcore's own, ``theirs``, once for each address."""
 
     def __init__(self, line: Line, theirs: Theirs) -> None:
         self._line = line
@@ -124,7 +129,7 @@ class _AsyncBackend:
     async def _connected(self, address: Address, **options: Any) -> Theirs:  # noqa: ANN401
         try:
             stream = await self._theirs.connect_tcp(address.text, **options)
-        except Exception as error:  # noqa: BLE001 (the innermost says why; the others' text may be anything)
+        except Exception as error:  # noqa: BLE001 (the innermost OSError says why; other texts may be anything)
             causes = [cause for cause in causes_of(error) if isinstance(cause, OSError)]
             failure = causes[-1] if causes else error
         else:
@@ -138,7 +143,7 @@ class _AsyncBackend:
 
 
 class _AsyncStream:
-    """An ``AsyncNetworkStream`` of httpcore: theirs, on which we hear what comes before httpcore does."""
+    """An ``AsyncNetworkStream`` of httpcore, ``theirs``, whose bytes ``line`` sees before httpcore does."""
 
     def __init__(self, theirs: Theirs, line: Line) -> None:
         self._theirs = theirs

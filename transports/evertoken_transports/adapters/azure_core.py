@@ -23,10 +23,11 @@ __all__ = ("RepeatingPolicy", "SourceCredential")
 class SourceCredential:
     """A ``TokenCredential`` and ``SupportsTokenInfo``: ``SomeClient(endpoint, credential=SourceCredential(source))``.
 
-    It says of each token that it should be asked for again, so that azure-core keeps none in hand that may be revoked.
+    It tells azure-core to ask for each token again at once, since azure-core would otherwise keep one that an API has
+    rejected until it expires.
 
     Args:
-        source: where the tokens come from. Their scope is the grant's: those that a client names are not asked for.
+        source: where the tokens come from. Their scope is the grant's; the scopes that a client names are not used.
         timeout: seconds that a call may wait, as of ``source.token``, whose errors the call raises.
     """
 
@@ -39,12 +40,12 @@ class SourceCredential:
         return AccessToken(token.value, int(token.expires_at))
 
     def get_token_info(self, *scopes: str, options: TokenRequestOptions | None = None) -> AccessTokenInfo:  # noqa: ARG002
-        """The same, and that it is to be asked for again: at any time after 1970."""
+        """The same as :meth:`get_token`, with a ``refresh_on`` that is long past, so that azure-core asks each time."""
         token = self.source.token(self._timeout)
         return AccessTokenInfo(token.value, int(token.expires_at), refresh_on=1)
 
     def close(self) -> None:
-        """Nothing: the source may serve others."""
+        """Does nothing, since the source may serve others."""
 
     def __enter__(self) -> Self:
         return self
@@ -54,14 +55,14 @@ class SourceCredential:
 
 
 class RepeatingPolicy(BearerTokenCredentialPolicy[Any, Any]):
-    """The policy of azure-core that signs, which also repeats a call whose token was revoked.
+    """The policy of azure-core that signs calls, which here also repeats a call whose token was revoked.
 
-    For ``authentication_policy=`` of a client that takes one, in place of azure-core's own, which shows a credential no
-    answer but a challenge for claims.
+    For ``authentication_policy=`` of a client that takes one. azure-core's own policy would show a credential no
+    answer but a challenge for claims, so that a rejected token would stay in use.
 
     Args:
         credential: what signs.
-        scopes: passed on to it.
+        scopes: passed on to ``credential``.
     """
 
     def __init__(self, credential: SourceCredential, *scopes: str) -> None:
@@ -69,7 +70,7 @@ class RepeatingPolicy(BearerTokenCredentialPolicy[Any, Any]):
         self._source = credential.source
 
     def send(self, request: PipelineRequest[Any]) -> PipelineResponse[Any, Any]:
-        """Sign, send, and repeat once if the answer says so and there is another token."""
+        """Sign and send ``request``; do so once more if its token was rejected and another one can be had."""
         sent, response = request.http_request, super().send(request)
         resendable = isinstance(sent.body, str | bytes | None) and not sent.files
         if self._answered(sent, response.http_response, resendable=resendable):

@@ -25,11 +25,12 @@ __all__ = ("RepeatingPolicy", "SourceCredential")
 class SourceCredential(AsyncTokenCredential):
     """An ``AsyncTokenCredential`` and ``AsyncSupportsTokenInfo``: ``SomeClient(endpoint, SourceCredential(source))``.
 
-    It says of each token that it should be asked for again, so that azure-core keeps none in hand that may be revoked.
+    It tells azure-core to ask for each token again at once, since azure-core would otherwise keep one that an API has
+    rejected until it expires.
 
     Args:
         source: where the tokens come from: the ``TokenSource`` of ``evertoken_transports.asyncio`` or of ``.trio``.
-            Their scope is the grant's: those that a client names are not asked for.
+            Their scope is the grant's; the scopes that a client names are not used.
         timeout: seconds that a call may wait, as of ``source.token``, whose errors the call raises.
     """
 
@@ -42,26 +43,26 @@ class SourceCredential(AsyncTokenCredential):
         return AccessToken(token.value, int(token.expires_at))
 
     async def get_token_info(self, *scopes: str, options: TokenRequestOptions | None = None) -> AccessTokenInfo:  # noqa: ARG002
-        """The same, and that it is to be asked for again: at any time after 1970."""
+        """The same as :meth:`get_token`, with a ``refresh_on`` that is long past, so that azure-core asks each time."""
         token = await self.source.token(self._timeout)
         return AccessTokenInfo(token.value, int(token.expires_at), refresh_on=1)
 
     async def close(self) -> None:
-        """Nothing: the source may serve others."""
+        """Does nothing, since the source may serve others."""
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
 
 class RepeatingPolicy(AsyncBearerTokenCredentialPolicy[Any, Any]):
-    """The policy of azure-core that signs, which also repeats a call whose token was revoked.
+    """The policy of azure-core that signs calls, which here also repeats a call whose token was revoked.
 
-    For ``authentication_policy=`` of a client that takes one. Calls that wait for a token do so all at once; under
-    azure-core's own policy they would one after the other, each for its whole ``timeout``.
+    For ``authentication_policy=`` of a client that takes one. Calls that need a token wait for it at the same time.
+    Under azure-core's own policy they wait one after the other, each for its whole ``timeout``, as it holds a lock.
 
     Args:
         credential: what signs.
-        scopes: passed on to it.
+        scopes: passed on to ``credential``.
     """
 
     def __init__(self, credential: SourceCredential, *scopes: str) -> None:
@@ -69,12 +70,12 @@ class RepeatingPolicy(AsyncBearerTokenCredentialPolicy[Any, Any]):
         self._signing = credential
 
     async def on_request(self, request: PipelineRequest[Any]) -> None:
-        """Wait for a token here, and not under the policy's lock, and sign."""
+        """Sign ``request``, after waiting for a token here, where no lock of azure-core's is held yet."""
         await self._signing.get_token()
         await super().on_request(request)
 
     async def send(self, request: PipelineRequest[Any]) -> PipelineResponse[Any, Any]:
-        """Sign, send, and repeat once if the answer says so and there is another token."""
+        """Sign and send ``request``; do so once more if its token was rejected and another one can be had."""
         sent, response = request.http_request, await super().send(request)
         is_whole = isinstance(sent.body, str | bytes | None) and not sent.files
         if await self._answered(sent, response.http_response, resendable=is_whole):
@@ -95,6 +96,6 @@ class RepeatingPolicy(AsyncBearerTokenCredentialPolicy[Any, Any]):
 async def _body_of(answer: Any) -> bytes:  # noqa: ANN401
     if isinstance(answer, AsyncHttpResponse):
         return await answer.read()
-    if hasattr(answer, "load_body"):  # An old request, by aiohttp.
+    if hasattr(answer, "load_body"):  # The answer to a request of azure-core's older kind, sent by aiohttp.
         await answer.load_body()
     return bytes(answer.body())

@@ -21,8 +21,8 @@ __all__ = ("SourceCredentials",)
 class SourceCredentials(credentials.Credentials):
     """Credentials of google-auth: ``AuthorizedSession(SourceCredentials(source))``.
 
-    Each call gets the token of that moment from the source. google-auth repeats a call that was answered with 401; the
-    answer itself it shows to nobody.
+    Each call gets the token of that moment from the source. google-auth repeats a call that was answered with 401, but
+    does not show the answer, so that it counts as one that says nothing about the token.
 
     Args:
         source: where the tokens come from.
@@ -40,7 +40,11 @@ class SourceCredentials(credentials.Credentials):
         self.apply(headers, self._sent.value.removeprefix("Bearer "))
 
     def refresh(self, request: object) -> None:  # noqa: ARG002
-        """The call that this thread has made last was refused; or somebody wants to see a token here."""
+        """Called by google-auth in the thread of a call that was answered with 401, and by others for a first token.
+
+        In the first case the source is told that the token of that call was rejected. Raises what ``source.token``
+        raises.
+        """
         sent, self._sent.value = getattr(self._sent, "value", None), None
         self._source.answered(sent, "GET", 401, (), b"", resendable=True)
         self._take()

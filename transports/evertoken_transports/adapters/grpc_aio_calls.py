@@ -21,24 +21,25 @@ from evertoken_transports.asyncio import TokenSource
 __all__ = ("SigningInterceptor",)
 
 _REJECTED = (("WWW-Authenticate", 'Bearer error="invalid_token"'),)
-"""What UNAUTHENTICATED says, in HTTP's words."""
+"""What the status UNAUTHENTICATED of gRPC means in HTTP, whose words ``source.answered`` reads."""
 
 
 class SigningInterceptor(aio.UnaryUnaryClientInterceptor):
-    """Signs each call of one message for one, and repeats it once, with another token, if it is UNAUTHENTICATED.
+    """Signs each unary-unary call, and repeats it once, with another token, if it is answered UNAUTHENTICATED.
 
     ::
 
         async with grpc.aio.insecure_channel("localhost:50051", interceptors=[SigningInterceptor(source)]) as channel:
             await channel.unary_unary("/users.Users/Get")(b"user_m_1")
 
-    For any channel, in the place of :class:`.grpc_calls.SourcePlugin`. That signs streams too, but gRPC lets it sign
-    nothing on a channel without TLS. There the token can be read on its way: for a proxy on this machine, say.
+    For any channel, in the place of :class:`.grpc_calls.SourcePlugin`. The plugin signs streams too, but gRPC lets it
+    sign nothing on a channel without TLS. On such a channel the token can be read on its way, so it is for a proxy on
+    this machine, say.
 
     Args:
         source: where the tokens come from.
-        timeout: seconds that a call may wait, as of ``source.authorization``, whose errors the call raises; the
-            ``timeout`` of the call itself begins after that.
+        timeout: seconds that a call may wait for a token, as of ``source.authorization``, whose errors the call raises.
+            The ``timeout`` of the call itself begins after that.
     """
 
     def __init__(self, source: TokenSource, timeout: float | None = None) -> None:

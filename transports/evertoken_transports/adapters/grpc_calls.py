@@ -21,7 +21,7 @@ from evertoken_transports.threads import TokenSource
 __all__ = ("RepeatingInterceptor", "SourcePlugin")
 
 _REJECTED = (("WWW-Authenticate", 'Bearer error="invalid_token"'),)
-"""What UNAUTHENTICATED says, in HTTP's words."""
+"""What the status UNAUTHENTICATED of gRPC means in HTTP, whose words ``source.answered`` reads."""
 
 
 class SourcePlugin(grpc.AuthMetadataPlugin):
@@ -35,7 +35,8 @@ class SourcePlugin(grpc.AuthMetadataPlugin):
 
     Args:
         source: where the tokens come from.
-        timeout: seconds that a call may wait, as of ``source.when_token``. A call that gets none fails with our text.
+        timeout: seconds that a call may wait for a token, as of ``source.when_token``. A call that gets none fails, and
+            its details hold the text of our error.
     """
 
     def __init__(self, source: TokenSource, timeout: float | None = None) -> None:
@@ -55,10 +56,10 @@ class SourcePlugin(grpc.AuthMetadataPlugin):
 class RepeatingInterceptor(grpc.UnaryUnaryClientInterceptor):
     """Repeats a call that is answered UNAUTHENTICATED, once, with another token; for ``grpc.intercept_channel``.
 
-    For calls that wait for their answer: this does, so that a ``future()`` is over when it is returned.
+    It waits for the answer to each call, so that the call behind a ``future()`` is over when the future is returned.
 
     Args:
-        source: that of the plugin.
+        source: the source of the :class:`SourcePlugin` that signs the calls.
     """
 
     def __init__(self, source: TokenSource) -> None:
@@ -68,7 +69,7 @@ class RepeatingInterceptor(grpc.UnaryUnaryClientInterceptor):
     def intercept_unary_unary(
         self, continuation: Callable[[Any, Any], Any], client_call_details: Any, request: Any
     ) -> Any:
-        sent = self._source.authorization_nowait()  # What is signed with is this one, or one that is newer.
+        sent = self._source.authorization_nowait()  # The plugin signs a moment later, with this value or a newer one.
         call = continuation(client_call_details, request)
         if not self._answered(sent, call, resendable=True):
             return call

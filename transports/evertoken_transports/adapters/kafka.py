@@ -16,17 +16,17 @@ __all__ = ("oauth_cb",)
 
 
 def oauth_cb(source: TokenSource, timeout: float | None = None) -> Callable[[str], tuple[str, float]]:
-    """What ``Producer`` and ``Consumer`` call for a token when theirs has lived for four fifths of its time.
+    """What ``Producer`` and ``Consumer`` call for a token, at first and after four fifths of the life of each.
 
     ::
 
         Producer({"security.protocol": "SASL_SSL", "sasl.mechanisms": "OAUTHBEARER", "oauth_cb": oauth_cb(source), ...})
 
-    Any number of them, with one source, make one token request.
+    Any number of producers and consumers with one source make one token request.
 
     Args:
         source: where the tokens come from.
-        timeout: seconds that the thread which polls may wait, as of ``source.token``. What that raises is logged by
+        timeout: seconds that the thread which polls may wait, as of ``source.token``. Its errors are logged by
             librdkafka, which asks again in ten seconds.
     """
 

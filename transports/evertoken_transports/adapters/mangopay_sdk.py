@@ -21,11 +21,12 @@ __all__ = ("TokenStorage", "api_request")
 
 
 class TokenStorage:
-    """A storage strategy of the SDK: it finds a valid token there each time, and never asks for one itself.
+    """A storage strategy of the SDK, which finds a valid token here each time, and so never asks for one itself.
 
     For ``APIRequest(..., storage_strategy=TokenStorage(source))``, which needs some text for an API key and sends it
-    nowhere. It sees no answer, so it cannot repeat a call whose token was revoked, nor notice that it was. Who cannot
-    use :func:`api_request`, which does both, tells ``source.answered`` by the SDK's signal ``request_finished``.
+    nowhere. A storage sees no answers, so that it neither notices that a token was revoked nor repeats the call.
+    :func:`api_request` does both. Where that cannot be used, let a receiver of the SDK's signal ``request_finished``
+    call ``source.answered``.
 
     Args:
         source: where the tokens come from. Its grant must be that of the SDK's client.
@@ -36,19 +37,19 @@ class TokenStorage:
         self._source, self._timeout = source, timeout
 
     def get(self, env_key: str) -> dict[str, object]:  # noqa: ARG002
-        """A token in the SDK's own form, which never falls due: the next call gets the next one."""
+        """A token in the SDK's own form, by which it never expires, as the next call asks for a token again."""
         token = self._source.token(self._timeout)
         return {"access_token": token.value, "token_type": "Bearer", "timestamp": math.inf}
 
     def store(self, token: object, env_key: str) -> None:
-        """Nothing: the source keeps the tokens."""
+        """Does nothing, since the source keeps the tokens."""
 
 
 def api_request(auth: BearerAuth, **options: Any) -> APIRequest:  # noqa: ANN401 (the SDK's)
-    """What the SDK sends its calls through: ``User.all(handler=api_request(BearerAuth(grant)))``.
+    """The handler through which the SDK sends its calls: ``User.all(handler=api_request(BearerAuth(grant)))``.
 
-    Client id and address are those of the grant. Neither its secret nor a token is given to the SDK, which has no use
-    for them: the session that the SDK keeps signs each call by ``auth``, and repeats one whose token was revoked.
+    Client id and address are those of the grant. The SDK is given neither the secret nor a token, and needs none: the
+    session that it keeps signs each call by ``auth``, which also repeats a call whose token was revoked.
 
     Args:
         auth: signs the calls.

@@ -19,12 +19,12 @@ from evertoken_transports.httpx2 import BearerAuth
 __all__ = ("streamable_http",)
 
 _TIMEOUT = httpx2.Timeout(30.0, read=300.0)
-"""Seconds. The SDK's own: an MCP server may keep the stream of an answer open."""
+"""Seconds, as in the SDK's own client: an MCP server may keep the stream of an answer open for long."""
 
 
 @asynccontextmanager
 async def streamable_http(url: str, auth: BearerAuth, **options: Any) -> AsyncGenerator[Any]:  # noqa: ANN401 (the SDK's)
-    """The SDK's transport to the server at ``url``, as of its ``streamable_http_client``, with each request signed.
+    """The SDK's transport to the server at ``url``, which its ``streamable_http_client`` makes, with signed requests.
 
     ::
 
@@ -32,11 +32,12 @@ async def streamable_http(url: str, auth: BearerAuth, **options: Any) -> AsyncGe
         async with Client(streamable_http("https://mcp.example.com/mcp", auth)) as client:
             await client.list_tools()
 
-    A request whose token was revoked is repeated; requests at the same time do not wait for each other.
+    A request whose token was revoked is repeated. Requests at the same time do not wait for each other.
 
     Args:
         url: the server's endpoint.
-        auth: signs. An MCP server is seldom at the origin of the grant's ``api_base``: name it in ``origins=``.
+        auth: signs the requests. An MCP server is seldom at the origin of the grant's ``api_base``: name its origin in
+            ``origins=`` of ``auth``.
         options: further arguments of ``streamable_http_client``.
     """
     async with (

@@ -19,7 +19,7 @@ __all__ = ("SourceAuthManager",)
 
 
 class SourceAuthManager(LegacyOAuth2AuthManager):
-    """An ``AuthManager`` whose settings are those of PyIceberg's own ``oauth2``, so that a catalog's file may have it.
+    """An ``AuthManager`` with the settings of PyIceberg's own ``oauth2``, so that a catalog's file can name it instead.
 
     ::
 
@@ -30,15 +30,18 @@ class SourceAuthManager(LegacyOAuth2AuthManager):
         }
         RestCatalog("lake", uri="https://...", auth=auth)
 
-    A call that the catalog answers with 401 or 419 is repeated by PyIceberg, which tells no other kind of manager of it
-    than the one that this is derived from.
+    PyIceberg repeats a call that the catalog answers with 401 or 419. It asks its manager for another token before that
+    only if the manager is a ``LegacyOAuth2AuthManager``, so this class is derived from that one.
 
     Args:
-        source: where the tokens come from, in place of all that follows.
-        token_url: the token endpoint.
-        client_id: the client.
-        client_secret: its secret, sent by HTTP Basic, unencoded, as PyIceberg does.
-        scope: what to ask for.
+        source: where the tokens come from. If it is given, the other arguments are not used.
+        token_url: the token endpoint's URL.
+        client_id: the client id.
+        client_secret: the client's secret, sent by HTTP Basic without the form encoding, as by PyIceberg.
+        scope: the scope to ask for.
+
+    Raises:
+        ValueError: an argument is wrong; see :class:`evertoken.TokenEndpoint` and :class:`evertoken.ClientCredentials`.
     """
 
     def __init__(
@@ -57,7 +60,7 @@ class SourceAuthManager(LegacyOAuth2AuthManager):
         self._sent = threading.local()
 
     def auth_header(self) -> str:
-        """The value for the next call of this thread; raises what ``authorization`` of the source raises."""
+        """The Authorization value for the next call of this thread. Raises what ``source.authorization`` raises."""
         self._sent.value = self._source.authorization()
         return str(self._sent.value)
 

@@ -1,8 +1,8 @@
 """Stores: one token for all processes of a host, or of many hosts.
 
 :class:`FileStore` is for the processes of one user on one host, :class:`RedisStore` for those of many hosts.
-:class:`SharedExchange` and :class:`AsyncSharedExchange` are the exchanges that share by them; sources and auth objects
-make one where they are given ``store=``.
+:class:`SharedExchange` and :class:`AsyncSharedExchange` are the exchanges that share a token by a store. Sources and
+auth objects make one of these where they are given ``store=``.
 """
 
 from __future__ import annotations

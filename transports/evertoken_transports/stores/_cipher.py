@@ -1,4 +1,4 @@
-"""The encryption of what is stored, by keys that can be changed while all goes on."""
+"""The encryption of what is stored, by keys that can be changed while processes use them."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ if TYPE_CHECKING:
 
 
 class Keys(Unpicklable):
-    """Keys out of sight: who holds this has a cipher, and no key in its local variables, which error trackers show.
+    """Stands for some keys where they would be seen: error trackers show the local variables of every frame.
 
-    Equal for equal keys.
+    What is wrong with the keys is raised by :meth:`cipher`, and not before. Equal for equal keys; false if there are
+    none.
     """
 
     def __init__(self, keys: object) -> None:
@@ -42,7 +43,7 @@ class Keys(Unpicklable):
         return self._cipher is not None or self._fault is not None
 
     def cipher(self) -> Cipher | None:
-        """What encrypts with them; None if there are none. Raises as :func:`made_cipher`."""
+        """The cipher that encrypts by the keys; None if there are none. Raises as :func:`made_cipher`."""
         if self._fault is not None:
             raise self._fault
         return self._cipher
@@ -71,13 +72,13 @@ class _Fernet:
 
 
 def made_cipher(keys: Sequence[str | bytes]) -> Cipher | None:
-    """What encrypts with the first of ``keys``, and decrypts with any; None if there are none.
+    """A cipher that encrypts by the first of ``keys``, and decrypts by any of them; None if there are none.
 
-    A key is what ``cryptography.fernet.Fernet.generate_key()`` makes. To change it: give all processes the new one in
-    the second place, then in the first, then take the old one away.
+    A key is what ``cryptography.fernet.Fernet.generate_key()`` makes. To change it, give all processes the new key in
+    the second place, then in the first, and then take the old one away.
 
     Raises:
-        TypeError, ValueError: ``keys`` are no such keys. No text shows one.
+        TypeError, ValueError: ``keys`` is no sequence of such keys. No text shows a key.
         ImportError: ``cryptography`` is not installed.
     """
     if isinstance(keys, str | bytes) or not isinstance(keys, Sequence):

@@ -35,10 +35,14 @@ _NO_LOCKS = dict.fromkeys(("ENOSYS", "ENOTSUP", "EOPNOTSUPP"), _ADVICE["ENOLCK"]
 _BY_NUMBER = {getattr(errno, name, 0): advice for name, advice in (_ADVICE | _NO_LOCKS).items()}
 
 _FLAGS = sum(getattr(os, name, 0) for name in ("O_CLOEXEC", "O_NOFOLLOW", "O_NONBLOCK", "O_BINARY", "O_NOINHERIT"))
+"""Flags for every file: no link is followed, a pipe in its place does not block, and no other program inherits it."""
 
 
 class Folder:
-    """The folder at ``path``, or the user's own place for what programs keep."""
+    """The folder at ``path``; if that is None, the one in which this user's programs keep their state.
+
+    Where nothing else is said, methods raise OSError: call them within :meth:`trouble`.
+    """
 
     def __init__(self, path: str | None) -> None:
         self._given = path
@@ -46,14 +50,17 @@ class Folder:
 
     @property
     def path(self) -> str:
-        """Where it is. Raises :class:`StoreTrouble` if there is no place for it."""
+        """The path of the folder. Raises :class:`StoreTrouble` if there is no place for one."""
         if self._path is None:
             self._path = _default_place()
         return self._path
 
     @contextmanager
     def trouble(self, doing: str) -> Generator[None]:
-        """Turn what the operating system says into :class:`StoreTrouble`."""
+        """Turn an OSError into a :class:`StoreTrouble` that says what the store could not do, and how to mend it.
+
+        ``doing`` completes "the shared file store could not ...", as in "be read".
+        """
         try:
             yield
         except OSError as error:
@@ -64,7 +71,7 @@ class Folder:
             raise StoreTrouble(f"the shared file store could not {doing}: {name}: {what}; {advice}") from None
 
     def exists(self) -> bool:
-        """Whether it is there. Raises where it can never be made, and where it is one that others can get at."""
+        """Whether the folder is there. Raises if it cannot be made either, or if others can get at what it holds."""
         try:
             found = os.lstat(self.path)
         except FileNotFoundError:
@@ -75,7 +82,7 @@ class Folder:
         return True
 
     def make(self) -> None:
-        """See to it that it is there. Only in the user's own place are the folders that lead to it made as well."""
+        """Make the folder unless it is there. The folders that lead to it are made only where no path was given."""
         if self.exists():
             return
         if self._given is None:
@@ -85,7 +92,7 @@ class Folder:
         self.exists()
 
     def open(self, name: str, flags: int) -> int:
-        """A descriptor of the file ``name``, which others cannot get at."""
+        """A descriptor of the file ``name``. Raises :class:`StoreTrouble` if others can get at the file."""
         path = self.place(name)
         fd = os.open(path, flags | _FLAGS, 0o600)
         try:
@@ -96,7 +103,7 @@ class Folder:
         return fd
 
     def read(self, name: str, most: int) -> bytes | None:
-        """What the file ``name`` holds, ``most`` bytes of it; None if there is none."""
+        """The first ``most`` bytes of the file ``name``; None if there is no such file."""
         try:
             fd = self.open(name, os.O_RDONLY)
         except FileNotFoundError:
@@ -105,9 +112,12 @@ class Folder:
             return file.read(most)
 
     def write(self, name: str, content: bytes) -> None:
-        """Put ``content`` in the place of the file ``name``, whole or not at all. One writer at a time."""
+        """Put ``content`` in the place of the file ``name``, whole or not at all.
+
+        Only one writer may do so at a time, which is the caller's to see to.
+        """
         new = f"{name}.new"
-        self.remove(new)  # A writer that was killed has left it.
+        self.remove(new)  # A writer that was killed may have left one.
         fd = self.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
         try:
             with open(fd, "wb", buffering=0) as file:  # noqa: PTH123
@@ -136,7 +146,10 @@ class Folder:
         return os.path.join(self.path, name)  # noqa: PTH118
 
     def _settle(self) -> None:
-        """See to it that a name survives a power cut. Where folders cannot be opened, that is the system's business."""
+        """Have the folder itself written to the disk, so that the name of a new file survives a power cut.
+
+        Where folders cannot be opened, as on Windows, that is left to the system.
+        """
         flags = getattr(os, "O_DIRECTORY", None)
         if flags is not None:
             fd = os.open(self.path, os.O_RDONLY | flags)
@@ -151,7 +164,7 @@ class Folder:
             raise OSError(errno.ELOOP, "", path)
         if not is_kind(found.st_mode):
             raise StoreTrouble(f"the shared file store found {path}, which is not {kind}: remove it")
-        if not hasattr(os, "geteuid"):  # Windows, where neither owner nor mode says who can get at it
+        if not hasattr(os, "geteuid"):  # On Windows neither owner nor mode says who can get at a file.
             return
         if found.st_uid != os.geteuid():
             raise StoreTrouble(
@@ -166,7 +179,7 @@ class Folder:
 
 
 def _default_place() -> str:
-    """The user's own place. Raises :class:`StoreTrouble` if this user has no home."""
+    """The folder in which programs of this user keep their state. Raises :class:`StoreTrouble` without a home."""
     from platformdirs import user_state_dir  # noqa: PLC0415 (not needed where a path is given)
 
     home, place = os.path.expanduser("~"), user_state_dir("evertoken", appauthor=False)  # noqa: PTH111

@@ -1,17 +1,17 @@
-"""The clock of a folder on this host: the same for all processes, deaf to the wall clock's steps, right after a reboot.
+"""The clock of a folder: one for all processes of a host, which no step of the wall clock moves until the next boot.
 
 Moments are Unix time as it was believed once: at the first use after a boot the difference between the wall clock and
 the time since the boot is chosen, and is kept with the value that it dates. Until the next boot only the time since the
 boot counts, suspend included: a wall clock that is set forward ends no block and no lease, one that is set back
 prolongs none.
 
-After a reboot the wall clock is all that there is, so the difference is chosen anew. If the wall clock then stands
-before the last write, it is wrong by an unknown time: moments go on from that write, so that none is ever repeated. A
-block lasts longer by that error then, never shorter; and a token is believed to be younger than it is by the time that
-the host was down, for which its API's refusal is the net.
+After a reboot only the wall clock can say how much time has passed, so the difference is chosen anew. A wall clock that
+then stands before the last write is wrong by an unknown time, and moments go on from that write, so that none is ever
+repeated. A block then lasts longer, by the time that the host was down, and never shorter. A token is believed to be
+younger by the same time; if it has expired, its API refuses it, and it is dropped.
 
-Where the system tells no boot from another (it has no boot id), a wall clock that is more than a minute ahead of
-what the difference says stands for a reboot.
+Where the system does not tell one boot from another (it has no boot id), a wall clock that is more than a minute ahead
+of the moment by the difference is taken for a sign of a reboot.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from evertoken_transports._clock import Clock, suspend_aware_clock
 
 _ANOTHER_BOOT = 60.0
+"""Seconds by which the wall clock is ahead after a reboot, where the system has no boot id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +32,9 @@ class Stamp:
     """Which boot a moment belongs to, and how moments of that boot are reckoned.
 
     Attributes:
-        boot: of which boot; empty where the system does not tell.
-        offset: seconds, which added to the time since the boot give a moment.
-        uptime: seconds from the boot to the writing.
+        boot: the identity of the boot; empty where the system has none.
+        offset: seconds which, added to the time since the boot, give a moment.
+        uptime: seconds from the boot to the moment at which the stamp was made, and written with a value.
     """
 
     boot: str
@@ -42,7 +43,7 @@ class Stamp:
 
     @property
     def written(self) -> float:
-        """The moment of the writing."""
+        """The moment at which the stamp was made."""
         return self.uptime + self.offset
 
 
@@ -59,12 +60,12 @@ def boot_identity() -> str:
         return ""
     try:
         return f"{boot} {os.readlink('/proc/self/ns/time')}"  # noqa: PTH115
-    except (AttributeError, OSError):  # Linux before 5.6, or not Linux
+    except (AttributeError, OSError):  # Linux has time namespaces from 5.6 on, and other systems have none.
         return boot
 
 
 class HostClock:
-    """Moments of a folder. Its arguments are for tests."""
+    """Tells the moments of a folder. The arguments are for tests."""
 
     def __init__(
         self,
@@ -76,9 +77,10 @@ class HostClock:
         self._clock, self._wall, self._boot = clock, wall, boot
 
     def stamp(self, last: Stamp | None, *, otherwise: float | None = None) -> Stamp:
-        """A stamp of this very moment, which goes on from ``last``.
+        """A stamp of this very moment, whose moments go on from those of ``last``.
 
-        If there is none, ``otherwise`` is the offset that was last used here in this process.
+        Where there is no ``last``, as after the file was removed, ``otherwise`` is the offset that this process used
+        last, if any.
         """
         boot, uptime = self._boot(), self._clock()
         if last is not None and self._goes_on(last, boot, uptime):
@@ -91,7 +93,7 @@ class HostClock:
         return Stamp(boot, offset, uptime)
 
     def _goes_on(self, last: Stamp, boot: str, uptime: float) -> bool:
-        """Whether ``last`` is of this boot."""
+        """Whether ``last`` was made in this boot."""
         if boot != last.boot or uptime < last.uptime:
             return False
         return bool(boot) or self._wall() - (uptime + last.offset) < _ANOTHER_BOOT

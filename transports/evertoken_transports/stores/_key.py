@@ -1,16 +1,16 @@
-"""What is the name of a value in every store."""
+"""What the names of values in all stores have in common."""
 
 from __future__ import annotations
 
 import re
 
 FORMAT = 1
-"""In the name of all that is stored, so that two versions of this library that store differently never meet."""
+"""Stands in the name of all that is stored, so that versions of this library that store differently never meet."""
 
 _KEY = re.compile(r"[0-9a-f]{64}")
 
 
 def check_key(key: str) -> None:
-    """Raise ValueError unless ``key`` is one: it becomes the name of a file, or of a channel."""
+    """Raise ValueError unless ``key`` is 64 hexadecimal digits: it becomes the name of a file, or of a channel."""
     if not _KEY.fullmatch(key):
         raise ValueError("key must be 64 hexadecimal digits, in lower case")

@@ -1,4 +1,4 @@
-"""What this process knows of a store: one for all exchanges that share by it, however many there are."""
+"""What this process knows of a store, kept once for all exchanges that use it alike; and how the store is called."""
 
 from __future__ import annotations
 
@@ -43,34 +43,38 @@ _AGAIN = 3_600.0
 """Seconds for which what was told of a store is not told again."""
 
 _MOST_TOLD = 32
+"""Notes that are remembered as told. Beyond that all are forgotten, so that texts which vary do not fill the memory."""
 
 StoreCall = Load | Acquire | Keep | Release
 
 
 class Known:
-    """What is known of ``store``, and what has been told of it."""
+    """A store, what ``sharing`` remembers of it, and what people have been told of it."""
 
     def __init__(self, store: Store, sharing: Sharing) -> None:
         self.store, self.sharing = store, sharing
         self._told: dict[str, float] = {}
 
     def way(self, clock: Clock, request: TokenRequest) -> Way:
-        """Begin with ``request``."""
+        """Begin the way of ``request`` through the store."""
         ask = self.sharing.ask(clock(), request, nonce=_nonce(), unix_time=time.time())
         return Way(self, ask, clock)
 
     def unblock(self, clock: Clock, grant: ClientCredentials, policy: Policy) -> Errand[Edit]:
-        """Begin to lift the block that the store knows of."""
+        """Begin to lift the block that the store holds for ``grant``."""
         return Errand(self, self.sharing.unblock(clock(), grant, policy, nonce=_nonce()), clock)
 
     def block(
         self, clock: Clock, grant: ClientCredentials, policy: Policy, kind: BlockKind, seconds: float | None
     ) -> Errand[Edit]:
-        """Begin to tell the store of a block."""
+        """Begin to write a block of ``seconds`` for ``grant`` into the store; None leaves the length to ``policy``."""
         return Errand(self, self.sharing.block(clock(), grant, policy, kind, seconds, nonce=_nonce()), clock)
 
     def tell(self, note: str) -> None:
-        """Tell people of ``note``, unless they have been told lately."""
+        """Tell people of ``note``, unless they have been told within the last hour.
+
+        The coordinator of the request that is carried here tells them by an event, or else the log does.
+        """
         now = time.monotonic()
         if now - self._told.get(note, -_AGAIN) < _AGAIN:
             return
@@ -82,18 +86,18 @@ class Known:
 
 
 class Errand(Generic[_Doing]):
-    """What is to be done at a store, step by step as the machine says, in whichever thread."""
+    """What is to be done at a store, step by step as ``ask`` says, in whichever thread calls."""
 
     def __init__(self, known: Known, ask: _Doing, clock: Clock) -> None:
         self.known, self.clock = known, clock
         self.ask: _Doing = ask
         self.trouble = ""
-        """Why the last call of the store came to nothing; empty if it did not."""
+        """Why the last call of the store failed, for people; empty if it did not fail."""
         self._key = ""
         self._told = 0
 
     def call(self) -> None:
-        """Do the call of the store that is to be done now."""
+        """Do the call of the store that is to be done now, and tell ``ask`` what it returned, or that it raised."""
         try:
             tell = self._called()
         except Exception as error:  # noqa: BLE001 (a store of somebody else's may raise anything)
@@ -106,7 +110,7 @@ class Errand(Generic[_Doing]):
         self.tell()
 
     def _called(self) -> Callable[[float], object]:
-        """What tells of the answer."""
+        """Call the store, and return what tells ``ask`` of the answer, given the time after the call."""
         action, store = self.ask.action, self.known.store
         assert isinstance(action, StoreCall)  # noqa: S101 (for type checkers)
         self._key = action.key
@@ -118,13 +122,13 @@ class Errand(Generic[_Doing]):
         return lambda now: self.ask.swapped(now, done)
 
     def tell(self) -> None:
-        """Tell people what they have not been told of this."""
+        """Tell people the notes of ``ask`` that have come up since this was called last."""
         for note in self.ask.notes[self._told :]:
             self.known.tell(note)
         self._told = len(self.ask.notes)
 
     def calls(self) -> None:
-        """Do the calls of the store that are to be done one after the other."""
+        """Do the calls of the store that are to be done, until something else is to be done, or nothing more."""
         while isinstance(self.ask.action, StoreCall):
             self.call()
 
@@ -138,46 +142,49 @@ class Way(Errand[Ask]):
         self._end: Callable[[], None] | None = None
 
     def answered(self, response: object) -> Exception | None:
-        """The inner exchange returned ``response``. If it is none: what is to be raised."""
+        """The inner exchange returned ``response``. If that cannot be used, return what is to be raised."""
         wrong: Exception | None = None
         if not isinstance(response, HttpResponse):
             wrong = ExchangeBroken(f"the inner exchange returned {type(response).__name__}, not an HttpResponse")
         else:
             try:
                 self.ask.answered(self.clock(), response)
-            except Exception as error:  # noqa: BLE001 (what cannot be read)
+            except Exception as error:  # noqa: BLE001 (a response that cannot be read)
                 wrong = error
         if wrong is not None:
             self.ask.failed(self.clock())
         return wrong
 
     def subscribe(self, wake: Callable[[], object]) -> None:
-        """Have ``wake`` called when the record may have changed, for as long as this is under way."""
+        """Have ``wake`` called when the record may have changed, until :meth:`over`. Called again, it does nothing."""
         if not self._subscribed and self._key:
             self._subscribed = True
             try:
                 self._end = self.known.store.subscribe(self._key, partial(_wake, wake))
-            except Exception as error:  # noqa: BLE001 (to look again is what counts)
+            except Exception as error:  # noqa: BLE001 (the sleep ends by itself, and the store is looked into again)
                 self.known.tell(_why(error))
 
     def over(self) -> None:
-        """Nothing more is waited for here."""
+        """End the subscription, since nothing more is waited for here."""
         end, self._end = self._end, None
         if end is not None:
             end()
 
     def leave(self) -> None:
-        """Whoever carried the request is torn away: give back what it holds, in a thread of its own."""
+        """Whoever carried the request is torn away: give the lease back, in a thread of its own.
+
+        Where no thread can be started, the lease ends by its own time.
+        """
         self.over()
         action = self.ask.action
         if isinstance(action, Send):
-            self.ask.failed(self.clock())  # It may have been sent.
+            self.ask.failed(self.clock())  # The request may have been sent.
         elif isinstance(action, Load | Acquire | Sleep):
             self.ask.given_up(self.clock())
-        self._beside()  # What the endpoint has said is still worth keeping.
+        self._beside()  # If the endpoint has answered already, its answer is still worth keeping.
 
     def save(self) -> None:
-        """Go on with what the store has not taken yet, beside the caller, who has the answer."""
+        """Go on trying to keep the answer in the store, in a thread of its own: the caller has the answer already."""
         self.ask.save(self.clock())
         self._beside()
 
@@ -196,7 +203,7 @@ class Way(Errand[Ask]):
 
 
 def known(store: Store, *, behind: int, required: bool, keys: Keys) -> Known:
-    """What this process knows of ``store``: the same for equal stores that are used alike."""
+    """What this process knows of ``store``: the same object for equal stores that are used alike."""
     what = (store, behind, required, keys)
     with _lock:
         found = _all.get(what)
@@ -209,7 +216,7 @@ def known(store: Store, *, behind: int, required: bool, keys: Keys) -> Known:
 
 
 def check_store(store: object) -> None:
-    """Raise TypeError unless ``store`` can be one."""
+    """Raise TypeError, which says what to give instead, unless ``store`` can be a store."""
     if isinstance(store, type):
         raise TypeError(f"store must be a store, not the class {store.__name__}: call it, as in {store.__name__}()")
     if not all(callable(getattr(store, name, None)) for name in ("load", "swap")):
@@ -224,12 +231,12 @@ def check_store(store: object) -> None:
 
 
 def _nonce() -> str:
-    """Of the operating system: neither a fork nor a copy of a machine draws it again."""
+    """A random text. The operating system draws it, so that neither a fork nor a copy of a machine draws it again."""
     return os.urandom(16).hex()
 
 
 def _wake(wake: Callable[[], object]) -> None:
-    with suppress(Exception):  # Whose event loop is closed cannot be woken.
+    with suppress(Exception):  # A caller whose event loop is closed cannot be woken.
         wake()
 
 
@@ -244,7 +251,7 @@ def _sentence(trouble: str) -> str:
 
 
 def _make_lock_anew() -> None:
-    global _lock  # noqa: PLW0603 (in a forked child another thread may hold it, who is not there)
+    global _lock  # noqa: PLW0603 (a thread of the parent may have held it, and is not in the forked child)
     _lock = threading.Lock()
 
 

@@ -10,10 +10,10 @@ from contextlib import suppress
 from evertoken_transports.stores._folder import Folder
 
 _SHORTEST, _LONGEST = 0.001, 0.02
-"""Seconds between two tries to get a lock."""
+"""Seconds between two tries to get a lock, which grow from the first to the second."""
 
 _open: set[int] = set()
-"""Descriptors that a child must not keep: a lock on a file is free when nobody has it open any more."""
+"""Descriptors that a forked child must close: by a copy of them, a lock would outlive the process that holds it."""
 
 
 class FileLock:
@@ -26,7 +26,10 @@ class FileLock:
 
     @classmethod
     def taken(cls, folder: Folder, name: str, timeout: float, *, make: bool = False) -> FileLock | None:
-        """The lock on the file ``name``, made if need be; None if another has it for ``timeout`` seconds."""
+        """The lock on the file ``name``; None if another holds it for ``timeout`` seconds.
+
+        If ``make`` is true, a file that is missing is made; else FileNotFoundError is raised.
+        """
         from filelock import lock_descriptor  # noqa: PLC0415 (a tenth of a second, which a mere look need not cost)
 
         fd = folder.open(name, os.O_RDWR | (os.O_CREAT if make else 0))
@@ -37,7 +40,7 @@ class FileLock:
                 if left <= 0:
                     os.close(fd)
                     return None
-                threading.Event().wait(min(pause, left))  # time.sleep fails under libfaketime.
+                threading.Event().wait(min(pause, left))  # Under libfaketime, with which tests run, time.sleep fails.
                 pause = min(2 * pause, _LONGEST)
         except BaseException:
             with suppress(OSError):
@@ -47,17 +50,17 @@ class FileLock:
 
     @property
     def is_ours(self) -> bool:
-        """Whether this very process has it."""
+        """Whether this very process holds the lock."""
         return self._fd in _open and self._pid == os.getpid()
 
     def free(self) -> None:
-        """Let go of it. Harmless if it is free, and in a forked child, whose parent keeps it."""
+        """Let go of the lock. Harmless if it is free, and in a forked child, whose parent keeps it."""
         is_ours, fd, self._fd = self.is_ours, self._fd, -1
         if is_ours:
             _open.discard(fd)
             from filelock import unlock_descriptor  # noqa: PLC0415
 
-            # A child that was forked in between may have it open, too: to close it alone would not free it.
+            # A child that is being forked may have the file open as well, so that to close it here would not free it.
             with suppress(OSError):
                 unlock_descriptor(fd)
             os.close(fd)

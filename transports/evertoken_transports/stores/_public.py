@@ -1,4 +1,4 @@
-"""All that ``evertoken_transports.stores`` offers."""
+"""All public names of ``evertoken_transports.stores``, which imports this module when one of them is asked for."""
 
 from __future__ import annotations
 

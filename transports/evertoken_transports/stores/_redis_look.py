@@ -1,6 +1,7 @@
 """One look into Redis without a client, for a command that runs for a moment: to import a client takes half a second.
 
-What is not plain, in the URL or in the answer, is left to a client: it asks again, and says what is wrong.
+Only plain URLs and plain answers are read here. Anything else is left to a client, which asks again, and says what is
+wrong.
 """
 
 from __future__ import annotations
@@ -19,22 +20,24 @@ local now = redis.call('TIME')
 local found = redis.call('GET', KEYS[1])
 return {found, now[1], now[2]}
 """
+"""Run by Redis: the value, and the server's time in seconds and microseconds."""
 
 _MOST = 1 << 21
 """Bytes. No answer is as long."""
 _MOST_PARTS = 16
+"""Elements of an array. No answer has as many."""
 
 
 def name_of(prefix: str, key: str) -> str:
-    """Of a value, and of the channel on which its changes are told."""
+    """The name of the value under ``key``, and of the channel on which its changes are told. Raises ValueError."""
     check_key(key)
     return f"{prefix}:{FORMAT}:{key}"
 
 
 def found_in(answer: Any) -> Found:  # noqa: ANN401
-    """What ``answer``, which ends with what :data:`LOAD` returns, says: there are servers that only speak like Redis.
+    """The value and the time in ``answer``, which ends with what :data:`LOAD` returns.
 
-    Raises ValueError or TypeError if it is of another kind.
+    Raises ValueError or TypeError if it is of another kind, since there are servers that only speak like Redis.
     """
     *_, value, seconds, micros = answer
     now = float(seconds) + float(micros) / 1_000_000
@@ -44,7 +47,7 @@ def found_in(answer: Any) -> Found:  # noqa: ANN401
 
 
 def look(url: str, key: str, *, prefix: str = "evertoken", timeout: float) -> Found | None:
-    """What stands under ``key`` at ``url``; None if only a client can tell, or can tell why not."""
+    """What stands under ``key`` at ``url``; None where a client has to be asked, for that or for what is wrong."""
     try:
         commands, host, port, is_secured = _way(url)
         del url
@@ -55,7 +58,7 @@ def look(url: str, key: str, *, prefix: str = "evertoken", timeout: float) -> Fo
 
 
 def _way(url: str) -> tuple[list[tuple[str, ...]], str, int, bool]:
-    """What is to be said before the question, to whom, and whether by TLS. Raises ValueError for what is not plain."""
+    """The commands to be sent first, host and port, and whether to use TLS. Raises ValueError for no plain URL."""
     parts = urlsplit(url)
     database = parts.path.strip("/")
     is_plain = not parts.query and not parts.fragment and (database.isdigit() or not database)
@@ -65,7 +68,7 @@ def _way(url: str) -> tuple[list[tuple[str, ...]], str, int, bool]:
     if parts.username and not parts.password:
         raise ValueError("a name without a password")
     commands = [("AUTH", *names)] if names else []
-    if database.strip("0"):  # Else it is the first, where everybody begins, with the right to choose another or not.
+    if database.strip("0"):  # A connection begins with database 0, and a user may lack the right to SELECT.
         commands.append(("SELECT", database))
     return commands, unquote(parts.hostname or "localhost"), parts.port or 6379, parts.scheme == "rediss"
 
@@ -74,14 +77,14 @@ def _answers(commands: list[tuple[str, ...]], host: str, port: int, *, is_secure
     with socket.create_connection((host, port), max(0.001, until - time.monotonic())) as plain:
         if not is_secured:
             return _said(plain, commands, until)
-        import ssl  # noqa: PLC0415 (most stores of a company's own network have none)
+        import ssl  # noqa: PLC0415 (most stores in a company's own network are reached without TLS)
 
         with ssl.create_default_context().wrap_socket(plain, server_hostname=host) as secured:
             return _said(secured, commands, until)
 
 
 def _said(line: socket.socket, commands: list[tuple[str, ...]], until: float) -> list[object]:
-    """The answers to ``commands``, in RESP2, the protocol of every Redis and Valkey."""
+    """The answers to ``commands``, in RESP2, the protocol with which connections to Redis and Valkey begin."""
     line.sendall(b"".join(_written(command) for command in commands))
     data = b""
     while len(data) < _MOST:
@@ -111,7 +114,12 @@ def _read(data: bytes, count: int) -> list[object]:
 
 
 def _value(data: bytes, at: int) -> tuple[object, int]:
-    """The value that begins at ``at``, and where it ends. IndexError: it is not whole; ValueError: it is an error."""
+    """The value that begins at ``at``, and where it ends.
+
+    Raises:
+        IndexError: the value is not whole yet.
+        ValueError: it is an error, or not what Redis answers.
+    """
     end = data.find(b"\r\n", at)
     if end < 0:
         raise IndexError

@@ -1,4 +1,4 @@
-"""An exchange that shares: it looks into a store before it asks, and puts there what it was told."""
+"""An exchange that shares a token: it looks into a store before it asks, and puts the answer there."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _WAITING = "while waiting for another process that asks"
 
 
 class _Shared(Outbound, Unpicklable):
-    """What both have in common."""
+    """What the exchanges for threads and for event loops have in common."""
 
     def __init__(
         self,
@@ -46,32 +46,41 @@ class _Shared(Outbound, Unpicklable):
         self._known = known(store, behind=len(behind), required=store_required, keys=keys)
         self._all = (self._known, *behind)
         self.stores: tuple[Store, ...] = tuple(each.store for each in self._all)
-        """The stores on the way to the endpoint: this one first."""
+        """The stores on the way to the endpoint, the one of this exchange first."""
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} by {self.stores[0]!r}>" if hasattr(self, "stores") else super().__repr__()
 
     def _tell_of_asking(self) -> None:
-        if len(self._all) == 1:  # Else the store behind this one is looked into first.
+        if len(self._all) == 1:  # Otherwise another store is looked into next, and not the endpoint asked.
             progress().asking()
 
     def unblock(self, grant: ClientCredentials, policy: Policy | None = None) -> None:
-        """Lift the block that the stores know of: the operator's word, for every process. Blocks for a moment.
+        """Lift the block that the stores hold for ``grant``, by the operator's word: every process obeys.
+
+        Blocks for as long as the calls of the stores take.
 
         Raises:
-            StoreTrouble: a store could not be told. The others have been.
+            StoreTrouble: a store could not be told, as the text says. Every store has been tried.
         """
         self._finish([known.unblock(self._clock, grant, policy or Policy()) for known in self._all])
 
     def block(
         self, grant: ClientCredentials, kind: BlockKind, seconds: float | None = None, policy: Policy | None = None
     ) -> None:
-        """Tell the stores of a block that an API has reported. Blocks for a moment. Raises as :meth:`unblock`."""
+        """Tell the stores of a block that an API has reported, which lasts ``seconds`` if it has said how long.
+
+        Blocks for as long as the calls of the stores take. Raises as :meth:`unblock`.
+        """
         self._finish([known.block(self._clock, grant, policy or Policy(), kind, seconds) for known in self._all])
 
     @staticmethod
     def _finish(errands: list[Errand[Edit]]) -> None:
-        """The innermost store first: whoever looked into an outer one meanwhile would find the old in the next."""
+        """Do the ``errands``, the store next to the endpoint first.
+
+        In the other order, whoever looks into a changed store meanwhile could bring the old state back into it from the
+        next one.
+        """
         for errand in reversed(errands):
             errand.calls()
         for errand in errands:
@@ -80,23 +89,24 @@ class _Shared(Outbound, Unpicklable):
 
 
 class SharedExchange(_Shared):
-    """Shares by ``store`` what ``inner`` is told by the token endpoint, with every process that does.
+    """Shares what ``inner`` is answered by the token endpoint with every process that uses an equal ``store``.
 
     Args:
         inner: the exchange that asks: :class:`~evertoken_transports.h11.H11Exchange`, one of your own, or another
-            ``SharedExchange``: tiers nest, as in a file on each host before a Redis for all.
-        store: where it is shared: :class:`~evertoken_transports.stores.FileStore`,
+            ``SharedExchange``, as where a file on each host stands before a Redis for all hosts.
+        store: where answers are shared: :class:`~evertoken_transports.stores.FileStore`,
             :class:`~evertoken_transports.stores.RedisStore`, or a :class:`evertoken.sharing.Store` of your own.
         keys: encrypt what is stored, by keys of ``cryptography.fernet.Fernet.generate_key()``: the first encrypts, each
-            decrypts, so that keys can be changed while all goes on.
-        store_required: while the store is down, ask nobody. Else each process asks for itself then, once per life of a
-            token.
-        clock: the one that ``request.deadline`` is measured on.
+            decrypts, so that keys can be changed while processes use them.
+        store_required: ask nobody while the store is down. If False, each process asks for itself then, once per life
+            of a token.
+        clock: the clock that ``request.deadline`` is measured on.
 
-    It may be called from several threads at once, and after a fork.
+    The object may be called from several threads at once, and after a fork.
 
     Raises:
-        TypeError, ValueError: an argument is wrong; none of the texts shows a key.
+        TypeError, ValueError: an argument is wrong. No text shows a key.
+        ImportError: there are ``keys``, and ``cryptography`` is not installed.
     """
 
     def __init__(
@@ -114,10 +124,11 @@ class SharedExchange(_Shared):
         super().__init__(inner, store, keys=hidden, store_required=store_required, clock=clock)
 
     def __call__(self, request: TokenRequest, /) -> HttpResponse:
-        """What the store or the endpoint says to ``request``.
+        """The answer to ``request``, from the store or else from the endpoint.
 
         Raises:
-            NotNow: nothing was sent: another process is asking, or none may.
+            NotNow: nothing was sent, since another process is asking, or none may ask now.
+            Exception: whatever ``inner`` has raised.
         """
         self.check_fence()
         way, sleeper = self._known.way(self._clock, request), Caller()
@@ -158,9 +169,9 @@ class SharedExchange(_Shared):
 
 
 class AsyncSharedExchange(_Shared):
-    """The same for event loops, asyncio's and trio's. The store is asked in worker threads of its own.
+    """The same as :class:`SharedExchange` for asyncio and trio. The store is called in worker threads of its own.
 
-    ``inner`` is a coroutine function. Whoever is cancelled gives back what it holds, beside the loop.
+    ``inner`` is a coroutine function. A task that is cancelled gives its lease back in a thread, and does not wait.
     """
 
     def __init__(
@@ -178,7 +189,7 @@ class AsyncSharedExchange(_Shared):
         super().__init__(inner, store, keys=hidden, store_required=store_required, clock=clock)
 
     async def __call__(self, request: TokenRequest, /) -> HttpResponse:
-        """What the store or the endpoint says to ``request``. Raises as :class:`SharedExchange`."""
+        """The answer to ``request``, from the store or else from the endpoint. Raises as :class:`SharedExchange`."""
         self.check_fence()
         way = self._known.way(self._clock, request)
         sleep, wake = _sleeper()
@@ -224,7 +235,7 @@ class AsyncSharedExchange(_Shared):
 
 
 class _Call:
-    """One call of the store in a worker thread. If its caller is torn away, the thread does the rest."""
+    """One call of the store in a worker thread, which gives the lease back if its caller is torn away meanwhile."""
 
     def __init__(self, way: Way) -> None:
         self._way = way
@@ -240,7 +251,7 @@ class _Call:
             self._way.leave()
 
     def leave(self) -> None:
-        """The caller is gone."""
+        """The caller is gone: give the lease back now, or after the call that is running."""
         if self._enter("left") != "running":
             self._way.leave()
 
@@ -251,12 +262,12 @@ class _Call:
 
 
 def _behind(inner: object) -> tuple[Known, ...]:
-    """What is known of the stores by which ``inner`` goes."""
+    """What is known of the stores that stand between ``inner`` and the endpoint, the nearest first."""
     return inner._all if isinstance(inner, _Shared) else ()  # noqa: SLF001 (of one family)
 
 
 def _ended(way: Way, failure: Exception | None) -> HttpResponse:
-    """What the exchange returns or raises now that ``way`` is at its end."""
+    """Return or raise what the exchange does now that ``way`` is at its end."""
     way.tell()
     action = way.ask.action
     try:
@@ -272,11 +283,11 @@ def _ended(way: Way, failure: Exception | None) -> HttpResponse:
             case _:
                 raise RuntimeError(f"the sharing machine said {type(action).__name__}, which a request does not end by")
     finally:
-        failure = None  # Its traceback has this frame in it.
+        failure = None  # The traceback of a failure that is raised holds this frame, which must not hold it in turn.
 
 
 def _sleeper() -> tuple[Callable[[float], Awaitable[None]], Callable[[], object]]:
-    """A way to sleep in the event loop that runs here, and what ends that sleep from any thread."""
+    """A way to sleep in the event loop that runs here, and a way to end that sleep from any thread."""
     if runtime() == "trio":
         from evertoken_transports.trio import _Sleeper as TrioSleeper  # noqa: PLC0415 (trio is an extra)
 

@@ -20,14 +20,14 @@ from evertoken_transports.stores._locks import FileLock
 __all__ = ("FileStore",)
 
 _MOST = 1 << 20
-"""Bytes. No record is as long: what is longer is not ours, and is read no further."""
+"""Bytes. No record is as long, so a longer file is not ours, and is read no further."""
 
 _HOLDER = re.compile(r"[\w.-]{0,100}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """What a file holds: the value, and what this store has to know of it."""
+    """What a file holds: the value, when it was written, until when it counts, and the last holder that was named."""
 
     value: bytes | None = field(default=None, repr=False)
     stamp: Stamp | None = None
@@ -35,7 +35,7 @@ class _Entry:
     holder: str = ""
 
     def content(self, stamp: Stamp) -> bytes:
-        """The same in a file, written at the moment of ``stamp``."""
+        """The bytes of a file that holds this entry, written at the moment of ``stamp``."""
         head = {
             "boot": stamp.boot,
             "offset": stamp.offset,
@@ -48,7 +48,7 @@ class _Entry:
 
     @classmethod
     def read(cls, content: bytes | None) -> _Entry:
-        """What ``content`` says. What is torn, or none of ours, is taken for a value, which its reader will refuse."""
+        """The entry in ``content``. A torn or foreign ``content`` is all taken for the value, which readers refuse."""
         if content is None:
             return cls()
         head, _, value = content.partition(b"\n")
@@ -70,26 +70,27 @@ class FileStore:
 
     Args:
         path: the folder. It is made if it is not there (mode 700), but not the folders that lead to it. Default: the
-            user's own place for what programs keep, ``~/.local/state/evertoken`` on Linux.
+            folder in which this user's programs keep their state, ``~/.local/state/evertoken`` on Linux, which is made
+            with those that lead to it.
 
-    Two with the same path are equal. To make one costs nothing, touches nothing, and may be done before a fork.
+    Two stores with the same path are equal. To make one costs little, touches no file, and may be done before a fork.
 
-    **Who is trusted**: whoever can be this user. The folder and each file must belong to the user that runs this, and
+    **Who is trusted**: every process of this user. The folder and each file must belong to the user that runs this, and
     must be closed to all others; links are not followed. Where that is not so, and where the folder cannot be made,
     written or locked, each call raises :class:`~evertoken.sharing.StoreTrouble`, which says how to mend it.
 
-    **Who dies frees the lease at once**: the process that asks holds a lock on a file, which the kernel frees.
+    **A process that dies frees its lease at once**: while it asks it holds a lock on a file, which the kernel frees.
 
-    **Time** is Unix time as it was believed at the first use after a boot, and goes on by the time since that boot: a
-    wall clock that is set during a boot, in either direction, changes nothing. After a reboot moments go on from the
-    wall clock, and never before the last write.
+    **Time** is Unix time as it was believed at the first use after a boot, and goes on by the time since that boot. To
+    set the wall clock during a boot changes nothing, in either direction. After a reboot moments go on from the wall
+    clock, and never before the last write.
 
-    **Power cuts and full disks**: a value is replaced whole or not at all. What is torn or foreign all the same is
-    given to the reader, who refuses it, and is replaced by the next write. There is never anything to clean up: an
-    empty lock file stays for each key.
+    **Power cuts and full disks**: a value is replaced whole or not at all. If a file is torn or foreign all the same,
+    the reader refuses what it holds, and the next write replaces it. There is never anything to clean up; an empty lock
+    file stays for each key.
 
-    A network file system will do if it can lock files; all hosts must then be one user, with clocks that agree to a
-    second. Where it hangs, a call hangs with it.
+    A network file system will do if it can lock files. Then this must run as the same user on all hosts, whose clocks
+    must agree to a second. Where the file system hangs, a call hangs with it.
 
     Raises:
         TypeError, ValueError: ``path`` is no path.
@@ -115,9 +116,9 @@ class FileStore:
         self._folder = Folder(self._path)
         self._clock = HostClock()
         self._offsets: dict[str, float] = {}
-        """By which moments of each key were reckoned last: it goes on where the file is gone."""
+        """For each key, the difference between moments and the time since the boot, to go on by if the file is gone."""
         self._held: dict[str, tuple[str, FileLock]] = {}
-        """The last holder of each key that this process named, and its lock."""
+        """For each key, the last holder that this process has named, and the lock by which others see that it lives."""
 
     def __repr__(self) -> str:
         return f"FileStore({'' if self._path is None else repr(self._path)})"
@@ -132,7 +133,12 @@ class FileStore:
         return FileStore, (self._path,)
 
     def load(self, key: str, /, *, timeout: float) -> Found:
-        """What stands under ``key``. See :class:`evertoken.sharing.Store`."""
+        """What stands under ``key``. See :class:`evertoken.sharing.Store`.
+
+        Raises:
+            StoreTrouble: the folder or the file cannot be read, or is not safe from others.
+            ValueError: ``key`` is not 64 hexadecimal digits.
+        """
         check_key(key)
         with self._folder.trouble("be read"):
             entry = self._entry(key) if self._folder.exists() else _Entry()
@@ -140,7 +146,8 @@ class FileStore:
             found = self._found(key, entry, stamp)
         if found.value is None or entry.stamp is None or entry.stamp.offset == stamp.offset:
             return found
-        # The first look after a reboot fixes the time for all. What can be read, and not written, is still read.
+        # The first look after a reboot writes down how moments are reckoned in this boot, for all processes. A store
+        # that can be read and not written is still of use, so a failure of that is no failure of the look.
         with suppress(StoreTrouble):
             return self._after_reboot(key, timeout)
         return found
@@ -156,7 +163,12 @@ class FileStore:
         holder: str = "",
         timeout: float,
     ) -> Swapped:
-        """Replace ``expected`` by ``value``. See :class:`evertoken.sharing.Store`."""
+        """Replace ``expected`` by ``value``. See :class:`evertoken.sharing.Store`.
+
+        Raises:
+            StoreTrouble: the folder cannot be made, written or locked, or is not safe from others.
+            ValueError: ``key`` is not 64 hexadecimal digits.
+        """
         check_key(key)
         with self._folder.trouble("be written"):
             self._folder.make()
@@ -172,7 +184,8 @@ class FileStore:
                     self._folder.remove(_name(key))
                     self._free(key, "")
                     return Swapped(done=True, found=Found(None, stamp.written))
-                # A swap of its own that names no holder ends what this process holds. Nobody need ask about it then.
+                # If this process swaps and names no holder, it gives up its lease. The file then names no holder
+                # either, so that others need not look for the lock of one.
                 stays = "" if entry.holder == self._mine(key) else entry.holder
                 new = _Entry(value, stamp, stamp.written + lasts, holder or stays)
                 return self._written(key, entry, new, stamp)
@@ -180,11 +193,11 @@ class FileStore:
                 lock.free()
 
     def subscribe(self, key: str, callback: Callable[[], None], /) -> None:  # noqa: ARG002 (the protocol's)
-        """None: files tell nobody. Who waits looks again."""
+        """Nothing is subscribed to, since a file tells nobody of its changes: who waits looks again after a while."""
         return
 
     def close(self) -> None:
-        """Let go of what it holds: a lease of this process counts as given up."""
+        """Free the locks of this process, by which it counts as dead to others: its leases are over."""
         for key in list(self._held):
             self._free(key, "")
 
@@ -216,7 +229,7 @@ class FileStore:
         return _Entry.read(self._folder.read(_name(key), _MOST))
 
     def _stamp(self, key: str, entry: _Entry) -> Stamp:
-        """Of this moment. What it reckons with counts on, whatever becomes of the file."""
+        """The stamp of this moment. Its offset is remembered, so that time goes on by it if the file is removed."""
         stamp = self._clock.stamp(entry.stamp, otherwise=self._offsets.get(key))
         self._offsets[key] = stamp.offset
         return stamp
@@ -230,7 +243,10 @@ class FileStore:
     # -------------------------
 
     def _written(self, key: str, old: _Entry, new: _Entry, stamp: Stamp) -> Swapped:
-        """Replace the file, and tie a new holder to this process: its lock comes first, so that it never seems dead."""
+        """Replace the file. A holder that ``new`` names is tied to this process by a lock.
+
+        The lock is taken before the file names the holder, so that the holder never seems dead to others.
+        """
         held = None
         if new.holder and new.holder != old.holder:
             self._sweep(key, old.holder)
@@ -260,11 +276,14 @@ class FileStore:
 
     def _remove_holder(self, key: str, holder: str) -> None:
         if holder:
-            with suppress(OSError):  # What is left is swept later.
+            with suppress(OSError):  # A file that stays is swept when the next lease is taken.
                 self._folder.remove(_name_of_holder(key, holder))
 
     def _sweep(self, key: str, holder: str) -> None:
-        """Remove what processes have left that died before they had written their name, or were not followed."""
+        """Remove the lock files of other holders than ``holder``: their processes died before they could.
+
+        Some of them died before they had written the record that names the holder, so that no other file tells of it.
+        """
         for name in self._folder.names(_name_of_holder(key, "")):
             if name != _name_of_holder(key, holder) and not self._is_locked(name):
                 self._folder.remove(name)
@@ -273,12 +292,12 @@ class FileStore:
     # ---------
 
     def _mine(self, key: str) -> str | None:
-        """The last holder that this very process has named, if its lock is still held."""
+        """The last holder that this very process has named, if it still holds the holder's lock."""
         mine, held = self._held.get(key, (None, None))
         return mine if held is not None and held.is_ours else None
 
     def _lives(self, key: str, holder: str) -> bool | None:
-        """Whether whoever named ``holder`` has its lock still."""
+        """Whether the process that named ``holder`` still has its lock, and so lives; None if there is no holder."""
         if not holder:
             return None
         return holder == self._mine(key) or self._is_locked(_name_of_holder(key, holder))

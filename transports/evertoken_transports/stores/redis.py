@@ -24,9 +24,9 @@ from evertoken_transports.stores._redis_look import LOAD, found_in, name_of
 __all__ = ("RedisStore",)
 
 _PATIENCE = 2.0
-"""Seconds for a connection, and for an answer on it. Nobody waits as long, but a thread may have to end."""
+"""Seconds for a connection, and for an answer on it, after which the thread that calls ends. Callers leave before."""
 
-# The telling comes last and may fail: who may not publish, and whoever missed it, looks again.
+# To publish comes last, and may fail: where the user may not, or a message is missed, those who wait look again.
 _SWAP = """
 local now = redis.call('TIME')
 local found = redis.call('GET', KEYS[1])
@@ -45,9 +45,9 @@ return {done, found, now[1], now[2]}
 """
 
 _LONGEST = 2**40
-"""Milliseconds: for what is to last for ever."""
+"""Milliseconds for a value that is to last for ever."""
 
-# By the names of the client's exceptions: those of redis and of valkey have the same.
+# What to do about each of the client's exceptions, by its name: the packages redis and valkey use the same names.
 _ADVICE = {
     "AuthenticationError": "it does not take the name or the password: see its ACL, and the URL",
     "AuthorizationError": "it does not take the name or the password: see its ACL, and the URL",
@@ -62,7 +62,7 @@ _ADVICE = {
     "TimeoutError": "it did not answer in time: it is stopped, busy, or not to be reached",
     "ConnectionError": "it cannot be reached: see whether it runs, and whether host, port and TLS are right",
 }
-# What went wrong within a script is told by a word in the text, in some releases after a minus sign.
+# What went wrong within a script is told by a word in the error's text, in some releases after a minus sign.
 _BY_WORD = {
     "BUSY": "it is busy with a script: see SCRIPT KILL",
     "MISCONF": "it cannot save its data, and so takes none: see its log",
@@ -80,20 +80,21 @@ class RedisStore(Unpicklable):
 
     Args:
         url: ``redis://``, ``rediss://`` (TLS) or ``unix://``, as ``redis.Redis.from_url`` takes it; or a client of the
-            ``redis`` package that is ready to use: for Sentinel (``sentinel.master_for(...)``), for a cluster
-            (``RedisCluster(...)``). Such a client should not retry by itself, must not decode answers, and stays yours
-            to close.
+            ``redis`` package that is ready to use, such as one for Sentinel (``sentinel.master_for(...)``) or for a
+            cluster (``RedisCluster(...)``). Such a client should not retry by itself, must not decode answers, and
+            stays yours to close.
         prefix: what keys and channels begin with.
-        ssl_context: for ``rediss://``: client certificates, authorities of your own.
+        ssl_context: for ``rediss://``, with client certificates or authorities of your own.
 
-    To make one connects to nothing, and may be done before a fork. Two with the same URL (or client) and
-    prefix are equal.
+    To make a store connects to nothing, and may be done before a fork. Two stores are equal if their URL (or client),
+    prefix and ``ssl_context`` are the same.
 
     **Each step is one script of one key**, so that it is atomic, and safe in a cluster. Time and expiry are the
-    server's. ``publish`` tells whoever waits; whoever may not subscribe looks again after a while.
+    server's. ``publish`` tells whoever waits of a change; whoever may not subscribe looks again after a while.
 
-    **Trouble** (down, slow, loading, read-only, full, not allowed) is
-    :class:`~evertoken.sharing.StoreTrouble`, within the time that the caller has; it says what to do, and no password.
+    **Trouble**, where the server is down, slow, loading, read-only or full, or does not allow something, is raised as
+    :class:`~evertoken.sharing.StoreTrouble`, within the time that the caller has. Its text says what to do, and shows
+    no password.
 
     **Least rights**: ``+eval +get +set +del +time +publish +subscribe``, on the keys and the channels that begin with
     ``prefix:``.
@@ -128,7 +129,12 @@ class RedisStore(Unpicklable):
         return hash(self._identity())
 
     def load(self, key: str, /, *, timeout: float) -> Found:
-        """What stands under ``key``. See :class:`evertoken.sharing.Store`."""
+        """What stands under ``key``. See :class:`evertoken.sharing.Store`.
+
+        Raises:
+            StoreTrouble: the server did not answer in time, or not as it should.
+            ValueError: ``key`` is not 64 hexadecimal digits.
+        """
         found, _ = self._done(timeout, LOAD, key)
         return found
 
@@ -143,20 +149,28 @@ class RedisStore(Unpicklable):
         holder: str = "",
         timeout: float,
     ) -> Swapped:
-        """Replace ``expected`` by ``value``. See :class:`evertoken.sharing.Store`."""
-        del holder  # Redis cannot tell who lives.
+        """Replace ``expected`` by ``value``. See :class:`evertoken.sharing.Store`.
+
+        Raises:
+            StoreTrouble: the server did not answer in time, or not as it should.
+            ValueError: ``key`` is not 64 hexadecimal digits.
+        """
+        del holder  # Redis cannot tell whether a process lives.
         for_ms = _LONGEST if math.isinf(lasts) else min(max(1, math.ceil(lasts * 1000)), _LONGEST)
         given = [b"0" if expected is None else b"1", expected or b"", b"0" if value is None else b"1", value or b""]
         found, (done, *_) = self._done(timeout, _SWAP, key, *given, for_ms)
         return Swapped(bool(done), found)
 
     def subscribe(self, key: str, callback: Callable[[], None], /) -> Callable[[], None] | None:
-        """Have ``callback`` called after the value of ``key`` changes. See :class:`evertoken.sharing.Store`."""
+        """Have ``callback`` called after the value of ``key`` changes. See :class:`evertoken.sharing.Store`.
+
+        Returns what ends the subscription; None if no thread can be started to listen.
+        """
         ended, name = threading.Event(), name_of(self._prefix, key)
         return ended.set if start_thread("evertoken-store", self._listen, name, callback, ended) else None
 
     def close(self) -> None:
-        """Close the connections that it has made itself."""
+        """Close the connections that this process has made from a URL. A client that was given stays open."""
         own, self._own = self._own, None
         if own is not None and self._pid == os.getpid():
             own.close()
@@ -165,7 +179,7 @@ class RedisStore(Unpicklable):
         return self._url or id(self._given), self._prefix, id(self._ssl_context)
 
     def _client(self) -> Any:  # noqa: ANN401
-        """The client that was given, or one of this very process."""
+        """The client that was given; else one of this very process, since a forked child shares the connections."""
         if self._given is not None:
             return self._given
         if self._own is None or self._pid != os.getpid():
@@ -173,7 +187,10 @@ class RedisStore(Unpicklable):
         return self._own
 
     def _done(self, timeout: float, script: str, key: str, *arguments: object) -> tuple[Found, list[Any]]:
-        """What ``script`` returned. The wait for it is bounded, whatever the client does: it is done in a thread."""
+        """What ``script`` returned. It runs in a thread, so that ``timeout`` holds whatever the client does.
+
+        Where no thread can be started it runs here, for as long as the client takes.
+        """
         name = name_of(self._prefix, key)
         try:
             client = self._client()
@@ -185,7 +202,11 @@ class RedisStore(Unpicklable):
         raise StoreTrouble(f"the shared store, Redis at {self._where}, is of no use just now: {why}")
 
     def _listen(self, name: str, callback: Callable[[], None], ended: threading.Event) -> None:
-        """For as long as it is wanted. To lose the connection costs the time until the next look."""
+        """Call ``callback`` for each message on the channel ``name``, until ``ended``.
+
+        A connection that is lost is made again after a second. Messages that are missed cost the time until the next
+        look.
+        """
         while not ended.is_set():
             try:
                 with self._client().pubsub(ignore_subscribe_messages=True) as channel:
@@ -200,7 +221,7 @@ class RedisStore(Unpicklable):
 
 
 def _made_client(url: str, ssl_context: ssl.SSLContext | None) -> Any:  # noqa: ANN401
-    """A client of one's own. It does not retry: a script that is done twice finds what it has done itself."""
+    """A client of our own. It does not retry, since a swap that is made twice would find its own value, and fail."""
     import redis  # noqa: PLC0415 (an extra)
     from redis import connection  # noqa: PLC0415
     from redis.backoff import NoBackoff  # noqa: PLC0415
@@ -210,16 +231,16 @@ def _made_client(url: str, ssl_context: ssl.SSLContext | None) -> Any:  # noqa: 
     options |= cast("Any", connection).parse_url(url) | {"retry": Retry(NoBackoff(), 0)}
     if ssl_context is not None:
         options["connection_class"] = _tls_connection(ssl_context)
-    return redis.Redis.from_pool(redis.ConnectionPool(**options))  # It closes the connections when it is closed.
+    return redis.Redis.from_pool(redis.ConnectionPool(**options))  # Made so, it closes its pool when it is closed.
 
 
 def _tls_connection(ssl_context: ssl.SSLContext) -> type:
-    """A connection that speaks TLS as ``ssl_context`` says. The client has only options for a context of its own."""
+    """A class of connections that use TLS by ``ssl_context``. The client itself takes options, but no context."""
     from redis.connection import Connection  # noqa: PLC0415
 
     class TlsConnection(Connection):
         def _connect(self) -> Any:  # noqa: ANN401
-            line = cast("Any", super())._connect()  # noqa: SLF001 (the only place for it)
+            line = cast("Any", super())._connect()  # noqa: SLF001 (the client has no other place to wrap a socket)
             try:
                 return ssl_context.wrap_socket(line, server_hostname=self.host)
             except BaseException:
@@ -230,7 +251,12 @@ def _tls_connection(ssl_context: ssl.SSLContext) -> type:
 
 
 def _checked_url(url: str, ssl_context: ssl.SSLContext | None) -> str:
-    """Where ``url`` leads, without name and password. Raises ValueError, whose text does not show it either."""
+    """Where ``url`` leads, without name and password.
+
+    Raises:
+        ValueError: ``url`` cannot be used. The text does not show it.
+        ImportError: ``redis`` is not installed.
+    """
     if find_spec("redis") is None:
         raise ImportError(
             "RedisStore needs redis. To install: pip install redis "
@@ -255,7 +281,7 @@ def _checked_url(url: str, ssl_context: ssl.SSLContext | None) -> str:
 
 
 def _checked_client(client: Any, ssl_context: ssl.SSLContext | None) -> str:  # noqa: ANN401
-    """What to call ``client``. Raises TypeError or ValueError if it cannot do what is asked of it."""
+    """What people are told of where ``client`` leads. Raises TypeError or ValueError if it cannot be used."""
     kind = f"{type(client).__module__}.{type(client).__qualname__}"
     if isinstance(client, type) or not all(callable(getattr(client, name, None)) for name in ("eval", "pubsub")):
         raise TypeError(f"url must be a URL or a client of the redis package, not {kind}")
@@ -274,7 +300,7 @@ def _kind(error: BaseException) -> str:
 
 
 def _why(error: Exception) -> str:
-    """What is wrong, and what to do. The error's own text is not shown: it may quote what was sent."""
+    """What is wrong, and what to do. The text of ``error`` itself is not shown, since it may quote what was sent."""
     text = str(error)
     for word, advice in _BY_WORD.items():
         if re.search(rf"(^|[ -]){word}\b", text):
