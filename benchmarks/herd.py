@@ -107,7 +107,7 @@ def herd_of_trio(world: World) -> float:
 
 
 async def settled(world: World, sleep: Callable[[float], Awaitable[object]]) -> None:
-    """Keep the loop running until the request beside the callers has ended, or it would be given up with the loop."""
+    """Keep the loop running until the request beside the callers has ended: it would be given up with the loop."""
     while world.coordinator.explain().request_state is RequestState.IN_FLIGHT:
         await sleep(0.01)
 

@@ -28,7 +28,7 @@ ANSWER = HttpResponse(200, (), b'{"access_token":"0123456789abcdef","token_type"
 
 
 class Floor:
-    """The hand-written comparison, with a clock of choice."""
+    """The hand-written comparison. ``clock`` is that by which the header stays good for a day."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self.clock = clock
@@ -36,19 +36,19 @@ class Floor:
         self.header = "Bearer 0123456789abcdef"
 
     def authorization(self) -> str | None:
-        """A clock as a global name, as one would write it."""
+        """Read the clock by a global name, as one would write it."""
         if CLOCK() < self.quiet_until:
             return self.header
         return None
 
     def authorization_monotonic(self) -> str | None:
-        """The same with ``time.monotonic``."""
+        """Do the same with ``time.monotonic``."""
         if time.monotonic() < self.quiet_until:
             return self.header
         return None
 
     async def authorization_async(self) -> str | None:
-        """The same as a coroutine."""
+        """Do the same as a coroutine."""
         if CLOCK() < self.quiet_until:
             return self.header
         return None
@@ -63,7 +63,7 @@ def answer(_: TokenRequest) -> HttpResponse:
 
 
 async def answer_async(_: TokenRequest) -> HttpResponse:
-    """The same for asyncio."""
+    """An exchange for asyncio that costs nothing."""
     return ANSWER
 
 
@@ -108,7 +108,7 @@ def measure_observed(source: TokenSource, observed: TokenSource) -> None:
     observed.warm_up()
     rounds: dict[str, list[float]] = {"plain": [], "observed": []}
     pair = (("plain", source), ("observed", observed))
-    for number in range(ROUNDS * 50):  # Short ones: what is to be seen is smaller than the noise of long ones.
+    for number in range(ROUNDS * 50):  # Short rounds, since the noise of long ones is more than what is looked for.
         for name, candidate in pair if number % 2 else reversed(pair):
             rounds[name].append(timed(candidate.authorization_nowait, CALLS // 20))
     report("the same with OpenTelemetry / without", rounds["observed"], rounds["plain"], "goal: at most 1.01 x")

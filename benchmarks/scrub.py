@@ -70,7 +70,7 @@ ANSWERS: Mapping[str, Callable[[int], bytes]] = MappingProxyType(
 
 
 def reading(body: bytes) -> Callable[[], object]:
-    """To read ``body``, as the answer to a request of a machine that would take longer ones."""
+    """Work that reads ``body`` as the answer to a request, of a machine that would take a longer one."""
     grant: ClientCredentials = mangopay.sandbox("client", SECRET)
     machine = TokenMachine(grant, policy=Policy(max_body=4 * SIZE), draw=lambda: 0.5)
     request, response = machine.start_request(0), HttpResponse(400, (), body)
@@ -78,7 +78,7 @@ def reading(body: bytes) -> Callable[[], object]:
 
 
 def cpu_time(work: Callable[[], object]) -> float:
-    """Milliseconds of CPU time, once."""
+    """Milliseconds of CPU time that ``work`` takes once."""
     start = time.process_time()
     work()
     return (time.process_time() - start) * 1_000

@@ -2,7 +2,8 @@
 
     python benchmarks/server_model.py
 
-CPU time, so that other programs on the machine count little; the best of several rounds, since noise only adds.
+Printed is CPU time, in which other programs on the machine count little, and the best of several rounds, since noise
+only adds to it.
 """
 
 from __future__ import annotations
@@ -97,7 +98,7 @@ def answers_read() -> Work:
 
 
 def limits_read() -> Work:
-    """The same answer over and over, 429 and what it says about how long: the costliest to read."""
+    """The same answer over and over: a 429 that says how long to wait, which takes longest to read."""
     fault = TokenBehaviour(fault=TokenFault.RATE_LIMITED_RESET)
     server = AuthorizationServer("client", "key", script=Script(token=fault))
     grant = server.grant("https://api.example")
@@ -112,7 +113,7 @@ def limits_read() -> Work:
 
 
 def microseconds(work: Work) -> float:
-    """What one request costs."""
+    """Microseconds of CPU time for one of the requests of ``work``."""
     best = float("inf")
     for _ in range(ROUNDS):
         gc.collect()

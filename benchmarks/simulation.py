@@ -8,7 +8,7 @@ one client that makes a call every twenty seconds, with tokens as long-lived as 
 are lost, doubled and late, the token endpoint fails, tokens are revoked and the API rejects good ones. The swarm draws
 everything from its seeds; its runs are half recovery, in which little happens. Every law is checked after every step.
 
-Each row ends with what one turn of an empty loop cost just before and after it: machines differ by a factor, and a
+Each row ends with what one turn of a small loop cost just before and after it: machines differ by a factor, and a
 shared one differs from itself within a minute.
 """
 
@@ -43,7 +43,7 @@ USES = 525_600
 
 
 def quiet_year() -> int:
-    """One use a minute for a year, against the model of the server; how many tokens that took."""
+    """Use a token once a minute for a year, against the model of the server. Returns how many tokens that took."""
     server = AuthorizationServer("client", "key", script=Script(lifetime=3_600), keep_arrivals=8)
     machine = TokenMachine(server.grant("https://api.example"), draw=lambda: 0.5)
     for now in range(0, YEAR, YEAR // USES):

@@ -63,7 +63,7 @@ class Heartbeat:
 
 
 async def beside_asyncio(work: Work) -> float:
-    """Do ``work`` beside a heartbeat; its worst delay."""
+    """Do ``work`` beside a heartbeat. Returns the heartbeat's longest delay, in seconds."""
     heart = Heartbeat()
     beating = asyncio.create_task(heart.run(asyncio.sleep))
     await asyncio.sleep(0.05)
@@ -73,7 +73,7 @@ async def beside_asyncio(work: Work) -> float:
 
 
 async def beside_trio(work: Work) -> float:
-    """The same in trio."""
+    """Do the same in trio."""
     heart = Heartbeat()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(heart.run, trio.sleep)
@@ -84,7 +84,7 @@ async def beside_trio(work: Work) -> float:
 
 
 def coordinator_of(grant: ClientCredentials) -> Coordinator:
-    """A new one, so that no token is there yet."""
+    """A new coordinator, so that no token is there yet."""
     return Coordinator(TokenMachine(grant, draw=lambda: 0.5))
 
 
@@ -126,7 +126,7 @@ def client(library: str) -> Callable[[Runtime, ClientCredentials], Awaitable[flo
 def worst_of(
     candidate: Callable[[Runtime, ClientCredentials], Awaitable[float]], runtime: Runtime, grant: ClientCredentials
 ) -> float:
-    """Milliseconds, in a loop made for it."""
+    """The longest delay of a beat beside ``candidate``, in milliseconds, in a loop that is made for it."""
 
     async def main() -> float:
         return await candidate(runtime, grant)

@@ -33,11 +33,11 @@ class World:
         self.asked = 0
 
     def clock(self) -> float:
-        """Seconds."""
+        """The time, in seconds."""
         return self.now
 
     def exchange(self, _: TokenRequest, /) -> HttpResponse:
-        """Another token each time."""
+        """Answer with another token each time."""
         self.asked += 1
         body = f'{{"access_token":"{self.asked:032x}","token_type":"bearer","expires_in":{LIFETIME}}}'
         return HttpResponse(200, (("Content-Type", "application/json"),), body.encode())
@@ -72,7 +72,7 @@ def texts(source: TokenSource) -> int:
 
 
 def pass_by(world: World, clients: int) -> None:
-    """Others make sources, and never use them."""
+    """Make sources for as many other clients, and never use them."""
     for grant in grants(clients, "passer-by"):
         source_of(world, grant)
 

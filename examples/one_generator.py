@@ -40,7 +40,7 @@ class SharedTokens:
         self._lock = threading.Lock()
 
     def steps(self, timeout: float = 15.0) -> Steps:
-        """What one caller does; at its end the value for an Authorization header, or a TokenUnavailable."""
+        """What one caller does. It returns the value for an Authorization header, or raises TokenUnavailable."""
         since = time.monotonic()
         while True:
             request = None
@@ -49,13 +49,13 @@ class SharedTokens:
                 move = next_move(self._machine, now, since=since, deadline=since + timeout)
                 if isinstance(move, GiveUp):
                     raise move.error
-                if isinstance(self._machine.poll(now), SendRequest):  # None at hand, or the next one is due.
+                if isinstance(self._machine.poll(now), SendRequest):  # No token is at hand, or the next is due.
                     request = self._machine.start_request(now)
             if request is not None:
                 answer = None
                 try:
                     answer = yield request
-                finally:  # Also where the caller is cancelled, and nobody will ever know.
+                finally:  # This is done also where the caller is cancelled, and no answer is known.
                     self._tell(request, answer)
             elif isinstance(move, Ready):
                 return move.authorization
@@ -73,12 +73,12 @@ class SharedTokens:
 
 
 def pause(wait: Wait) -> float:
-    """Seconds to sleep. A twentieth of one at most: another caller may have brought the token by then."""
+    """Seconds to sleep: at most a twentieth of one, since another caller may bring the token meanwhile."""
     return min(max(wait.until - time.monotonic(), 0.001), 0.05)
 
 
 def authorization(steps: Steps, send: Callable[[TokenRequest], HttpResponse]) -> str:
-    """For a thread. `send` must be over at `request.deadline`, a moment of `time.monotonic()`."""
+    """Take the steps in a thread. `send` must be over at `request.deadline`, a moment of `time.monotonic()`."""
     answer: HttpResponse | Exception | None = None
     try:
         while True:
@@ -98,7 +98,7 @@ def authorization(steps: Steps, send: Callable[[TokenRequest], HttpResponse]) ->
 
 
 async def async_authorization(steps: Steps, send: Callable[[TokenRequest], Awaitable[HttpResponse]]) -> str:
-    """The same for a task."""
+    """Take the steps in a task, in the same way."""
     answer: HttpResponse | Exception | None = None
     try:
         while True:

@@ -48,13 +48,13 @@ class Tokens:
                     continue
                 if isinstance(move, GiveUp):
                     raise move.error
-                if isinstance(self._machine.poll(now), SendRequest):  # None at hand, or the next one is due.
+                if isinstance(self._machine.poll(now), SendRequest):  # No token is at hand, or the next is due.
                     self._start(self._machine.start_request(now))
                 if isinstance(move, Ready):
                     return move.authorization
 
     def _start(self, request: TokenRequest) -> None:
-        # Beside its caller, so that whoever has a token already does not wait for the next one.
+        # In a thread of its own, so that whoever has a token already does not wait for the next one.
         threading.Thread(target=self._carry, args=(request,), daemon=True).start()
 
     def _carry(self, request: TokenRequest) -> None:

@@ -1,4 +1,4 @@
-"""A deterministic simulator of one's own with token machines in it: own clock, own heap, own network, own truth.
+"""A deterministic simulator of one's own, with its own clock, heap, network and truth, and token machines in it.
 
     python examples/own_simulator.py [seed]
 
@@ -48,7 +48,7 @@ def granted(token: str, lifetime: int) -> HttpResponse:
 
 
 class Shop:
-    """One process with its machine, up or down: the driver. It knows the world by its clock and by what it can send."""
+    """The driver: a process with its machine, up or down. It knows the world by its clock and by what it can send."""
 
     def __init__(self, world: Simulator, number: int) -> None:
         self.world = world
@@ -76,19 +76,19 @@ class Shop:
         self.fetch()
 
     def fetch(self) -> None:
-        """Send for a token if that is due. What is known is saved first: then no crash makes a request forgotten."""
+        """Send for a token if that is due. What is known is saved first, so that no request is forgotten in a crash."""
         if isinstance(self.machine.poll(self.clock()), SendRequest):
             request = self.machine.start_request(self.clock())
             self.save()
             self.send(request)
 
     def send(self, request: TokenRequest) -> None:
-        """Hand a token request to the network. It says what comes of it, or nothing; then the machine finds it lost."""
+        """Hand a token request to the network. If that never says what comes of it, the machine finds it lost."""
         self.world.carry(self, request)
 
     def arrive(self, request: TokenRequest, response: HttpResponse) -> None:
-        """An answer comes; the machine knows by the request what it is worth, and says whose request it was."""
-        if request.owner is self.machine.owner:  # Else it is for a process that has ended.
+        """An answer to ``request`` comes, by which the machine knows what it is worth."""
+        if request.owner is self.machine.owner:  # Else the answer is for a process that has ended.
             self.machine.receive_response(self.clock(), request, response)
             self.save()
 
@@ -99,7 +99,7 @@ class Shop:
             self.save()
 
     def answered(self, header: str, answer: HttpResponse) -> None:
-        """The API has answered a payment. A 401 may be about the token: the machine is told, and says so."""
+        """The API has answered a payment. The machine is told of a refusal, and says whether it was about the token."""
         if answer.status == 200:
             self.paid += 1
             self.machine.token_worked(self.clock(), header)
@@ -154,7 +154,7 @@ class Simulator:
         heapq.heappush(self.heap, (self.now + seconds, self.seq, action, arguments))
 
     def run(self) -> None:
-        """All of it, event by event."""
+        """Run the half hour, event by event."""
         for shop in self.shops:
             self.later(self.random.randint(0, 5), self.customer, shop)
             self.later(self.random.randint(200, 900), self.crash, shop)
@@ -178,7 +178,7 @@ class Simulator:
             shop.turned_away += 1
 
     def carry(self, shop: Shop, request: TokenRequest) -> None:
-        """The network. Where neither answer nor failure comes back, the machine itself finds the attempt lost."""
+        """Be the network. Where neither answer nor failure comes back, the machine itself finds the request lost."""
         shop.check.sent(request)
         self.requests += 1
         for _ in range(self.random.choice([0, 1, 1, 1, 1, 1, 1, 1, 2])):  # Lost on the way there, or doubled.
@@ -188,7 +188,7 @@ class Simulator:
             self.later(way, self.bring, shop, request, None if breaks else response)
 
     def answer(self) -> HttpResponse:
-        """The token endpoint: a token, an error, or a lock."""
+        """Be the token endpoint: answer with a token, an error, or a lock."""
         trouble = self.random.random()
         if trouble < 0.15:
             return HttpResponse(503, [("Retry-After", "3")])
@@ -199,7 +199,7 @@ class Simulator:
         return granted(token, 60)
 
     def bring(self, shop: Shop, request: TokenRequest, response: HttpResponse | None) -> None:
-        """An answer comes back, or word that none will, if there is still somebody."""
+        """An answer comes back, or word that none will, if the shop is up."""
         if not shop.up:
             return
         if response is None:
@@ -210,7 +210,7 @@ class Simulator:
             shop.arrive(request, response)
 
     def call(self, shop: Shop, header: str) -> None:
-        """The API: it takes a payment, or refuses it with a 401 that may be about the token, or not."""
+        """Be the API: take a payment, or refuse it with a 401, which may be about the token or not."""
         shop.check.api_call(header)
         assert self.now < self.expiry[header], "a payment carries an expired token"
         trouble = self.random.random()
@@ -226,7 +226,7 @@ class Simulator:
         self.later(self.random.randint(0, 90), self.start_again, shop)
 
     def start_again(self, shop: Shop) -> None:
-        """Another process goes on from there."""
+        """Another process goes on from the snapshot."""
         self.restarts += 1
         shop.start()
         self.later(self.random.randint(200, 900), self.crash, shop)
@@ -236,7 +236,7 @@ class Simulator:
 
     def check(self, shop: Shop) -> None:
         """The laws in this state, and after every step that could come next; once for each state that is new."""
-        machine = shop.machine.fork()  # What is asked of a fork, the driver has not asked.
+        machine = shop.machine.fork()  # A question to the machine itself would count as one of the driver's.
         self.history.update(machine.snapshot(self.now).to_json().encode())
         state = settle(POLICY, machine.state_value, self.now)
         key = canonical(state, self.now)
@@ -263,7 +263,7 @@ class Simulator:
 
 
 def simulate(seed: int) -> str:
-    """Run one seed; what came of it, in one line."""
+    """Run one seed, and say in one line what came of it."""
     world = Simulator(seed)
     world.run()
     paid, turned_away = (sum(getattr(shop, name) for shop in world.shops) for name in ("paid", "turned_away"))

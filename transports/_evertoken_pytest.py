@@ -1,7 +1,8 @@
 """The pytest plugin of evertoken: the fixture ``mangopay_server``. See ``docs/testing.md``.
 
-It lies outside the packages, as Hypothesis has it too, because pytest loads it in every run, before anything measures
-coverage: as a part of a package it would import that package, unmeasured, and for those who do not use it as well.
+This module lies outside the packages, as that of Hypothesis does, because pytest loads it in every run, before anything
+measures coverage. In a package it would import that package each time: unmeasured, and for those who do not use the
+fixture as well.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ def _left_over(server: MangopayServer) -> str:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Remember whether the test itself has passed: of one that failed no more is said."""
+    """Remember whether the test itself has passed: one that failed is not failed again for trouble that it left."""
     report = yield
     if report.when == "call":
         item.stash[_has_passed] = report.passed
@@ -56,6 +57,6 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 
 
 def pytest_enter_pdb(config: Any, pdb: Any) -> None:  # noqa: ANN401, ARG001 (pytest gives them by name)
-    """Whoever looks around in a debugger may take his time: from now on nobody complains that time stands still."""
+    """Never complain of a time that stands still from now on: whoever looks around in a debugger takes real time."""
     for server in _servers:
         server.clock.stuck_after = math.inf

@@ -37,18 +37,18 @@ decide = _look.decide
 
 
 def step(policy: Policy, state: State, happened: Input) -> State:
-    """The real one, without what it tells. Doubles call it with other arguments, or change what it returns."""
+    """The real step, without its happenings. Doubles call it with other arguments, or change the state it returns."""
     return _step_and_tell(policy, state, happened)[0]
 
 
 def verdict(policy: Policy, state: State, happened: Input) -> Rejection | None:
-    """What the real step makes of a rejection; None if ``happened`` is none."""
+    """The verdict of the real step on a rejection; None if ``happened`` is no rejection."""
     *_, last = (None, *_step_and_tell(policy, state, happened)[1])
     return last.verdict if isinstance(last, RejectionJudged) else None
 
 
 class Double(NamedTuple):
-    """One safeguard less. ``does`` says in the table what the double does instead."""
+    """A machine without one safeguard. ``does`` is what the table says that it does instead."""
 
     name: str
     safeguard: str
@@ -57,7 +57,7 @@ class Double(NamedTuple):
 
 
 DOUBLES: dict[str, Double] = {}
-"""All of them by name, in the order of the table."""
+"""All doubles by name, in the order of the table."""
 
 
 def everywhere(patch: pytest.MonkeyPatch, real: object, double: object) -> None:
@@ -79,7 +79,7 @@ def replace_step(patch: pytest.MonkeyPatch, double: Step) -> None:
 
 
 def whole_machine(safeguard: str) -> Callable[[Callable[[pytest.MonkeyPatch], None]], Double]:
-    """A double that is installed by a function of its own. Its docstring says what it does."""
+    """Makes a double of a function that installs it. The docstring of that function says what the double does."""
 
     def made(install: Callable[[pytest.MonkeyPatch], None]) -> Double:
         return _noted(safeguard, install, install)
@@ -88,7 +88,7 @@ def whole_machine(safeguard: str) -> Callable[[Callable[[pytest.MonkeyPatch], No
 
 
 def steps(safeguard: str) -> Callable[[Step], Double]:
-    """A double of ``step``."""
+    """Makes a double of a function that takes the place of ``step``."""
 
     def made(double: Step) -> Double:
         return _noted(safeguard, double, lambda patch: replace_step(patch, double))
@@ -97,7 +97,7 @@ def steps(safeguard: str) -> Callable[[Step], Double]:
 
 
 def polls(safeguard: str) -> Callable[[Decide], Double]:
-    """A double of ``decide``, which is what poll answers."""
+    """Makes a double of a function that takes the place of ``decide``, which is what poll answers."""
 
     def made(double: Decide) -> Double:
         def defaulted(state: State, min_ttl: float = 0.0) -> SendRequest | Wait:
@@ -111,7 +111,10 @@ def polls(safeguard: str) -> Callable[[Decide], Double]:
 def answers(
     safeguard: str, *kinds: type[Outcome] | BlockKind
 ) -> Callable[[Callable[[State, Attempt, AnswerReceived], State]], Double]:
-    """A double that sees another state than there is when an answer of ``kinds`` comes to an attempt it remembers."""
+    """Makes a double of a function that says which state the machine sees instead of its own.
+
+    It does so when an answer of one of ``kinds`` comes to an attempt that the machine remembers.
+    """
 
     def made(seen: Callable[[State, Attempt, AnswerReceived], State]) -> Double:
         def double(policy: Policy, state: State, happened: Input) -> State:
@@ -126,7 +129,7 @@ def answers(
 
 
 def tokens(safeguard: str) -> Callable[[Callable[[Policy, State, AnswerReceived, AccessToken], AccessToken]], Double]:
-    """A double that gives other moments to each token that it takes."""
+    """Makes a double of a function that gives other moments to each token that the machine takes."""
 
     def made(changed: Callable[[Policy, State, AnswerReceived, AccessToken], AccessToken]) -> Double:
         def double(policy: Policy, state: State, happened: Input) -> State:

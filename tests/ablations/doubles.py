@@ -7,5 +7,5 @@ from tests.ablations.double import DOUBLES, Double
 
 __all__ = ("DOUBLES", "Double")
 
-# They note themselves down as they are imported.
+# The doubles of a module note themselves down in DOUBLES when it is imported.
 _ = (waits, news, tokens, told, parser)

@@ -1,4 +1,4 @@
-"""Doubles of the parsers: what the server meant does not reach the machine, which does all that it is told."""
+"""Doubles of the parsers: the machine does all that it is told, but what the server meant does not reach it."""
 
 from __future__ import annotations
 

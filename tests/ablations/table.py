@@ -85,7 +85,10 @@ def caught(name: str) -> Row:
 
 
 def _explored() -> int | None:
-    """Safety only: a double that makes no progress would be asked for a token without end."""
+    """How many inputs the shortest path to a broken law has; None if the explorer finds none.
+
+    Only laws of states and steps are tried: a double that makes no progress would be asked for a token without end.
+    """
     for policy, alphabet, tick in _WORLDS:
         search = _Search(policy, alphabet, tick, 3.0, _step.step)
         search.run(_MOST_STATES, 1)
@@ -112,7 +115,7 @@ def _line(row: Row) -> str:
 
 
 def rows_of(text: str) -> Iterator[Row]:
-    """The rows of a page, read again."""
+    """The rows that ``text``, which is a page or a part of one, shows."""
     for line in text.splitlines():
         cells = [cell.strip() for cell in line.strip("|").split("|")]
         if "`:" in line and len(cells) == 6:

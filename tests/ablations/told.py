@@ -1,4 +1,4 @@
-"""Doubles of the machine's methods: not every word that they are told becomes an input, or is asked of the state."""
+"""Doubles of the machine's methods, which leave out some of what they are told, or asked for."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from tests.kits.worlds import LIMIT, run_in_threads, until
 
 __all__ = ("EVERYWHERE", "KINDS", "Kind", "ask", "carriers", "coordinator_of", "exchange_of", "source_of")
 
-# The classes have no base in common: a source of threads and one of a loop share words, not types.
+# The classes have no base in common: a source of threads and one of a loop have methods of the same names, not types.
 Ours = Any
 
 
@@ -35,7 +35,7 @@ class Kind(NamedTuple):
 KINDS = tuple(Kind(*pair) for pair in product(RUNTIMES, ("h11", *LIBRARIES)))
 
 EVERYWHERE = (*KINDS, *(Kind("uvloop", library) for library in ("h11", *LIBRARIES)))
-"""The same, and those of asyncio a second time, on uvloop."""
+"""All of :data:`KINDS`, and those of asyncio a second time, on uvloop."""
 
 _RAW = {
     "threads": ("h11", "H11Exchange"),
@@ -46,7 +46,7 @@ _RAW = {
 
 
 def exchange_of(kind: Kind, **options: object) -> Ours:
-    """A new exchange. ``options`` are its own."""
+    """A new exchange, which is made with ``options``."""
     if kind.library == "h11":
         module, name = _RAW[kind.runtime]
     else:
@@ -60,7 +60,7 @@ def coordinator_of(grant: ClientCredentials, policy: Policy | None = None) -> Co
 
 
 def source_of(kind: Kind, coordinator: Coordinator, **options: object) -> Ours:
-    """A new source. ``options`` are those of its exchange."""
+    """A new source, whose exchange is made with ``options``."""
     machine = coordinator.machine
     exchange = exchange_of(kind, clock=coordinator.clock, **options)
     runtime = "asyncio" if kind.runtime == "uvloop" else kind.runtime
@@ -77,8 +77,8 @@ def ask(
 ) -> list[object]:
     """What comes of callers with these timeouts who ask at the same time: a header or an exception each.
 
-    ``then`` is called when all of them are back. The test fails if one of them is stuck, or if what carried the request
-    is still there long after. ``options`` are those of the exchange.
+    ``then`` is called when all of them are back. The test fails if one of them is stuck, or if the thread or task that
+    carried the request is still there long after. The exchange is made with ``options``.
     """
     source = source_of(kind, coordinator, **options)
     results: list[object] = []

@@ -45,7 +45,7 @@ LOCKED = {
 
 
 def server_of(script: Script | None = None, **options: Any) -> AuthorizationServer:  # noqa: ANN401 (checked where they arrive)
-    """A server whose key and tokens are marked."""
+    """A server whose key and tokens have the marks that :mod:`tests.kits.canary` looks for."""
     script = Script() if script is None else script
     return AuthorizationServer("client", canary.secret(), script=script, token_prefix=canary.TOKEN_MARK, **options)
 
@@ -61,7 +61,7 @@ def api_failing(fault: ApiFault, **options: Any) -> AuthorizationServer:  # noqa
 
 
 def basic(user: str = "client", password: str | None = None) -> tuple[str, str]:
-    """The header line of HTTP Basic."""
+    """The header line of HTTP Basic; the password is by default the server's key."""
     pair = f"{user}:{canary.secret() if password is None else password}"
     return ("Authorization", f"Basic {base64.b64encode(pair.encode()).decode()}")
 

@@ -53,7 +53,7 @@ def find_marks(text: str | bytes) -> list[str]:
     searched = text.decode("latin-1") if isinstance(text, bytes) else text
     folded = searched.casefold()
     found: list[str] = []
-    for name, mark in (("a secret", SECRET_MARK), ("a token", TOKEN_MARK)):  # Plain loops: this is asked very often.
+    for name, mark in (("a secret", SECRET_MARK), ("a token", TOKEN_MARK)):  # Plain loops, which are the fastest.
         for where, spellings in ((folded, _IN_ANY_CASE[mark]), (searched, _BASE64[mark])):
             for spelling in spellings:
                 if spelling in where and name not in found:
@@ -106,7 +106,7 @@ def _written(thing: object, write: Callable[[Any], str | bytes]) -> str | bytes:
 def _own_locals(shown: traceback.TracebackException) -> Iterator[tuple[str, str]]:
     """The local variables of evertoken's frames, as error trackers show them, along the chain that Python prints."""
     for frame in shown.stack:
-        # What `dataclass` writes is in no file. Its frames may be another's, and are searched all the same.
+        # Methods that `dataclass` has made are in no file. They may be of another library, and are searched anyway.
         if frame.filename == "<string>" or any(Path(frame.filename).is_relative_to(folder) for folder in _OWN):
             yield f"local variables of {frame.name} in the traceback", repr(frame.locals)
     context = None if shown.__suppress_context__ else shown.__context__
@@ -123,11 +123,11 @@ def _folders(package: str) -> Iterator[Path]:
 
 
 def _in_base(mark: str, encode: Callable[[bytes], bytes], bits: int) -> tuple[str, ...]:
-    """What ``mark`` looks like inside of what ``encode`` makes, ``bits`` by ``bits``, wherever in a group it starts."""
+    """What ``mark`` looks like in what ``encode`` makes, ``bits`` to a character, wherever in a group it starts."""
     spellings: list[str] = []
     for lead in range(5):
         encoded = encode(b"\0" * lead + mark.encode()).decode()
-        # The characters at both ends also depend on the neighbours.
+        # The characters at both ends are left out, since they also depend on the bytes beside the mark.
         spellings.append(encoded[-(-8 * lead // bits) : 8 * (lead + len(mark)) // bits])
     return tuple(spellings)
 

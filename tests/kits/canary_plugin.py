@@ -38,9 +38,9 @@ __all__ = (
 )
 
 _CLEAN: set[str] = set()
-"""Events that were looked at: those that look the same are written in as many ways only once."""
+"""The texts of events that gave nothing away. An event with such a text need not be searched in every way again."""
 
-# Objects of one type that are looked at when a test is over. One would do, were all of them alike.
+# How many objects of one type are looked at when a test is over: some, since not all of a type need be alike.
 _SURVIVORS = 200
 
 
@@ -86,7 +86,7 @@ class Canary:
             seen[kind] += 1
             if seen[kind] <= _SURVIVORS:
                 self.check_text(f"the repr or str of a living {kind.__qualname__}", _shown(thing))
-        _OURS.clear()  # It would keep alive every class that a test has made, and all that hangs on it.
+        _OURS.clear()  # The table would keep alive every class that a test has made, and all that hangs on it.
 
     def take(self) -> list[str]:
         """The leaks noted since the last call, each once."""
@@ -102,7 +102,7 @@ class _Listener(logging.Handler):
 
     @override
     def emit(self, record: logging.LogRecord) -> None:
-        if record is not self._last:  # It hangs at two loggers, of which one hands on to the other.
+        if record is not self._last:  # This handler hangs at two loggers, of which one hands records on to the other.
             self._last = record
             self._canary.check_record(record)
 
@@ -178,18 +178,18 @@ def _checking_exit(canary: Canary, exit_: Callable[..., bool]) -> Callable[..., 
 
 
 def pytest_configure() -> None:
-    """What is collected stays: the collector would go through it again and again, and find nothing."""
+    """Switch the garbage collector off while tests are collected: nothing is freed then, and much looked through."""
     gc.disable()
 
 
 def pytest_collection_finish() -> None:
-    """What exists before the first test shows nothing of it."""
+    """Leave out of every search for survivors what exists before the first test, which can know no mark of a test."""
     _look_away()
     gc.enable()
 
 
 def _look_away() -> None:
-    """Put what exists now out of the collector's sight, so that looking for survivors is quick. It was looked at."""
+    """Put what exists now, and has been searched, out of the garbage collector's sight, so that searches are quick."""
     gc.collect()
     gc.freeze()
 
@@ -243,7 +243,7 @@ def canary(request: pytest.FixtureRequest) -> Canary:
 def capsys(
     capsys: pytest.CaptureFixture[str], canary: Canary, monkeypatch: pytest.MonkeyPatch
 ) -> pytest.CaptureFixture[str]:
-    """The ``capsys``, of pytest, watched: what a test reads from it does not reach the report."""
+    """The ``capsys`` of pytest, watched, since what a test reads from it does not reach the report."""
     return _watched(capsys, canary, monkeypatch)
 
 
@@ -251,7 +251,7 @@ def capsys(
 def capfd(
     capfd: pytest.CaptureFixture[str], canary: Canary, monkeypatch: pytest.MonkeyPatch
 ) -> pytest.CaptureFixture[str]:
-    """The ``capfd``, of pytest, watched: what a test reads from it does not reach the report."""
+    """The ``capfd`` of pytest, watched, since what a test reads from it does not reach the report."""
     return _watched(capfd, canary, monkeypatch)
 
 

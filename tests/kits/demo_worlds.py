@@ -144,5 +144,9 @@ _RESTORED = "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL
 
 
 def interruptible(*arguments: str) -> list[str]:
-    """The command line of ``evertoken`` as a terminal would run it: a suite in the background ignores interrupts."""
+    """The command line of ``evertoken`` as a terminal would run it.
+
+    It sets the handling of interrupts back, since a suite that runs in the background ignores them, and so would its
+    children.
+    """
     return [sys.executable, "-c", _RESTORED, sys.executable, "-m", "evertoken_transports.tools.cli", *arguments]

@@ -1,4 +1,4 @@
-"""docs/states.svg: the two small machines, drawn from the core's own tables, so that it cannot say anything else.
+"""docs/states.svg: the two small machines, drawn from the tables of the test kit, so that it says what those say.
 
 `python -m tests.kits.diagram` draws it anew.
 """
@@ -22,7 +22,7 @@ Arrow = tuple[str, str]
 
 _ROW, _HALF_BOX, _HALF_HEIGHT, _LINE = 104.0, 62.0, 19.0, 14.0
 _DEPTHS = {1: 60.0, 2: 122.0, 3: 190.0}
-"""How far an arrow that goes past so many rows swings out."""
+"""How far an arrow swings out, by the number of rows that it leads up or down."""
 
 _STYLE = """
 svg{font:12px system-ui,-apple-system,"Segoe UI","DejaVu Sans",sans-serif}
@@ -74,7 +74,7 @@ def _column(x: float, title: str, states: type[Enum], changes: Mapping[Arrow, li
 
 
 def _arrow(source: int, target: int, events: list[str]) -> Iterator[str]:
-    """One arrow, and its events at the middle of it: inside its bow, or beyond a wide one, which has others inside."""
+    """One arrow, and its events at its middle: inside its bow, or outside of a wide one, which has others inside."""
     side, span, middle = (1 if target > source else -1), abs(target - source), (source + target) / 2 * _ROW
     start, end = source * _ROW + side * 6, target * _ROW - side * 6
     if side > 0 and span == 1:

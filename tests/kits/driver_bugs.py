@@ -24,7 +24,7 @@ __all__ = ("BUGS", "Quick", "Shop", "breaches")
 class Quick(Simulator):
     """The world of the example without its laws, which judge the machine and not the driver. It ends at a broken rule.
 
-    What a bug makes of the payments is not looked at either: it is the rule that should have been seen before.
+    A payment with an expired token, to which a bug may lead, does not end it: the rule should have been seen before.
     """
 
     seconds = 600
@@ -220,7 +220,7 @@ BUGS: dict[type[Any], DriverRule] = {
 
 
 def breaches(shop_class: type[Shop], seed: int) -> list[BrokenRule]:
-    """What the shops of this kind are told to have broken; they are stopped soon after."""
+    """The rules that shops of ``shop_class`` are found to break, and how; the world is stopped soon after the first."""
     world = type("World", (Quick,), {"shop_class": shop_class})(seed)
     with suppress(StopIteration):
         world.run()

@@ -13,7 +13,7 @@ from evertoken_transports.tools._demo.emulate import Options, emulate
 __all__ = ("LIMIT", "Lines", "emulating", "options")
 
 LIMIT = 30.0
-"""Real seconds after which what should have happened has not. No test comes near it unless something hangs."""
+"""Real seconds after which a test fails that waits for something. No test comes near it unless something hangs."""
 
 
 class Lines(list[str]):
@@ -29,7 +29,7 @@ class Lines(list[str]):
             self._grown.notify_all()
 
     def program(self, client: str) -> str:
-        """What stands under the heading that begins with ``client``."""
+        """The program that is printed under the heading that begins with ``client``."""
         self.wait_for("api.Users.getAll")
         return textwrap.dedent("\n".join(self).partition(f"\n{client}")[2].partition("\n")[2].partition("\n\n")[0])
 
@@ -44,7 +44,7 @@ class Lines(list[str]):
 
 @contextmanager
 def emulating(options: Options) -> Generator[Lines]:
-    """What the emulator writes, which serves until the block ends."""
+    """Run an emulator until the block ends; the lines that it writes."""
     lines, over = Lines(), threading.Event()
     thread = threading.Thread(target=emulate, args=(options, lines.write, over))
     thread.start()
@@ -56,5 +56,5 @@ def emulating(options: Options) -> Generator[Lines]:
 
 
 def options(api_key: str | None = None, client_id: str = "demo", lifetime: int = 1_200) -> Options:
-    """Fair weather on any port that is free."""
+    """The options of an emulator without faults, on any port that is free."""
     return Options(Script(lifetime=lifetime), 0, client_id, api_key)

@@ -32,7 +32,11 @@ __all__ = ("Fleet", "Process", "Scrambled", "Stock")
 
 
 class Stock:
-    """A store in memory, whose clock is ``ahead`` of the true time."""
+    """A store in memory, whose clock is ``ahead`` of the true time, in seconds.
+
+    ``calls`` counts loads and swaps, ``lasts`` is what the last swap said of how long its value is needed, and
+    ``holder_lives`` is what the store says of whoever has the lease.
+    """
 
     def __init__(self, fleet: Fleet) -> None:
         self.fleet = fleet
@@ -60,7 +64,7 @@ class Stock:
 
 
 class Process:
-    """A machine and what it shares. ``wall`` is by how much its wall clock is ahead of the true time."""
+    """A machine and its sharing. ``wall`` are the seconds by which its wall clock is ahead of the true time."""
 
     def __init__(self, fleet: Fleet, machine: TokenMachine, sharing: Sharing, wall: float) -> None:
         self.fleet = fleet
@@ -71,14 +75,14 @@ class Process:
         self.ask: Ask | None = None
 
     def begin(self) -> Ask:
-        """Start a request and look at what the store exchange wants first."""
+        """Start a request. What is returned says what is to be done first."""
         now = self.fleet.now
         self.request = self.machine.start_request(now)
         self.ask = self.sharing.ask(now, self.request, nonce=self.fleet.nonce(), unix_time=now + self.wall)
         return self.ask
 
     def step(self, ask: Ask | Edit) -> Action:
-        """Do what is to be done with the store, if that is what is to be done."""
+        """Make the call of the store that is to be made, if one is. Returns what is to be done next."""
         match ask.action:
             case Load() as load:
                 return ask.loaded(self.fleet.now, self.fleet.stock.load(load))
@@ -88,7 +92,7 @@ class Process:
                 return other
 
     def until(self, ask: Ask | Edit, *kinds: type[Action]) -> Action:
-        """Go on with the store until one of these ``kinds`` of thing is to be done, sleeping where that is said."""
+        """Call the store, and sleep, as ``ask`` says, until an action of one of ``kinds`` is to be done."""
         for _ in range(200):
             if isinstance(ask.action, kinds):
                 return ask.action
@@ -103,7 +107,7 @@ class Process:
         raise AssertionError("no end")
 
     def tell(self, ask: Ask) -> Outcome:
-        """Tell the machine how it ended."""
+        """Tell the machine what came of its request, which is what ``ask`` says."""
         request, now = self.request, self.fleet.now
         assert request is not None
         match ask.action:
@@ -117,7 +121,7 @@ class Process:
                 raise AssertionError(ask.action)
 
     def fetch(self, answer: HttpResponse | Callable[[TokenRequest], HttpResponse] | None = None) -> Outcome:
-        """A whole request; the endpoint answers ``answer``, or with the next token."""
+        """Make a whole request, to which the endpoint answers ``answer``, or with the next token."""
         ask = self.begin()
         if isinstance(self.until(ask, Send, Answer, Postpone), Send):
             self.fleet.sent.append(self.fleet.now)
@@ -127,7 +131,7 @@ class Process:
 
 
 class Scrambled:
-    """A cipher that is none: it turns the bytes around, and knows its own by a mark."""
+    """Stands in for a cipher. It turns the bytes around, and knows by a mark what it has encrypted itself."""
 
     def __init__(self, mark: bytes = b"1") -> None:
         self.mark = mark

@@ -1,4 +1,4 @@
-"""A large fleet over a long time, event by event: what its rules cost and bring when hundreds of processes follow them.
+"""A large fleet over a long time, simulated event by event: what its rules cost and bring to hundreds of processes.
 
 Each process wants a token at all times. Calls of the store and exchanges take time, by draws from one seed; faults are
 functions of the moment and the process. Every token that a process hands out is held to the endpoint's own word.
@@ -32,7 +32,7 @@ class Sent(NamedTuple):
 
 
 class Leg(NamedTuple):
-    """A request on its way through the store of this name; what comes of it is told to the leg before it, if any."""
+    """A request on its way through a ``store``, of the fleet or of a host. What comes of it goes to ``before``."""
 
     ask: Ask
     store: str
@@ -103,7 +103,7 @@ class Days:
             self.at(self.random.between(0, 0.1), member, self._wake)
 
     def run(self, until: float) -> Days:
-        """All that happens until then."""
+        """Let everything happen that happens up to ``until``, in seconds. Returns this fleet."""
         with plain_records():
             while self._events and self._events[0][0] <= until:
                 self.now, _, happen = heapq.heappop(self._events)
@@ -205,7 +205,7 @@ class Days:
     def _over(self, member: Member, leg: Leg) -> None:
         """A leg has come to its end: whoever is before it is told, or the machine."""
         match leg.ask.action:
-            case Over():  # It was saved in the background.
+            case Over():  # An answer that was told before has been saved in the background.
                 return
             case Answer(response, unsaved):
                 self._tell(member, leg, response)

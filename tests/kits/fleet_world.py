@@ -130,7 +130,7 @@ def _same_key(_grant: ClientCredentials) -> str:
 
 @contextmanager
 def plain_records() -> Generator[None]:
-    """Records are not sealed meanwhile."""
+    """Within the block records are not sealed: each stands beside the id of its write."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(calling, "write_record", _write)
         patch.setattr(calling, "read_record", _read)
@@ -139,7 +139,11 @@ def plain_records() -> Generator[None]:
 
 
 class Process(NamedTuple):
-    """One process: its machine, what it remembers of the store, and how far its request is."""
+    """One process: its machine, what it remembers of the store, and how far its request is.
+
+    ``acquired`` is when it took the lease, ``sent`` when its exchange began, and ``deadline`` when that ends. ``saver``
+    saves an answer in the background. ``shunned`` are the headers that an API has rejected.
+    """
 
     machine: TokenMachine
     memories: dict[str, calling.Memory]
@@ -193,7 +197,7 @@ def _with(world: World, p: int, process: Process) -> World:
 
 
 def _twin(process: Process) -> Process:
-    """The same, to go another way."""
+    """A copy that may go another way than ``process``, so that the world it is from stays as it is."""
     memories = dict(process.memories)
     calls = []
     for call in (process.ask, process.saver):
@@ -353,7 +357,7 @@ def answer(world: World, p: int, kind: str) -> World:
             world = world._replace(shut=max(world.shut, now + POLICY.locked_wait))
             ask.answered(now, HttpResponse(400, (), b'{"error":"unauthorized_client"}'))
         case "500" | "403":
-            if kind == "403" and world.sends:  # What was turned away is not charged.
+            if kind == "403" and world.sends:  # An exchange that was turned away is not charged.
                 world = world._replace(sends=world.sends[:-1])
             ask.answered(now, HttpResponse(int(kind)))
         case _:
@@ -362,7 +366,7 @@ def answer(world: World, p: int, kind: str) -> World:
 
 
 def tick(world: World) -> World:
-    """A second passes."""
+    """A second passes. A lease that runs out by then counts as lost, and an exchange that lasts too long fails."""
     world = world._replace(now=world.now + 1)
     record = record_of(world.value)
     lease = None if record is None else record.lease
@@ -430,7 +434,7 @@ def _faults_of(worse: World, p: int, process: Process) -> Iterator[tuple[str, Wo
 
 
 def check(world: World) -> None:
-    """What no process may ever hand out."""
+    """Hold every process to handing out no token that has expired, or that the API has rejected from it."""
     expiry = {f"Bearer {name}": end for name, end in world.truth}
     for p, process in enumerate(world.processes):
         header = process.machine.authorization(world.now)
@@ -458,7 +462,7 @@ def _check_send(world: World, p: int, process: Process, ask: Ask) -> None:
 
 
 def _check_swap(world: World, process: Process, swap: Swap) -> None:
-    """What one swap makes of the record."""
+    """Hold what one swap makes of the record to the laws."""
     before, after = record_of(world.value), record_of(swap.value)
     if before is None or after is None:
         return
@@ -477,10 +481,12 @@ def _check_acquired(world: World, process: Process, before: Record) -> None:
         raise Broken("the lease was taken although the store shows a block that stands")
     request = None if process.ask is None else process.ask._request
     grant = before.grant
-    doubted = before.n < process.memories.get("key", calling.Memory()).n  # As if there were none: it may be old.
+    # A record that is older than what the process remembers is not trusted.
+    doubted = before.n < process.memories.get("key", calling.Memory()).n
     if grant is None or request is None or request.held is not None or world.skew or doubted:
         return
-    expires = grant.asked - world.skew + LIFE  # As far as anybody can know: it was asked for later, after a pause.
+    # This is the earliest that the token may expire: a process that paused has sent its request later than it noted.
+    expires = grant.asked - world.skew + LIFE
     if expires > now + 2 and digest(grant.granted.access_token) not in request.shunned:
         raise Broken("the lease was taken although the store holds a token that this process could use")
 
@@ -508,9 +514,10 @@ def _check_block(world: World, before: Record, after: Record) -> None:
 
 
 def calm(world: World, limit: float = 60.0) -> tuple[float, float]:
-    """Faults are over and everybody asks, each in turn.
+    """Go on without faults while everybody asks, each in turn.
 
-    Gives the seconds until all have a token, and for how many a process was without the one that the store held.
+    Returns the seconds until all have a token, and the most seconds in a row for which a process was without a token
+    although the store held one that it could use.
     """
     fleet = tuple(process._replace(paused=False) for process in world.processes)
     world = world._replace(faults=0, processes=fleet)
@@ -540,12 +547,15 @@ def _is_starved(world: World, process: Process) -> bool:
 
 
 def name_of(world: World) -> tuple[object, ...]:
-    """What two worlds have in common in which the same may happen: for explorers that merge them."""
+    """A name that two worlds share in which the same may happen, so that an explorer looks at one of them only."""
     return _Naming(world).name()
 
 
 class _Naming:
-    """Moments are relative, numbers and nonces are compared with each other, tokens go by what is left of them."""
+    """Makes the name of a world, in which moments are relative and numbers of leases are ranked.
+
+    A nonce goes by the process that has it, and a token by the life that is left of it.
+    """
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -630,7 +640,7 @@ class _Naming:
 
 
 def _numbers(world: World) -> dict[int, int]:
-    """The numbers of leases, by their order."""
+    """The rank of each number of a lease among all that are known."""
     found = {0}
     records = [record_of(world.value), record_of(world.before)]
     for process in world.processes:
@@ -646,7 +656,10 @@ def _numbers(world: World) -> dict[int, int]:
 
 
 class Search(NamedTuple):
-    """What a search came to. ``law`` is the first that was broken, with the ``path`` to it."""
+    """What a search came to. ``law`` is the first that was broken, with the ``path`` to it.
+
+    ``slowest`` and ``starved`` are the most seconds that :func:`calm` gave.
+    """
 
     looked_at: int
     slowest: float
@@ -656,7 +669,7 @@ class Search(NamedTuple):
 
 
 def breadth_first(first: World, most: int) -> Search:
-    """Every world within reach, nearest first, up to so many; from each of them, what comes when it is calm."""
+    """Look at every world within reach, nearest first, up to ``most``, and at what follows each of them in calm."""
     nodes: list[tuple[World, int, str]] = [(first, -1, "")]
     known = {name_of(first)}
     slowest = starved = 0.0
@@ -687,7 +700,7 @@ def breadth_first(first: World, most: int) -> Search:
 
 
 def walk(first: World, random: Random, length: int) -> Search:
-    """One way at random, with faults now and then, and what comes when it is calm after it."""
+    """Go one way of ``length`` steps at random, with faults now and then, and look at what follows in calm."""
     world, path = first, list[str]()
     try:
         for _ in range(length):
@@ -699,7 +712,7 @@ def walk(first: World, random: Random, length: int) -> Search:
             if not ways:
                 break
             awake = [way for way in ways if not way[0].endswith("wakes")]
-            label, after = random.pick(awake if awake and random.chance(0.8) else ways)  # A pause is a long one.
+            label, after = random.pick(awake if awake and random.chance(0.8) else ways)  # So that pauses last.
             path.append(f"{world.now}: {label}")
             world = after._replace(faults=left)
         needed, waited = calm(world)
@@ -713,21 +726,21 @@ def walk(first: World, random: Random, length: int) -> Search:
 
 
 def wait(world: World, seconds: int) -> World:
-    """So many seconds pass, whatever could be done meanwhile."""
+    """Let so many seconds pass, in which nobody does anything."""
     for _ in range(seconds):
         world = tick(world)
     return world
 
 
 def pause(world: World, p: int, *, paused: bool = True) -> World:
-    """Process ``p`` is paused, or woken."""
+    """Pause process ``p``, or wake it."""
     return _with(world, p, world.processes[p]._replace(paused=paused))
 
 
 def go(world: World, p: int, *kinds: type[object]) -> World:
-    """Process ``p`` goes on, and time if it must, until one of ``kinds`` is to be done or its exchange is under way.
+    """Let process ``p`` go on, and time pass where it waits, until an action of one of ``kinds`` is to be done.
 
-    With no kinds, until its request is over.
+    Stops as well when its exchange is under way. With no kinds, goes on until its request is over.
     """
     for _ in range(100):
         process = world.processes[p]
@@ -742,5 +755,5 @@ def go(world: World, p: int, *kinds: type[object]) -> World:
 
 
 def unblock(world: World) -> World:
-    """The operator's word."""
+    """The operator lifts the block that the store shows."""
     return next(after for name, after in _faults(world) if name == "operator unblocks")

@@ -1,4 +1,4 @@
-"""A forked child of the process that runs the tests, which cannot become a second one of these."""
+"""Runs work in a forked child of the process that runs the tests, and sees to it that the child runs none of them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def holds_in_a_child(work: Callable[[], bool]) -> bool:
     """
     child = os.fork()
     if child == 0:
-        # By a signal: faulthandler's own timer waits for the thread of the one before, which is the parent's.
+        # A signal ends a child that hangs. faulthandler's own timer would wait for a thread that only the parent has.
         faulthandler.register(signal.SIGALRM, file=2, chain=True)
         signal.alarm(int(LIMIT))
         try:

@@ -13,7 +13,7 @@ __all__ = ("in_a_fresh_interpreter",)
 
 
 def in_a_fresh_interpreter(script: str, **environment: str) -> str:
-    """What ``script`` prints."""
+    """What ``script`` prints in a fresh interpreter, which has ``environment`` besides this one's variables."""
     path = str(Path(evertoken.__file__).parents[1])
     run = subprocess.run(
         [sys.executable, "-c", script],

@@ -46,7 +46,7 @@ SCA: Answer = (401, {"WWW-Authenticate": 'PendingUserAction RedirectUrl="https:/
 
 
 class StreamOf:
-    """A stream that says what became of it. To be mixed with a library's two kinds of stream."""
+    """A mixin for a library's two kinds of stream: counts the bytes that were read and how often it was closed."""
 
     def __init__(self, chunks: Iterator[bytes]) -> None:
         self.chunks = chunks
@@ -117,7 +117,7 @@ class AsyncCalls:
 
 
 class Api:
-    """An API in memory: gives the listed answers, then 200, and keeps what was asked and with which value."""
+    """An API in memory. It gives the listed answers, then 200, and keeps each request and its Authorization value."""
 
     def __init__(self, library: ModuleType) -> None:
         self.library = library
@@ -168,7 +168,7 @@ class Kit:
         return made
 
     def transport(self) -> Theirs:
-        """The API as a transport. Not the library's mock, which reads every body and so makes it one to send again."""
+        """The API as a transport. The library's mock will not do: it reads every body, which can then be sent again."""
 
         def handle_request(_: object, request: Theirs) -> Theirs:
             return self.api(request, b"".join(request.stream))

@@ -21,7 +21,7 @@ class Key(NamedTuple):
 
 
 def keys() -> tuple[Key, ...]:
-    """New ones: the four algorithms, of which two share a key."""
+    """New keys: one for each of the four algorithms, two of which share an RSA key."""
     of_rsa = rsa.generate_private_key(65_537, 2_048)
     return (
         Key("RS256", of_rsa, "rsa"),

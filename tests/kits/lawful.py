@@ -42,7 +42,7 @@ __all__ = ("ORIGIN", "POLICY", "TICK", "Watched", "next_send")
 
 TICK = 2.0**-10
 ORIGIN = 2.0**33 + 12345 * TICK
-"""Where the twin's clock stands when ours stands at 0."""
+"""What the twin's clock shows, in seconds, when ours shows 0."""
 
 MIN_TTLS = (0.0, 1.0, 2.5, 40.0)
 
@@ -329,7 +329,7 @@ class Watched:
     # --------
 
     def check_that_a_token_comes(self) -> None:
-        """Faults have ended and somebody asks: a token within the bound that the design states."""
+        """When faults have ended and somebody asks, a token is there within the bound that the design states."""
         p = self.policy
         longest_block = max(
             p.locked_wait_cap, p.refused_wait_cap, p.unclear_wait_cap, p.rate_limited_wait_cap, p.malformed_cap

@@ -1,4 +1,4 @@
-"""Event loops of both kinds whose time passes only when nobody has anything to do, and ways to stop what runs there."""
+"""Event loops, of asyncio and trio, whose time passes only when no task can go on, and ways to stop what runs there."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class _JumpingSelector(selectors.DefaultSelector):
         self._world_clock = clock
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        if timeout is None:  # Nothing is to happen by itself: another thread has to stir.
+        if timeout is None:  # No timer is set, so that another thread has to bring something about.
             ready = super().select(LIMIT)
             assert ready, "the event loop is stuck"
             return ready
@@ -79,12 +79,15 @@ class _TrioTime(Clock):
         return self.now + self._clock.current_time()
 
     def goes_on_with(self, clock: MockClock) -> None:
-        """The next run begins where the last one ended."""
+        """Let the next run, which has ``clock``, begin when the last one ended."""
         self.now, self._clock = self() - clock.current_time(), clock
 
 
 def run_in(loop: Loop, world: World, work: Callable[[], Awaitable[_T]]) -> _T:
-    """What ``work`` returns, in a loop of virtual time that ``world``, which is new or comes from here, goes on in."""
+    """What ``work`` returns, in a new loop in whose virtual time the clock of ``world`` goes on.
+
+    A world that is new to trio is given another clock there, and with it another endpoint and coordinator.
+    """
 
     async def do() -> _T:
         return await work()
@@ -132,7 +135,7 @@ async def within(loop: Loop, seconds: float, work: Coroutine[Any, Any, _T]) -> _
 
 
 async def all_of(loop: Loop, *works: Callable[[], Awaitable[_T]]) -> list[_T]:
-    """What each returns, in the order in which they end."""
+    """What each of ``works`` returns, in the order in which they end."""
     results: list[_T] = []
 
     async def run(work: Callable[[], Awaitable[_T]]) -> None:
@@ -186,12 +189,12 @@ def struck(work: Coroutine[Any, Any, _T], strike: Callable[[int], object]) -> Ge
         number += 1
         try:
             resume, value = work.send, (yield trap)
-        except BaseException as error:  # noqa: BLE001 (it is for the one inside)
+        except BaseException as error:  # noqa: BLE001 (it is handed on to ``work``)
             resume, value = work.throw, error
 
 
 def assert_nothing_held(world: World) -> None:
-    """No caller is remembered, no request is under way, the lock is free, and nobody has to pay for it."""
+    """No caller is remembered, no request is under way, the lock is free, and no failure has been counted."""
     coordinator = world.coordinator
     assert coordinator._wakers == {}
     assert not coordinator._is_inside()

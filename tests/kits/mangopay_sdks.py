@@ -17,7 +17,7 @@ __all__ = ("CLIENT", "KEY", "api_calls", "emulator", "run", "token_requests")
 
 CLIENT, KEY = "my shop's", "an-API-key"
 
-# What they reach on this machine is not to go through a proxy.
+# The environment without its proxies, through which calls to this machine must not go.
 _DIRECT = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
 
 
@@ -30,7 +30,7 @@ def emulator(monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
 
 
 def token_requests(emulator: Emulator) -> list[int | None]:
-    """The status of the answer to each."""
+    """The status of the answer to each token request that reached ``emulator``."""
     return [arrival.status for arrival in emulator.arrivals if arrival.route is Route.TOKEN]
 
 
@@ -40,7 +40,7 @@ def api_calls(emulator: Emulator) -> list[Arrival]:
 
 
 def run(*command: str, folder: Path | None = None) -> str:
-    """What it prints. The test fails if it complains, or does not end."""
+    """What ``command`` prints. The test fails if the command complains, or does not end."""
     ended = subprocess.run(command, cwd=folder, env=_DIRECT, capture_output=True, text=True, timeout=LIMIT, check=False)
     assert (ended.returncode, ended.stderr) == (0, ""), ended.stdout + ended.stderr
     return ended.stdout

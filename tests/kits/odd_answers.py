@@ -17,6 +17,7 @@ from tests.kits import canary
 __all__ = ("DIMENSIONS", "PAIRS", "UNCHECKED", "Odd", "Parts", "Shape", "Size", "assert_pairs", "outcome_of", "rows")
 
 UNCHECKED = -1.0
+"""The seconds of a row that says nothing about them."""
 TOKEN = canary.token()
 DATE = ("Date", "Sun, 06 Nov 1994 08:49:37 GMT")
 NOW = 784_111_777
@@ -87,7 +88,7 @@ class Odd(NamedTuple):
 
 
 def meaning_of(outcome: outcomes.Outcome) -> Meaning:
-    """What is compared with a row."""
+    """What a row names of ``outcome``."""
     return outcome.kind if isinstance(outcome, outcomes.Blocked) else type(outcome)
 
 
@@ -102,7 +103,10 @@ def outcome_of(parts: Parts) -> outcomes.Outcome:
 
 
 def assert_pairs(one: str, other: str, every: int) -> None:
-    """Two oddities together give one outcome and no secret; a value meets one in ``every`` of the other dimension."""
+    """Two oddities together have a known outcome, which shows no secret.
+
+    Each value of ``one`` dimension meets only one in ``every`` values of the ``other``, which takes less time.
+    """
     for (i, first), (j, second) in product(enumerate(DIMENSIONS[one]), enumerate(DIMENSIONS[other])):
         if (i + j) % every == 0:
             outcome = outcome_of(second.applied_to(first.applied_to(Parts())))

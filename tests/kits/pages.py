@@ -27,7 +27,7 @@ def blocks(page: str, language: str = "python") -> list[tuple[int, str]]:
 
 
 def run(page: str, **names: object) -> SimpleNamespace:
-    """Run the page; the names that stand at its end. The line numbers of an error are those of the page."""
+    """Run the page, and return the names that it has defined. The line numbers of an error are those of the page."""
     namespace: dict[str, Any] = {"__name__": page.replace("/", "_"), **names}
     for line, source in blocks(page):
         exec(compile("\n" * line + source, f"docs/{page}.md", "exec"), namespace)
@@ -35,7 +35,7 @@ def run(page: str, **names: object) -> SimpleNamespace:
 
 
 async def run_cells(page: str) -> SimpleNamespace:
-    """The same as in a notebook, whose cells may await."""
+    """Run the page as a notebook would, whose cells may await, and return the names that it has defined."""
     namespace: dict[str, Any] = {"__name__": "__main__"}
     for line, source in blocks(page):
         cell = compile("\n" * line + source, f"docs/{page}.md", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)

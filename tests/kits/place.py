@@ -1,4 +1,7 @@
-"""Where the stories are told: an emulator for tokens, an API beside it, and time that passes when a story says so."""
+"""The place of a story, which is a test that tells what a program does from call to call.
+
+There is an emulator for tokens, an API beside it, and time that passes when the story says so.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,7 @@ one that has expired."""
 Answer = tuple[int, bytes] | tuple[int, bytes, Mapping[str, str]]
 """Status, body, and headers if there are more than those that every answer has."""
 Answers = dict[tuple[str, str], Answer | Callable[[bytes], Answer]]
-"""What is answered to (method, path), or what makes it of the request's body."""
+"""What is answered to a method and path, or a function that makes the answer from the request's body."""
 
 
 _BAD_TOKEN = json.dumps({"error": {"message": "bad token", "type": "x", "code": 401}}).encode()
@@ -47,7 +50,7 @@ class WallTime:
     monotonic = time
 
     def sleep(self, seconds: float) -> None:
-        """Nothing waits in a story."""
+        """Return at once, since nothing waits in a story."""
 
 
 class Place:
@@ -63,11 +66,11 @@ class Place:
         self.answers: Answers = {}
         """What the API answers to a call with a valid token, if not an empty object."""
         self.refusal: Answer = (401, _BAD_TOKEN, {"WWW-Authenticate": 'Bearer error="invalid_token"'})
-        """What it answers to any other."""
+        """What the API answers to any other call."""
         self.calls: list[tuple[str, str, int]] = []
         """The method, path and status of every API call."""
         self.carried: list[str | None] = []
-        """What each of them had for Authorization."""
+        """The Authorization value of every API call."""
         self.token_url = f"{emulator.base_url}/v2.01/oauth/token"
         self._coordinator: Coordinator | None = None
 
@@ -78,7 +81,7 @@ class Place:
 
     @property
     def coordinator(self) -> Coordinator:
-        """That of whatever is ours in this story."""
+        """The coordinator of whatever uses evertoken in this story."""
         if self._coordinator is None:
             machine = TokenMachine(self.grant, policy=self.policy, draw=lambda: 0.5)
             self._coordinator = Coordinator(machine, clock=self.clock, wall=self.wall.time)
@@ -107,7 +110,7 @@ class Place:
 
     @property
     def token_requests(self) -> int:
-        """How many reached the endpoint so far."""
+        """How many token requests have reached the endpoint so far."""
         return sum(arrival.route is Route.TOKEN for arrival in self.emulator.arrivals)
 
     def times_of(self, module: str) -> Any:  # noqa: ANN401 (a patch, of whatever kind)
@@ -117,7 +120,7 @@ class Place:
 
 @contextmanager
 def opened(script: Script, policy: Policy) -> Generator[Place]:
-    """A place of its own."""
+    """Open the place of one story, until the block ends."""
     clock = Clock()
     with Emulator(script, client_id=CLIENT, api_key=KEY, clock=clock) as emulator:
         place = Place(emulator, clock, policy)
@@ -140,7 +143,7 @@ def _api(place: Place) -> Generator[str]:
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
-    # Clients keep their connections, whose threads wait for what is never sent.
+    # The end does not wait for the threads of connections that clients keep open and send nothing on.
     block_on_close = False
     request_queue_size = 128
 

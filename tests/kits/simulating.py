@@ -13,11 +13,11 @@ from evertoken_transports.tools import cli
 __all__ = ("COMMIT", "HOUR", "ran", "read")
 
 HOUR = "0.04"
-COMMIT = "00000000000000110123456789abcdef01234567"  # Seed 17.
+COMMIT = "00000000000000110123456789abcdef01234567"  # The seed that is made of it is 17.
 
 
 def ran(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
-    """Its status, what it printed, and what it complained of."""
+    """Run ``evertoken simulate``. Returns its exit status, what it printed, and what it complained of."""
     status = cli.main(["simulate", *arguments])
     said = capsys.readouterr()
     return status, said.out, said.err

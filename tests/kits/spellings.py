@@ -122,14 +122,14 @@ ENCODERS: Mapping[str, Encoder] = MappingProxyType(
         "JSON, of percent": lambda text: json.dumps(_in_percents(text)),
     }
 )
-"""How a text is written down somewhere, by the name of the way."""
+"""The ways in which a text may be written down, by name."""
 
 CHARACTER_BY_CHARACTER = tuple(
     encode
     for name, encode in ENCODERS.items()
     if "ase6" not in name and "Base" not in name and "Basic" not in name and "form" not in name
 )
-"""Those that make of a part of a text a part of what they make of the text."""
+"""The encoders that spell a part of a text as a part of the spelling of the whole text."""
 
 WRAPPERS: Mapping[str, Encoder] = MappingProxyType(
     {
@@ -143,7 +143,7 @@ WRAPPERS: Mapping[str, Encoder] = MappingProxyType(
         "with tabs": _every(5, "\t"),
     }
 )
-"""What breaks up a long line."""
+"""The ways in which a long line may be broken up, by name."""
 
 
 def parts(secret: str) -> Iterator[str]:
@@ -158,7 +158,7 @@ def shows(text: str, secret: str, spelling: str) -> bool:
     """Whether ``text`` shows six characters of ``secret``, as they are or as ``spelling`` spells them."""
     seen, spelt = _squeezed(text), _squeezed(spelling)
     as_it_is = _windows(_squeezed(secret), 6)
-    # As long as six characters are in it, and the characters that they share with their neighbours.
+    # The share of the spelling that six characters have, and three more that are spelt together with their neighbours.
     long = _windows(spelt, math.ceil(6 * len(spelt) / len(secret)) + 3)
     return any(window in seen for window in (*as_it_is, *long))
 

@@ -1,6 +1,6 @@
-"""FastAPI, Celery: as much of them as an example of the documentation uses, for where they are not installed.
+"""As much of FastAPI and Celery as the examples of the documentation use, for where these are not installed.
 
-They keep what is registered, and let a test do what the framework would: nothing more is claimed of them.
+The stand-ins keep what is registered, and let a test do what the framework would: nothing more is claimed of them.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ View = Callable[..., Awaitable[JSONResponse]]
 
 @dataclass
 class Request:
-    """A request knows its application."""
+    """A request, which knows its application."""
 
     app: FastAPI
 

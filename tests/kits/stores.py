@@ -20,7 +20,7 @@ __all__ = ("Counting", "MemoryStore", "a_moment")
 
 
 class MemoryStore:
-    """Compares and swaps. ``trouble`` is raised in place of each call while it is set; ``gate`` holds calls back."""
+    """A store in memory. While ``trouble`` is set, calls raise it; while ``gate`` is not set, they are held back."""
 
     def __init__(self) -> None:
         self.values: dict[str, bytes] = {}
@@ -91,7 +91,7 @@ class MemoryStore:
 
 
 class Counting:
-    """An inner exchange of each kind: a token for each request, unless ``answer`` is set or ``error`` is raised."""
+    """An exchange of each kind that counts requests, and grants each a token unless ``answer`` or ``error`` is set."""
 
     def __init__(self) -> None:
         self.asked = 0

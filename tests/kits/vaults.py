@@ -1,4 +1,4 @@
-"""A simulated client whose secret is in a vault: asked before each token request, and again after a refusal."""
+"""Simulated clients whose secret is in a vault, which they ask before each token request and again after a refusal."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def _vault() -> str:
 
 
 class AskingClient(Client):
-    """One that asks as the carriers of the transports do. The vault has the new key when the server has it."""
+    """A client that asks its vault when the transports would. The vault has a new key as soon as the server has it."""
 
     answers_within = 2.0
     """Seconds that the vault takes at most."""
@@ -43,7 +43,7 @@ class AskingClient(Client):
 
     @override
     def rotate(self, grant: ClientCredentials) -> None:
-        """Nobody hands a key out here."""
+        """Let the client look what it may do. ``grant`` is not handed out, since the new key is in the vault."""
         self.wake()
 
     @override
@@ -104,7 +104,7 @@ class AskingClient(Client):
 
 
 class SealedClient(AskingClient):
-    """One whose vault fails one time in four, and otherwise takes up to half of a time-out too long.
+    """A client whose vault fails one time in four, and may take half as long again as a request is given.
 
     When the faults are over it does neither.
     """

@@ -16,7 +16,10 @@ Script = Callable[[socket.socket, "Server"], None]
 
 
 class Server:
-    """What a test may ask of the server."""
+    """What a test may ask of the server: how many connections it had, which requests it heard on them, and its errors.
+
+    ``trouble`` are the exceptions of the script, and ``closing`` says that the test is over.
+    """
 
     def __init__(self, port: int) -> None:
         self.port = port
@@ -38,7 +41,7 @@ def serving(script: Script) -> Generator[Server]:
             yield server
         finally:
             server.closing = True
-            # Wakes the thread that accepts; closing the listener under it would not, everywhere.
+            # This wakes the thread that accepts. Closing the listener would not do that on every platform.
             with socket.socket() as knock:
                 knock.connect((host, server.port))
                 thread.join(LIMIT)

@@ -76,7 +76,7 @@ class World:
         return Coordinator(machine, clock=self.clock, wall=lambda: EPOCH + self.clock())
 
     def advance(self, seconds: float) -> None:
-        """Let time pass, and everyone look at the clock."""
+        """Let time pass, and make every caller look at the clock."""
         self.clock.now += seconds
         self.coordinator._wake_all()
 
@@ -94,7 +94,7 @@ class World:
 
 
 def gone(coordinator: Coordinator, waker: Waker) -> None:
-    """The caller behind ``waker`` goes."""
+    """Let the caller behind ``waker`` go, as one that has given up does."""
     coordinator._departure(waker)()
     coordinator._catch_up()
 

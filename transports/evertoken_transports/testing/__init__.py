@@ -40,7 +40,8 @@ __all__ = (
     "simulate_source",
 )
 
-# What needs h11. The strategies for Hypothesis, which are in this package, do not.
+# What needs h11 is imported when it is asked for, since those who only use the strategies for Hypothesis, which are in
+# this package too, need no h11.
 _LOADED_WHEN_ASKED_FOR = {
     "NETWORK_FAULTS": "_network",
     "ApiTrouble": "_network",
@@ -50,10 +51,10 @@ _LOADED_WHEN_ASKED_FOR = {
     "simulate_source": "_source_simulation",
 }
 
-if not TYPE_CHECKING:  # Type checkers would take every name for one that is there.
+if not TYPE_CHECKING:  # A type checker that saw __getattr__ would accept every name of this module.
 
     def __getattr__(name: str) -> object:
-        """The name of this module that is asked for for the first time."""
+        """Import the public name ``name``, which is asked for for the first time."""
         if name not in _LOADED_WHEN_ASKED_FOR:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         _require_h11(name)

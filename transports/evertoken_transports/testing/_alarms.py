@@ -1,4 +1,4 @@
-"""Waiting until somebody rings, in whichever runtime one is. Ringing is allowed from any thread."""
+"""Alarms: a thread, or a task of asyncio or trio, waits until somebody rings. Any thread may ring."""
 
 from __future__ import annotations
 
@@ -12,35 +12,35 @@ from evertoken_transports._runtime import runtime
 
 
 class ThreadAlarm:
-    """For a thread."""
+    """An alarm for a thread that waits."""
 
     def __init__(self) -> None:
         self._rung = threading.Event()
         self.ring: Callable[[], object] = self._rung.set
 
     def wait(self, seconds: float) -> bool:
-        """Return as soon as it has rung, or after ``seconds`` of real time; whether it has rung."""
+        """Wait until the alarm rings, for at most ``seconds`` of real time. Returns whether it has rung."""
         return self._rung.wait(seconds)
 
 
 class Alarm(Protocol):
-    """For a task."""
+    """An alarm for a task that waits."""
 
     ring: Callable[[], object]
-    """Raises if the event loop is gone."""
+    """Rings the alarm, from any thread. Raises if the event loop of the task has ended."""
 
     async def wait(self, seconds: float) -> bool:
-        """Return as soon as it has rung, or after ``seconds`` of the event loop's time; whether it has rung."""
+        """Wait until the alarm rings, for at most ``seconds`` of the event loop's time. Returns whether it has rung."""
         ...
 
 
 def new_alarm() -> Alarm:
-    """An alarm for the task that runs."""
+    """An alarm for the current task, of asyncio or trio."""
     return _TrioAlarm() if runtime() == "trio" else _AsyncioAlarm()
 
 
 def this_one() -> object:
-    """The task that runs, or the thread if no task does."""
+    """The current task, or the ident of this thread if no task runs in it."""
     if runtime() == "trio":
         import trio  # noqa: PLC0415 (it is loaded)
 
@@ -54,7 +54,7 @@ def this_one() -> object:
 
 
 def in_event_loop() -> bool:
-    """Whether this thread runs an event loop: whatever makes it wait holds up every task of that loop."""
+    """Whether an event loop runs in this thread, so that a thread's wait would hold up every task of the loop."""
     if "asyncio" in sys.modules:
         import asyncio  # noqa: PLC0415 (it is loaded)
 
@@ -68,13 +68,13 @@ def in_event_loop() -> bool:
 
 
 def is_paused(who: object) -> bool:
-    """Whether ``who``, of :func:`this_one`, is a task of asyncio whose loop does not run now, so that it cannot act."""
+    """Whether ``who``, which :func:`this_one` gave, is a task of asyncio that cannot act, as its loop does not run."""
     loop: Callable[[], Any] | None = getattr(who, "get_loop", None)
     return loop is not None and not loop().is_running()
 
 
 async def turn() -> None:
-    """Give the other tasks of the event loop that runs their turn, and let a cancellation in."""
+    """Give the other tasks of the current event loop their turn. A cancellation of this task arrives here."""
     if runtime() == "trio":
         import trio  # noqa: PLC0415 (an extra)
 

@@ -2,7 +2,8 @@
 
 :class:`VirtualClock` needs nothing of the runtime, and so serves threads, asyncio and trio alike, all at the same time.
 It knows who waits for it, since the pieces of this package tell it: callers who wait for a token, requests under way,
-and whoever sleeps on it. When all of them wait, and one of them for a moment, it goes to the earliest such moment.
+and whoever sleeps on it. When all of them wait, and some caller among them for a moment, it goes to the earliest moment
+that any of them waits for.
 """
 
 from __future__ import annotations
@@ -20,19 +21,21 @@ from evertoken_transports.testing._seconds import check_seconds
 from evertoken_transports.testing._standstill import Standstill
 
 _LONGEST_PAUSE = 30.0
-"""Real seconds after which whoever waits looks whether time stands still. So a new ``stuck_after`` is soon heeded."""
+"""Real seconds after which, at the latest, whoever waits looks whether time stands still, by the ``stuck_after`` of
+then: it may have been changed meanwhile."""
 
 
 _SECOND_LOOK = 0.1
-"""How much of ``stuck_after`` lies between the first sign that time stands still and the complaint."""
+"""The share of ``stuck_after`` that passes between the first sign that time stands still and the complaint."""
 
 
 class _Appointment(NamedTuple):
     when: float
     is_patient: bool
-    """Whether it does not make time pass, and only wants to be told of it."""
+    """Whether this wait does not make time pass, and only ends when time has passed for others."""
     carries: bool
-    """Whether it belongs to a token request that is under way. That is patient, too: those who need it wait as well."""
+    """Whether this is the wait of a token request that is under way. It is patient, since those who need the token
+    wait as well; unless one of them carries the request itself."""
     who: object
     """The task or thread that waits."""
 
@@ -43,24 +46,27 @@ class VirtualClock:
     Nothing takes real time. A caller who waits for the answer of a slow endpoint, for the end of a back-off or for its
     own deadline has it at once, and the clock then shows the moment at which it came. The clock moves only when every
     caller and every request that it knows of waits, and then to the earliest moment that one of them waits for. A
-    request that nobody waits for, and what keeps a token warm, are told of the time and do not make it pass.
+    request that nobody waits for, and what keeps a token warm, do not make time pass; they act when it does.
 
-    What it does not know is the test's own code. A test that starts callers in the background uses :meth:`gathering`,
+    The clock does not know of the test's own code. A test that starts callers in the background uses :meth:`gathering`,
     or sets :attr:`autojump` to False and moves the clock itself.
 
     Whoever waits while nothing at all happens on the clock for :attr:`stuck_after` real seconds gets a RuntimeError,
     which says who waits, who is at work, and what to do.
 
     Args:
-        now: what it shows at first.
+        now: the seconds that it shows at first.
         autojump: the first value of :attr:`autojump`.
         stuck_after: the first value of :attr:`stuck_after`.
+
+    Raises:
+        ValueError: ``stuck_after`` is negative or no number.
 
     Safe to use from any thread and event loop.
     """
 
     stuck_after: float
-    """Real seconds; ``math.inf`` for a debugger. Any step of a caller or of a request begins them anew."""
+    """Real seconds, which any step of a caller or of a request begins anew. Set it to ``math.inf`` for a debugger."""
 
     def __init__(self, now: float = 1_000.0, *, autojump: bool = True, stuck_after: float = 20.0) -> None:
         self.stuck_after = stuck_after
@@ -97,13 +103,14 @@ class VirtualClock:
         self._pass_time()
 
     def advance(self, seconds: float) -> None:
-        """Let ``seconds`` pass at one go, as when the machine was suspended: everybody wakes up at the end of them.
+        """Let ``seconds`` pass at one go, as when the machine was suspended. Whoever is due by then wakes at the end.
 
         It returns when those whom it woke are at rest again: they wait for a later moment, or have what they came for.
         In a thread that runs an event loop it cannot wait for them: ``await aadvance()`` there.
 
         Raises:
             RuntimeError: they did not come to rest in :attr:`stuck_after` real seconds.
+            ValueError: ``seconds`` is negative or not finite.
         """
         before = self._jump(seconds)
         if not in_event_loop():
@@ -111,32 +118,35 @@ class VirtualClock:
         self._pass_time()
 
     async def aadvance(self, seconds: float) -> None:
-        """The same for tasks of asyncio and trio."""
+        """Do what :meth:`advance` does, for tasks of asyncio and trio."""
         await self._asettle(*self._jump(seconds))
         self._pass_time()
 
     def settle(self) -> None:
         """Return when every caller and request is at rest: it waits for a later moment, or has come to its end.
 
-        For a thread without an event loop. A request that was started beside its caller has arrived then.
+        No time passes. A request that was started beside its caller, in a thread of its own, has arrived by then.
 
         Raises:
-            RuntimeError: they did not come to rest in :attr:`stuck_after` real seconds.
+            RuntimeError: they did not come to rest in :attr:`stuck_after` real seconds; or an event loop runs in this
+                thread, whose tasks could do nothing meanwhile: ``await asettle()`` there.
         """
         if in_event_loop():
             raise RuntimeError("settle() would hold up the event loop that runs in this thread: await asettle()")
         self._settle()
 
     async def asettle(self) -> None:
-        """The same for tasks of asyncio and trio."""
-        await turn()  # A task that was started has not taken its first step.
+        """Do what :meth:`settle` does, for tasks of asyncio and trio."""
+        await turn()  # A task that was just started takes its first step now, and is known here from then on.
         await self._asettle()
 
     def sleep(self, seconds: float) -> None:
         """Let ``seconds`` pass step by step: whatever is to happen meanwhile happens at its moment. For threads.
 
         Raises:
-            RuntimeError: an event loop runs in this thread, whose tasks could do nothing meanwhile.
+            RuntimeError: an event loop runs in this thread, whose tasks could do nothing meanwhile; or nothing happened
+                for :attr:`stuck_after` real seconds.
+            ValueError: ``seconds`` is negative or not finite.
         """
         check_seconds("seconds", seconds)
         if in_event_loop():
@@ -144,15 +154,15 @@ class VirtualClock:
         self.sleep_until(self() + seconds)
 
     async def asleep(self, seconds: float) -> None:
-        """The same for tasks of asyncio and trio."""
+        """Do what :meth:`sleep` does, for tasks of asyncio and trio."""
         check_seconds("seconds", seconds)
         await self.asleep_until(self() + seconds)
 
     def sleep_until(self, when: float, *, carries: bool = False) -> None:
-        """Return when the clock shows ``when``. ``carries`` is for what carries a token request.
+        """Return when the clock shows ``when``. ``carries`` says that a token request under way waits by this.
 
         Raises:
-            RuntimeError: ``when`` is ``math.inf``, or nothing happens any more.
+            RuntimeError: ``when`` is ``math.inf``, or nothing happened for :attr:`stuck_after` real seconds.
         """
         if when == math.inf:
             raise RuntimeError("this thread would wait for ever, for an answer that never comes: give it a timeout")
@@ -165,7 +175,10 @@ class VirtualClock:
             self.forget(alarm.ring)
 
     async def asleep_until(self, when: float, *, carries: bool = False) -> None:
-        """The same for tasks of asyncio and trio. For ever, until the task is cancelled, is allowed."""
+        """Do what :meth:`sleep_until` does, for tasks of asyncio and trio.
+
+        Until ``math.inf`` is allowed, since a task can be cancelled.
+        """
         alarm = new_alarm()
         try:
             self.wake_at(when, alarm.ring, carries=carries)
@@ -176,7 +189,7 @@ class VirtualClock:
 
     @contextmanager
     def gathering(self, callers: int) -> Generator[None]:
-        """Time stands still until so many callers wait, in threads that the block starts: they all come at one moment.
+        """Let time stand still until so many callers wait, in threads that the block starts, so that they come at once.
 
         Without it time may pass between the first of them and the last, as it may with threads anyway.
 
@@ -184,6 +197,7 @@ class VirtualClock:
             TimeoutError: at the end of the block, if they have not come within :attr:`stuck_after` real seconds.
             RuntimeError: an event loop runs in this thread. Its tasks need no gathering: those that are started before
                 the next ``await`` come at one moment.
+            ValueError: ``callers`` is less than 1.
         """
         if callers < 1:
             raise ValueError(f"callers must be at least 1, not {callers!r}")
@@ -208,7 +222,10 @@ class VirtualClock:
     # ------------------------------
 
     def wake_at(self, when: float, waker: Waker, *, is_patient: bool = False, carries: bool = False) -> None:
-        """``waker`` waits, and is called when the clock shows ``when``. From then on it counts as running."""
+        """Note that ``waker`` waits. It is called when the clock shows ``when``, and counts as running from then on.
+
+        A wait that ``is_patient`` does not make time pass, nor does one that ``carries`` a token request for others.
+        """
         who = this_one()
         with self._lock:
             if waker not in self._running and waker not in self._appointments:
@@ -222,13 +239,13 @@ class VirtualClock:
         self._pass_time()
 
     def stir(self, waker: Waker, who: object = None) -> None:
-        """``waker`` is about to do something, and waits for no moment now. ``who`` is its task or thread, if known."""
+        """Note that ``waker`` is about to act, and waits for no moment now. ``who`` is its task or thread, if known."""
         with self._lock:
             waited = self._appointments.pop(waker, None)
             self._running[waker] = who if waited is None else waited.who
 
     def forget(self, waker: Waker) -> None:
-        """``waker`` has gone. One that was at work has come to its end; one that waited has given up."""
+        """Note that ``waker`` has gone: if it was at work it has come to its end, and if it waited it has given up."""
         with self._lock:
             self._appointments.pop(waker, None)
             if waker in self._running:
@@ -238,13 +255,13 @@ class VirtualClock:
         self._pass_time()
 
     def took_off(self, request: Hashable) -> None:
-        """A token request is under way: time stands still unless whatever carries it says that it waits."""
+        """Note that ``request`` is under way. Time stands still unless whatever carries it says that it waits."""
         with self._lock:
             self._flying.add(request)
             self._moved()
 
     def landed(self, request: Hashable) -> None:
-        """It has come to its outcome."""
+        """Note that ``request`` has come to its outcome."""
         with self._lock:
             self._flying.discard(request)
             self._moved()
@@ -259,7 +276,7 @@ class VirtualClock:
         self._wake(carriers)
 
     def pause(self) -> float:
-        """Real seconds after which whoever waits calls :meth:`check_progress`."""
+        """Real seconds after which whoever waits is to call :meth:`check_progress`."""
         return min(self.stuck_after * (_SECOND_LOOK if self._suspected_at else 1.0), _LONGEST_PAUSE)
 
     def check_progress(self, waker: Waker) -> None:
@@ -278,7 +295,11 @@ class VirtualClock:
         self._lock.notify_all()
 
     def _complain_if_stuck(self, who: Hashable) -> None:
-        """At the second look of ``who``: after the first, those whom a blocked loop or a debugger held up can act."""
+        """Raise RuntimeError if ``who`` finds for the second time that nothing has happened for ``stuck_after``.
+
+        Between its two looks those can act whom a blocked event loop or a debugger has held up, as it has held up
+        ``who``.
+        """
         now = time.monotonic()
         seconds = now - self._moved_at
         if seconds < self.stuck_after:
@@ -293,12 +314,12 @@ class VirtualClock:
         return sum(not appointment.is_patient for appointment in self._appointments.values())
 
     def _active(self) -> list[object]:
-        """Those at work. A caller who carries its request itself counts as running and waits all the same."""
+        """The tasks and threads at work. A caller who carries its request itself counts as running, and may wait."""
         waiting = {appointment.who for appointment in self._appointments.values()}
         return [who for who in self._running.values() if who not in waiting]
 
     def _loose(self) -> int:
-        """Requests under way whose carriers wait for nothing here."""
+        """How many requests are under way whose carriers wait for nothing here."""
         return len(self._flying) - sum(appointment.carries for appointment in self._appointments.values())
 
     def _is_at_rest(self) -> bool:
@@ -306,9 +327,11 @@ class VirtualClock:
         return not self._active() and self._loose() <= 0
 
     def _is_settled(self, loose: int, flying: frozenset[Hashable]) -> bool:
-        """Whether all others are at rest, but for paused event loops, and for ``loose`` requests of those ``flying``.
+        """Whether everybody but the caller of this is at rest, tasks of paused event loops apart.
 
-        One of these that lands meanwhile makes no room for another: that one was woken by the passing of time.
+        ``loose`` of the requests ``flying`` were carried by code that does not wait here when time passed, and may go
+        on with that. None may that has been started since: it was woken by the passing of time, and is to be waited
+        for. So one of ``flying`` that lands makes no room for it.
         """
         active = [who for who in self._active() if who != this_one()]
         paused = sum(is_paused(who) for who in active)
@@ -328,7 +351,10 @@ class VirtualClock:
     # ------------------
 
     def _jump(self, seconds: float) -> tuple[int, frozenset[Hashable]]:
-        """Let ``seconds`` pass, and wake who is due; how many requests were loose before, and may stay so, of which."""
+        """Let ``seconds`` pass, and wake whoever is due.
+
+        Returns how many requests were loose before, and which were under way, as :meth:`_is_settled` wants to know.
+        """
         check_seconds("seconds", seconds)
         with self._lock:
             before = max(0, self._loose()), frozenset(self._flying)
@@ -353,7 +379,7 @@ class VirtualClock:
             await turn()
 
     def _pass_time(self) -> None:
-        """If everybody waits, go to the earliest moment that anybody waits for."""
+        """As long as everybody waits, go to the earliest moment that anybody waits for, and wake those who are due."""
         while True:
             with self._lock:
                 if not self._autojump or not self._is_at_rest() or not self._is_pressed():

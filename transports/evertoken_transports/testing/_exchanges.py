@@ -1,4 +1,4 @@
-"""Exchanges over connections in memory: the library's own, from the bytes of HTTP to the words for failure.
+"""Exchanges over connections in memory: the library's own, from the bytes of HTTP to the texts of its errors.
 
 Only what opens a connection is replaced. TLS is left out: there is nobody to listen, and nothing to verify.
 """
@@ -25,11 +25,12 @@ from evertoken_transports.testing._wire import Wire
 Connect = Callable[[], Wire]
 
 _UNUSED = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-"""To load the machine's authorities would take longer than most tests."""
+"""A context that no connection uses. An exchange that is given none loads the machine's authorities, which takes longer
+than most tests."""
 
 
 class _Attempt(Protocol):
-    """What ``H11Exchange`` has under way."""
+    """As much of a request that ``H11Exchange`` has under way as is used here."""
 
     def converse(self, connection: Any, /) -> HttpResponse: ...  # noqa: ANN401
 
@@ -40,7 +41,7 @@ class MemoryExchange(H11Exchange):
     def __init__(self, connect: Connect, clock: VirtualClock, owner: object = None) -> None:
         super().__init__(trust_env=False, clock=clock)
         self.owner = owner
-        """The server behind it."""
+        """The server behind this exchange."""
         self._connect = connect
         self._time = clock
 
@@ -49,7 +50,7 @@ class MemoryExchange(H11Exchange):
 
     @override
     def check_fence(self) -> None:
-        """Nothing goes out from here."""
+        """Allow every request: none goes out from here, so that no fence need stop it."""
 
     @override
     def _carried(self, attempt: _Attempt) -> HttpResponse:
@@ -85,7 +86,7 @@ class AsyncMemoryExchange(StreamExchange):
     def __init__(self, connect: Connect, clock: VirtualClock | LoopClock, owner: object = None) -> None:
         super().__init__(ssl_context=_UNUSED, trust_env=False, clock=clock)
         self.owner = owner
-        """The server behind it."""
+        """The server behind this exchange."""
         self._connect = connect
         self._time = clock
 
@@ -98,7 +99,7 @@ class AsyncMemoryExchange(StreamExchange):
 
     @override
     async def _within(self, seconds: float, work: Coroutine[None, None, HttpResponse]) -> HttpResponse:
-        # On a VirtualClock the loop's timers are those of real time. The stream knows its deadline itself.
+        # With a VirtualClock the loop's own timers measure real time; there the stream itself looks at its deadline.
         return await (work if isinstance(self._time, VirtualClock) else within(seconds, work))
 
 

@@ -21,7 +21,7 @@ from evertoken_transports.testing._source_checks import Checks
 
 
 class HostileNetwork(Network):
-    """Draws from ``random`` what becomes of each request, for as long as :attr:`faulty`."""
+    """A network that draws from ``random`` what becomes of each request, for as long as it is :attr:`faulty`."""
 
     def __init__(
         self, model: AuthorizationServer, clock: Clock, scenario: Scenario, random: Random, checks: Checks
@@ -44,7 +44,7 @@ class HostileNetwork(Network):
             self._checks.saw(f"outage: {self._outage.fault.value}")
 
     def recover(self) -> None:
-        """No fault any more, and no latency."""
+        """From now on no request meets a fault or any latency, and a partition is over."""
         self.faulty = False
         self.part(0.0)
 
@@ -58,7 +58,7 @@ class HostileNetwork(Network):
 
     @override
     def _next_trouble(self, request: ServerRequest) -> WorldFault | None:
-        """The network's own; what is the server's is handed on to it."""
+        """Draw a fault of the network, which is returned. What is drawn for the server is handed on to the model."""
         if not self.faulty:
             return None
         if request.path.endswith("/oauth/token"):
@@ -70,7 +70,7 @@ class HostileNetwork(Network):
         return None
 
     def _token_trouble(self) -> WorldFault | None:
-        """At most one fault of the network, and beside it the server's behaviour, if the request comes so far."""
+        """Draw at most one fault of the network; and, if the request gets to the server, how the server behaves."""
         struck = [fault for fault in NETWORK_FAULTS if self._random.chance(self._rates.get(fault, 0.0))]
         trouble = struck[0] if struck else None
         if trouble is not None:

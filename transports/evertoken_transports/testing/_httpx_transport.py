@@ -1,7 +1,7 @@
 """The model behind a client of httpx or httpx2: a transport, to which every call goes instead of a socket.
 
-One implementation for both libraries, which have one API under two names. It serves their synchronous clients in
-threads, and their asynchronous ones on asyncio and trio.
+There is one implementation for both libraries, which have one API under two names. It serves their synchronous clients
+in threads, and their asynchronous ones on asyncio and trio.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     import httpx2
 
     class HttpxTransport(httpx.BaseTransport, httpx.AsyncBaseTransport):
-        """For either client of httpx."""
+        """A transport for ``httpx.Client`` and ``httpx.AsyncClient``."""
 
     class Httpx2Transport(httpx2.BaseTransport, httpx2.AsyncBaseTransport):
-        """For either client of httpx2."""
+        """A transport for ``httpx2.Client`` and ``httpx2.AsyncClient``."""
 
 
-# What belongs to httpx or httpx2.
+# The module and the objects of one of the two libraries, which have no types in common.
 Library = Any
 Request = Any
 Response = Any
@@ -74,7 +74,7 @@ class _Transport:
     def _outcome(
         self, answer: ServerAnswer, request: Request
     ) -> tuple[int, list[tuple[str, str]], bytes | Callable[[], Iterator[bytes]]]:
-        """Status and headers, and the body or how to read it; or the library's own error."""
+        """The status, the headers, and the body or how to read it. Raises the library's own error if there is none."""
         if answer.delivery is Delivery.HANG or answer.delay > _patience(request):
             raise self._library.ReadTimeout("timed out", request=request)
         response = answer.response
@@ -104,7 +104,7 @@ def _read(request: Request) -> ServerRequest:
 
 
 def _seconds(answer: ServerAnswer, request: Request) -> float:
-    """From the arrival of the request to the end of the answer, or to the moment at which the client gives up."""
+    """Seconds from the arrival of the request to the end of the answer, or until the client gives up."""
     patience = _patience(request)
     gives_up = answer.delivery is Delivery.HANG or answer.delay > patience
     return patience if gives_up else answer.duration()

@@ -23,10 +23,11 @@ DEMANDS = (0.0, 1.0, 2.5)
 """The ``min_ttl`` of callers, in seconds."""
 JSON = (("Content-Type", "application/json"),)
 TICK = 2.0**-10
-"""Seconds: what durations are counted in."""
+"""The machine's tick, in seconds: its durations are whole multiples of it."""
 _ANOTHER_CLOCK = 2.0**20
+"""Seconds by which the clock of a restored machine is ahead of the old one's."""
 _LEAST_SECRET = 4
-"""Shorter ones turn up in any text by chance."""
+"""Characters of the shortest secret that is searched for: a shorter one turns up in any text by chance."""
 _GOOD_TOKEN = b'{"access_token": "after-the-faults", "token_type": "bearer", "expires_in": 1200}'
 
 
@@ -44,7 +45,7 @@ class _Step(NamedTuple):
 
 
 class _Watched(TokenMachine):
-    """Mixed into the class of the machine: it keeps every step until somebody has looked at it."""
+    """A mixin for the class of the machine, which keeps every step until the witness has looked at it."""
 
     def __init__(
         self, grant: ClientCredentials, *, policy: Policy | None = None, draw: Callable[[], float], tiers: int = 0
@@ -66,7 +67,7 @@ class Witness:
     """Makes one machine after another, and holds each of them to every law."""
 
     number: float
-    """What the machine draws."""
+    """The number that the machine draws: a test sets it."""
     machine: _Watched
 
     def __init__(
@@ -83,7 +84,7 @@ class Witness:
         self._use(self._kind(grant, policy=policy, draw=self._draw))
 
     def restored(self, saved: str, now: float, elapsed: float) -> TokenMachine:
-        """A machine from the text of a snapshot. It is the one that is watched from now on."""
+        """A machine from ``saved``, the text of a snapshot; it is the one that is watched from now on."""
         snapshot = Snapshot.from_json(saved)
         old = self.machine
         self._use(self._kind.restore(old.grant, snapshot, now, elapsed, policy=self._policy, draw=self._draw))
@@ -104,7 +105,11 @@ class Witness:
     # -----------------
 
     def look(self, requests: Sequence[TokenRequest]) -> None:
-        """The laws of states and steps, and what callers, copies and readers of logs rely on."""
+        """Hold the machine to the laws of states and steps, and to what callers, copies and readers of logs rely on.
+
+        Raises:
+            LawBroken: one of them does not hold.
+        """
         self._requests = requests
         token = self.machine.state_value.token
         if token is not None:
@@ -117,20 +122,20 @@ class Witness:
         self._no_secret_is_shown(answers)
 
     def _laws_hold(self) -> None:
-        """Those that the explorer and the simulated world ask for as well."""
+        """The laws of states and steps hold, which the explorer and the simulated world check as well."""
         steps, self.machine.steps = self.machine.steps, []
         for step in steps:
             self.hold(step.before is self._seen, "nothing but an input changes the state")
             self._seen = step.after
             self.show(step.happened)
             for law in broken_by(self._policy, *step):
-                self.hold(False, law)  # noqa: FBT003 - it says what is known
+                self.hold(False, law)  # noqa: FBT003 - it is known to be broken
         self.hold(self.machine.state_value is self._seen, "nothing but an input changes the state")
         for law in broken_in(self._policy, self.machine.state_value, self._now):
-            self.hold(False, law)  # noqa: FBT003 - it says what is known
+            self.hold(False, law)  # noqa: FBT003 - it is known to be broken
 
     def _asking_changes_nothing(self) -> tuple[object, ...]:
-        """Queries are pure: whoever asks, and however often. What they say."""
+        """Queries are pure, whoever asks and however often. Returns what they say."""
         state, published = self.machine.state_value, self.machine.published
         first, again = (self._answers(self.machine, self._now) for _ in range(2))
         self.hold(first == again, "asked twice, the machine says the same")
@@ -165,7 +170,7 @@ class Witness:
         self.hold(same and twin.published == self.machine.published, "a fork is the same machine")
 
     def _a_token_is_within_reach(self) -> None:
-        """From here on nothing goes wrong, in a fork: there is a token in the time that the policy allows."""
+        """In a fork, in which nothing goes wrong from here on, a token is there in the time that the policy allows."""
         state, fork, now = self.machine.state_value, self.machine.fork(lambda: 0.5), self._now
         end = now + liveness_bound(self._policy)
         while fork.authorization(now) is None and now <= end:
@@ -178,7 +183,7 @@ class Witness:
         self.hold(self.machine.state_value is state, "what happens to a fork happens to nobody else")
 
     def _no_secret_is_shown(self, answers: tuple[object, ...]) -> None:
-        """Neither by what the machine is, nor by what it says."""
+        """No secret is in the text of the machine, its state, its requests and its answers."""
         for thing in (self.machine, self.machine.state_value, *self._requests, *answers):
             self.show(thing)
 
@@ -186,7 +191,7 @@ class Witness:
     # -------------
 
     def hold(self, holds: bool, law: str) -> None:  # noqa: FBT001 - like assert
-        """``law`` is broken unless it ``holds``."""
+        """Raise :class:`LawBroken` with ``law``, unless it ``holds``."""
         if not holds:
             raise LawBroken(f"{law}, at {self._now}")
 
@@ -196,18 +201,18 @@ class Witness:
         return wait.until
 
     def guard(self, secrets: Iterable[str]) -> None:
-        """None of these may be shown from now on."""
+        """Note that none of ``secrets`` may be shown from now on."""
         self._secrets.update(secret.casefold() for secret in secrets if len(secret) >= _LEAST_SECRET)
 
     def show(self, thing: object) -> None:
-        """``thing`` is of those that may be printed and logged."""
-        # Most things have one text for both, and to make it is what these checks spend their time on.
+        """Hold ``thing``, which may be printed and logged, to showing no secret."""
+        # Most things have one text for repr and str. It is made once, since that takes most of the checks' time.
         shown = (repr(thing) if type(thing).__str__ is object.__str__ else f"{thing!r} {thing}").casefold()
         leaks = [secret for secret in self._secrets if secret in shown]
         self.hold(not leaks, f"no secret and no token is shown, as in the text of a {type(thing).__name__}")
 
     def _answers(self, machine: TokenMachine, now: float) -> tuple[object, ...]:
-        """All that can be asked."""
+        """What ``machine`` answers at ``now`` to everything that can be asked."""
         asked = (machine.state, machine.freshness, machine.request_state, machine.problem, machine.explain)
         polls = (machine.poll(now, min_ttl) for min_ttl in DEMANDS)
         return (*(ask(now) for ask in asked), *polls, machine.token(now))

@@ -69,9 +69,9 @@ class TokenMachineStateMachine(RuleBasedStateMachine):
         TestMySdk = MySdk.TestCase
         TestMySdk.settings = settings(max_examples=30, stateful_step_count=30)
 
-    Rules and invariants find the machine in ``machine``, the moment in ``now``, and in ``requests`` the newest of them,
-    answered or not. The rules and the invariant of this class are called ``machine_...``; any other name is yours, but
-    for those of the attributes and methods here.
+    Rules and invariants find the machine in ``machine``, the moment in ``now``, and the newest requests, answered or
+    not, in ``requests``. The rules and the invariant of this class are called ``machine_...``; any other name is yours,
+    but for those of the attributes and methods here.
 
     On the class, set ``policy``, ``grant`` and ``machine_class``. A policy that is drawn goes to :meth:`begin`. Time
     passes by :meth:`pass_time`. An object of your own that holds the machine gets it in :meth:`adopt`, and the time
@@ -82,9 +82,9 @@ class TokenMachineStateMachine(RuleBasedStateMachine):
     """
 
     policy: Policy = SMALL_POLICY
-    """The tunables. Any will do, since time also leaps to the machine's own deadlines."""
+    """The policy of the machine. Any will do, since time also leaps to the machine's own deadlines."""
     grant: ClientCredentials = mangopay.sandbox("your-client-id", "made-up-key-0")
-    """Who asks whom. Further secrets are made up for it."""
+    """The client and its endpoint. The secrets that replace its own are made up."""
     machine_class: type[TokenMachine] = TokenMachine
     """A subclass of TokenMachine with the same constructor, to be tested in its place."""
 
@@ -125,16 +125,16 @@ class TokenMachineStateMachine(RuleBasedStateMachine):
         self.__take(self.__witness.machine)
 
     def adopt(self, machine: TokenMachine) -> None:
-        """``machine`` is another one from now on. For those who override it, and hand it to an object of their own.
+        """Called with a ``machine`` that is another one from now on: override it to hand that to an object of your own.
 
-        It is called for the first time in the constructor of this class, and then after each restart and ``begin``.
+        The first call comes from the constructor of this class, and another after each restart and ``begin``.
         """
 
     def pass_time(self, seconds: float) -> None:
-        """Let ``seconds`` pass, rounded up to a multiple of 2**-10: so ``now`` stays one.
+        """Let ``seconds`` pass, rounded up to a multiple of 2**-10, so that ``now`` stays such a multiple.
 
-        Where every moment is one, a machine on another clock is the same to the last bit, and that is what the laws ask
-        for. Where one is not, as after ``self.now += 0.1``, they ask it of copies on the same clock only.
+        The machine rounds every moment down to such a multiple. So after ``self.now += 0.1`` what it says belongs to a
+        moment just before ``now``. The laws hold there too.
         """
         self.now += math.ceil(seconds / TICK) * TICK
 
@@ -143,13 +143,13 @@ class TokenMachineStateMachine(RuleBasedStateMachine):
 
     @rule(seconds=st.sampled_from([1.0, TICK, 0.25, 0.5, 2.0, 5.0, 30.0, 1_000.0]))
     def machine_time_passes(self, seconds: float) -> None:
-        """Any moment will do."""
+        """Some time passes, whatever it leads to."""
         self.pass_time(seconds)
 
     @precondition(lambda self: isinstance(self.machine.poll(self.now), Wait))
     @rule(early=_early)
     def machine_wait_ends(self, early: float) -> None:
-        """The moment that ``poll`` names, or just before it."""
+        """Time passes to the moment that ``poll`` names, or to just before it."""
         action = self.machine.poll(self.now)
         if isinstance(action, Wait):
             self.now = max(self.now, self.__end_of(action) - early)
@@ -157,7 +157,7 @@ class TokenMachineStateMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.machine.state_value.token is not None)
     @rule(moment=_moments, early=_early)
     def machine_token_ages(self, moment: str, early: float) -> None:
-        """A moment of the token in hand, or just before it."""
+        """Time passes to a moment of the token in hand, or to just before it."""
         reached = cast("float", getattr(self.machine.state_value.token, moment))
         self.now = max(self.now, reached - early)
 
@@ -182,7 +182,7 @@ class TokenMachineStateMachine(RuleBasedStateMachine):
     @precondition(lambda self: isinstance(self.machine.poll(self.now), SendRequest))
     @rule(number=_numbers, took=_took, response=error_responses())
     def machine_fail(self, number: float, took: float, response: HttpResponse) -> None:
-        """A request is sent, and brings none."""
+        """A request is sent, and brings no token."""
         self.machine_start_request(number)
         self.pass_time(took)
         self.machine_receive_response(0, response)
@@ -197,7 +197,7 @@ class TokenMachineStateMachine(RuleBasedStateMachine):
 
     @rule(min_ttl=_demands, number=_numbers)
     def machine_ask_for_more(self, min_ttl: float, number: float) -> None:
-        """Somebody wants a token with life left in it; out of turn, that is refused."""
+        """Somebody starts a request for a token with ``min_ttl`` left, which is refused out of turn."""
         self.__witness.number = number
         before, allowed = self.machine.state_value, self.machine.poll(self.now, min_ttl)
         try:
@@ -231,13 +231,13 @@ class TokenMachineStateMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.requests)
     @rule(which=_which)
     def machine_send_failed(self, which: int) -> None:
-        """It did not get there, or not back."""
+        """A request did not reach the endpoint, or its answer did not come back."""
         self.__answer(which, lambda request: self.machine.send_failed(self.now, request, "connection reset"))
 
     @precondition(lambda self: self.requests)
     @rule(which=_which)
     def machine_request_abandoned(self, which: int) -> None:
-        """Whoever carried it gave up."""
+        """Whoever carried a request has given it up."""
         self.__show(self.machine.request_abandoned(self.now, self.__request(which)))
 
     # News from elsewhere
@@ -321,7 +321,7 @@ class TokenMachineStateMachine(RuleBasedStateMachine):
         self.requests = [request, *self.requests][:_MOST_REQUESTS]
 
     def __request(self, which: int) -> TokenRequest:
-        """The newest for 0; the oldest that is remembered, if there are fewer."""
+        """The request with this number, counted from the newest; the oldest that is remembered if there are fewer."""
         return self.requests[min(which, len(self.requests) - 1)]
 
     def __answer(self, which: int, answer: Callable[[TokenRequest], object]) -> None:

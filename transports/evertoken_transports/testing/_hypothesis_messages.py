@@ -68,7 +68,7 @@ def _body(content: dict[str, object]) -> bytes:
 
 
 def access_tokens() -> st.SearchStrategy[str]:
-    """The text of access tokens (RFC 6749 appendix A.12). There are four: endpoints repeat themselves, so do these."""
+    """The text of access tokens (RFC 6749 appendix A.12). There are only four, so that they repeat, as endpoints do."""
     return st.sampled_from(["issued-1", "issued-2", "issued-3", "issued-4"])
 
 
@@ -123,7 +123,7 @@ def error_responses(draw: st.DrawFn) -> HttpResponse:
 
 
 def garbage_responses() -> st.SearchStrategy[HttpResponse]:
-    """Answers that nobody should send and somebody does: a 200 that is no token, any status, any headers, any bytes."""
+    """Answers that no server should send: a 200 without a token, any status, any headers, any bytes."""
     anything = st.builds(
         HttpResponse,
         st.integers(0, 999),
@@ -154,7 +154,7 @@ def challenges() -> st.SearchStrategy[Challenge]:
 
 
 def api_responses() -> st.SearchStrategy[HttpResponse]:
-    """Answers of an API, for the part of an SDK that decides whether a call is repeated: each challenge, and peace.
+    """Answers of an API, for the part of an SDK that decides whether a call is repeated: with each challenge and none.
 
     ``read_challenge(response.status, response.headers, response.body, mangopay.PROFILE)`` tells them apart.
     """

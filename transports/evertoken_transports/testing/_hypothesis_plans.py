@@ -68,7 +68,7 @@ def policies(draw: st.DrawFn, /, **fixed: float) -> Policy:
 
 
 def _wait_and_cap(draw: st.DrawFn, wait: float | None, cap: float | None) -> tuple[float, float]:
-    """A wait and the longest it may double to; each as it is given, or drawn to fit the other."""
+    """A wait and the longest that it may double to; each as it is given, or drawn to fit the other."""
     if wait is None:
         wait = min(draw(st.integers(1, 4)), 4 if cap is None else cap)
     return wait, wait * draw(st.sampled_from([1, 2, 4])) if cap is None else cap
@@ -77,8 +77,7 @@ def _wait_and_cap(draw: st.DrawFn, wait: float | None, cap: float | None) -> tup
 def inputs(policy: Policy, state: State, now: float, alphabet: Alphabet = _EVERYTHING) -> st.SearchStrategy[Input]:
     """One of the inputs that the grammar allows in ``state`` at ``now``, for a fold with ``functional.step``.
 
-    Which there are is what ``enabled_inputs`` says. With an alphabet of which nothing may happen now, there are none,
-    and neither is there an example.
+    The strategy draws from ``enabled_inputs``, and is empty if nothing of ``alphabet`` may happen now.
     """
     enabled = list(enabled_inputs(policy, state, now, alphabet))
     return st.sampled_from(enabled) if enabled else st.nothing()
@@ -115,7 +114,7 @@ def _phases(draw: st.DrawFn) -> Phase:
 
 
 def scripts() -> st.SearchStrategy[Script]:
-    """What an ``AuthorizationServer`` or the emulator will do: phases of trouble, one-shots, revocations, a lock."""
+    """What an ``AuthorizationServer`` or the emulator will do: trouble, revocations, and a lock in case of overuse."""
     moments = st.lists(st.integers(0, 1_000), max_size=2, unique=True)
     overuse = st.builds(Overuse, requests=st.integers(5, 50), seconds=st.sampled_from([60.0, 600.0]))
     return st.builds(
@@ -153,8 +152,9 @@ def _client_plans(draw: st.DrawFn, lifetime: int, policy: Policy | None) -> Clie
 def scenarios(draw: st.DrawFn, *, seconds: float = 3_600.0, policy: Policy | None = None) -> Scenario:
     """Whole simulated runs for ``simulate``, of ``seconds`` each; they shrink to fewer clients and fewer faults.
 
-    ``policy`` is that of all clients, Mangopay's defaults without one. Its ``default_lifetime`` must not exceed the
-    lifetimes that the server gives, which are 60 s and more: the server may leave them unsaid.
+    ``policy`` is that of all clients. Its ``default_lifetime`` must not exceed the lifetimes that the server gives,
+    which are 60 s and more, since an answer may leave its lifetime out. Without a policy they have the defaults, with a
+    ``default_lifetime`` that fits.
     """
     lifetime = draw(st.sampled_from([1_200, 60, 300]))
     quick = draw(st.booleans())

@@ -9,7 +9,7 @@ from evertoken_transports.testing._alarms import Alarm, new_alarm
 from evertoken_transports.testing._seconds import check_seconds
 
 _TICK = 2.0**-20
-"""Seconds. Times of a loop, which come out of sums of floats, differ by less than this from what they should be."""
+"""Seconds. The times of a loop are sums of floats, and differ by less than this from the sums that are meant."""
 
 
 class LoopClock:
@@ -20,9 +20,9 @@ class LoopClock:
     tokens do.
 
     Args:
-        start: what it shows when the loop's own time is 0.
+        start: the seconds that it shows when the loop's own time is 0.
 
-    It can be read in the event loop only.
+    It can be read in the event loop only; elsewhere it raises RuntimeError.
     """
 
     def __init__(self, start: float = 1_000.0) -> None:
@@ -30,18 +30,18 @@ class LoopClock:
         self._sleeping: dict[Alarm, None] = {}
 
     def __call__(self) -> float:
-        """The time, in seconds: the next whole tick, so that no timer that was set by this clock is early on it."""
+        """The time in seconds, rounded up: no timer of the loop that was set by this clock is then early by it."""
         return self._ahead + math.ceil(_loop_time() / _TICK) * _TICK
 
     def advance(self, seconds: float) -> None:
-        """The machine is suspended for ``seconds``: time has passed, and the timers of the loop do not know of it."""
+        """Let ``seconds`` pass as if the machine had been suspended: the timers of the loop do not know of them."""
         check_seconds("seconds", seconds)
         self._ahead += seconds
         for alarm in list(self._sleeping):
             alarm.ring()
 
     async def aadvance(self, seconds: float) -> None:
-        """The same, and return when no other task of the loop has anything left to do at that moment."""
+        """Do what :meth:`advance` does, and return when no other task of the loop has anything left to do then."""
         self.advance(seconds)
         await self.asettle()
 
@@ -50,7 +50,7 @@ class LoopClock:
         await new_alarm().wait(_TICK)
 
     async def asleep(self, seconds: float) -> None:
-        """Return after ``seconds``, those of a suspend among them."""
+        """Return after ``seconds``, to which those count as well that pass by :meth:`advance`."""
         check_seconds("seconds", seconds)
         await self.asleep_until(self() + seconds)
 

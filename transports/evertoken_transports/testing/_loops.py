@@ -1,4 +1,4 @@
-"""Event loops whose own time is virtual: it passes when nothing is left to do, and at once."""
+"""An event loop whose own time is virtual: when no task has anything left to do, time jumps to the next timer."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ _STUCK_AFTER = 20.0
 
 
 class VirtualEventLoop(asyncio.SelectorEventLoop):
-    """asyncio's own loop on a clock that starts at 0 and jumps: where the loop would sleep, it goes to the end of it.
+    """asyncio's own loop on a clock that starts at 0: where the loop would sleep, its clock jumps to the end of that.
 
     ``asyncio.Runner(loop_factory=VirtualEventLoop)`` runs hours in milliseconds, in the same order each time. Real
     sockets and threads take no virtual time: do not wait for them here.
 
     Raises:
-        RuntimeError: from the loop, if every task waits for something that no timer will bring about.
+        RuntimeError: from the loop, if every task waits for something that no timer will bring about, and no other
+            thread has brought it about in 20 real seconds.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""What lies between a client and the model: requests go in, answers come out, some of either are lost on the way."""
+"""The network between clients and the model: it carries requests and answers, and loses some of either."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ TokenTrouble = TokenFault | TokenBehaviour | WorldFault
 ApiTrouble = ApiFault | ApiBehaviour | WorldFault
 
 NETWORK_FAULTS = (WorldFault.LOST_BEFORE, WorldFault.LOST_AFTER, WorldFault.DUPLICATED, WorldFault.LATE)
-"""The faults of a network that strike one request. Whoever sent what is lost is not told, and waits to its deadline."""
+"""The faults of a network that strike one request. A client is not told of what is lost, and waits to its deadline."""
 
 _SILENCE = ServerAnswer(0.0, None, Delivery.HANG)
 _TOKEN_PATH = "/v2.01/oauth/token"
 
 
 class Network:
-    """The way to ``model``. Safe to use from any thread.
+    """The network on the way to ``model``. Safe to use from any thread.
 
     Args:
         model: the server.
@@ -55,14 +55,22 @@ class Network:
         self._api_troubles: deque[ApiTrouble] = deque()
 
     def add_token_troubles(self, *troubles: TokenTrouble) -> None:
-        """One for each of the next token requests."""
+        """Order trouble for the next token requests, one of ``troubles`` each.
+
+        Raises:
+            ValueError: one of them strikes no token request.
+        """
         for trouble in troubles:
             _check_token_trouble(trouble)
         with self.lock:
             self._token_troubles.extend(troubles)
 
     def add_api_troubles(self, *troubles: ApiTrouble) -> None:
-        """One for each of the next API calls."""
+        """Order trouble for the next API calls, one of ``troubles`` each.
+
+        Raises:
+            ValueError: one of them strikes no API call.
+        """
         for trouble in troubles:
             _check_api_trouble(trouble)
         with self.lock:
@@ -70,24 +78,24 @@ class Network:
 
     @property
     def pending(self) -> tuple[TokenTrouble | ApiTrouble, ...]:
-        """What was ordered and has struck no request yet, that of token requests first."""
+        """The trouble that was ordered and has struck no request yet; first that of token requests."""
         with self.lock:
             return (*self._token_troubles, *self._api_troubles)
 
     def drop_pending(self) -> None:
-        """Take back what has struck no request yet."""
+        """Take back all trouble that has struck no request yet."""
         with self.lock:
             self._token_troubles.clear()
             self._api_troubles.clear()
 
     def part(self, seconds: float) -> None:
-        """Nothing gets through for so long; ``math.inf``: until the next call of this."""
+        """Let nothing through for so many seconds; ``math.inf`` lasts until the next call of this method."""
         check_seconds("seconds", seconds, endless=True)
         with self.lock:
             self._silent_until = self._clock() + seconds
 
     def serve(self, request: ServerRequest) -> ServerAnswer:
-        """What comes back for ``request``, which is sent now."""
+        """The answer that comes back for ``request``, which is sent now."""
         with self.lock:
             now = self._clock()
             if now < self._silent_until:
@@ -106,7 +114,7 @@ class Network:
             wire.hang_up()
 
     def _next_trouble(self, request: ServerRequest) -> WorldFault | None:
-        """The network's own; what is the server's is handed on to it."""
+        """The fault of the network that ``request`` meets, if any. Trouble of the server is handed on to the model."""
         is_token_request = request.path.partition("?")[0] == _TOKEN_PATH
         queue = self._token_troubles if is_token_request else self._api_troubles
         trouble = queue.popleft() if queue else None

@@ -1,4 +1,4 @@
-"""Plain http to hosts of a simulated network: the one exception to "https, or this machine", and for tests alone."""
+"""Plain http to hosts of a simulated network: for tests, the one exception from the rule "https, or this machine"."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ def allow_plain_http(*hosts: str) -> Generator[None]:
         with allow_plain_http("api"):
             grant = mangopay.sandbox(client_id, api_key, base_url="http://api:8080")
 
-    It is for event loops that simulate the network as well (simloop, simloom), and decorates tests, too. It opens
-    nothing to the real network: ``asyncio.TokenSource`` sends a secret in clear to such a host only over a connection
-    that no operating system has made, every other exchange does not send it at all, and when the block has ended none
-    does, whatever grant was made in it.
+    It is for event loops that simulate the network as well (simloop, simloom), and decorates tests, too. Nothing goes
+    to the real network by it: ``asyncio.TokenSource`` sends a secret in clear to such a host only over a connection
+    that no operating system has made, and no other exchange sends it at all. When the block has ended none does,
+    also for a grant that was made in it.
 
     Args:
         hosts: host names without scheme and port.

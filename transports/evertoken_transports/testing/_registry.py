@@ -1,4 +1,4 @@
-"""Whose coordinators ``Coordinator.shared`` hands out while fake servers are there."""
+"""Lets ``Coordinator.shared`` hand out the coordinators of fake servers, for as long as one is entered."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ NewCoordinator = Callable[[ClientCredentials, Policy], ServerCoordinator]
 
 
 class Registry:
-    """The coordinators of one server, which ``new`` makes.
+    """The coordinators of one server.
 
     Args:
-        new: makes one.
-        clock: the server's.
+        new: makes a coordinator.
+        clock: the clock of the server.
     """
 
     def __init__(self, new: NewCoordinator, clock: Clock) -> None:
         self.clock = clock
         self.number = 0
-        """Which of those that are entered at the same time it is; 0 if it is not entered."""
+        """The lowest number that no other registry had which was entered then; 0 before this one was entered."""
         self._new = new
         self._made: list[tuple[ClientCredentials, ServerCoordinator]] = []
         self._lock = threading.Lock()
@@ -35,7 +35,10 @@ class Registry:
         return "https://mangopay.test" if self.number <= 1 else f"https://mangopay-{self.number}.test"
 
     def get(self, grant: ClientCredentials, policy: Policy) -> ServerCoordinator:
-        """Found by the grant that it was made for, and after a rotation by the one that it has now."""
+        """The coordinator for ``grant`` and ``policy``, which is made if there is none.
+
+        It is found by the grant that it was made for, and after a rotation also by the one that it has now.
+        """
         with self._lock:
             for first, coordinator in self._made:
                 machine = coordinator.machine
@@ -50,7 +53,7 @@ class Registry:
         return grant.endpoint.url.startswith(f"{self.base_url}/")
 
     def end(self) -> None:
-        """End all that was handed out."""
+        """End every coordinator that was handed out."""
         with self._lock:
             made = [coordinator for _, coordinator in self._made]
         for coordinator in made:
@@ -58,7 +61,10 @@ class Registry:
 
 
 def enter(registry: Registry) -> None:
-    """From now on ``Coordinator.shared`` asks ``registry`` for its own grants, and for those of nobody else."""
+    """Let ``Coordinator.shared`` ask ``registry`` for its own grants.
+
+    A grant that belongs to no entered registry goes to the one that was entered last, if all of them have one clock.
+    """
     with _lock:
         taken = {other.number for other in _entered}
         registry.number = next(number for number in range(1, len(taken) + 2) if number not in taken)
@@ -69,7 +75,7 @@ def enter(registry: Registry) -> None:
 
 
 def leave(registry: Registry) -> None:
-    """The opposite, in any order. After the last one ``Coordinator.shared`` is what it was."""
+    """Undo :func:`enter`; the order does not matter. After the last one ``Coordinator.shared`` is what it was."""
     with _lock:
         _entered.remove(registry)
         if not _entered:

@@ -52,18 +52,18 @@ class MangopayServer(Generic[_Clock]):
 
     Between entering and leaving, ``Coordinator.shared`` knows no token from before, and hands out coordinators in this
     server's time; and sources and auth objects that were given no exchange, or one of this library that would open a
-    socket, send their token requests here. So code under test that makes its own works unchanged. What was made before,
-    in a module for example, refuses to send and says so: it would ask the real endpoint. After leaving, all that was
-    made in between refuses to work, so that nothing passes from one test into the next.
+    socket, send their token requests here. So code under test that makes its own sources works unchanged. Sources that
+    were made before, in a module for example, refuse to send and say so: they would ask the real endpoint. After
+    leaving, all that was made in between refuses to work, so that nothing passes from one test into the next.
 
     Several may be entered at the same time. Each has a host of its own; they live in one time if they are given one
     ``clock``.
 
     Args:
-        script: what the server does when; default: fair weather. See :class:`evertoken.testing.Script`.
-        client_id, api_key: the account. Made up: this server reaches nobody.
+        script: what the server does when; by default nothing goes wrong. See :class:`evertoken.testing.Script`.
+        client_id, api_key: the account, which is made up, since this server reaches nobody.
         clock: a :class:`VirtualClock` (default), or a :class:`LoopClock` where the event loop's own time is virtual.
-        seed: what the tokens follow from, and the jitter of the clients.
+        seed: the number from which the tokens follow, and the jitter of the clients.
         lateness: seconds by which an answer is late under ``WorldFault.LATE``; more than a request may take.
         fence: let no exchange of this library go out; see above. If False, a source without an exchange opens a socket.
 
@@ -87,7 +87,7 @@ class MangopayServer(Generic[_Clock]):
         _check_kind("script", script, Script)
         _check_kind("clock", clock, VirtualClock, LoopClock)
         self.clock: _Clock = cast("_Clock", clock or VirtualClock())
-        """The time, for what is made by hand."""
+        """The clock of this server, for sources and coordinators that a test makes by hand."""
         self.model = AuthorizationServer(
             client_id,
             api_key,
@@ -96,7 +96,7 @@ class MangopayServer(Generic[_Clock]):
             token_prefix="test-token",
             start=1_000.0,
         )
-        """The pure model, for all that has no method here. It is not to be used while requests are under way."""
+        """The pure model, for all that has no method here. It has no lock, so use it when no request is under way."""
         self._network = Network(self.model, self.clock, lateness)
         self._draw = Random(seed).draw
         self._fence = fence
@@ -137,21 +137,22 @@ class MangopayServer(Generic[_Clock]):
 
     @property
     def base_url(self) -> str:
-        """Where it pretends to be: a host that can never exist (RFC 6761), so that nothing leaves the test.
+        """The URL at which this server pretends to be. Its host can never exist (RFC 6761), so nothing leaves the test.
 
         Raises:
-            RuntimeError: the server is not entered, or its test is over. So does all that follows here.
+            RuntimeError: the server is not entered, or its test is over. The grants, exchanges, coordinators, sources
+                and transports of this server raise it then as well.
         """
         self._check_entered()
         return self._registry.base_url
 
     def grant(self) -> ClientCredentials:
-        """The account's credentials, bound for this server."""
+        """The account's credentials at this server. After :meth:`set_api_key` they have the new key."""
         return self.model.grant(self.base_url)
 
     @property
     def exchange(self) -> Exchange:
-        """For ``exchange=`` of ``threads.TokenSource`` and of ``BearerAuth``, also under an ``AsyncClient``.
+        """An exchange with this server, for ``exchange=`` of ``threads.TokenSource`` and of any ``BearerAuth``.
 
         Raises:
             RuntimeError: the server lives in an event loop's time, where no thread can wait.
@@ -163,12 +164,12 @@ class MangopayServer(Generic[_Clock]):
 
     @property
     def async_exchange(self) -> AsyncExchange:
-        """For ``exchange=`` of ``asyncio.TokenSource`` and ``trio.TokenSource``."""
+        """An exchange with this server, for ``exchange=`` of ``asyncio.TokenSource`` and ``trio.TokenSource``."""
         self._check_entered()
         return AsyncMemoryExchange(self._connect, self.clock, self)
 
     def coordinator(self, policy: Policy | None = None) -> Coordinator:
-        """The one coordinator for this policy, in this server's time."""
+        """The coordinator for :meth:`grant` and ``policy`` in this server's time: one for all who ask for the same."""
         return self._registry.get(self.grant(), policy or Policy())
 
     def token_source(
@@ -179,7 +180,7 @@ class MangopayServer(Generic[_Clock]):
         keep_warm: bool = False,
         on_event: EventCallback | None = None,
     ) -> TokenSource:
-        """A source for threads, and for any code that is not async. The server keeps it until its end."""
+        """A source for threads, and for any code that is not async; it stays until the server is left."""
         source = TokenSource(
             self.grant(),
             exchange=self.exchange,
@@ -199,7 +200,7 @@ class MangopayServer(Generic[_Clock]):
         keep_warm: bool = False,
         on_event: EventCallback | None = None,
     ) -> AsyncioSource | TrioSource:
-        """The same for the event loop that runs, asyncio's or trio's."""
+        """A source for tasks of the event loop that runs, asyncio's or trio's; it stays until the server is left."""
         source = _async_source_class()(
             self.grant(),
             exchange=self.async_exchange,
@@ -217,7 +218,7 @@ class MangopayServer(Generic[_Clock]):
         return cast("HttpxTransport", new_transport("httpx", self._serve, self.clock))
 
     def httpx2_transport(self) -> Httpx2Transport:
-        """The same for httpx2."""
+        """For ``transport=`` of ``httpx2.Client`` and ``httpx2.AsyncClient``: every call goes to this server."""
         self._check_entered()
         return cast("Httpx2Transport", new_transport("httpx2", self._serve, self.clock))
 
@@ -233,7 +234,7 @@ class MangopayServer(Generic[_Clock]):
         self.clock.advance(seconds)
 
     async def aadvance(self, seconds: float) -> None:
-        """The same for tasks of asyncio and trio: when it returns, those whom it woke are at rest again."""
+        """Do what :meth:`advance` does, for tasks: when this returns, those whom it woke are at rest again."""
         await self.clock.aadvance(seconds)
 
     def settle(self) -> None:
@@ -247,7 +248,7 @@ class MangopayServer(Generic[_Clock]):
         self.clock.settle()
 
     async def asettle(self) -> None:
-        """The same for tasks of asyncio and trio."""
+        """Do what :meth:`settle` does, for tasks of asyncio and trio."""
         await self.clock.asettle()
 
     def sleep(self, seconds: float) -> None:
@@ -261,14 +262,14 @@ class MangopayServer(Generic[_Clock]):
         self.clock.sleep(seconds)
 
     async def asleep(self, seconds: float) -> None:
-        """The same for tasks of asyncio and trio."""
+        """Do what :meth:`sleep` does, for tasks of asyncio and trio."""
         await self.clock.asleep(seconds)
 
     # Trouble
     # -------
 
     def next_token_requests(self, *troubles: TokenTrouble) -> None:
-        """What becomes of the next token requests, one each: a fault of the server or of the network, or a behaviour.
+        """Order what becomes of the next token requests, one each: a fault of server or network, or a behaviour.
 
         Raises:
             ValueError: anything else, such as a fault of API calls, or a fault of the world that does not strike one
@@ -277,7 +278,7 @@ class MangopayServer(Generic[_Clock]):
         self._network.add_token_troubles(*troubles)
 
     def next_api_calls(self, *troubles: ApiTrouble) -> None:
-        """What becomes of the next API calls, one each.
+        """Order what becomes of the next API calls, one each.
 
         Raises:
             ValueError: anything else, such as a fault of token requests.
@@ -286,35 +287,35 @@ class MangopayServer(Generic[_Clock]):
 
     @property
     def pending_troubles(self) -> tuple[TokenTrouble | ApiTrouble, ...]:
-        """What was ordered by the two methods above and has struck no request yet.
+        """What :meth:`next_token_requests` and :meth:`next_api_calls` have ordered and has struck no request yet.
 
         A test that leaves some has not tested what it says, so the pytest fixture fails it.
         """
         return self._network.pending
 
     def drop_pending_troubles(self) -> None:
-        """Take them back: for a test that means to order more than it uses."""
+        """Take :attr:`pending_troubles` back: for a test that means to order more than it uses."""
         self._network.drop_pending()
 
     def part(self, seconds: float) -> None:
-        """A partition: for ``seconds`` nothing gets through, and nobody is told.
+        """Begin a partition: for ``seconds`` nothing gets through, and nobody is told.
 
-        ``math.inf``: until ``part(0)``.
+        With ``math.inf`` it lasts until ``part(0)``.
         """
         self._network.part(seconds)
 
     def revoke(self, authorization: str) -> bool:
-        """Revoke one token, given as "Bearer ..."; False if it is not valid now anyway."""
+        """Revoke one token, given as "Bearer ...". Returns False if it is not valid now anyway."""
         with self._network.lock:
             return self.model.revoke(self.clock(), authorization.removeprefix("Bearer "))
 
     def revoke_all(self) -> int:
-        """Revoke every token that is valid now, and say how many."""
+        """Revoke every token that is valid now. Returns how many these were."""
         with self._network.lock:
             return self.model.revoke_all(self.clock())
 
     def set_api_key(self, api_key: str) -> None:
-        """Rotate: this key is the only one from now on. :meth:`grant` has it; sources made before do not."""
+        """Rotate the key: only ``api_key`` is accepted from now on. Of grants and sources, only new ones have it."""
         with self._network.lock:
             self.model.set_api_key(api_key)
 

@@ -29,16 +29,16 @@ class Checks:
         self._slept_at = -math.inf
 
     def fail(self, law: str) -> None:
-        """A law is broken. Only the first counts: what comes after it is noise."""
+        """Note that ``law`` is broken. Only the first counts, since it may be the cause of all that come after it."""
         if self.broken is None:
             self.broken = f"{law} (at {self._clock():.3f} s)"
 
     def note(self, happened: object) -> None:
-        """Write a line of the course. It must follow from the seed alone, and hold no secret."""
+        """Add to the digest what happened now. Its text must follow from the seed alone, and hold no secret."""
         self._digest.update(f"{self._clock():.6f} {happened}\n".encode())
 
     def saw(self, situation: str) -> None:
-        """Count that something came about, and note it."""
+        """Count that ``situation`` came about, and note it."""
         self.seen[situation] += 1
         self.note(situation)
 
@@ -50,13 +50,13 @@ class Checks:
     # --------------------
 
     def state(self, machine: TokenMachine) -> None:
-        """The laws of one state."""
+        """Hold the state of ``machine`` to the laws of a state."""
         now = self._clock()
         for law in broken_in(machine.policy, machine.state_value, max(now, machine.state_value.now)):
             self.fail(law)
 
     def _departure(self, request: TokenRequest) -> None:
-        """A token request is sent: the only one, and within the budget."""
+        """Note that ``request`` is sent, and hold it to being the only one in flight and within the budget."""
         now = self._clock()
         if any(now < other.deadline for other in self._in_flight):
             self.fail("at most one token request is in flight before its deadline")
@@ -68,21 +68,21 @@ class Checks:
                 self.fail("exchanges in any window are at most the burst and the refills in it")
 
     def end(self, request: TokenRequest) -> None:
-        """It has come to its end."""
+        """Note that ``request`` is not in flight any more."""
         if request in self._in_flight:
             self._in_flight.remove(request)
 
     def restart(self) -> None:
-        """A new process: its budget is full, and what the old one has under way is not its own."""
+        """Note that a new process begins: its budget is full, and requests of the old one are not its own."""
         self._starts.clear()
         self._in_flight.clear()
 
     def suspend(self) -> None:
-        """The machine slept: a token may have expired between the moment it was handed out and the call."""
+        """Note that the machine has slept until now: a token may have expired since it was handed out for a call."""
         self._slept_at = self._clock()
 
     def arrival(self, arrival: Arrival) -> None:
-        """An API call arrived: with a token that was issued, and has not expired."""
+        """Hold an API call that has arrived to carrying a token that was issued and has not expired."""
         if arrival.route is not Route.API:
             return
         truth = arrival.token_truth
@@ -93,11 +93,11 @@ class Checks:
             self.fail("no call carries an expired token")
 
     def wait(self, seconds: float, allowed: float) -> None:
-        """A caller waited so long, of the time in which the machine did not sleep."""
+        """Hold the ``seconds`` that a caller waited, without those in which the machine slept, to ``allowed``."""
         if seconds > allowed + _ROUNDING:
             self.fail(f"no caller waits longer than it can: {seconds:.3f} s instead of {allowed:.3f} s")
 
 
 def shortest_interval(policy: Policy, lifetime: float) -> float:
-    """Seconds in which the budget is refilled by one, at the fastest. Durations are rounded down to ticks."""
+    """Seconds in which the budget is refilled by one, at the fastest. One tick is taken off for rounding."""
     return min(policy.budget_interval, max(policy.budget_interval_floor, lifetime / 2)) - 2.0**-10

@@ -40,10 +40,10 @@ def simulate_source(
 ) -> SourceReport:
     """Run a real ``TokenSource`` of ``runtime`` with many callers through ``seconds`` of hostile virtual time.
 
-    The scenario is the one that :func:`evertoken.testing.draw_scenario` draws, with its first client. The source, its
-    coordinator and its HTTP are those of production; network and time are not. Callers are cancelled, requests and
-    answers are lost, doubled and late, the server fails in every way that it can, the machine sleeps, the process
-    restarts, keys rotate. The run is held to
+    The scenario is the one that :func:`evertoken.testing.draw_scenario` draws, of whose clients only the first takes
+    part. The source, its coordinator and its HTTP are those of production; network and time are not. Callers are
+    cancelled, requests and answers are lost, doubled and late, the server fails in every way that it can, the machine
+    sleeps, the process restarts, keys rotate. The run is held to
 
     - the server's truth: no call arrives with a token that has expired or was never issued;
     - one token request in flight, exchanges within the budget, and an overuse rule that never fires;
@@ -52,7 +52,7 @@ def simulate_source(
     - order: when the source is closed no caller and no task is left.
 
     Args:
-        seed: what everything follows from.
+        seed: the number from which everything follows.
         runtime: "asyncio" or "trio".
         seconds: how long the faults last.
         scenario: run this one instead; ``seed`` and ``seconds`` are then its own.

@@ -1,7 +1,7 @@
 """A world around one real source of asyncio or trio: callers, faults, a server in memory, and hours of virtual time.
 
-Every draw comes from one generator, at the moment of its decision. asyncio runs tasks in the order in which they are
-due, and trio's order is seeded, so a seed has one course.
+Every draw comes from one generator, or for the machine from a fork of it, at the moment of the decision. asyncio runs
+tasks in the order in which they are due, and trio's order is seeded, so a seed has one course.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ _OVERUSE_SECONDS = 600.0
 _HURRY = 3
 """Callers come so many times as often as the scenario says, which is made for days and not for hours."""
 _LONG_LIFE = 300
-"""Seconds. To keep a token warm that lives shorter makes a run long, and shows nothing new."""
+"""Seconds. A token that lives shorter is not kept warm: that would make a run long, and show nothing new."""
 _API_TIMEOUT = 10.0
 _HAND_OUT = 600.0
 """The most seconds that pass between the change of a key at the server and at the client."""
@@ -68,17 +68,18 @@ STRIKES = (
     WorldFault.LIFTED,
     WorldFault.REPORTED,
 )
-"""The faults of the world that come about by the hour. Those of the network strike requests, and ABANDONED strikes
-callers, who then carry their requests themselves."""
+"""The faults that strike from time to time, so many times an hour as their rate says. Those of the network strike
+requests, and where ABANDONED is among a scenario's faults, callers carry their requests themselves."""
 
 
 class SourceWorld:
     """One run of one scenario with its first client.
 
     Args:
-        scenario: all that it follows from, but the chance that callers are cancelled, which the seed draws.
-        runtime: whose source it is.
-        coordinator_class: what the source is given. A test of the checks passes one that lacks a safeguard.
+        scenario: what the run follows from. How often callers are cancelled, and whether a token is kept warm, is drawn
+            from its seed.
+        runtime: the runtime of the source, "asyncio" or "trio".
+        coordinator_class: makes the source's coordinator. A test of the checks passes one that lacks a safeguard.
     """
 
     def __init__(self, scenario: Scenario, runtime: Runtime, coordinator_class: type[Coordinator]) -> None:
@@ -198,7 +199,7 @@ class SourceWorld:
             self.checks.state(self._source.coordinator.machine)
 
     async def _called(self) -> str:
-        """One call of the API, as one signs it by hand: what became of it."""
+        """Make one call of the API, signed by hand as the documentation shows. Returns what became of it, in words."""
         source = self._source
         try:
             header = await self._token(source)
@@ -221,7 +222,7 @@ class SourceWorld:
         return f"answered {answer.status}"
 
     async def _token(self, source: AsyncioSource | TrioSource) -> str:
-        """A token, and how long the caller waited for it: in the time in which the machine did not sleep."""
+        """Ask for a token, and hold the wait, without the time in which the machine slept, to the caller's patience."""
         if not self._plan.min_ttl and self._random.chance(0.3) and (header := source.authorization_nowait()):
             self.checks.saw("a token without waiting")
             return header
@@ -229,7 +230,7 @@ class SourceWorld:
         try:
             return await source.authorization(self._plan.patience, self._plan.min_ttl)
         finally:
-            # Whoever carries the request is held until its deadline.
+            # A caller who carries the request itself may be held until the request's deadline.
             held = 0.0 if self._background else self._policy.request_timeout
             self.checks.wait(self._clock() - self._suspended - came, self._plan.patience + held)
 
@@ -244,7 +245,7 @@ class SourceWorld:
     async def _strikes(self, fault: WorldFault, rate: float) -> None:
         while True:
             await self._clock.asleep(self._random.between(0.0, 2.0) * _HOUR / rate)
-            if not self._network.faulty:  # Cancelled too late: it had been woken by then.
+            if not self._network.faulty:  # The faults are over; this task was woken before it could be cancelled.
                 return
             self.checks.saw(f"world: {fault.value}")
             await self._strike(fault)
@@ -294,7 +295,10 @@ class SourceWorld:
         self._source.coordinator.endpoint_blocked(kind, self._random.pick((None, 0.0, 1.0, 100.0)))
 
     def _overuse(self, interval: float) -> Overuse | None:
-        """The server's rule, as strict as the budget allows; none where processes begin anew."""
+        """The server's rule against overuse, as strict as the client's budget allows.
+
+        There is none in a run with crashes, since every new process has a full budget.
+        """
         faults = self._scenario.faults
         if WorldFault.CRASH in faults:
             return None
@@ -305,7 +309,7 @@ class SourceWorld:
     # ------------------------
 
     async def _recovery(self) -> None:
-        """Somebody keeps asking: there must be a token in time, and once the old ones are over, one that is good."""
+        """Keep asking: there must be a token in time, and once all from before have expired, one that is good."""
         bound = liveness_bound(self._policy)
         await self._ask_on(bound)
         await self._until(self._clock() + self._scenario.lifetime)

@@ -1,4 +1,4 @@
-"""Words for a time that does not pass: who waits, who does not, and what to do about it."""
+"""The text of the error that virtual time stands still: who waits, who does not, and what to do about it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 from evertoken_transports.testing._alarms import is_paused
 
 _WAITING_ROOMS = {"threading.py", "queue.py", "selectors.py", "socket.py"}
-"""Files in which a thread waits for somebody else, as it does in those of this package: what matters is who called."""
+"""Files in which a thread waits for somebody else. Their frames are passed over, as those of this package are: a reader
+looks for the place that called them."""
 
 _HERE = Path(__file__).parent
 
@@ -19,7 +20,7 @@ _MOST_SHOWN = 8
 
 
 class Standstill(NamedTuple):
-    """A moment of a :class:`VirtualClock`, for people."""
+    """What a :class:`VirtualClock` knows of a moment at which time stands still. The text of this is for people."""
 
     now: float
     seconds: float
@@ -62,7 +63,7 @@ class Standstill(NamedTuple):
 
 
 def described(who: object) -> str:
-    """A task or a thread, and where it is."""
+    """Words for a task or a thread; of a thread they say where it is."""
     if isinstance(who, int):
         return _thread(who)
     if who is None:

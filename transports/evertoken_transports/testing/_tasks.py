@@ -20,11 +20,11 @@ Cancel = Callable[[], object]
 
 
 class Tasks(ABC):
-    """One run of one event loop."""
+    """The tasks of one run of an event loop."""
 
     @abstractmethod
     def run(self, work: Work, *, seed: int) -> None:
-        """Run ``work`` to its end; whatever it left is cancelled."""
+        """Run ``work`` to its end, and cancel the tasks that are left. trio's order of tasks follows from ``seed``."""
 
     @abstractmethod
     def start(self, work: Work) -> Cancel:
@@ -32,11 +32,11 @@ class Tasks(ABC):
 
     @abstractmethod
     def left(self) -> int:
-        """How many tasks there are beside the one that asks, those that the runtime itself has not counted."""
+        """How many tasks there are beside the one that asks; the runtime's own do not count."""
 
 
 def new_tasks(runtime: Runtime) -> Tasks:
-    """For ``runtime``."""
+    """What runs tasks on ``runtime``, once."""
     return _TrioTasks() if runtime == "trio" else _AsyncioTasks()
 
 
@@ -102,7 +102,7 @@ class _TrioTasks(Tasks):
 
 @contextmanager
 def _in_order(seed: int) -> Generator[None]:
-    """Within the block trio runs tasks in an order that follows from ``seed``, and not in any.
+    """Within the block trio runs tasks in an order that follows from ``seed``, and not in a random one.
 
     trio has no public switch for this. These two names are the ones that it keeps for Hypothesis.
     """

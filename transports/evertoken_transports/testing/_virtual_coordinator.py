@@ -26,11 +26,11 @@ _Exchange = TypeVar("_Exchange")
 _T = TypeVar("_T")
 
 StandIn = Callable[[object], object]
-"""What carries the requests of a source that was given this exchange."""
+"""Gives what carries the requests of a source that was given this exchange: the same one, or one in its place."""
 
 
 class ServerCoordinator(Coordinator):
-    """Runs one machine for as long as a fake server is there."""
+    """Runs one machine for as long as a fake server is entered."""
 
     def __init__(self, machine: TokenMachine, clock: Clock, wall: Clock, stand_in: StandIn) -> None:
         super().__init__(machine, clock=clock, wall=wall)
@@ -39,7 +39,7 @@ class ServerCoordinator(Coordinator):
         self._signed = 0
 
     def end(self) -> None:
-        """The server is gone: every source is closed, and says why. What keeps a token warm ends by that, too."""
+        """Close every source, since the server is gone; each says so when it is used. That ends their warmers, too."""
         with self._lock:
             self._is_over = True  # From now on no source is added.
             subscribers = self._live_subscribers()
@@ -50,7 +50,7 @@ class ServerCoordinator(Coordinator):
 
     @override
     def _check_tiers(self, stores: int) -> None:
-        """None are asked here: what stands in for the exchange stands in for its stores as well."""
+        """Allow any number of stores, since none is asked: what stands in for an exchange does so for its stores."""
 
     @override
     def _stand_in(self, exchange: _Exchange) -> _Exchange:
@@ -95,7 +95,7 @@ class VirtualCoordinator(ServerCoordinator):
     def _claim_or_wait(
         self, waker: Waker, *, since: float = 0.0, deadline: float | None = None, min_ttl: float = 0.0
     ) -> Answer:
-        if deadline is None:  # What keeps a token warm. Who only looks is forgotten at once.
+        if deadline is None:  # This is what keeps a token warm, or somebody who only looks and is forgotten at once.
             found = super()._claim_or_wait(waker, since=since, min_ttl=min_ttl)
             self._warmers.add(waker)
             self._wait(waker, self.next_deadline(), is_patient=True)
@@ -118,7 +118,7 @@ class VirtualCoordinator(ServerCoordinator):
     @override
     def _wake_all(self) -> None:
         super()._wake_all()
-        # A source was closed: what kept it warm may end without a word.
+        # If a source was closed, what kept its token warm may end without telling the clock.
         for waker in self._warmers.copy():
             self._time.forget(waker)
 
@@ -139,7 +139,7 @@ class VirtualCoordinator(ServerCoordinator):
         for waker in self._wakers:
             self._time.stir(waker)
         super()._take_wakers()
-        if not self._callbacks():  # Whoever listens belongs to the request, and may hold it up.
+        if not self._callbacks():  # Else the request lands in _do, after the callbacks, which may take virtual time.
             self._land()
 
     @override
@@ -149,12 +149,15 @@ class VirtualCoordinator(ServerCoordinator):
         return done
 
     def _land(self) -> None:
-        """Not before those who wait for the answer are stirred, or time would pass."""
+        """Tell the clock that this thread's request has landed; those who wait for its answer are stirred before that.
+
+        In the other order nobody would be at work for a moment, and time would pass.
+        """
         landed = self._landing.pop(threading.get_ident(), None)
         if landed is not None:
             self._time.landed(landed)
 
     def _wait(self, waker: Waker, until: float, *, is_patient: bool) -> None:
-        with self._lock:  # Whoever was woken meanwhile asks again anyway.
+        with self._lock:  # A caller who was woken meanwhile waits for no moment: it asks again at once.
             if waker in self._wakers:
                 self._time.wake_at(until, waker, is_patient=is_patient)

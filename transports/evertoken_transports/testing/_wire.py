@@ -1,7 +1,7 @@
 """The server's end of one connection in memory: bytes in, bytes out, and when. No I/O, and no waiting.
 
-h11 reads and writes HTTP/1.1, as it does for the emulator. What differs is the time: an answer that is to come later is
-answered for with the moment at which to ask again.
+h11 reads and writes HTTP/1.1, as it does for the emulator. What differs is the time: whoever asks for an answer that is
+still to come is told the moment at which to ask again.
 """
 
 from __future__ import annotations
@@ -95,5 +95,5 @@ class Wire:
         return self._http.send(event) or b""
 
     def _most_at_once(self, answer: ServerAnswer, most: int) -> int:
-        """A drip comes in pieces of a second's worth."""
+        """How many bytes arrive at once: in a drip at most as many as come in a second, else ``most``."""
         return min(most, max(1, int(answer.bytes_per_second))) if answer.delivery is Delivery.DRIP else most

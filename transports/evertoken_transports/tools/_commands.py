@@ -1,7 +1,7 @@
 """The commands: what each is called with, what it needs, and where it is done.
 
 A command whose libraries are not all there says what to install, and exits 2. What the commands do stands in
-``_shell``, ``_doctor``, ``_demo`` and ``_simulate``, which are imported once those are known to be there.
+``_shell``, ``_doctor``, ``_demo`` and ``_simulate``, which are imported once these libraries are known to be there.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ usage or a missing library, 130 if interrupted: what was run so far is in --out,
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Do what ``arguments`` say; the exit status."""
+    """Do what ``arguments`` say, and return the exit status."""
     options = _options(arguments)
     missing = [name for name in _NEEDED[options.command] if importlib.util.find_spec(name) is None]
     if missing:
@@ -125,7 +125,7 @@ _NEEDED = {
 
 
 class _Version(argparse.Action):
-    """Looked up when it is asked for: that costs as much as all the rest."""
+    """Prints the version, which is looked up only then: that takes as long as everything else that a run does."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         print(f"evertoken {_version()}")
@@ -143,7 +143,7 @@ def _version() -> str:
 
 def _options(arguments: Sequence[str]) -> argparse.Namespace:
     called = arguments[0] if arguments else ""
-    if called in _ARGUMENTS:  # Nine times out of ten: what the others are called with is nobody's concern then.
+    if called in _ARGUMENTS:  # Then no parser is made for the other commands, since some commands run each minute.
         parser = argparse.ArgumentParser(prog=f"evertoken {called}")
         _, add = _ARGUMENTS[called]
         add(parser)
@@ -186,7 +186,7 @@ def _add_demo(parser: argparse.ArgumentParser) -> None:
     add("--chapters", metavar="NAMES", help="some of outage,rate-limit,revoked,lock (default: all of them)")
     add("--plain", action="store_true", help="plain lines, as when the output is not a terminal")
     add("--json", action="store_true", help="nothing but the verdict, as JSON")
-    # For the tests, which see to it that the verdict finds out. Shown nowhere else.
+    # Tests break a promise by it, and see whether the verdict finds out. The help does not show it.
     add("--sabotage", metavar="NAME", help=argparse.SUPPRESS)
 
 

@@ -1,8 +1,8 @@
 """``evertoken token``, ``header``, ``status`` and ``unblock``: for shells, cron jobs and other languages.
 
-Each run is a process of its own, so all of them share by a store. Most runs find a token there, and end: what that
-needs is imported by its private names, at a third of the time that all of the library takes, and the rest where it is
-needed.
+Each run is a process of its own, so all of them share by a store. Most runs find a token there, and end. What these
+need is imported from private modules, which takes a third of the time that the whole library does; everything else is
+imported where it is needed.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _REFUSED, _LOCKED, _LIMITED, _LATER = 3, 4, 5, 75
 _PATIENCE = 2.0
 """Seconds for one look into the store."""
 _LAST_WORDS = 5.0
-"""Seconds for what is still to be written into the store when the answer is out."""
+"""Seconds that a run goes on, at most, for what is still to be written into the store when it has its answer."""
 
 _PROFILES = {"mangopay-sandbox": sandbox, "mangopay-production": production}
 
@@ -97,14 +97,18 @@ def _seconds(text: str) -> float:
 
 
 def grant_of(options: argparse.Namespace) -> ClientCredentials:
-    """Who asks whom, with the credentials of the environment or of standard input. Raises :class:`UsageError`."""
+    """The grant that the arguments name, with the credentials of the environment or of standard input.
+
+    Raises:
+        UsageError: an argument or a credential is missing or wrong.
+    """
     if options.profile is None and options.url is None:
         raise UsageError(f"say whom to ask, by --profile ({', '.join(sorted(_PROFILES))}) or --url URL")
     return grant_for(options, _given("EVERTOKEN_CLIENT_ID", "client id"), _given("EVERTOKEN_API_KEY", "API key"))
 
 
 def grant_for(options: argparse.Namespace, client_id: str, secret: str) -> ClientCredentials:
-    """The same with these credentials."""
+    """The grant that the arguments name, with these credentials. Raises :class:`UsageError`."""
     try:
         if options.profile is None:
             endpoint, api_base = TokenEndpoint(options.url), None
@@ -121,7 +125,7 @@ def grant_for(options: argparse.Namespace, client_id: str, secret: str) -> Clien
 
 
 def _given(name: str, what: str) -> str:
-    """From the environment, a file that it names, or standard input. Never from an argument, which others can see."""
+    """What the environment, a file that it names, or standard input says. Arguments would be seen by other users."""
     value = _from_environment(name, what)
     if value:
         return value
@@ -132,12 +136,12 @@ def _given(name: str, what: str) -> str:
 
 
 def keys_of_store() -> list[str]:
-    """Those by which the store is encrypted; none where it is not."""
+    """The keys by which the store is encrypted; none where it is not. Raises :class:`UsageError`."""
     told = _from_environment("EVERTOKEN_STORE_KEYS", "keys of the store")
     if told is None:
         return []
     keys = [key for key in (each.strip() for each in told.replace("\n", ",").split(",")) if key]
-    if not keys:  # Else the token would be written in clear by whoever lost the keys.
+    if not keys:  # Whoever has lost the keys, and not the variable, would else write the token in clear.
         raise UsageError("EVERTOKEN_STORE_KEYS is set, and holds no key: unset it where the store is not encrypted")
     try:
         cipher_of(keys)
@@ -149,7 +153,7 @@ def keys_of_store() -> list[str]:
 
 
 def cipher_of(keys: list[str]) -> Cipher | None:
-    """What encrypts by ``keys``; None if there are none."""
+    """The cipher that encrypts by ``keys``; None if there are no keys."""
     if not keys:
         return None
     from evertoken_transports.stores._cipher import made_cipher  # noqa: PLC0415
@@ -172,7 +176,7 @@ def _from_environment(name: str, what: str) -> str | None:
 
 
 def store_of(options: argparse.Namespace) -> Store:
-    """Where the token is shared. Raises :class:`UsageError`."""
+    """The store in which the token is shared. Raises :class:`UsageError`."""
     try:
         if options.store is not None and "://" in options.store:
             from evertoken_transports.stores.redis import RedisStore  # noqa: PLC0415
@@ -187,7 +191,7 @@ def store_of(options: argparse.Namespace) -> Store:
 
 
 def ssl_context_of(options: argparse.Namespace) -> ssl.SSLContext | None:
-    """With the client certificate that is given, if one is. Raises :class:`UsageError` where it cannot be loaded."""
+    """A context with the client certificate that is given, None if none is. Raises :class:`UsageError`."""
     if options.mtls_cert is None:
         if options.mtls_key is not None:
             raise UsageError("--mtls-key goes with --mtls-cert")
@@ -237,13 +241,16 @@ def _told(options: argparse.Namespace, show: Callable[[str], str]) -> int:
 
 
 class _Unavailable(Exception):
-    """There is no token: why, and the exit status."""
+    """There is no token. The arguments are the reason, and the exit status."""
 
 
 def _found(options: argparse.Namespace, grant: ClientCredentials, keys: list[str]) -> str | None:
-    """The token in the store; None if one is to be asked for. Raises _Unavailable if a block stands there.
+    """The Authorization value of the token in the store; None if one is to be asked for.
 
-    Where the store cannot be had, nobody is asked: a loop would ask each time.
+    Raises:
+        _Unavailable: the store shows a block that stands.
+        StoreTrouble: the store cannot be reached. The endpoint is not asked then, since a loop of runs, none of which
+            knows of the others, would ask each time.
     """
     key = key_of(grant)
     began = suspend_aware_clock()
@@ -260,7 +267,7 @@ def _found(options: argparse.Namespace, grant: ClientCredentials, keys: list[str
 
 
 def _quickly_found(place: str | None, key: str) -> Found | None:
-    """What stands in Redis, if that can be had without a client, which takes half a second to import."""
+    """What stands in Redis, if that can be had without the client library, which takes half a second to import."""
     if place is None or "://" not in place:
         return None
     from evertoken_transports.stores._redis_look import look  # noqa: PLC0415
@@ -271,7 +278,7 @@ def _quickly_found(place: str | None, key: str) -> Found | None:
 def _asked(
     options: argparse.Namespace, grant: ClientCredentials, context: ssl.SSLContext | None, keys: list[str]
 ) -> str:
-    """The token that this process, or another one, asks for now."""
+    """The Authorization value of a token for which this process, or another one, asks now."""
     from evertoken_transports import StoreReported  # noqa: PLC0415
     from evertoken_transports.threads import TokenSource  # noqa: PLC0415
 
@@ -293,7 +300,7 @@ def _asked(
         ) as source:
             return source.authorization(options.timeout)
     except TokenUnavailable as error:
-        # When this process would ask again is nothing to the next run, unless the store says so.
+        # When this process would ask again does not hold for the next run, which learns only what the store keeps.
         why, status = str(error.problem if notes else error), _status_of(error)
         why = " ".join((why, *[note for note in notes if note.casefold() not in why.casefold()]))
     finally:

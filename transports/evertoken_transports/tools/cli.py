@@ -20,8 +20,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command with ``arguments`` (default: those of the process) and return its exit status.
 
     0: it went well, and every promise or law was put to the test and kept. 1: not so, or the port is taken, or the disk
-    is full. 2: wrong usage, a file that cannot be written, or a library is missing. 130: interrupted. ``token`` and the
-    like have some more.
+    is full. 2: wrong usage, a file that cannot be written, or a library is missing. 130: interrupted. The commands for
+    shells have some more, which their help lists.
     """
     try:
         for name in ("stdout", "stderr"):

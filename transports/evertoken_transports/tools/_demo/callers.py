@@ -41,7 +41,7 @@ class Tally(NamedTuple):
 
 
 class Callers:
-    """Starts with ``with``; the end of the block stops them: at once, and those who wait for a token too."""
+    """The threads. They start with a ``with`` block, whose end stops them at once, also those that wait for a token."""
 
     def __init__(self, rigs: Sequence[Rig], threads: int) -> None:
         self._rigs = rigs
@@ -105,7 +105,10 @@ class Callers:
 
 
 def _called(client: httpx.Client, name: str) -> str | None:
-    """Make one call; what it failed with, or None. LocalProtocolError: the demo was interrupted, its source closed."""
+    """Make one call. Returns what it failed with, or None.
+
+    A LocalProtocolError says that the source was closed meanwhile, since the demo was interrupted.
+    """
     try:
         response = client.get("/users", headers={"X-Request-Id": name})
     except (TokenUnavailable, LocalProtocolError, httpx.HTTPError) as error:

@@ -59,7 +59,7 @@ class Options(Unpicklable):
 
 
 def read_script(path: str | None, lifetime: int | None) -> Script:
-    """The script in the JSON file ``path`` (None: fair weather), its tokens living ``lifetime`` seconds if given.
+    """The script in the JSON file ``path``, or one without faults. Its tokens live ``lifetime`` seconds if given.
 
     Raises:
         ScriptError: the script is wrong; the text names the field and the allowed values.
@@ -140,7 +140,8 @@ def hints(base_url: str, options: Options) -> Iterator[str]:
     """How to point a client at ``base_url``: commands and programs that can be pasted as they stand."""
     client_id, is_made_up = options.client_id, options.api_key is None
     key = MADE_UP_KEY if is_made_up else "<the key that you gave>"
-    # Its margin is a minute: it takes a token that lives no longer for expired when it comes, and asks anew, endlessly.
+    # The SDK for Node.js takes every token for expired a minute early. One that lives no longer it never uses: it asks
+    # again, without an end.
     warning = "; it never stops asking for tokens as short-lived as these: give --lifetime 61 or more"
     warning = warning if options.script.lifetime <= 60 else ""
     yield f"A Mangopay-like server at {base_url}; tokens live {options.script.lifetime} s. Ctrl-C ends it."

@@ -106,7 +106,7 @@ class Evidence:
 
 
 def answered(arrival: Arrival) -> float:
-    """When ``arrival`` was answered; never, if it was not."""
+    """When ``arrival`` was answered; ``math.inf`` if it was not."""
     return math.inf if arrival.answered_at is None else arrival.answered_at
 
 

@@ -20,7 +20,7 @@ from evertoken_transports.tools._demo.watchers import PlainWatcher, Silence, int
 
 
 def play(story: Story, *, plain: bool, as_json: bool, sabotage: Sabotage | None) -> bool:
-    """Play ``story`` on standard output; whether every promise was tested and kept."""
+    """Play ``story`` on standard output. Returns whether every promise was tested and kept."""
     # What the log would say is part of every view; without a handler, Python prints warnings on standard error.
     logging.getLogger("evertoken").addHandler(logging.NullHandler())
     console = Console(highlight=False)

@@ -1,6 +1,6 @@
 """The callers' auth objects: one honest ``BearerAuth`` for all, or one of three that break a promise on purpose.
 
-The sabotaged ones are wrapped around public pieces. They are there so that the verdict can be seen to find out.
+The sabotaged ones are wrapped around public pieces. They are there to show that the verdict finds out.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Sabotage(enum.Enum):
 
     @classmethod
     def named(cls, name: str) -> Sabotage:
-        """The one of that name.
+        """The sabotage of that name.
 
         Raises:
             StoryError: there is none.

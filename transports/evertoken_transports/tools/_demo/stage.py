@@ -24,7 +24,7 @@ from evertoken_transports.tools._demo.rigs import Sabotage, rigs_for
 from evertoken_transports.tools._demo.story import Span, Story
 
 _TICK = 0.125
-"""Seconds between two looks."""
+"""Seconds between two snapshots."""
 _NOTES = 200
 
 
@@ -61,10 +61,10 @@ class Snapshot(NamedTuple):
 
 
 class Watcher(Protocol):
-    """Whoever looks on."""
+    """Shows the demo to somebody."""
 
     def show(self, snapshot: Snapshot) -> None:
-        """Called several times a second while the story lasts."""
+        """Show ``snapshot``. This is called several times a second while the story lasts."""
         ...
 
 
@@ -90,7 +90,7 @@ def perform(story: Story, watcher: Watcher, sabotage: Sabotage | None = None) ->
 
 
 class _Lookout(NamedTuple):
-    """Sees everything at once. With sabotage there may be several machines; the first stands for them."""
+    """Makes snapshots. With sabotage there may be several machines, of which the first is shown."""
 
     story: Story
     emulator: Emulator

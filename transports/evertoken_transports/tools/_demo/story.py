@@ -25,7 +25,7 @@ SHORTEST_LIFETIME = 2
 MOST_THREADS = 64
 MOST_SECONDS = 3_600
 RETRY_AFTER = 1
-"""Seconds; the shortest that the header can state beside none at all."""
+"""Seconds: the shortest wait, apart from none, that the header can state."""
 
 _BEFORE, _AFTER = 0.02, 0.05
 """Seconds that the token endpoint takes before and after a token is issued. Two requests at once would overlap."""
@@ -80,7 +80,7 @@ class Story:
 
     @property
     def seconds(self) -> float:
-        """How long it takes."""
+        """How long the story takes."""
         return self.spans[-1].until
 
     @property
@@ -110,7 +110,7 @@ class Story:
 
     @property
     def script(self) -> Script:
-        """The same for the emulator."""
+        """The script by which the emulator plays this story."""
         phases = [
             Phase(at=span.at, until=span.until, token=_faulty(fault))
             for span in self.spans
@@ -141,9 +141,10 @@ class Story:
         return sum(1 + int((until - at) / self.earliest_due) for at, until in stretches)
 
     def _fair_stretches(self) -> list[tuple[float, float]]:
-        """Stretches in which the token endpoint is fine and no token is revoked. The last one is open: calls end late.
+        """Stretches in which the token endpoint is fine and no token is revoked.
 
-        Spans that follow each other in fair weather are one stretch; a revocation begins another.
+        Spans that follow each other in fair weather are one stretch; a revocation begins another. The last stretch has
+        no end, since calls may last longer than the story.
         """
         stretches: list[tuple[float, float]] = []
         for span in self.spans:
@@ -216,7 +217,10 @@ def latest_due(policy: Policy, lifetime: float) -> float:
 
 
 def _policy_for(lifetime: int) -> Policy:
-    """Mangopay's seconds shrunk to tokens that live a few. Shares grow instead: calls do not get any quicker."""
+    """The default policy with its seconds shrunk for tokens that live only a few.
+
+    The shares are larger than the default ones, since calls take as long as ever.
+    """
     shares = Policy(refresh_before_share=0.45, leeway_share=0.2)
     return Policy(
         refresh_before_share=shares.refresh_before_share,
@@ -224,7 +228,7 @@ def _policy_for(lifetime: int) -> Policy:
         request_timeout=2.0,
         retry_base=lifetime / 16,
         retry_cap=lifetime / 4,
-        # As long as the lock itself, so that the first knock is the only one.
+        # This is as long as the lock itself, so that only one request meets it.
         locked_wait=_rounded(latest_due(shares, lifetime) + SLACK),
         rate_limited_wait=lifetime / 8,
         budget_interval=lifetime / 2,

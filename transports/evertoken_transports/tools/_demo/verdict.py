@@ -23,7 +23,7 @@ class Ruling(enum.Enum):
     KEPT = "kept"
     BROKEN = "broken"
     UNTESTED = "untested"
-    """Nothing happened that could have broken it. That proves nothing."""
+    """Nothing happened that could have broken the promise, so the log does not say whether it is kept."""
 
 
 class Finding(NamedTuple):
@@ -37,7 +37,7 @@ class Finding(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """All of it."""
+    """The findings on all promises, in the order in which they are shown."""
 
     findings: tuple[Finding, ...]
 

@@ -22,10 +22,10 @@ WEATHERS = {
 
 
 class Silence:
-    """Looks away."""
+    """A watcher that shows nothing."""
 
     def show(self, snapshot: Snapshot) -> None:
-        """Nothing to see."""
+        """Show nothing."""
 
 
 class PlainWatcher:
@@ -53,7 +53,7 @@ class PlainWatcher:
 
 
 def token_of(snapshot: Snapshot) -> str:
-    """The one word that people read, and what it means to them."""
+    """The state in the one word that people read, and what it means to callers."""
     explanation = snapshot.explanation
     word = explanation.state.value.upper()
     if not snapshot.is_live or explanation.fresh_until is None:
@@ -79,7 +79,7 @@ def calls_of(snapshot: Snapshot) -> str:
 
 
 def requests_of(snapshot: Snapshot) -> str:
-    """What the token endpoint has seen, beside the tokens that fair weather asks for at most."""
+    """What the token endpoint has seen, and the most tokens that are needed in fair weather, to compare."""
     granted, turned_away = snapshot.granted, snapshot.turned_away
     asked = f"{granted + turned_away} token request{'s' if granted + turned_away != 1 else ''}"
     return f"{asked}: {granted} granted (ideal: {snapshot.needed}), {turned_away} turned away"

@@ -23,7 +23,8 @@ from evertoken_transports.tools._doctor.places import STORE, Place
 TOKEN, OTHER = "token", "other environment"
 
 _PATIENCE = 0.4
-"""Seconds: for one attempt, which may take its own time, and for none after it. A back-off is longer."""
+"""Seconds that the caller is willing to wait. One attempt is started and carried to its end, however long that takes;
+for another it would have to wait for a back-off, which is longer than this."""
 
 _STATUSES = {
     ProblemKind.CREDENTIALS_REFUSED: 3,
@@ -57,7 +58,7 @@ class Once:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What came of it, beside what was found of the store.
+    """What came of asking for a token, beside what was found of the store.
 
     ``left`` are the seconds of life that a token in hand has, ``wait`` those until another request may be made.
     """
@@ -102,9 +103,9 @@ def ask(grant: ClientCredentials, store: Store, place: Place, keys: list[str], o
 
 
 def of_token(asked: Asked, in_the_way: str, there: str, *, tells_apart: bool) -> Finding:
-    """What is to be said of it. ``there`` is the name of the other environment, where there is one.
+    """The finding on the token. ``there`` is the name of the other environment, where there is one.
 
-    ``tells_apart`` says that it is asked as well, if this one refuses.
+    ``tells_apart`` says that the other environment is asked as well, if this one refuses the credentials.
     """
     problem = asked.problem
     if not asked.place.is_usable or (problem is not None and problem.kind is ProblemKind.POSTPONED and in_the_way):
@@ -123,13 +124,13 @@ def of_token(asked: Asked, in_the_way: str, there: str, *, tells_apart: bool) ->
 
 
 def not_of_other(asked: Asked, in_the_way: str, there: str) -> Finding:
-    """Why the other environment was not asked."""
+    """The finding that the other environment was not asked, and why."""
     why = f"{in_the_way} is in the way, see above" if asked.is_refused else "the credentials were not refused"
     return Finding(OTHER, Level.SKIPPED, f"{there} was not asked: {why}")
 
 
 def of_other(asked: Asked, here: str, there: str) -> Finding:
-    """What the other environment says to credentials that this one refuses."""
+    """The finding on what the other environment says to credentials that this one refuses."""
     if asked.problem is None:
         return Finding(
             OTHER,

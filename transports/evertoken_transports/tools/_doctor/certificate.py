@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 CERTIFICATE = "client certificate"
 
 _SOON = 30.0
-"""Days. Mangopay's are good for twelve months, and to have a new one takes a person."""
+"""Days before the end of a certificate from which it is warned of. Mangopay's last twelve months, and a new one takes a
+person."""
 
 _RENEW = (
     "Get a new one (Mangopay: Dashboard, Developers), put it in the place of this one, and load it into the context "
@@ -27,7 +28,7 @@ _ENVIRONMENTS = {"mangopay-sandbox": "sandbox", "mangopay-production": "prod"}
 
 
 def certificate(path: str | None, profile: str | None, client_id: str) -> Finding:
-    """What is to be said of the certificate in the file ``path``, which could be loaded."""
+    """The finding on the certificate in the file ``path``, which could be loaded; or on its absence."""
     if path is None:
         return Finding(CERTIFICATE, Level.OK, "none is given, so the connection shows none (--mtls-cert gives one)")
     if find_spec("cryptography") is None:

@@ -1,4 +1,4 @@
-"""The order of the checks: what needs nobody first, the token request last, and only if nothing is in its way."""
+"""The order of the checks: first those that ask nobody, and last the token request, if nothing is in its way."""
 
 from __future__ import annotations
 
@@ -52,11 +52,11 @@ class _Examination:
         self._options, self._grant, self._other, self.store, self._keys = options, grant, other, store, keys
         self.findings: list[Finding] = []
         self.sent = 0
-        """How many token requests."""
+        """How many token requests were made."""
         self._context: ssl.SSLContext | None = None
 
     def look_around(self) -> None:
-        """At everything but what the token endpoint says to the credentials."""
+        """Check everything but the store, and what the token endpoint says to the credentials."""
         options, grant, no_tls = self._options, self._grant, ""
         self.findings.append(environment(grant, options.profile))
         try:
@@ -73,7 +73,7 @@ class _Examination:
         self.findings += Network(grant.endpoint.url, self._context, seconds, no_tls=no_tls).findings()
 
     def ask(self) -> None:
-        """For a token; and if it is refused, the other environment, where that is wanted."""
+        """Check the store and ask for a token; if that is refused, ask the other environment, where that is wanted."""
         options, other = self._options, self._other
         there = options.other_environment or OTHERS.get(options.profile or "", "")
         in_the_way = next((each.check for each in self.findings if each.stops), "")
@@ -97,14 +97,21 @@ class _Examination:
         return result
 
     def _tell_the_time(self, heard: Heard) -> None:
-        """Not every server says what time it is to whoever asks for nothing: then this answer does."""
+        """Put the finding on the clock right by a token answer.
+
+        Not every server tells the time when it is asked without credentials.
+        """
         for place, each in enumerate(self.findings):
             if (each.check, each.level) == (CLOCK, Level.SKIPPED):
                 self.findings[place] = clock(heard)
 
 
 def _other(options: argparse.Namespace, grant: ClientCredentials) -> ClientCredentials | None:
-    """What would be asked of the other environment. Raises UsageError where it is not said which that is."""
+    """The grant for the other environment, None if that is not to be asked.
+
+    Raises:
+        UsageError: it is to be asked, and nothing says which one it is.
+    """
     url, profile = options.other_environment, OTHERS.get(options.profile or "")
     if url is None:
         return None

@@ -21,7 +21,7 @@ class Level(enum.Enum):
     PROBLEM = "problem"
     """No token is had before this is mended."""
     SKIPPED = "skipped"
-    """It could not be found out; why not is told."""
+    """The check could not be made, and ``found`` says why not."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -139,7 +139,7 @@ class Network(Outbound):
         return Finding(CONNECTION, Level.OK, f"{peer} takes connections to port {self._target.port}")
 
     def _talk(self) -> Finding:
-        """TLS, and a request by it."""
+        """Make the connection secure, if the URL is https, and make a request on it."""
         told = "plain http, to this machine itself: nothing is encrypted, and nothing leaves it"
         if self._target.scheme == "https":
             told = self._secured()
@@ -168,12 +168,12 @@ class Network(Outbound):
 
     def _answered(self) -> Heard:
         assert self._line is not None  # noqa: S101
-        # Nobody's request for a token: it has neither credentials nor a body.
+        # This asks for no token, and has neither credentials nor a body.
         request = TokenRequest(0, "HEAD", "", (), b"", self._deadline)
         conversation = Conversation(request, self._target._replace(resource="/"))
         before, answer = time.time(), None
         self._line.settimeout(self._left("while sending a request"))
-        with suppress(ConnectionError):  # A server may say by an alert what it misses, and hang up.
+        with suppress(ConnectionError):  # A server that hangs up may have said why, by an alert that is read below.
             self._line.sendall(conversation.request_bytes())
         while answer is None:
             self._line.settimeout(self._left(WAITING))
@@ -227,7 +227,7 @@ def _proxy(target: Target) -> Finding:
 
 
 def _place_of(proxy: str) -> str:
-    """Where it is, without the name and the password that may stand before."""
+    """The host and the port of ``proxy``, without the name and the password that may stand before them."""
     try:
         parts = urlsplit(proxy if "://" in proxy else f"//{proxy}")
         port = f":{parts.port}" if parts.port else ""

@@ -71,14 +71,14 @@ def _tried_lock(store: FileStore, key: str) -> str:
 
 
 def _write(store: Store) -> None:
-    """Put something there and take it away again. Whatever stood there is a rest of another doctor's."""
+    """Write something into the store and take it away again. What stood there was left by a doctor that did not end."""
     for value in (b"doctor", None):
         found: Found = store.load(_PROBE, timeout=_SECONDS)
         store.swap(_PROBE, found.value, value, lasts=60.0, timeout=_SECONDS)
 
 
 def _warned(store: RedisStore, where: str | None, *, encrypted: bool) -> Finding | None:
-    """What works, and could work better."""
+    """A warning of what works and could work better; None if nothing could."""
     if not _hears(store):
         todo = f"ACL SETUSER ... resetchannels &{store._prefix}:* +publish +subscribe"
         return Finding(STORE, Level.WARNING, f"{store!r}: {_HEARING}", todo)
@@ -86,7 +86,7 @@ def _warned(store: RedisStore, where: str | None, *, encrypted: bool) -> Finding
 
 
 def _in_clear(store: RedisStore, where: str | None, *, encrypted: bool) -> Finding | None:
-    """Whether the network between could read the tokens."""
+    """A warning if the network between this machine and the store could read the tokens."""
     parts = urlsplit(where or "")
     if parts.scheme != "redis" or encrypted or is_loopback(parts.hostname or "localhost"):
         return None
@@ -96,7 +96,7 @@ def _in_clear(store: RedisStore, where: str | None, *, encrypted: bool) -> Findi
 
 
 def _hears(store: RedisStore) -> bool:
-    """Whether this user may publish and subscribe: without, everything works a little later."""
+    """Whether this user may publish and subscribe. Without these rights everything works, a little later."""
     name = name_of(store._prefix, _PROBE)
     try:
         client = store._client()

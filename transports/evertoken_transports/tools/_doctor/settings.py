@@ -1,4 +1,7 @@
-"""What was given, as it will be sent: looked at without asking anybody, and told without being shown."""
+"""The environment and the credentials that were given, and how these will be sent.
+
+Nobody is asked for this, and no text shows a credential.
+"""
 
 from __future__ import annotations
 

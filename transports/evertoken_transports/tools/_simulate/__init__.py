@@ -1,6 +1,6 @@
 """``evertoken simulate``: one seed to look at, or many on all cores, and a record of what was run.
 
-``choices``     what is to be simulated, read from the command line, and written as one again
+``choices``     what is to be simulated, read from the command line, and written as a command again
 ``campaign``    many seeds, in processes of their own
 ``record``      what they came to, row by row and in sum
 ``stored``      the same as a file that can be continued

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _TWO_COURSES = "one seed has one course: the second run came to another digest"
 _OFTEN = 500_000
-"""After so many events, what worlds have left behind is collected: worlds are full of cycles."""
+"""Events after which garbage is collected: worlds leave cycles of objects behind."""
 
 
 class Line(Protocol):
@@ -33,7 +33,7 @@ class Line(Protocol):
         ...
 
     def recv(self) -> Any:  # noqa: ANN401 - as there
-        """Receive one."""
+        """Receive a value."""
         ...
 
     def close(self) -> None:
@@ -41,7 +41,7 @@ class Line(Protocol):
         ...
 
     def fileno(self) -> int:
-        """What to wait on."""
+        """The file descriptor to wait on."""
         ...
 
 
@@ -197,7 +197,7 @@ def _noticing_losses(seed: int) -> Generator[None]:
 
 
 def _work(line: Line, choices: Choices, *, twice: bool) -> None:
-    """What a process does: seeds in, results out, until nobody is there any more."""
+    """What a process does: it receives seeds and sends results, until the other end of the pipe is closed."""
     gc.freeze()
     with _collecting_seldom() as collector:
         while True:

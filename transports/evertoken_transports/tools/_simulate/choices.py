@@ -163,7 +163,7 @@ def commit_seed(commit: str) -> int:
     """The seed that a commit adds, so that no two commits are tried with the same seeds only.
 
     Raises:
-        ChoiceError: it does not begin with 16 hexadecimal digits.
+        ChoiceError: it is not made of 16 to 64 hexadecimal digits.
     """
     if re.fullmatch(r"[0-9a-fA-F]{16,64}", commit) is None:
         raise ChoiceError(f"--commit must be a commit's full hash in hexadecimal, not {commit!r}")

@@ -11,7 +11,7 @@ from evertoken_transports.tools._simulate.choices import ChoiceError
 
 
 def check_writable(option: str, path: Path) -> None:
-    """See whether :func:`write_whole` can do it, without leaving a trace. Better now than after the simulation.
+    """Check that :func:`write_whole` can write ``path``, without leaving a trace: it is called before a simulation.
 
     Raises:
         ChoiceError: it cannot; the text names the ``option``, the path and the reason.
@@ -42,7 +42,7 @@ def write_whole(path: Path, text: str) -> None:
 
 
 def _is_device(path: Path) -> bool:
-    """Whether it is a terminal, a pipe or the like, which must be written to and not replaced."""
+    """Whether ``path`` is a terminal, a pipe or the like, which must be written to and not replaced."""
     return path.exists() and not path.is_file()
 
 

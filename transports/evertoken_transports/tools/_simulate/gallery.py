@@ -40,10 +40,11 @@ class Gallery:
                 check_writable(option, path)
 
     def watch(self, scenario: Scenario) -> Timeline | None:
-        """Who has to look on while ``scenario`` runs; nobody if there is nothing to draw."""
+        """What has to watch ``scenario`` while it runs; None if there is nothing to draw."""
         if self._svg is None and self._html is None:
             return None
-        # A page is zoomed into. Neither may become megabytes because there are many clients.
+        # A page has more columns, since it is zoomed into. With many clients each has fewer, or the files would become
+        # megabytes.
         least, most, shared = (300, 1_000, 10_000) if self._html is None else (500, 4_000, 20_000)
         self._timeline = Timeline(max(least, min(most, shared // len(scenario.clients))))
         return self._timeline

@@ -11,12 +11,12 @@ from multiprocessing import resource_tracker
 
 @contextmanager
 def interrupts_ignored() -> Generator[None]:
-    """What is started meanwhile never sees Ctrl-C: it is for this process, which ends the others.
+    """Processes that are started in this block never see a Ctrl-C: it is meant for this one, which ends the others.
 
-    One that comes meanwhile is raised afterwards, where the system can keep a signal (not on Windows).
+    A Ctrl-C that comes in the block is raised at its end, where the system can keep a signal (Windows cannot).
 
     Raises:
-        KeyboardInterrupt: one has come.
+        KeyboardInterrupt: a Ctrl-C has come.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -38,10 +38,10 @@ def interrupts_ignored() -> Generator[None]:
 
 @contextmanager
 def interrupts_deferred() -> Generator[None]:
-    """A Ctrl-C that comes meanwhile is raised afterwards.
+    """A Ctrl-C that comes in this block is raised at its end.
 
     Raises:
-        KeyboardInterrupt: one has come.
+        KeyboardInterrupt: a Ctrl-C has come.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -34,7 +34,7 @@ class Many:
     quiet: bool = False
 
     def campaign(self) -> tuple[Campaign, tuple[int, ...]]:
-        """What it comes to, and every seed of it."""
+        """The campaign that was asked for, and every seed of it."""
         seeds = read_seeds(self.seeds)
         extra = None if self.commit is None else commit_seed(self.commit)
         everything = tuple(dict.fromkeys(seeds if extra is None else (extra, *seeds)))
@@ -43,17 +43,17 @@ class Many:
 
 
 def run_many(many: Many, console: Console) -> Record:
-    """Run the campaign, or what is left of it, and keep the record. Interrupted, it is written down and raised.
+    """Run the campaign, or what is left of it, and keep the record, which an interrupt does not lose.
 
     Raises:
         ChoiceError: an option cannot be carried out, or the file cannot be written or is of another campaign.
-        KeyboardInterrupt: interrupted; what was run so far is in the file.
-        WorkerLost: a process has disappeared; likewise.
+        KeyboardInterrupt: the user has interrupted it; what was run so far is in the file.
+        WorkerLost: a process has disappeared; what was run so far is in the file.
         OSError: the file cannot be read or written.
     """
     campaign, seeds = many.campaign()
     record = Record(campaign)
-    if many.out is not None:  # Before hours are spent.
+    if many.out is not None:  # The file is tried before hours are spent.
         check_writable("--out", many.out)
         record = read_record(many.out, campaign, seeds)
         write_record(many.out, record, whole=not record.left_of(seeds))

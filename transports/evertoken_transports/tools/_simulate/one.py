@@ -46,14 +46,17 @@ class Ran:
 
 
 class _Followed(World):
-    """A world that says how far it is. It takes the same course."""
+    """A world that says how far it is, and takes the same course as any other."""
 
     def __init__(self, scenario: Scenario, watch: Watcher | None, tell: Tell) -> None:
         super().__init__(scenario, watch=watch)
         self._tell_progress = tell
 
     def run_until(self, end: int) -> None:
-        """The same in some two hundred pieces at most, however short the faults are and long the recovery from them."""
+        """Run as any world does, but in some two hundred pieces at most, each of which says how far the world is.
+
+        The recovery may take longer than the faults, so that the length of a piece follows from the longer of the two.
+        """
         piece = max(1, round(self.scenario.seconds * SECOND / _SLICES), (end - self.time) // _SLICES)
         for moment in range(self.time + piece, end, piece):
             super().run_until(moment)

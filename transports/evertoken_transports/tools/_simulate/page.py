@@ -56,7 +56,7 @@ def page_of(scene: Scene, title: str, notes: Iterable[str], summary: Iterable[st
         style=STYLE.strip(),
         svg=svg_of(scene, title, notes, digits=2, style=False),
         summary=escape("\n".join(summary)),
-        # "<" cannot end the script's element from within a string if it is written otherwise.
+        # "<" is escaped, since a string that holds "</script>" would end the element.
         data=json.dumps(_data(scene), separators=(",", ":")).replace("<", "\\u003c"),
         script=here.joinpath("page.js").read_text(encoding="utf-8").strip(),
     )

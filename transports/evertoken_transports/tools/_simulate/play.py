@@ -22,7 +22,7 @@ _ONLY_ONE = ("svg", "html")
 
 
 def play(options: argparse.Namespace) -> bool:
-    """Do what was asked for, and say what it came to; whether all went well.
+    """Do what was asked for, and print what it came to. Returns whether all went well.
 
     Raises:
         ChoiceError: an option cannot be carried out.

@@ -1,4 +1,4 @@
-"""How far it is: a bar on a terminal, a line now and then elsewhere, nothing if that is wanted."""
+"""Shows how far a simulation is: by a bar on a terminal, by a line now and then elsewhere, or not at all."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 Tell = Callable[[float, str], None]
-"""Called with how much is done, and with what there is to say about it."""
+"""A function that is called with how much is done, and with what there is to say about it."""
 
 _SECONDS_BETWEEN_LINES = 10.0
 

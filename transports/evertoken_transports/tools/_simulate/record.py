@@ -16,7 +16,7 @@ from evertoken_transports.tools._simulate.choices import Choices
 
 _YEAR = 365 * 86_400.0
 _ENOUGH_DAYS = 100.0
-"""From so many hostile days on, in as many seeds, every named situation must have come about."""
+"""From so many seeds on, each of at least one hostile day, every named situation must have come about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Row:
     """What is kept of one seed: enough to see whether a run of it by itself comes to the same."""
 
     digest: str = ""
-    """The first 16 digits; none if the simulation fell over."""
+    """The first 16 hexadecimal digits of the run's digest; empty if the simulation raised an exception."""
     simulated_seconds: float = 0.0
     events: int = 0
     steps: int = 0
@@ -56,7 +56,7 @@ class SeedResult:
 
 @dataclass(frozen=True, slots=True)
 class Campaign:
-    """What is to be run. Two of them are one if they would come to the same digest."""
+    """What is to be run. Two campaigns are equal only if they would come to the same digest."""
 
     seeds: str
     choices: Choices

@@ -1,4 +1,4 @@
-"""Where everything stands in a picture: rows, bands and marks of a timeline, in pixels. No SVG yet."""
+"""Where everything stands in a picture: rows, bands and marks of a timeline, in pixels. ``svg`` draws them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _GAP = 4.0
 class BandStyle:
     """One kind of band: its name, and for each of its keys the CSS class and what it means. Others are left blank.
 
-    Without a name, it is there for the looks: neither in the legend nor to be pointed at.
+    A band without a name is there for the looks: it is not in the legend, and cannot be pointed at.
     """
 
     name: str
@@ -111,7 +111,7 @@ class PlacedMark:
 
     @property
     def style(self) -> MarkStyle:
-        """How they look."""
+        """How these marks look."""
         return MARKS[self.kind]
 
 
@@ -137,11 +137,11 @@ class Scene:
 
     @property
     def until(self) -> int:
-        """Where the plot ends."""
+        """The time at which the plot ends, in nanoseconds."""
         return max(1, self.timeline.shown_until)
 
     def x(self, time: int) -> float:
-        """Where ``time`` is."""
+        """The pixels from the left end of the plot to ``time``, in nanoseconds."""
         return time * PLOT / self.until
 
     def shown_keys(self) -> Iterator[tuple[str, str]]:

@@ -113,7 +113,7 @@ def _check_campaign(theirs: dict[str, Any], campaign: Campaign) -> None:
 
 
 def _check_sums(held: dict[str, Any], record: Record) -> None:
-    """A row that was removed or added by hand would be counted twice, or for one of the campaign."""
+    """Refuse a file whose sums are not those of its rows: a seed whose row was removed would be counted twice."""
     for name, sum_of_rows in record.sums().items():
         if held.get(name) != sum_of_rows:
             raise _Wrong(f"is damaged: {name} is {held.get(name)!r}, and {sum_of_rows!r} by its rows")

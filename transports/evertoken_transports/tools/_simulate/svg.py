@@ -185,7 +185,7 @@ def _marks(scene: Scene, row: Row, placed: PlacedMark, digits: int) -> str:
     if style.shape in ("tick", "small"):
         long = 6 if style.shape == "tick" else 3
         return _strokes(style, [f"M{x} {placed.middle - 3.0:.0f}v{long}" for x in points])
-    if style.shape == "square":  # Not a dot with square ends: on paper, those are not there.
+    if style.shape == "square":  # A dot with square ends would not be seen on paper.
         return _strokes(style, [f"M{x} {placed.middle - 2.3:.1f}v4.6" for x in points])
     return _strokes(style, [f"M{x} {placed.middle:.0f}h0" for x in points])
 
