@@ -32,9 +32,6 @@ LIFETIME = 1_200
 THREADS = 200
 TASKS = 1_000
 
-# Gets a token for everyone, and says how many seconds passed until the last one had it.
-Herd = Callable[[], float]
-
 
 class World:
     """An emulator, and one coordinator whose clock can be put forward."""

@@ -28,10 +28,9 @@ ANSWER = HttpResponse(200, (), b'{"access_token":"0123456789abcdef","token_type"
 
 
 class Floor:
-    """The hand-written comparison. ``clock`` is that by which the header stays good for a day."""
+    """The hand-written comparison, whose header stays good for a day by ``clock``."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
-        self.clock = clock
         self.quiet_until = clock() + 86_400
         self.header = "Bearer 0123456789abcdef"
 

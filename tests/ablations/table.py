@@ -73,15 +73,18 @@ class Row(NamedTuple):
 
 def caught(name: str) -> Row:
     """Run the double called ``name`` until it is caught."""
-    gc.disable()
-    with pytest.MonkeyPatch.context() as patch:
-        DOUBLES[name].install(patch)
-        path = _explored()
-        for seed in range(MOST_SEEDS):
-            broken = simulate(seed).broken
-            if broken is not None:
-                return Row(name, seed, law_of(broken.law), _told(broken.now), path)
-    return Row(name, None, "", "", path)
+    gc.disable()  # A tenth faster.
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            DOUBLES[name].install(patch)
+            path = _explored()
+            for seed in range(MOST_SEEDS):
+                broken = simulate(seed).broken
+                if broken is not None:
+                    return Row(name, seed, law_of(broken.law), _told(broken.now), path)
+        return Row(name, None, "", "", path)
+    finally:
+        gc.enable()
 
 
 def _explored() -> int | None:

@@ -16,10 +16,6 @@ def _before(policy: Policy, life: float) -> float:
     return min(policy.refresh_before, policy.refresh_before_share * life)
 
 
-def _halfway(state: State, token: AccessToken) -> float:
-    return state.now + (token.fresh_until - state.now) / 2
-
-
 # Moments
 # -------
 

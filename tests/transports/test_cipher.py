@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from cryptography.fernet import Fernet
 
-from evertoken_transports.stores._cipher import made_cipher
+from evertoken_transports.stores._cipher import Keys, made_cipher
 
 OLD, NEW = Fernet.generate_key(), Fernet.generate_key()
 
@@ -41,6 +41,15 @@ def test_keys_are_changed_in_three_steps_and_everybody_reads_everybody_all_the_w
         assert next_one is not None
         assert next_one.decrypt(one.encrypt(b"from the old")) == b"from the old"
         assert one.decrypt(next_one.encrypt(b"from the new")) == b"from the new"
+
+
+def test_wrong_keys_raise_an_error_of_their_own_each_time() -> None:
+    keys, raised = Keys((b"no key",)), list[Exception]()
+    for _ in range(2):
+        with pytest.raises(ValueError, match="is no key") as caught:
+            keys.cipher()
+        raised.append(caught.value)
+    assert raised[0] is not raised[1]
 
 
 @pytest.mark.parametrize("keys", ["a key", b"a key", 5, {OLD}])

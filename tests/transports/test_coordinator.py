@@ -16,6 +16,7 @@ from evertoken import (
     BlockKind,
     Challenge,
     ClientCredentials,
+    GiveUp,
     HttpResponse,
     Ignored,
     Outcome,
@@ -122,6 +123,23 @@ def test_a_life_is_told_in_events_without_a_secret(world: World) -> None:
     for event in ear.heard:
         canary.assert_clean(event)
         assert world.grant.client_id in str(event)
+
+
+def test_an_attempt_for_which_the_endpoint_was_not_asked_says_so(world: World) -> None:
+    ear = Ear()
+    source = source_of(world, ear)
+    for end in (
+        lambda request: world.coordinator.request_postponed(request, world.clock()),
+        lambda request: world.coordinator.secret_failed(request, "the vault is sealed"),
+        lambda request: world.coordinator.send_failed(request, "reset"),
+    ):
+        _, request = world.coordinator._claim_or_wait(print)
+        assert request is not None
+        end(request)
+        world.advance(60)
+    ended = [(event.outcome, event.asked) for event in ear.heard if isinstance(event, RequestEnded)]
+    assert ended == [("postponed", False), ("failed", False), ("failed", True)]
+    assert source.authorization()
 
 
 def test_an_abandoned_request_is_told(world: World) -> None:
@@ -358,6 +376,16 @@ def test_a_caller_that_is_collected_in_the_midst_of_a_step_is_forgotten_after_it
     assert print not in world.coordinator._wakers
 
 
+def test_thousands_of_waiters_that_are_collected_in_one_step_are_forgotten_after_it(world: World) -> None:
+    others = [World().coordinator for _ in range(2_000)]
+    with world.coordinator._lock:
+        for each in others:
+            gone(world.coordinator, object)
+            gone(each, object)
+    world.coordinator._catch_up()
+    assert not any(each._late for each in (world.coordinator, *others))
+
+
 def test_a_carrier_that_is_collected_in_the_midst_of_a_step_gives_up_after_it(world: World) -> None:
     _, request = world.coordinator._claim_or_wait(print)
     assert request is not None
@@ -415,6 +443,22 @@ def test_a_broken_client_authentication_is_named_and_hurts_nobody_who_has_a_toke
     assert again == answer
     assert answer.authorization == f"Bearer {canary.token()}"
     assert request is None
+
+
+def test_a_callback_may_wait_after_a_request_that_could_not_be_built(world: World) -> None:
+    grant = ClientCredentials(TokenEndpoint("https://auth.example/token", Broken()), "client")
+    answers: list[object] = []
+
+    def waiting(event: Event) -> None:
+        if isinstance(event, EndpointBlocked):
+            now = world.clock()
+            answers.append(coordinator._claim_or_wait(str, since=now, deadline=now + 60)[0])
+
+    coordinator = Coordinator(TokenMachine(grant, draw=lambda: 0.5), clock=world.clock, on_event=waiting)
+    answer, _ = coordinator._claim_or_wait(print, since=0.0, deadline=world.clock() + 60)
+    assert isinstance(answer, GiveUp)
+    coordinator.endpoint_blocked(BlockKind.RATE_LIMITED, 5)
+    assert [type(answer) for answer in answers] == [Wait]
 
 
 def test_next_deadline_is_now_when_a_request_is_due_and_the_wait_when_not(world: World) -> None:

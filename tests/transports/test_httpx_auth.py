@@ -720,6 +720,8 @@ def test_an_exchange_of_the_wrong_kind_is_refused_with_the_name_of_the_right_arg
             adapter.BearerAuth(canary.grant(), async_exchange=plain)
     with pytest.raises(ValueError, match=r"^async_exchange has settings of its own"):
         adapter.BearerAuth(canary.grant(), async_exchange=_async_exchange, proxy="http://proxy.example")
+    with pytest.raises(ValueError, match=r"^exchange has settings of its own.* trust_env"):
+        adapter.BearerAuth(canary.grant(), exchange=_exchange, trust_env=False)
 
 
 @pytest.mark.parametrize("name", LIBRARIES)

@@ -7,7 +7,7 @@ import itertools
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -15,6 +15,7 @@ from evertoken import TokenRequest
 from evertoken._http import build_request
 from evertoken._secrecy import replace
 from evertoken_transports import Exchange, suspend_aware_clock
+from evertoken_transports._httpx import network
 from evertoken_transports.h11 import ExchangeBroken, ExchangeFailed
 from tests.kits import canary
 from tests.kits.httpx_kits import LIBRARIES, RUNTIMES, StreamOf, Theirs, run_in
@@ -258,6 +259,21 @@ def test_the_stage_is_the_one_that_the_library_last_began(over: Over) -> None:
 def test_a_timeout_of_the_library_is_the_same_error_as_the_deadline(over: Over) -> None:
     with pytest.raises(TimeoutError, match="time ran out while connecting"):
         over.exchange(over.raising(over.library.ReadTimeout("timed out")))(token_request())
+
+
+def test_a_name_server_that_is_silent_is_said_to_be(over: Over, monkeypatch: pytest.MonkeyPatch) -> None:
+    def silent(*_: object) -> NoReturn:
+        raise TimeoutError
+
+    async def silent_beside(_: object) -> NoReturn:
+        silent()
+
+    monkeypatch.setattr(network, "resolved", silent)
+    monkeypatch.setattr(network, "resolved_beside", silent_beside)
+    with pytest.raises(TimeoutError, match="time ran out while resolving the host name") as caught:
+        over.new(trust_env=False)(token_request())
+    kind = type(caught.value)
+    assert getattr(import_module(kind.__module__), kind.__qualname__) is kind
 
 
 def test_an_error_in_mid_body_is_an_error_and_not_a_short_answer(over: Over) -> None:

@@ -196,6 +196,7 @@ def test_nothing_of_the_key_is_shown() -> None:
         (lambda: UNCHECKED(ec.generate_private_key(ec.SECP384R1())), "on the curve secp384r1, and ES256 needs"),
         (lambda: UNCHECKED(rsa.generate_private_key(65_537, 1_024)), "has 1024 bits, and RSA needs 2048 or more"),
         (lambda: UNCHECKED(P256, algorithm="RS256"), "algorithm RS256 needs a key of RSA: this is another kind"),
+        (lambda: UNCHECKED(P256, algorithm=""), "algorithm must be one of RS256, PS256, ES256, EdDSA"),
         (lambda: UNCHECKED(P256, algorithm="none"), "algorithm must be one of RS256, PS256, ES256, EdDSA"),
         (lambda: UNCHECKED(P256, algorithm=["ES256"]), "algorithm must be one of RS256, PS256, ES256, EdDSA"),
         (lambda: UNCHECKED(P256, kid=""), "kid must not be empty"),

@@ -5,22 +5,25 @@ from __future__ import annotations
 import asyncio
 import gc
 import math
+import os
 import subprocess
 import sys
 from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from opentelemetry.context import Context
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader, NumberDataPoint
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import StatusCode
+from typing_extensions import override
 
 from evertoken import BlockKind, Challenge, HttpResponse, TokenMachine, TokenRequest, TokenUnavailable
 from evertoken.testing import TokenBehaviour, TokenFault
-from evertoken_transports import Coordinator, RequestNotSigned, StoreReported
+from evertoken_transports import Coordinator, RequestEnded, RequestNotSigned, StoreReported
 from evertoken_transports.asyncio import TokenSource as AsyncioSource
 from evertoken_transports.otel import Telemetry
 from evertoken_transports.threads import TokenSource
@@ -31,6 +34,17 @@ CLIENT = "evertoken.client.id"
 Points = dict[tuple[tuple[str, object], ...], Any]
 
 
+class _Listing(SpanProcessor):
+    """Notes the name of each span that is begun."""
+
+    def __init__(self, names: list[str]) -> None:
+        self._names = names
+
+    @override
+    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
+        self._names.append(span.name)
+
+
 class Sdk:
     """The real thing, whose output stays here."""
 
@@ -39,6 +53,8 @@ class Sdk:
         self.spans = InMemorySpanExporter()
         self.tracers = TracerProvider()
         self.tracers.add_span_processor(SimpleSpanProcessor(self.spans))
+        self.begun: list[str] = []
+        self.tracers.add_span_processor(_Listing(self.begun))
         self.telemetry = Telemetry(
             meter_provider=MeterProvider([self.reader]), tracer_provider=self.tracers, by_client=by_client
         )
@@ -237,6 +253,35 @@ def test_a_request_that_began_before_anybody_listened_is_not_counted(world: Worl
     source = source_of(world, sdk)
     world.coordinator.receive_response(request, world.endpoint(request))
     assert sdk.points("evertoken.token.request.duration") == {}
+    assert source.authorization_nowait()
+
+
+def test_of_a_request_whose_end_nobody_hears_there_is_no_span_also_not_an_open_one(world: World, sdk: Sdk) -> None:
+    source = source_of(world, sdk)
+    _, request = world.coordinator._claim_or_wait(print)
+    assert request is not None
+    world.coordinator._tell_of_claim()
+    assert sdk.begun == []
+    world.advance(3)
+    source.close()
+    world.coordinator.receive_response(request, world.endpoint(request))
+    assert sdk.begun == []
+
+
+def test_a_forked_child_tells_no_end_of_the_request_of_its_parent(
+    world: World, sdk: Sdk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = source_of(world, sdk)
+    _, request = world.coordinator._claim_or_wait(print)
+    assert request is not None
+    world.coordinator._tell_of_claim()
+    with monkeypatch.context() as child:
+        child.setattr(os, "getpid", lambda: -1)
+        sdk.telemetry.watch(world.coordinator)(RequestEnded(world.grant.client_id, request.id, "abandoned"))
+    assert sdk.begun == []
+    assert sdk.points("evertoken.token.request.duration") == {}
+    world.coordinator.receive_response(request, world.endpoint(request))
+    assert sdk.begun == ["evertoken token request"]
     assert source.authorization_nowait()
 
 

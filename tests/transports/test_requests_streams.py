@@ -5,13 +5,13 @@ from __future__ import annotations
 import gzip
 import io
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 import requests
 from requests.adapters import BaseAdapter, HTTPAdapter
 
-from evertoken import Policy
+from evertoken import LocalProtocolError, Policy
 from evertoken.testing import Script
 from evertoken_transports.requests import BearerAuth
 from tests.kits.place import Place, opened
@@ -85,6 +85,25 @@ def test_a_connection_whose_refusal_was_read_or_closed_is_given_back(place: Plac
         assert how == "close" or response.content == LONG
         response.close()
         assert pool.qsize() == 1
+
+
+def test_a_refusal_that_cannot_be_reported_is_closed(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    place.answers["GET", "/users"] = 401, LONG
+    adapter: Any = HTTPAdapter(pool_maxsize=1)
+    auth = BearerAuth(place.grant, coordinator=place.coordinator)
+
+    def closed(*_: object, **__: object) -> NoReturn:
+        raise LocalProtocolError("this TokenSource is closed")
+
+    monkeypatch.setattr(auth.source, "answered", closed)
+    with requests.Session() as session:
+        session.trust_env = False
+        session.mount("http://", adapter)
+        with pytest.raises(LocalProtocolError) as caught:
+            session.get(f"{place.api}/users", auth=auth, stream=True, timeout=20)
+        [key] = adapter.poolmanager.pools.keys()
+        assert adapter.poolmanager.pools[key].pool.qsize() == 1
+        assert caught.traceback  # Which has kept the answer alive until now.
 
 
 def test_cookies_of_a_streamed_refusal_are_kept(place: Place) -> None:

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 import httpx
 import pytest
@@ -39,6 +39,7 @@ from evertoken_transports import (
     StoreLooked,
     StoreReported,
     TokenGranted,
+    _source,
 )
 from evertoken_transports import asyncio as on_asyncio
 from evertoken_transports import trio as on_trio
@@ -566,6 +567,35 @@ def test_a_store_that_cannot_be_told_of_an_operator_s_word_is_an_event(
     assert any(isinstance(event, StoreReported) and "put it out" in event.note for event in heard)
 
 
+class Untold:
+    """An exchange of somebody's own, whose store cannot be told of a block."""
+
+    def __call__(self, request: TokenRequest) -> HttpResponse:
+        raise AssertionError(request)
+
+    def unblock(self, *_: object) -> NoReturn:
+        raise OutOfOrder("the cupboard is locked")
+
+    block = unblock
+
+
+class OutOfOrder(StoreTrouble):
+    """Trouble of a store of somebody's own."""
+
+
+def test_trouble_of_a_kind_of_one_s_own_is_told_in_its_words() -> None:
+    heard = list[Event]()
+    TokenSource(canary.grant(), exchange=Untold(), on_event=heard.append).lift_block()
+    assert any(isinstance(event, StoreReported) and event.note == "the cupboard is locked" for event in heard)
+
+
+def test_a_block_of_which_no_thread_can_tell_the_store_is_an_event(monkeypatch: pytest.MonkeyPatch) -> None:
+    heard = list[Event]()
+    monkeypatch.setattr(_source, "start_thread", lambda *_: False)
+    TokenSource(canary.grant(), exchange=Untold(), on_event=heard.append).endpoint_blocked()
+    assert any(isinstance(event, StoreReported) and "no thread could be started" in event.note for event in heard)
+
+
 def test_exchanges_tell_all_their_stores_and_raise_what_one_could_not_be_told(inner: Counting) -> None:
     near, far = MemoryStore(), MemoryStore()
     exchange = SharedExchange(SharedExchange(inner.blocking, far), near)
@@ -577,13 +607,16 @@ def test_exchanges_tell_all_their_stores_and_raise_what_one_could_not_be_told(in
     with pytest.raises(StoreTrouble, match="put it out"):
         exchange.unblock(canary.grant())
     assert far.calls[-1] == "swap"
+    far.fail()
+    with pytest.raises(StoreTrouble, match=r"put it out.*put it out"):
+        exchange.unblock(canary.grant())
 
 
 def test_who_says_nothing_waits_longer_than_a_lease_lasts(sources: Callable[..., TokenSource]) -> None:
     alone = TokenSource(canary.grant(), exchange=Counting().blocking)
     assert alone._seconds(None) == 15.0
     assert sources(Policy())._seconds(None) == 20.0
-    assert sources(Policy(request_timeout=3.0))._seconds(None) == 13.0
+    assert sources(Policy(request_timeout=30.0))._seconds(None) == 50.0  # A lease of 45, and 5 more.
     assert sources()._seconds(2.0) == 2.0
 
 

@@ -15,9 +15,9 @@ from typing import NamedTuple
 from evertoken import SecretSource
 from evertoken._checks import fault_of_text
 from evertoken._secrecy import Unpicklable
-from evertoken_transports._blame import bug_in, causes_of, place_of
+from evertoken_transports._blame import bug_in, place_of
 from evertoken_transports._coordinator import Coordinator
-from evertoken_transports._exchanges.connecting import reason_of
+from evertoken_transports._exchanges.connecting import told_of
 from evertoken_transports._progress import progress
 from evertoken_transports._runtime import OwnThread, ends_the_task, in_thread, is_simulated, within
 
@@ -149,10 +149,7 @@ def _said_of(error: BaseException) -> NoSecret:
     bug = bug_in(error)
     if bug is not None:
         return NoSecret(f"it raised {place_of(bug)}", is_bug=True)
-    system = next((cause for cause in causes_of(error) if isinstance(cause, OSError) and cause.errno is not None), None)
-    kind = type(error)
-    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-    return NoSecret(f"it raised {name}" + ("" if system is None else f": {reason_of(system)}"))
+    return NoSecret(f"it raised {told_of(error)}")
 
 
 def _too_long(seconds: float) -> NoSecret:

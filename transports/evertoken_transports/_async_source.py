@@ -160,7 +160,8 @@ class AsyncSource(BaseSource):
 
     @override
     def _lift_in_store(self, unblock: Callable[[], object]) -> None:
-        start_thread("evertoken-store", super()._lift_in_store, unblock)
+        lift = super()._lift_in_store
+        self._beside(lambda: lift(unblock))
 
     def _outlive_with(self, exchange: Exchange) -> None:
         """Have refreshes carried by ``exchange`` in threads. Adapters call this for an exchange of their library.

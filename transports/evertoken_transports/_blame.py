@@ -51,8 +51,7 @@ def place_of(error: BaseException) -> str:
 
     For a WrongArgument of the core, it is where that argument was given, and what is wrong with it.
     """
-    found = f"{type(error).__module__}." if type(error).__module__ != "builtins" else ""
-    found += type(error).__qualname__
+    found = name_of(type(error))
     frames = list(_frames(error.__traceback__))
     if isinstance(error, WrongArgument):
         found = "TypeError"
@@ -65,6 +64,11 @@ def place_of(error: BaseException) -> str:
     where = f"{last.tb_frame.f_globals.get('__name__', '?')}.{last.tb_frame.f_code.co_qualname}"
     what = f" ({error})" if isinstance(error, WrongArgument) else ""
     return f"{found} in {where}, line {last.tb_lineno}{what}"
+
+
+def name_of(kind: type) -> str:
+    """The full name of ``kind``; the bare one if it is Python's own."""
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
 
 def causes_of(error: BaseException | None) -> Iterator[BaseException]:

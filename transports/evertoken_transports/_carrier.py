@@ -9,10 +9,10 @@ from typing import NamedTuple
 from evertoken import Blocked, BlockKind, HttpResponse, Problem, TokenMachine, TokenRequest
 from evertoken._secrecy import Unpicklable
 from evertoken_transports._asking import NoSecret, Secret, ask, ask_async
-from evertoken_transports._blame import bug_in, causes_of, place_of
+from evertoken_transports._blame import bug_in, name_of, place_of
 from evertoken_transports._coordinator import Coordinator
 from evertoken_transports._exchange import AsyncExchange, Exchange, ExchangeBroken, ExchangeFailed, NotNow
-from evertoken_transports._exchanges.connecting import reason_of
+from evertoken_transports._exchanges.connecting import told_of
 from evertoken_transports._progress import carrying, progress
 from evertoken_transports._runtime import is_cancelled_inside
 
@@ -91,7 +91,8 @@ def _signed(coordinator: Coordinator, request: TokenRequest, said: Secret | NoSe
     try:
         return coordinator.secret_told(request, said.text)
     except Exception as error:  # noqa: BLE001 (the embedder's own client authentication runs in there)
-        reason = str(error) if isinstance(error, ValueError) else f"the client authentication raised {_kind(error)}"
+        raised = f"the client authentication raised {name_of(type(error))}"
+        reason = str(error) if isinstance(error, ValueError) else raised
         coordinator.secret_failed(request, coordinator.machine.read_no_secret(request, reason, is_bug=True))
         return None
 
@@ -139,12 +140,13 @@ def _checked(exchange: object, answer: object) -> HttpResponse | _NoAnswer:
         return answer
     if iscoroutine(answer):
         answer.close()  # Else Python would warn that it was never awaited.
-    return _NoAnswer(f"the exchange {_name(exchange)} returned {_kind(answer)}, not an HttpResponse", is_bug=True)
+    what = f"returned {name_of(type(answer))}, not an HttpResponse"
+    return _NoAnswer(f"the exchange {_name(exchange)} {what}", is_bug=True)
 
 
 def _not_awaitable(exchange: object, answer: object) -> _NoAnswer:
     """The outcome where an exchange is no coroutine function, which only shows once it has been called."""
-    what = f"returned {_kind(answer)}, which cannot be awaited"
+    what = f"returned {name_of(type(answer))}, which cannot be awaited"
     return _NoAnswer(f"the exchange {_name(exchange)} {what}: make it a coroutine function", is_bug=True)
 
 
@@ -155,25 +157,7 @@ def _no_answer(error: BaseException) -> _NoAnswer | _Later:
     if isinstance(error, ExchangeFailed):
         return _NoAnswer(str(error), is_bug=isinstance(error, ExchangeBroken))
     bug = bug_in(error)
-    return _NoAnswer(_weather(error)) if bug is None else _NoAnswer(place_of(bug), is_bug=True)
-
-
-def _weather(error: BaseException) -> str:
-    """The type of ``error``, which is no bug, and why it was raised, where that can be shown.
-
-    What can be shown are the operating system's words for an OSError that led to it, or else the text of an exception
-    of Python's own. The text of other libraries' exceptions is left out: it may quote what the server sent.
-    """
-    system = next((cause for cause in causes_of(error) if isinstance(cause, OSError) and cause.errno is not None), None)
-    if system is not None:
-        return f"{_kind(error)}: {reason_of(system)}"
-    if type(error).__module__ != "builtins":
-        return _kind(error)
-    try:
-        text = str(error)
-    except Exception:  # noqa: BLE001 (its own __str__ is broken: the name has to do)
-        text = ""
-    return f"{_kind(error)}: {text}" if text else _kind(error)
+    return _NoAnswer(told_of(error)) if bug is None else _NoAnswer(place_of(bug), is_bug=True)
 
 
 def _report(
@@ -195,8 +179,3 @@ def _report(
 def _name(exchange: object) -> str:
     named = exchange if hasattr(exchange, "__qualname__") else type(exchange)
     return f"{getattr(named, '__module__', '?')}.{getattr(named, '__qualname__', '?')}"
-
-
-def _kind(value: object) -> str:
-    kind = type(value)
-    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"

@@ -297,15 +297,17 @@ class Coordinator(Unpicklable):
 
     def _catch_up(self) -> None:
         """Do the steps that any thread has put off, here and in other coordinators; wake those who are still due."""
-        while self._late or self._due or _behind:
-            if self._is_inside():
-                _behind.append(self)
+        one = self
+        while one._late or one._due or _behind:
+            if one._is_inside():
+                _behind.append(one)
                 return
-            if self._late:
-                self._do(self._do_late)
-            self._wake()
-            with suppress(IndexError):
-                _behind.popleft()._catch_up()
+            if one._late:
+                one._do(one._do_late)
+            one._wake()
+            if not one._late:
+                with suppress(IndexError):
+                    one = _behind.popleft()
 
     def _took(self, request: TokenRequest) -> Progress | None:
         """Note that ``request`` is being carried: from now on its carrier reports the outcome, whoever departs.
@@ -636,8 +638,8 @@ class Coordinator(Unpicklable):
 
     def _unless_by_itself(self, answer: Ready | GiveUp | Wait) -> Ready | GiveUp | Wait:
         """``answer``; an error instead, where a callback would wait for a request that its own thread is to send."""
-        claimant, _, thread = self._claimant
-        waits = isinstance(answer, Wait) and claimant is not None and thread == threading.get_ident()
+        _, thread = self._uncarried()
+        waits = isinstance(answer, Wait) and thread == threading.get_ident()
         return GiveUp(TokenUnavailable(_UNCARRIED)) if waits and is_telling() else answer
 
     def _with_troubles(self, answer: _T) -> _T | GiveUp:
@@ -667,10 +669,15 @@ class Coordinator(Unpicklable):
     def _forget(self, waker: Waker) -> None:
         """The caller behind ``waker`` has gone: it waits no longer, and gives back a request that nobody carries."""
         self._wakers.pop(waker, None)
-        claimant, number, _ = self._claimant
+        claimant, _ = self._uncarried()
+        if claimant == waker:
+            self._answer(self._handle(self._claimant[1]), Abandoned())
+
+    def _uncarried(self) -> tuple[Waker | None, int]:
+        """The waker and the thread of whoever claimed the request that is under way, if nobody carries it yet."""
+        claimant, number, thread = self._claimant
         attempt = self.machine.state_value.attempt
-        if claimant == waker and attempt is not None and attempt.id == number:
-            self._answer(self._handle(number), Abandoned())
+        return (claimant, thread) if attempt is not None and attempt.id == number else (None, 0)
 
     def _answer(self, request: TokenRequest, outcome: Outcome, response: HttpResponse | None = None) -> Outcome:
         """Tell the machine of ``outcome``, which is what ``response`` means, if one has arrived."""

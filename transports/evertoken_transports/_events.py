@@ -16,6 +16,7 @@ from evertoken import (
     Ignored,
     Malformed,
     Outcome,
+    Postponed,
     Problem,
     ProblemKind,
     Rejection,
@@ -69,7 +70,8 @@ class RequestEnded:
     ``outcome`` is a word: ``granted``, ``failed``, ``malformed``, ``blocked``; ``postponed`` if a store or the source
     of the secret says that nobody asks now; ``abandoned`` if whoever carried it was cancelled, which costs nothing but
     budget; ``stale`` if the credentials that it was refused for had been replaced by then. ``problem`` says why; it is
-    None for ``granted``, ``abandoned`` and ``stale``. ``asked`` is False if the outcome was found in a shared store.
+    None for ``granted``, ``abandoned`` and ``stale``. ``asked`` is False if the token endpoint was not asked, because
+    the outcome was in a shared store, another process is asking, or the client's secret could not be had.
     """
 
     client_id: str
@@ -266,7 +268,8 @@ def _events_of_one(client_id: str, state: State, happening: Happening) -> Iterat
             yield from _events_of_outcome(client_id, state, outcome, asked=asked)
             if not isinstance(outcome, Ignored):  # The end of such an attempt was told of before.
                 name, problem = type(outcome).__name__.lower(), getattr(outcome, "problem", None)
-                yield RequestEnded(client_id, number, name, problem, asked)
+                unsent = isinstance(outcome, Postponed) or (isinstance(outcome, Failed) and outcome.unsent)
+                yield RequestEnded(client_id, number, name, problem, asked and not unsent)
         case happenings.EndpointBlocked(kind, until, problem):
             yield EndpointBlocked(client_id, kind, until - state.now, problem)
         case happenings.EndpointUnblocked(kind):

@@ -49,9 +49,9 @@ class Exchange(Protocol):
 
     Whatever it raises means that there is no answer. People are shown the text of an
     :class:`~evertoken_transports.h11.ExchangeFailed`, with every secret taken out; the operating system's words for an
-    OSError; the text of other exceptions of Python's own, likewise without secrets; and of all others the type alone,
-    since libraries quote in their errors what the server sent. A TypeError, an AttributeError and the like is called a
-    bug, with where it was raised, and logged at ERROR. :class:`NotNow` says that nothing was sent, and is no failure.
+    OSError; and of all others the type alone, since errors quote what the server sent. A TypeError, an AttributeError
+    and the like is called a bug, with where it was raised, and logged at ERROR. :class:`NotNow` says that nothing was
+    sent, and is no failure.
     """
 
     def __call__(self, request: TokenRequest, /) -> HttpResponse:

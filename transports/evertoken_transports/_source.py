@@ -46,9 +46,9 @@ _PATIENCE = 15.0
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS", "TRACE")
 """The methods whose calls may be repeated whatever became of them (RFC 9110 section 9.2.1)."""
 
-_LEASE, _MORE = 5.0, 5.0
-"""Seconds by which the lease of a shared store outlasts the exchange that it is for (with the default policy), and by
-which a caller who does not say for how long waits longer than that."""
+_LEASE, _MORE = 1.5, 5.0
+"""How many times ``Policy.request_timeout`` the lease of a shared store lasts, and the seconds by which a caller who
+does not say for how long waits longer than that."""
 
 
 class BaseSource(Unpicklable, ABC):
@@ -233,7 +233,7 @@ class BaseSource(Unpicklable, ABC):
         self._coordinator.endpoint_blocked(BlockKind.LOCKED, seconds)
         block, grant, policy = getattr(self._exchange, "block", None), self._grant, self._policy
         if block is not None:
-            start_thread("evertoken-store", self._tell_store, lambda: block(grant, BlockKind.LOCKED, seconds, policy))
+            self._beside(lambda: self._tell_store(lambda: block(grant, BlockKind.LOCKED, seconds, policy)))
 
     def replace_credentials(self, credentials: ClientCredentials) -> None:
         """Use another secret from now on; see :meth:`evertoken.TokenMachine.replace_credentials`.
@@ -272,10 +272,17 @@ class BaseSource(Unpicklable, ABC):
         try:
             act()
         except Exception as error:  # noqa: BLE001 (StoreTrouble, which is for people; else a bug)
-            told = type(error).__name__ == "StoreTrouble"
+            from evertoken.sharing import StoreTrouble  # noqa: PLC0415 (for those who share)
+
+            is_trouble = isinstance(error, StoreTrouble)
             self._coordinator._store_noted(
-                str(error) if told else f"the store was not told, by a bug: {place_of(error)}"
+                str(error) if is_trouble else f"the store was not told, by a bug: {place_of(error)}"
             )
+
+    def _beside(self, act: Callable[[], object]) -> None:
+        """Call ``act``, which tells the store something, in a thread of its own."""
+        if not start_thread("evertoken-store", act):
+            self._coordinator._store_noted("the store was not told: no thread could be started for that")
 
     @property
     def _grant(self) -> ClientCredentials:
@@ -295,7 +302,7 @@ class BaseSource(Unpicklable, ABC):
         tiers = self._coordinator.machine.tiers
         if not tiers:
             return _PATIENCE
-        return self._policy.request_timeout + (tiers - 1) * self._policy.store_wait + _LEASE + _MORE
+        return self._policy.request_timeout * _LEASE + (tiers - 1) * self._policy.store_wait + _MORE
 
     def next_deadline(self) -> float:
         """When something will next be worth doing, a point in time on the coordinator's clock.

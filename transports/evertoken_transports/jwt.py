@@ -90,7 +90,7 @@ class PrivateKeyJwt(Unpicklable):
     ) -> None:
         key = _read(private_key, password)
         del private_key, password  # Error trackers show the local variables of every frame.
-        chosen = algorithm or _usual(key)
+        chosen = _usual(key) if algorithm is None else algorithm
         fault = _fault_of(key, chosen, kid, audience, lifetime)
         if fault is not None or isinstance(key, str):
             del self, key

@@ -9,9 +9,11 @@ Where the numbers go, to Prometheus, say, or to a collector, is up to the SDK th
 
 from __future__ import annotations
 
+import os
 import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple
 
 try:
     from opentelemetry import metrics, trace
@@ -164,17 +166,17 @@ class Telemetry:
             case RequestNotSigned():
                 self.unsigned.add(1, {"server.address": event.origin})
 
-    def start_span(self, event: RequestStarted | StoreLooked) -> trace.Span:
-        """Start the span of a token request, or of a look into a store.
+    def span_of(self, begun: _Begun) -> trace.Span:
+        """That of a token request, once it is over. It is nobody's child: it works for all, whoever began it.
 
-        The span has no parent, since the request works for all callers and may outlive the one who began it. It links
-        to that caller's span.
+        Only now is it made, since whoever listens may be gone by then, and an open span would never be exported.
         """
-        here = trace.get_current_span().get_span_context()
+        event = begun.event
         return self._tracer.start_span(
             "evertoken token request" if isinstance(event, RequestStarted) else "evertoken store look",
             context=Context(),
-            links=[trace.Link(here)] if here.is_valid else [],
+            links=begun.links,
+            start_time=begun.at,
             attributes={_CLIENT: event.client_id, "evertoken.request.reason": event.reason.value},
         )
 
@@ -193,12 +195,24 @@ class Telemetry:
         span.end(end)
 
 
+class _Begun(NamedTuple):
+    """A token request, or a look into a store, that is under way."""
+
+    event: RequestStarted | StoreLooked
+    links: list[trace.Link]
+    """Where it began, if that was in a span."""
+    at: int
+    """Unix time in nanoseconds, as spans have it."""
+    monotonic: float
+
+
 class _Watch:
-    """Takes the events of one coordinator, and keeps the span of each attempt until the end of the attempt is told."""
+    """The events of one coordinator, whose attempts are numbered."""
 
     def __init__(self, telemetry: Telemetry) -> None:
         self._telemetry = telemetry
-        self._under_way: dict[tuple[str, int], tuple[float, _Attributes, trace.Span]] = {}
+        self._under_way: dict[tuple[int, str, int], _Begun] = {}
+        """What is under way, by process, client and attempt: a forked child does not tell the end of its parent's."""
 
     def __call__(self, event: Event) -> None:
         match event:
@@ -214,28 +228,33 @@ class _Watch:
                 self._telemetry.count(event)
 
     def _started(self, event: RequestStarted | StoreLooked) -> None:
-        """Start a span. A look that found nothing ends here: the request that follows is a span of its own."""
+        """A look that found nothing goes on as a request, which is a span of its own."""
         if isinstance(event, StoreLooked):
             self._telemetry.looks.add(1, self._telemetry.attributes(event.client_id))
-        reason: _Attributes = {"evertoken.request.reason": event.reason.value}
-        key = event.client_id, event.attempt
-        before = self._under_way.pop(key, None)
-        if before is not None:
-            before[2].end()
-        self._under_way[key] = time.monotonic(), reason, self._telemetry.start_span(event)
+        look = self._under_way.pop(_key(event), None)
+        if look is not None:
+            self._telemetry.span_of(look).end()
+        here = trace.get_current_span().get_span_context()
+        links = [trace.Link(here)] if here.is_valid else []
+        self._under_way[_key(event)] = _Begun(event, links, time.time_ns(), time.monotonic())
 
     def _ended(self, event: RequestEnded) -> None:
-        known = self._under_way.pop((event.client_id, event.attempt), None)
-        if known is None:
-            return  # The attempt was begun before anybody listened.
-        began, reason, span = known
+        begun = self._under_way.pop(_key(event), None)
+        if begun is None:
+            return  # It was begun before anybody listened, or in the parent of this process.
         how: _Attributes = {"evertoken.request.outcome": event.outcome, **_error_type(event.problem)}
         if event.asked:
+            reason: _Attributes = {"evertoken.request.reason": begun.event.reason.value}
             attributes = self._telemetry.attributes(event.client_id, reason | how)
-            self._telemetry.requests.record(time.monotonic() - began, attributes)
+            self._telemetry.requests.record(time.monotonic() - begun.monotonic, attributes)
+        span = self._telemetry.span_of(begun)
         span.set_attributes(how)
         _note(span, event.problem)
         span.end()
+
+
+def _key(event: RequestStarted | StoreLooked | RequestEnded) -> tuple[int, str, int]:
+    return os.getpid(), event.client_id, event.attempt
 
 
 def _error_type(problem: Problem | None) -> _Attributes:

@@ -104,14 +104,15 @@ class _Call:
 
     def __call__(self, response: Response, **sending: Any) -> Response:  # noqa: ANN401 (for requests' own adapter)
         stream = bool(sending.get("stream"))
-        if not self._heed(response, stream=stream, resendable=self._replay):
-            return response
         request = response.request.copy()
         try:
-            if not self.sign(request):
+            if not (self._heed(response, stream=stream, resendable=self._replay) and self.sign(request)):
                 return response
         except TokenUnavailable:
             return response
+        except BaseException:
+            response.close()  # The caller gets what was raised, and has nothing to close.
+            raise
         response.close()
         repeated: Response = response.connection.send(request, **sending)
         repeated.history.append(response)

@@ -13,10 +13,12 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, cast
 
+import filelock
 import pytest
 
 from evertoken.sharing import StoreTrouble
-from evertoken_transports.stores import FileStore
+from evertoken_transports.stores import FileStore, _locks
+from evertoken_transports.stores._folder import Folder
 from tests.kits.worlds import until
 from tests.real.nursery import Nursery
 from tests.real.stores.places import KEY, OTHER
@@ -233,6 +235,21 @@ def test_what_cannot_be_written_is_trouble_and_leaves_everything_as_it_was(  # n
     assert put(store, b"a", b"b")
 
 
+def test_a_child_forked_while_a_lock_is_waited_for_keeps_no_copy_of_it(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def taken(fd: int, *, blocking: bool) -> bool:
+        assert not blocking
+        assert fd in _locks._open  # What a forked child closes.
+        return True
+
+    monkeypatch.setattr(filelock, "lock_descriptor", taken)
+    folder.mkdir(0o700)
+    lock = _locks.FileLock.taken(Folder(str(folder)), "a", SOON, make=True)
+    assert lock is not None
+    lock.free()
+
+
 def test_a_file_system_without_locks_is_trouble_that_says_so(store: FileStore, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object, **__: object) -> None:
         raise OSError(errno.ENOLCK, "")
@@ -306,8 +323,6 @@ def test_torn_and_foreign_content_is_a_value_that_its_reader_refuses_and_is_repl
 def test_a_process_that_is_stopped_in_the_midst_of_a_swap_is_named_as_what_it_is(
     store: FileStore, folder: Path
 ) -> None:
-    import filelock
-
     assert put(store, None, b"a")
     with filelock.FileLock(f"{data(folder)}.lock"):
         text = refused(lambda: store.swap(KEY, b"a", b"b", lasts=600, timeout=0.01))

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 
 import pytest
 
-from evertoken_transports.stores import RedisStore
+from evertoken_transports.stores import RedisStore, _redis_look
 from evertoken_transports.stores._redis_look import found_in, look
 from tests.kits.worlds import LIMIT
 from tests.real.stores.kits import SERVERS, Server, server
@@ -50,6 +50,14 @@ def test_it_says_who_it_is(redis: Server) -> None:
 def test_a_url_that_is_not_plain_is_left_to_a_client(redis: Server, more: str) -> None:
     assert look(redis.url + more, KEY, timeout=LIMIT) is None
     assert look(redis.url.replace("redis", "unix"), KEY, timeout=LIMIT) is None
+
+
+def test_arrays_within_arrays_are_left_to_a_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nested(commands: list[tuple[str, ...]], *_: object, **__: object) -> list[object]:
+        return _redis_look._read(b"*1\r\n" * 50_000, len(commands))
+
+    monkeypatch.setattr(_redis_look, "_answers", nested)
+    assert look("redis://", KEY, timeout=LIMIT) is None
 
 
 def test_a_server_that_does_not_answer_is_waited_for_no_longer_than_said(redis: Server) -> None:

@@ -11,7 +11,7 @@ import ssl
 from collections.abc import Sequence
 
 from evertoken._checks import is_loopback, simulated_hosts
-from evertoken_transports._blame import is_bug, place_of
+from evertoken_transports._blame import causes_of, is_bug, name_of, place_of
 from evertoken_transports._clock import Clock, suspend_aware_clock
 from evertoken_transports._exchange import ExchangeBroken, ExchangeFailed
 from evertoken_transports._exchanges.target import Target
@@ -176,6 +176,16 @@ def reason_of(error: Exception) -> str:
     if isinstance(error, OSError) and error.errno is not None and not isinstance(error, ssl.SSLError):
         return os.strerror(error.errno)
     return type(error).__name__
+
+
+def told_of(error: BaseException) -> str:
+    """What people are told of ``error``, which other code has raised: its type, and why the operating system failed it.
+
+    Its text is left out, since it may quote a secret, or an answer with a token in it.
+    """
+    name = name_of(type(error))
+    system = next((cause for cause in causes_of(error) if isinstance(cause, OSError) and cause.errno is not None), None)
+    return name if system is None else f"{name}: {reason_of(system)}"
 
 
 def _certificate_flaw(error: ssl.SSLCertVerificationError) -> str:

@@ -140,7 +140,8 @@ class BearerAuthBase(Unpicklable, Generic[_Request, _Response]):
         allowed = origins_of(grant, origins)
         del proxy, origins, keys
         shares.check()
-        _check_exchanges(exchange, async_exchange, own_settings=ssl_context is not None or hidden is not None)
+        has_settings = not (ssl_context is None and hidden is None and trust_env)
+        _check_exchanges(exchange, async_exchange, own_settings=has_settings)
         seconds = None if timeout is None else checked_timeout(timeout)
         shared = found_coordinator(grant, policy, coordinator, _stores(shares, exchange, async_exchange))
         check_on_event(on_event)
@@ -235,4 +236,4 @@ def _check_exchanges(exchange: object, async_exchange: object, *, own_settings: 
         check_exchange("async_exchange", async_exchange, is_async=True, instead="exchange takes a plain callable")
     if own_settings and not (exchange is None and async_exchange is None):
         given = "async_exchange" if exchange is None else "exchange"
-        raise ValueError(f"{given} has settings of its own: give ssl_context and proxy to it instead")
+        raise ValueError(f"{given} has settings of its own: give ssl_context, proxy and trust_env to it instead")

@@ -12,6 +12,7 @@ from typing import Any
 from evertoken import TokenRequest
 from evertoken_transports._blame import causes_of, is_bug, place_of
 from evertoken_transports._exchange import ExchangeBroken, ExchangeFailed
+from evertoken_transports._exchanges.addresses import CONNECTING
 from evertoken_transports._exchanges.connecting import HANDSHAKE, WAITING, explained
 from evertoken_transports._exchanges.h11_client import UNWRITABLE, Conversation, cut_off, flaw, reading
 from evertoken_transports._exchanges.target import Target
@@ -23,7 +24,7 @@ CLOSING = 0.5
 
 _STAGES: Mapping[str, str] = MappingProxyType(
     {
-        "connect_tcp": "while connecting",
+        "connect_tcp": CONNECTING,
         "start_tls": HANDSHAKE,
         "send_request_headers": "while sending the request",
         "send_request_body": "while sending the request",
@@ -35,19 +36,13 @@ _STAGES: Mapping[str, str] = MappingProxyType(
 class TooLate(ExchangeFailed, TimeoutError):
     """The request's deadline passed."""
 
-    __module__ = "evertoken_transports.h11"
-
 
 class ConnectionBroken(ExchangeFailed, ConnectionError):
     """Something went wrong between here and the endpoint, or with the answer."""
 
-    __module__ = "evertoken_transports.h11"
-
 
 class Refused(ExchangeFailed, ValueError):
     """The request must not go to its URL, or not by the proxy."""
-
-    __module__ = "evertoken_transports.h11"
 
 
 class Line:
@@ -95,6 +90,10 @@ class Line:
             self._note.stage = _STAGES.get(operation, self._note.stage)
         if operation == "receive_response_body" and phase == "complete":
             self.is_whole = True
+
+    def at(self, stage: str) -> None:
+        """Note how far the exchange has come, where the library does not tell."""
+        self._note.stage = stage
 
     def hear(self, data: bytes) -> None:
         """Take bytes of the answer, ``b""`` at its end, before the library sees them.

@@ -19,7 +19,9 @@ from typing import Any
 
 from evertoken_transports._blame import causes_of
 from evertoken_transports._exchanges.addresses import (
+    CONNECTING,
     LONGEST_TIMEOUT,
+    RESOLVING,
     Address,
     connected,
     hang_up,
@@ -63,7 +65,10 @@ class _Backend:
         del host, port  # They are those of the target.
         seconds = LONGEST_TIMEOUT if timeout is None else min(timeout, LONGEST_TIMEOUT)
         target = self._line.target
-        return _Stream(connected(target, resolved(target, seconds), lambda: seconds), self._line)
+        self._line.at(RESOLVING)
+        addresses = resolved(target, seconds)
+        self._line.at(CONNECTING)
+        return _Stream(connected(target, addresses, lambda: seconds), self._line)
 
 
 class _Stream:
@@ -124,7 +129,10 @@ class _AsyncBackend:
             self._connected, port=port, timeout=timeout, local_address=local_address, socket_options=socket_options
         )
         target = self._line.target
-        return _AsyncStream(await first_of(target, await resolved_beside(target), connect, _discard), self._line)
+        self._line.at(RESOLVING)
+        addresses = await resolved_beside(target)
+        self._line.at(CONNECTING)
+        return _AsyncStream(await first_of(target, addresses, connect, _discard), self._line)
 
     async def _connected(self, address: Address, **options: Any) -> Theirs:  # noqa: ANN401
         try:

@@ -13,6 +13,7 @@ except ImportError as error:
         "evertoken_transports.adapters.google_auth needs google-auth: pip install google-auth", name=error.name
     ) from error
 
+from evertoken import Challenge
 from evertoken_transports.threads import TokenSource
 
 __all__ = ("SourceCredentials",)
@@ -46,7 +47,8 @@ class SourceCredentials(credentials.Credentials):
         raises.
         """
         sent, self._sent.value = getattr(self._sent, "value", None), None
-        self._source.answered(sent, "GET", 401, (), b"", resendable=True)
+        if sent is not None:
+            self._source.token_rejected(sent, Challenge.UNKNOWN)
         self._take()
 
     def _take(self) -> str:

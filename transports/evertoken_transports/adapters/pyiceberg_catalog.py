@@ -12,7 +12,7 @@ except ImportError as error:
         name=error.name,
     ) from error
 
-from evertoken import BasicAuthentication, ClientCredentials, TokenEndpoint
+from evertoken import BasicAuthentication, Challenge, ClientCredentials, TokenEndpoint
 from evertoken_transports.threads import TokenSource
 
 __all__ = ("SourceAuthManager",)
@@ -66,4 +66,6 @@ class SourceAuthManager(LegacyOAuth2AuthManager):
 
     def _refresh_token(self) -> None:
         """PyIceberg calls this in the thread of a call that was refused, before it makes the call again."""
-        self._source.answered(getattr(self._sent, "value", None), "GET", 401, (), b"", resendable=True)
+        sent = getattr(self._sent, "value", None)
+        if sent is not None:
+            self._source.token_rejected(sent, Challenge.UNKNOWN)

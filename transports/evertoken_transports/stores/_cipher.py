@@ -45,7 +45,7 @@ class Keys(Unpicklable):
     def cipher(self) -> Cipher | None:
         """The cipher that encrypts by the keys; None if there are none. Raises as :func:`made_cipher`."""
         if self._fault is not None:
-            raise self._fault
+            raise type(self._fault)(*self._fault.args)  # A new one each time, whose traceback is this caller's.
         return self._cipher
 
 

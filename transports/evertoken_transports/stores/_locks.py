@@ -17,7 +17,7 @@ _open: set[int] = set()
 
 
 class FileLock:
-    """A file that this process has locked, until it is freed or the process dies."""
+    """A file that this process has locked or is about to lock, until it is freed or the process dies."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
@@ -32,21 +32,20 @@ class FileLock:
         """
         from filelock import lock_descriptor  # noqa: PLC0415 (a tenth of a second, which a mere look need not cost)
 
-        fd = folder.open(name, os.O_RDWR | (os.O_CREAT if make else 0))
+        lock = cls(folder.open(name, os.O_RDWR | (os.O_CREAT if make else 0)))
         deadline, pause = time.monotonic() + timeout, _SHORTEST
         try:
-            while not lock_descriptor(fd, blocking=False):
+            while not lock_descriptor(lock._fd, blocking=False):
                 left = deadline - time.monotonic()
                 if left <= 0:
-                    os.close(fd)
+                    lock.free()
                     return None
                 threading.Event().wait(min(pause, left))  # Under libfaketime, with which tests run, time.sleep fails.
                 pause = min(2 * pause, _LONGEST)
         except BaseException:
-            with suppress(OSError):
-                os.close(fd)
+            lock.free()
             raise
-        return cls(fd)
+        return lock
 
     @property
     def is_ours(self) -> bool:

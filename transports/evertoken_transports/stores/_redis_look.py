@@ -53,7 +53,7 @@ def look(url: str, key: str, *, prefix: str = "evertoken", timeout: float) -> Fo
         del url
         commands.append(("EVAL", LOAD, "1", name_of(prefix, key)))
         return found_in(_answers(commands, host, port, is_secured=is_secured, until=time.monotonic() + timeout)[-1])
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, RecursionError):  # The last for arrays within arrays within arrays.
         return None
 
 

@@ -61,7 +61,7 @@ class _Shared(Outbound, Unpicklable):
         Blocks for as long as the calls of the stores take.
 
         Raises:
-            StoreTrouble: a store could not be told, as the text says. Every store has been tried.
+            StoreTrouble: stores could not be told, as the text says. Every store has been tried.
         """
         self._finish([known.unblock(self._clock, grant, policy or Policy()) for known in self._all])
 
@@ -83,9 +83,9 @@ class _Shared(Outbound, Unpicklable):
         """
         for errand in reversed(errands):
             errand.calls()
-        for errand in errands:
-            if errand.trouble:
-                raise StoreTrouble(errand.trouble)
+        troubles = " ".join(errand.trouble for errand in errands if errand.trouble)
+        if troubles:
+            raise StoreTrouble(troubles)
 
 
 class SharedExchange(_Shared):

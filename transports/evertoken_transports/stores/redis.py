@@ -167,7 +167,7 @@ class RedisStore(Unpicklable):
         Returns what ends the subscription; None if no thread can be started to listen.
         """
         ended, name = threading.Event(), name_of(self._prefix, key)
-        return ended.set if start_thread("evertoken-store", self._listen, name, callback, ended) else None
+        return ended.set if start_thread("evertoken-listener", self._listen, name, callback, ended) else None
 
     def close(self) -> None:
         """Close the connections that this process has made from a URL. A client that was given stays open."""

@@ -39,10 +39,6 @@ PROXY, NAME, CONNECTION, TLS, CLOCK = "proxy", "name", "connection", "TLS", "clo
 _WRONG_CLOCK = 30.0
 """Seconds. Signed assertions are commonly refused beyond a minute, and clocks that are kept right differ by less."""
 
-_CERTIFICATE_CURE = (
-    "The server wants a client certificate, or another one: here --mtls-cert and --mtls-key give it, in a program "
-    "ssl_context= does."
-)
 _CURES = {
     # By what the text of the failure says, the first that fits.
     "untrusted issuer": "Install this machine's authorities (often the package ca-certificates), or name a file of "

@@ -220,10 +220,7 @@ def _swatches(scene: Scene) -> Iterator[tuple[str, str]]:
         bar = f'<rect class="{css}" y="-9" width="12" height="2"/>'
         yield f"{faded}{bar}" if css == "away" else f'<rect class="{css}" y="-9" width="12" height="10"/>', meaning
     for style in scene.shown_marks():
-        long = {"tick": "M6 -7v6", "small": "M6 -6v3", "wall": "M6 -10v12", "square": "M6 -6.3v4.6"}.get(
-            style.shape, "M6 -4h0"
-        )
-        yield _strokes(style, [long]), style.meaning
+        yield _strokes(style, [_SAMPLES.get(style.shape, "M6 -4h0")]), style.meaning
     yield '<rect class="calm" y="-9" width="12" height="10"/>', "faults are over"
 
 
