@@ -18,10 +18,10 @@ from evertoken_transports._coordinator import Coordinator, Waker
 from evertoken_transports._events import EventCallback
 from evertoken_transports._exchange import AsyncExchange, Exchange, check_exchange, check_no_settings
 from evertoken_transports._runtime import is_simulated
+from evertoken_transports._shares import Shares
 from evertoken_transports._source import (
     SHORTEST_SLEEP,
     BaseSource,
-    Shares,
     checked_timeout,
     default_exchange,
 )

@@ -16,7 +16,8 @@ from evertoken_transports._carrier import carry
 from evertoken_transports._coordinator import Coordinator
 from evertoken_transports._events import EventCallback
 from evertoken_transports._exchange import Exchange, check_exchange, check_no_settings
-from evertoken_transports._source import SHORTEST_SLEEP, BaseSource, Shares, checked_timeout, default_exchange
+from evertoken_transports._shares import Shares
+from evertoken_transports._source import SHORTEST_SLEEP, BaseSource, checked_timeout, default_exchange
 from evertoken_transports._threads import Caller, may_start_threads, start_thread
 from evertoken_transports._token import Token
 from evertoken_transports._when import TokenCallback

@@ -24,7 +24,7 @@ from evertoken_transports._carrier import carry_async
 from evertoken_transports._coordinator import Coordinator
 from evertoken_transports._events import EventCallback, write
 from evertoken_transports._exchange import AsyncExchange
-from evertoken_transports._source import Shares
+from evertoken_transports._shares import Shares
 from evertoken_transports._when import LastCall
 
 if TYPE_CHECKING:

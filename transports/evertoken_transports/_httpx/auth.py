@@ -26,8 +26,9 @@ from evertoken_transports._httpx.beside import (
 from evertoken_transports._httpx.bodies import AsyncPeekedStream, PeekedStream
 from evertoken_transports._httpx.exchange import HttpxExchangeBase, Settings, with_reference
 from evertoken_transports._httpx.flow import Flow
+from evertoken_transports._shares import Shares
 from evertoken_transports._signing import origins_of
-from evertoken_transports._source import Shares, checked_timeout, found_coordinator
+from evertoken_transports._source import checked_timeout, found_coordinator
 from evertoken_transports.threads import TokenSource
 
 if TYPE_CHECKING:
