@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from evertoken import HttpResponse, Outcome, Policy, TokenMachine, TokenRequest
 from evertoken.sharing import (
@@ -120,12 +120,12 @@ class Process:
             case _:
                 raise AssertionError(ask.action)
 
-    def fetch(self, answer: HttpResponse | Callable[[TokenRequest], HttpResponse] | None = None) -> Outcome:
+    def fetch(self, answer: HttpResponse | None = None) -> Outcome:
         """Make a whole request, to which the endpoint answers ``answer``, or with the next token."""
         ask = self.begin()
         if isinstance(self.until(ask, Send, Answer, Postpone), Send):
             self.fleet.sent.append(self.fleet.now)
-            ask.answered(self.fleet.now, self.fleet.next_token() if answer is None else answer)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+            ask.answered(self.fleet.now, self.fleet.next_token() if answer is None else answer)
             self.until(ask, Answer, Postpone)
         return self.tell(ask)
 

@@ -143,6 +143,7 @@ def drawn(*snapshots: Snapshot, colour: bool = False) -> list[str]:
 
 
 PROBLEM = Problem(ProblemKind.SERVER, "The token endpoint failed", status=500)
+LOST = Problem(ProblemKind.TRANSPORT, "There was no answer")
 
 
 @pytest.mark.parametrize(
@@ -151,7 +152,7 @@ PROBLEM = Problem(ProblemKind.SERVER, "The token endpoint failed", status=500)
         (EndpointBlocked("me", BlockKind.LOCKED, 2.75, PROBLEM), "blocked: locked, no token request for 2.8 s"),
         (EndpointUnblocked("me", BlockKind.RATE_LIMITED), "no longer blocked: rate limited"),
         (RequestFailed("me", 0.5, PROBLEM), "token request failed (500), next try in 0.5 s"),
-        (RequestFailed("me", 0.5, None), "token request failed (no answer), next try in 0.5 s"),
+        (RequestFailed("me", 0.5, LOST), "token request failed (no answer), next try in 0.5 s"),
         (TokenGranted("me", 2.1, 3.2), "token granted, next one due in 2.1 s"),
         (TokenDropped("me"), "the API rejected the token: dropped, another is asked for"),
     ],

@@ -107,7 +107,7 @@ class RequestFailed:
 
     client_id: str
     retry_in: float
-    problem: Problem | None
+    problem: Problem
 
     def __str__(self) -> str:
         return f"{self.client_id}: token request failed, next try in {self.retry_in:.1f} s. {self.problem}"
@@ -328,7 +328,7 @@ def log(event: Event, level: int | None = None) -> None:
     block and for trouble with a store; INFO for a failure, a rejection that is believed, the end of a block and new
     credentials; DEBUG for the rest.
     """
-    if isinstance(event, RequestFailed) and event.problem is not None and event.problem.kind is ProblemKind.BUG:
+    if isinstance(event, RequestFailed) and event.problem.kind is ProblemKind.BUG:
         level = logging.ERROR
     write(_LEVELS.get(type(event), logging.DEBUG) if level is None else level, "%s", event)
 

@@ -67,12 +67,6 @@ class AsyncExchange(Protocol):
         ...
 
 
-class WrongKind(TypeError, ValueError):
-    """What was given is no exchange, or none for this runtime. Also a ValueError, as ``BearerAuth`` raised one."""
-
-    __module__ = "evertoken_transports"
-
-
 def check_exchange(name: str, exchange: object, *, is_async: bool, instead: str) -> None:
     """Raise TypeError, naming the argument ``name``, unless ``exchange`` is a callable of the right kind.
 
@@ -90,7 +84,7 @@ def check_exchange(name: str, exchange: object, *, is_async: bool, instead: str)
         why = "blocks, and would hold up the event loop" if is_async else "is asynchronous, and nobody awaits here"
         fault = f"{found} {why}"
     kind = "a coroutine function" if is_async else "a plain callable"
-    raise WrongKind(f"{name} must be {kind}; {instead}. Here {fault}.")
+    raise TypeError(f"{name} must be {kind}; {instead}. Here {fault}.")
 
 
 def check_no_settings(name: str, ssl_context: object, *, trust_env: bool) -> None:

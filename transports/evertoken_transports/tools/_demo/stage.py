@@ -145,8 +145,7 @@ def _told(event: Event) -> str | None:
         case EndpointUnblocked(kind=kind):
             return f"no longer blocked: {kind.value}"
         case RequestFailed(retry_in=seconds, problem=problem):
-            status = f"{problem.status}" if problem is not None and problem.status else "no answer"
-            return f"token request failed ({status}), next try in {seconds:.1f} s"
+            return f"token request failed ({problem.status or 'no answer'}), next try in {seconds:.1f} s"
         case TokenGranted(refresh_in=seconds):
             return f"token granted, next one due in {seconds:.1f} s"
         case TokenDropped():
