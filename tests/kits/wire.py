@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import gzip
 import socket
 import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
+from functools import cache
 
 from tests.kits.worlds import LIMIT
 
-__all__ = ("Script", "Server", "answer", "hang_up", "read_request", "serving")
+__all__ = ("Script", "Server", "answer", "fifty_megabytes", "hang_up", "read_request", "serving")
+
+
+@cache
+def fifty_megabytes() -> bytes:
+    """Fifty megabytes of zeros, which gzip makes 48 kilobytes of. Made once, since it takes a third of a second."""
+    return gzip.compress(bytes(50_000_000))
+
 
 Script = Callable[[socket.socket, "Server"], None]
 """What is done with each connection. When the script returns, the server waits for the client to hang up."""

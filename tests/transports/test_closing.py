@@ -18,6 +18,7 @@ from evertoken_transports import suspend_aware_clock
 from evertoken_transports._exchanges.on_asyncio import _AsyncioLine
 from evertoken_transports._exchanges.on_trio import _TrioLine
 from evertoken_transports._exchanges.streams import Line
+from evertoken_transports._httpx import beside
 from tests.kits import canary
 from tests.kits.adapters import EVERYWHERE, Kind, exchange_of
 from tests.kits.httpx_kits import run_in
@@ -117,6 +118,7 @@ def test_a_close_that_hangs_in_a_loop_is_not_waited_for(
         await asyncio.Event().wait()
 
     monkeypatch.setattr(theirs.AsyncClient, "__aexit__", hang)
+    monkeypatch.setattr(beside, "CLOSING", 0.02)
     came = sent(Kind(runtime, library), GOOD)
     assert isinstance(came, HttpResponse), came
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import importlib
 import sys
 from itertools import pairwise
@@ -19,6 +18,7 @@ from evertoken_transports._exchanges.h11_client import MOST_HEAD, Conversation
 from evertoken_transports._exchanges.target import Target
 from tests.kits import canary
 from tests.kits.canary import assert_clean
+from tests.kits.wire import fifty_megabytes
 
 MAX_BODY = 40
 
@@ -207,7 +207,7 @@ def test_informational_answers_are_skipped() -> None:
 
 
 def test_a_compressed_body_is_not_decompressed() -> None:
-    bomb = gzip.compress(bytes(50_000_000))
+    bomb = fifty_megabytes()
     data = head(f"Content-Length: {len(bomb)}", "Content-Encoding: gzip") + bomb
     assert body_of(outcome(data, max_body=65_536)) == bomb
 

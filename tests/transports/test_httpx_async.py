@@ -96,26 +96,6 @@ def test_a_caller_that_waits_for_a_token_does_not_hold_up_the_loop(kit: Kit) -> 
     assert order == ["other", "served"]
 
 
-def test_50_tasks_without_a_token_make_one_request_and_all_are_served(kit: Kit) -> None:
-    client = kit.client().client
-    served: list[int] = []
-
-    async def call() -> None:
-        served.append((await client.get("/users")).status_code)
-
-    async def everyone() -> None:
-        if runtime() == "trio":
-            async with trio.open_nursery() as nursery:
-                for _ in range(50):
-                    nursery.start_soon(call)
-        else:
-            await asyncio.gather(*(call() for _ in range(50)))
-
-    run_in(kit.runtime, everyone)
-    assert served == [200] * 50
-    assert asked_for_tokens(kit) == 1
-
-
 def test_a_caller_that_is_cancelled_while_it_waits_disturbs_nobody(kit: Kit) -> None:
     kit.world.endpoint.gate.clear()
     client = kit.client().client

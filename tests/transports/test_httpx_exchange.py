@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import itertools
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +18,7 @@ from evertoken_transports._httpx import network
 from evertoken_transports.h11 import ExchangeBroken, ExchangeFailed
 from tests.kits import canary
 from tests.kits.httpx_kits import LIBRARIES, RUNTIMES, StreamOf, Theirs, run_in
+from tests.kits.wire import fifty_megabytes
 from tests.kits.worlds import LIMIT, until
 
 FAR = 1_000_000.0
@@ -180,7 +180,7 @@ def test_a_body_of_exactly_the_limit_is_whole(over: Over) -> None:
 
 
 def test_48_kb_of_gzip_that_are_50_mb_stay_48_kb(over: Over) -> None:
-    bomb = gzip.compress(bytes(50_000_000))
+    bomb = fifty_megabytes()
     answer = over.exchange(over.answering(200, iter([bomb]), [("Content-Encoding", "gzip")]))(token_request())
     assert answer.body == bomb
 

@@ -63,7 +63,7 @@ def pass_by(count: int = 20) -> None:
 @pytest.mark.parametrize("answer", [OK, LOCKED], ids=["granted", "locked"])
 def test_a_source_for_each_call_of_257_grants_in_turn_costs_one_request_for_each_grant(answer: HttpResponse) -> None:
     exchange, clock = Asked(answer), Clock()
-    for _ in range(3):
+    for _ in range(2):
         for grant in clients(257):
             source = source_for(grant, clock, exchange)
             try:
@@ -74,7 +74,7 @@ def test_a_source_for_each_call_of_257_grants_in_turn_costs_one_request_for_each
 
 
 def test_grants_that_were_never_asked_for_are_not_kept() -> None:
-    for grant in clients(2_000):
+    for grant in clients(200):
         Coordinator.shared(grant, Policy())
     gc.collect()
     assert kept() <= 2

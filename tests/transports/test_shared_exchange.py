@@ -348,7 +348,7 @@ def test_to_be_put_off_is_no_failure(store: MemoryStore, inner: Counting) -> Non
         on_event=heard.append,
     )
     with pytest.raises(TokenUnavailable, match="shared store cannot be used"):
-        source.authorization(1.0)
+        source.authorization(0.2)
     assert not any(isinstance(event, RequestFailed) for event in heard)
     assert machine.explain(suspend_aware_clock()).failures == 0
     assert inner.asked == 0
