@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import ssl
 from collections.abc import Iterator
 
@@ -16,6 +17,12 @@ def empty_registry() -> Iterator[None]:
     _coordinator._registry.clear()
     yield
     _coordinator._registry.clear()
+
+
+@pytest.fixture
+def unlogged(caplog: pytest.LogCaptureFixture) -> None:
+    """For simulated sources, which log by the thousand, and have no mark of the canary in any secret of theirs."""
+    caplog.set_level(logging.CRITICAL, "evertoken")
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -28,6 +28,8 @@ from tests.kits.driver_bugs import BUGS, Shop, breaches
 from tests.kits.loops import LOOPS, Loop
 from tests.kits.source_tree import ROOT
 
+pytestmark = pytest.mark.usefixtures("unlogged")
+
 PAGE = (ROOT / "docs" / "simulation.md").read_text(encoding="utf-8")
 HEAD = "| Bug | Rule | What the check says that it did |\n|---|---|---|\n"
 

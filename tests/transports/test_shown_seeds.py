@@ -16,6 +16,8 @@ from evertoken_transports.tools import cli
 from evertoken_transports.tools._simulate.choices import Choices
 from tests.kits.pages import text_of
 
+pytestmark = pytest.mark.usefixtures("unlogged")
+
 PROMISED = {WorldFault.LOST_BEFORE, WorldFault.LATE, WorldFault.OUTAGE, WorldFault.ABANDONED}
 
 

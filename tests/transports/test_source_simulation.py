@@ -19,6 +19,8 @@ from tests.kits.loops import LOOPS, Loop
 
 # Short ones, in which everything comes about, by turns in trio and in asyncio; in the last of them a caller carries a
 # request for so long that the token in its hands expires. tests/searches has more, and each in both.
+pytestmark = pytest.mark.usefixtures("unlogged")
+
 SEEDS = (0, 1, 2, 3, 6, 7, 9, 10, 11, 17, 18, 19, 57)
 EVERY_LOOP = pytest.mark.parametrize("loop", LOOPS)
 
