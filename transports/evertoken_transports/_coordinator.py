@@ -674,7 +674,7 @@ class Coordinator(Unpicklable):
             self._answer(self._handle(self._claimant[1]), Abandoned())
 
     def _uncarried(self) -> tuple[Waker | None, int]:
-        """The waker and the thread of whoever claimed the request that is under way, if nobody carries it yet."""
+        """The waker and the thread of the caller who claimed the request under way, if nobody carries that yet."""
         claimant, number, thread = self._claimant
         attempt = self.machine.state_value.attempt
         return (claimant, thread) if attempt is not None and attempt.id == number else (None, 0)

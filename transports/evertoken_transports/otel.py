@@ -167,9 +167,10 @@ class Telemetry:
                 self.unsigned.add(1, {"server.address": event.origin})
 
     def span_of(self, begun: _Begun) -> trace.Span:
-        """That of a token request, once it is over. It is nobody's child: it works for all, whoever began it.
+        """The span of a token request, or of a look into a store, that is over.
 
-        Only now is it made, since whoever listens may be gone by then, and an open span would never be exported.
+        It has no parent, since the request works for all callers and may outlive the one who began it. It links to that
+        caller's span. It is made at the end, since nobody may be listening then, and an open span is never exported.
         """
         event = begun.event
         return self._tracer.start_span(
@@ -200,19 +201,19 @@ class _Begun(NamedTuple):
 
     event: RequestStarted | StoreLooked
     links: list[trace.Link]
-    """Where it began, if that was in a span."""
+    """A link to the span in which it began, if it began in one."""
     at: int
     """Unix time in nanoseconds, as spans have it."""
     monotonic: float
 
 
 class _Watch:
-    """The events of one coordinator, whose attempts are numbered."""
+    """Takes the events of one coordinator, and keeps what began each attempt until the end of the attempt is told."""
 
     def __init__(self, telemetry: Telemetry) -> None:
         self._telemetry = telemetry
         self._under_way: dict[tuple[int, str, int], _Begun] = {}
-        """What is under way, by process, client and attempt: a forked child does not tell the end of its parent's."""
+        """What is under way, by process, client and attempt. A forked child does not end what its parent began."""
 
     def __call__(self, event: Event) -> None:
         match event:
@@ -228,7 +229,7 @@ class _Watch:
                 self._telemetry.count(event)
 
     def _started(self, event: RequestStarted | StoreLooked) -> None:
-        """A look that found nothing goes on as a request, which is a span of its own."""
+        """Note what begins. A look that found nothing ends here: the request that follows has a span of its own."""
         if isinstance(event, StoreLooked):
             self._telemetry.looks.add(1, self._telemetry.attributes(event.client_id))
         look = self._under_way.pop(_key(event), None)
@@ -241,7 +242,7 @@ class _Watch:
     def _ended(self, event: RequestEnded) -> None:
         begun = self._under_way.pop(_key(event), None)
         if begun is None:
-            return  # It was begun before anybody listened, or in the parent of this process.
+            return  # The attempt was begun before anybody listened, or by the parent of this process.
         how: _Attributes = {"evertoken.request.outcome": event.outcome, **_error_type(event.problem)}
         if event.asked:
             reason: _Attributes = {"evertoken.request.reason": begun.event.reason.value}
