@@ -128,11 +128,12 @@ def test_a_life_is_told_in_events_without_a_secret(world: World) -> None:
 def test_an_attempt_for_which_the_endpoint_was_not_asked_says_so(world: World) -> None:
     ear = Ear()
     source = source_of(world, ear)
-    for end in (
+    ends: list[Callable[[TokenRequest], object]] = [
         lambda request: world.coordinator.request_postponed(request, world.clock()),
         lambda request: world.coordinator.secret_failed(request, "the vault is sealed"),
         lambda request: world.coordinator.send_failed(request, "reset"),
-    ):
+    ]
+    for end in ends:
         _, request = world.coordinator._claim_or_wait(print)
         assert request is not None
         end(request)

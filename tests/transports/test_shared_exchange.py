@@ -591,7 +591,11 @@ def test_trouble_of_a_kind_of_one_s_own_is_told_in_its_words() -> None:
 
 def test_a_block_of_which_no_thread_can_tell_the_store_is_an_event(monkeypatch: pytest.MonkeyPatch) -> None:
     heard = list[Event]()
-    monkeypatch.setattr(_source, "start_thread", lambda *_: False)
+
+    def full(*_: object) -> bool:
+        return False
+
+    monkeypatch.setattr(_source, "start_thread", full)
     TokenSource(canary.grant(), exchange=Untold(), on_event=heard.append).endpoint_blocked()
     assert any(isinstance(event, StoreReported) and "no thread could be started" in event.note for event in heard)
 
