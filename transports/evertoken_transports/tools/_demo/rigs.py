@@ -59,10 +59,8 @@ def rigs_for(story: Story, grant: ClientCredentials, on_event: EventCallback, sa
         return [Rig(auth, auth.source, auth.api_base)]
     if sabotage is Sabotage.NO_SINGLE_FLIGHT:
         return [_rig_of_its_own(story, grant, on_event) for _ in range(story.threads)]
-    exchange = _Forgetful() if sabotage is Sabotage.IGNORE_RETRY_AFTER else None
-    auth = BearerAuth(
-        grant, policy=story.policy, timeout=story.patience, trust_env=False, on_event=on_event, exchange=exchange
-    )
+    exchange = _Forgetful() if sabotage is Sabotage.IGNORE_RETRY_AFTER else HttpxExchange(trust_env=False)
+    auth = BearerAuth(grant, policy=story.policy, timeout=story.patience, on_event=on_event, exchange=exchange)
     signs = _Stubborn(auth) if sabotage is Sabotage.REPLAY_REJECTED_TOKEN else auth
     return [Rig(signs, auth.source, auth.api_base)]
 
